@@ -1,0 +1,56 @@
+# Everything runs in .venv, made on first use from constraints.txt; `make` alone lists the targets.
+# pip's own variables choose the index or the build of torch, and PYTHON=python3.12 another interpreter.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
+
+# Flags that accelerate would otherwise ask for or warn about. It gives a process one CPU thread unless told.
+LAUNCH = $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+	--num_cpu_threads_per_process $$($(BIN)/python -c 'import torch; print(torch.get_num_threads())')
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test test-slow lint format types docstrings clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## create .venv and install the package with its tools
+
+# torch goes first: what depends on it must find it there, not choose another version.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python >= 3.10 is needed, this is " + sys.version)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch==2.13.0
+	$(PIP) -e '.[dev,images,plots]'
+	@touch $@
+
+demo: $(READY)  ## train, score, sample and save a small text model (some minutes on a CPU)
+	$(LAUNCH) recipes/train_ardm.py
+
+test: $(READY)  ## run the quick tests
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)  ## run the slow tests
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)  ## check style and import order
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)  ## fix what ruff can fix
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY)  ## check types
+	$(BIN)/mypy
+
+docstrings: $(READY)  ## check docstrings against signatures (lint checks what is raised)
+	$(BIN)/pydoclint --quiet $(wildcard ardm ddpm recipes)
+
+clean:  ## remove .venv, builds and caches, never what a run wrote
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find ardm ddpm recipes tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,31 @@
+"""Order-agnostic autoregressive diffusion models of discrete data (arXiv 2110.02037) on the Hugging Face stack."""
+
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
+
+from .collator import RandomRatioCollator
+from .configuration_ardm import ARDMConfig
+from .generation_ardm import ARDMGenerationMixin
+from .generation_config_ardm import ARDMGenerationConfig, ARDMGenerationOutput
+from .likelihood import NELBOOutput, nelbo
+from .masking import random_ratio_mask
+from .modeling_ardm import ARDMForMaskedLM, ARDMModel
+from .plans import uniform_plan
+
+__version__ = "0.1.0"
+__all__ = [
+    "ARDMConfig",
+    "ARDMForMaskedLM",
+    "ARDMGenerationConfig",
+    "ARDMGenerationMixin",
+    "ARDMGenerationOutput",
+    "ARDMModel",
+    "NELBOOutput",
+    "RandomRatioCollator",
+    "nelbo",
+    "random_ratio_mask",
+    "uniform_plan",
+]
+
+AutoConfig.register("ardm", ARDMConfig, exist_ok=True)
+AutoModel.register(ARDMConfig, ARDMModel, exist_ok=True)
+AutoModelForMaskedLM.register(ARDMConfig, ARDMForMaskedLM, exist_ok=True)

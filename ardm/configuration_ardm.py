@@ -1,0 +1,114 @@
+"""ARDMConfig: the sizes of the bidirectional transformer and the ids that carry a meaning.
+
+An order-agnostic autoregressive diffusion model (arXiv 2110.02037) is a network f(x) -> (L, V) that is given a
+sequence in which some tokens are replaced by the mask id. Nothing else about the diffusion is a property of the
+network: orders, plans and temperatures belong to `ARDMGenerationConfig`.
+"""
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+
+@strict
+class ARDMConfig(PreTrainedConfig):
+    """Configuration of [`ARDMModel`] and [`ARDMForMaskedLM`].
+
+    The defaults are the size of the paper's text8 network (12 layers, width 768; arXiv 2110.02037, appendix D), with
+    a gated MLP of as many parameters as its plain one.
+
+    Args:
+        vocab_size: rows of the embedding, special ids included.
+        mask_token_id: the absorbing id. It has probability 0 in every output.
+        pad_token_id: id of padding, or None. It has probability 0 in every output.
+        hidden_size: width of the residual stream.
+        num_hidden_layers: number of transformer layers.
+        num_attention_heads: number of attention heads; `hidden_size` is a multiple of it, with an even quotient.
+        intermediate_size: width of the gated MLP.
+        hidden_act: activation of the MLP's gate, a name in transformers' `ACT2FN`.
+        max_position_embeddings: the longest sequence that the model accepts.
+        conv_kernel_size: taps of the depthwise convolution that each sub-layer reads its input through: an odd
+            number, or 0 for none. It lets a young network see letter groups before attention has learned to.
+        rope_theta: base of the rotary position frequencies.
+        rms_norm_eps: epsilon of the RMS norms.
+        attention_dropout: dropout on attention weights during training.
+        hidden_dropout: dropout on the output of each sub-layer during training.
+        tie_word_embeddings: whether the head shares the embedding's weights.
+        bos_token_id: id that starts a text, or None.
+        eos_token_id: id (or ids) that ends a text, or None.
+
+    Raises:
+        ValueError: if sizes do not fit together or an id is outside `range(vocab_size)`.
+    """
+
+    model_type = "ardm"
+
+    vocab_size: int = 28
+    mask_token_id: int | None = 27  # None only to say so in words: see `_check_ids`
+    pad_token_id: int | None = None
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 2048
+    hidden_act: str = "silu"
+    max_position_embeddings: int = 256
+    conv_kernel_size: int = 5
+    rope_theta: float | int = 10_000.0
+    rms_norm_eps: float = 1e-6
+    attention_dropout: float | int = 0.0
+    hidden_dropout: float | int = 0.0
+    tie_word_embeddings: bool = False
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+
+    def __post_init__(self, **kwargs):
+        self._check_sizes()
+        self._check_ids()
+        super().__post_init__(**kwargs)
+
+    def _check_sizes(self):
+        for name in ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(self.num_hidden_layers >= 0, "num_hidden_layers", self.num_hidden_layers, "at least 0")
+        _require(
+            self.max_position_embeddings >= 1, "max_position_embeddings", self.max_position_embeddings, ">= 1"
+        )
+        head_size, rest = divmod(self.hidden_size, self.num_attention_heads)
+        _require(
+            rest == 0 and head_size % 2 == 0,
+            "hidden_size",
+            self.hidden_size,
+            f"an even multiple of num_attention_heads={self.num_attention_heads} (rotary positions turn pairs)",
+        )
+        kernel = self.conv_kernel_size
+        _require(
+            kernel == 0 or (kernel > 0 and kernel % 2 == 1), "conv_kernel_size", kernel, "0 or an odd number"
+        )
+        for name in ("attention_dropout", "hidden_dropout"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
+
+    def _check_ids(self):
+        mask = self.mask_token_id
+        if mask is None:
+            raise ValueError(
+                "mask_token_id is None; expected the id of the mask token (add one to the vocabulary)."
+            )
+        # Ids are rows of the embedding. A mask id one past the end is the field's best-known bug: a gather that
+        # clamps makes the mask share the embedding of the last letter.
+        _require(
+            0 <= mask < self.vocab_size,
+            "mask_token_id",
+            mask,
+            f"in 0..{self.vocab_size - 1} (vocab_size - 1)",
+        )
+        if self.pad_token_id is not None:
+            _require(
+                0 <= self.pad_token_id < self.vocab_size and self.pad_token_id != mask,
+                "pad_token_id",
+                self.pad_token_id,
+                f"None or in 0..{self.vocab_size - 1} and other than mask_token_id={mask}",
+            )
+
+
+def _require(condition: bool, name: str, got: object, expected: str) -> None:
+    if not condition:
+        raise ValueError(f"{name} is {got}; expected {expected}.")

@@ -1,0 +1,223 @@
+"""Text becomes windows of L token ids.
+
+A corpus is the string `document + separator + document + ...`; a tokenizer maps it to N ids x, and window
+i = 0 .. floor(N / L) - 1 is x[i*L : (i+1)*L]. Windows neither overlap nor leave gaps, and each knows how many
+characters it stands for: nats over windows are nats of the corpus, and bits per character compare tokenizers.
+
+Array suffixes: N tokens of some text, W windows, L tokens of a window; 2 = (id, number of characters).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from .texts import embedded_text, load_texts, read_text, text_column_of
+from .tokenization import build_tokenizer, pieces_of
+
+if TYPE_CHECKING:  # datasets takes a second to import
+    from datasets import Dataset, Features, IterableDataset
+
+__all__ = ["build_tokenizer", "embedded_text", "load_texts", "make_windows", "read_text"]
+
+SEPARATOR = "\n\n"
+
+_DOCUMENTS_AT_ONCE = 256
+_PIECES_AT_ONCE = 16  # about 1M characters: 100 MB of token objects while they are being converted
+
+Rows = TypeVar("Rows", "Dataset", "IterableDataset")
+
+
+def make_windows(
+    dataset: Rows, tokenizer: PreTrainedTokenizerBase, sequence_length: int, *, num_proc: int | None = None
+) -> Rows:
+    """Cuts the documents of a data set into windows of ids, contiguous over the whole data set.
+
+    Documents are joined by the tokenizer's `eos_token_id` (no characters), or if it has none by a blank line
+    (two characters); empty documents are left out. Windows go on across documents and batches; only the ids
+    that do not fill the last one are dropped - of each process with `num_proc`, of each shard of a stream.
+    Special tokens spelled out in a document (`"[MASK]"`) are text like any other.
+
+    Args:
+        dataset: documents in the column `text` or in the only column of strings. A `Dataset` is done at once
+            and cached by `datasets`, also between runs; an `IterableDataset` is done lazily.
+        tokenizer: a fast tokenizer with a mask token. No special tokens are added and nothing is truncated.
+        sequence_length: number of ids of a window, L.
+        num_proc: number of processes, for a `Dataset` of many documents.
+
+    Returns:
+        A data set in torch format with int64 `input_ids` (L,) and `num_characters`, how many characters begin
+        in the window: the sum over windows is the length of the joined text, less the dropped tail.
+
+    Raises:
+        ValueError: a tokenizer without mask token or not fast, `sequence_length` below 1, a tokenizer without
+            any separator, or a text too short for one window (a stream raises the last two when read,
+            the very last only if it has a single shard).
+    """
+    from datasets import Dataset
+
+    if sequence_length < 1:
+        raise ValueError(f"sequence_length is {sequence_length}, expected at least 1")
+    if tokenizer.mask_token_id is None:
+        raise ValueError(
+            "the tokenizer has no mask token, expected one: tokenizer.add_special_tokens({'mask_token': ...})"
+        )
+    if not tokenizer.is_fast:
+        raise ValueError(f"{type(tokenizer).__name__} knows no character offsets, expected a fast tokenizer")
+    make = _mapped_windows if isinstance(dataset, Dataset) else _streamed_windows
+    return make(
+        dataset, _Windower(tokenizer, sequence_length, text_column_of(dataset)), num_proc
+    ).with_format("torch")
+
+
+class _Windower:
+    """Turns batches of documents into windows, keeping the tokens that do not fill one for the next batch."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, sequence_length: int, column: str) -> None:
+        backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        backend.no_truncation()  # a copy: what an earlier call left in the tokenizer must not reach the data
+        backend.no_padding()
+        self.definition = backend.to_str()
+        self.eos_token_id = tokenizer.eos_token_id
+        self.unk_token_id = tokenizer.unk_token_id
+        self.sequence_length = sequence_length
+        self.column = column
+        self.backend: Any = None
+        self.started = False
+        self.rest_2N = np.empty((2, 0), np.int32)
+
+    def __call__(self, batch: dict[str, list[str | None]]) -> dict[str, np.ndarray]:
+        if self.backend is None:  # not pickled: `encode_special_tokens` would be lost on the way to a process
+            self.backend = Tokenizer.from_str(self.definition)
+            self.backend.encode_special_tokens = True
+            self.separator_2N = self._separator()
+        tokens_2N = np.concatenate([self.rest_2N, *self._tokens(batch[self.column])], axis=1)
+        num_used = tokens_2N.shape[1] // self.sequence_length * self.sequence_length
+        self.rest_2N = tokens_2N[:, num_used:].copy()
+        ids_WL, characters_WL = tokens_2N[:, :num_used].reshape(2, -1, self.sequence_length)
+        return {"input_ids": ids_WL, "num_characters": characters_WL.sum(axis=1, dtype=np.int32)}
+
+    def _separator(self) -> np.ndarray:
+        if self.eos_token_id is not None:
+            return np.array([[self.eos_token_id], [0]], np.int32)
+        return _as_array(self.backend.encode(SEPARATOR, add_special_tokens=False), SEPARATOR)
+
+    def _tokens(self, texts: Iterable[str | None]) -> Iterator[np.ndarray]:
+        parts = self._parts(texts)
+        while group := list(islice(parts, _PIECES_AT_ONCE)):
+            pieces = [part for part in group if part is not None]
+            encodings = self.backend.encode_batch(pieces, add_special_tokens=False)
+            arrays = map(_as_array, encodings, pieces)
+            yield from [self.separator_2N if part is None else next(arrays) for part in group]
+
+    def _parts(self, texts: Iterable[str | None]) -> Iterator[str | None]:
+        """Pieces of the documents, and None for the separator between two documents."""
+        for text in filter(None, texts):
+            if self.started:
+                self._check_separator()
+                yield None
+            self.started = True
+            yield from pieces_of(text)
+
+    def _check_separator(self) -> None:
+        if self.unk_token_id is not None and self.unk_token_id in self.separator_2N[0]:
+            raise ValueError(
+                "the tokenizer cannot spell the blank line that joins documents, expected an eos_token "
+                f"or line breaks in its alphabet (add {SEPARATOR!r} to the texts it is built from)"
+            )
+
+
+def _as_array(encoding: Encoding, text: str) -> np.ndarray:
+    """(2, N) ids and numbers of characters; a character of several tokens belongs to its first."""
+    ids_N = np.array(encoding.ids, np.int32)
+    ends_N = np.fromiter((end for _, end in encoding.offsets), np.int32, len(ids_N))
+    ends_N = np.maximum.accumulate(ends_N)
+    ends_N[-1:] = len(text)  # a tokenizer may drop trailing spaces, but they were there
+    return np.stack([ids_N, np.diff(ends_N, prepend=np.int32(0))])
+
+
+def _features(sequence_length: int) -> Features:
+    from datasets import Features, List, Value
+
+    # A fixed length is stored without offsets: a batch is one take, not a loop over rows.
+    return Features(
+        {"input_ids": List(Value("int32"), length=sequence_length), "num_characters": Value("int32")}
+    )
+
+
+def _mapped_windows(dataset: Dataset, windower: _Windower, num_proc: int | None) -> Dataset:
+    import datasets
+    from datasets.fingerprint import Hasher
+
+    # Ours, because datasets would hash the tokenizer's pickle, which changes when the tokenizer is used.
+    key = [
+        dataset._fingerprint,
+        windower.definition,
+        windower.eos_token_id,
+        windower.sequence_length,
+        num_proc,
+    ]
+    fingerprint = Hasher.hash([*key, windower.column])
+    cache_file = None
+    if not dataset.cache_files:  # in memory: datasets would put the cache where no later run finds it
+        folder = Path(datasets.config.HF_DATASETS_CACHE) / "windows"
+        folder.mkdir(parents=True, exist_ok=True)
+        cache_file = str(folder / f"{fingerprint}.arrow")
+    windows = dataset.map(
+        windower,
+        batched=True,
+        batch_size=_DOCUMENTS_AT_ONCE,
+        remove_columns=dataset.column_names,
+        features=_features(windower.sequence_length),
+        num_proc=num_proc,
+        cache_file_name=cache_file,
+        new_fingerprint=fingerprint,
+        desc="Tokenizing",
+    )
+    if len(windows) == 0:
+        raise _too_short(_num_tokens(dataset, windower), windower.sequence_length)
+    return windows
+
+
+def _num_tokens(dataset: Dataset, windower: _Windower) -> int:
+    """Counts again: the windows may have come from the cache, or from other processes."""
+    windower.started, windower.rest_2N = False, windower.rest_2N[:, :0]
+    num_windows = sum(len(windower(batch)["input_ids"]) for batch in dataset.iter(_DOCUMENTS_AT_ONCE))
+    return num_windows * windower.sequence_length + windower.rest_2N.shape[1]
+
+
+def _too_short(num_tokens: int, sequence_length: int) -> ValueError:
+    return ValueError(f"the text has {num_tokens} tokens, expected at least {sequence_length} for one window")
+
+
+def _streamed_windows(dataset: IterableDataset, windower: _Windower, num_proc: int | None) -> IterableDataset:
+    from datasets import IterableDataset
+
+    # Lists are what datasets deals out to data loader workers, so this one keeps the stream's shards apart.
+    kwargs = {"dataset": dataset, "windower": windower, "shards": list(range(dataset.num_shards))}
+    return IterableDataset.from_generator(
+        _stream, features=_features(windower.sequence_length), gen_kwargs=kwargs
+    )
+
+
+def _stream(dataset: IterableDataset, windower: _Windower, shards: list[int]) -> Iterator[dict[str, Any]]:
+    from copy import copy
+
+    windower = copy(windower)  # each pass over the stream has its own remainder
+    empty = True
+    for index in shards:
+        for batch in dataset.shard(dataset.num_shards, index).iter(_DOCUMENTS_AT_ONCE):
+            windows = windower(batch)
+            for input_ids, num_characters in zip(
+                windows["input_ids"], windows["num_characters"], strict=True
+            ):
+                empty = False
+                yield {"input_ids": input_ids, "num_characters": num_characters}
+    if empty and dataset.num_shards == 1:
+        raise _too_short(windower.rest_2N.shape[1], windower.sequence_length)

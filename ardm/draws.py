@@ -1,0 +1,61 @@
+"""Draws: from logits and one uniform number a position to tokens and their log-probabilities.
+
+Shapes: B batch, L length, K positions, V vocabulary.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from transformers.generation import (
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from .generation_config_ardm import ARDMGenerationConfig
+
+
+def make_draw(config: ARDMGenerationConfig) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The function (logits (B, K, V), uniforms (B, K), ids (B, L)) -> tokens, log-probabilities (B, K)."""
+    warpers = LogitsProcessorList()
+    if config.do_sample and config.temperature not in (None, 1.0):
+        warpers.append(TemperatureLogitsWarper(float(config.temperature)))
+    if config.do_sample and config.top_k is not None:
+        warpers.append(TopKLogitsWarper(config.top_k))
+    if config.do_sample and config.top_p not in (None, 1.0):
+        warpers.append(TopPLogitsWarper(float(config.top_p)))
+    if config.do_sample and config.min_p is not None:
+        warpers.append(MinPLogitsWarper(float(config.min_p)))
+
+    def draw(logits_BKV: Tensor, uniforms_BK: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        shape = logits_BKV.shape
+        if warpers:  # stock processors take rows (N, V)
+            logits_BKV = warpers(ids, logits_BKV.flatten(0, 1)).view(shape)
+        # float64: float32 noise cuts off the tail of the distribution (arXiv 2409.02908)
+        log_probs_BKV = logits_BKV.double().log_softmax(-1)
+        if config.do_sample:
+            tokens_BK = inverse_cdf(log_probs_BKV.exp(), uniforms_BK)
+        else:
+            tokens_BK = log_probs_BKV.argmax(-1)
+        return tokens_BK, log_probs_BKV.gather(-1, tokens_BK[..., None]).squeeze(-1)
+
+    return draw
+
+
+def inverse_cdf(probs: Tensor, uniforms: Tensor) -> Tensor:
+    """The categorical draw that one uniform number stands for.
+
+    Args:
+        probs: float64 (..., V), not necessarily normalised.
+        uniforms: float64 (...), multiples of 2^-52 in [0, 1): then u * total < total holds after rounding too.
+
+    Returns:
+        int64 (...), the first category whose cumulative probability exceeds u * total: never one of probability 0.
+    """
+    cumulative = probs.cumsum(-1)
+    return torch.searchsorted(cumulative, (uniforms[..., None] * cumulative[..., -1:]), right=True).squeeze(
+        -1
+    )

@@ -1,0 +1,126 @@
+"""What a run shows of its model and where that goes: the loss curve, whole files, the upload to the Hub.
+
+Losses arrive in nats per token and are shown in bits: bits = nats / ln 2.
+"""
+
+import io
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from huggingface_hub import HfApi, get_token
+from huggingface_hub.errors import HTTPError  # the base of refusals and of failed connections
+
+from .cards import CardFigures, Evaluation, model_card
+from .files import write_atomically
+
+__all__ = [
+    "CardFigures",
+    "Evaluation",
+    "model_card",
+    "plot_loss_curve",
+    "upload_folder",
+]
+
+_NOT_UPLOADED = ["checkpoint*", "logs/*", "*events.out.*", ".*", "*.tmp"]  # `*` matches across folders too
+
+
+# ------------------------------------------------------------------------------------------------- loss curve
+def plot_loss_curve(history: Sequence[Mapping[str, float]], path: str | os.PathLike[str]) -> None:
+    """Draws the training loss, raw and smoothed, and the validation points with their standard errors.
+
+    Args:
+        history: rows with "step" and any of "loss", "eval_loss" and "eval_standard_error", in nats per token.
+        path: the PNG file, replaced atomically.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+        ValueError: if no row has a finite loss.
+    """
+    try:
+        from matplotlib.figure import Figure  # not pyplot: no global state, no display
+    except ImportError as error:
+        raise ImportError(
+            "plot_loss_curve needs matplotlib; install it with: pip install 'ardm[plots]'"
+        ) from error
+    train = _bits(history, "loss")
+    validation = _bits(history, "eval_loss", "eval_standard_error")
+    if not len(train) and not len(validation):
+        raise ValueError(
+            f"history has {len(history)} rows and no finite loss; expected at least one to draw."
+        )
+    figure = Figure(figsize=(7.2, 4.2), dpi=160, layout="constrained")
+    axes = figure.add_subplot(xlabel="optimiser step", ylabel="bits per token")
+    axes.grid(axis="y", color="0.92")
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(train):
+        steps, losses, _ = train.T
+        smooth = running_mean(losses, half_width=max(len(losses) // 60, 1))
+        axes.plot(steps, losses, color="#9ecae1", linewidth=0.6, label="training loss")
+        axes.plot(steps, smooth, color="#08519c", linewidth=1.6, label="training loss, running mean")
+    if len(validation):
+        steps, losses, errors = validation.T
+        bars = axes.errorbar(
+            steps, losses, errors, fmt="o", markersize=4, capsize=3, color="#d94801", zorder=3
+        )
+        bars.set_label("validation (± 1 standard error)")
+    axes.legend(frameon=False)
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    write_atomically(path, png.getvalue())
+
+
+def _bits(history: Sequence[Mapping[str, float]], key: str, error_key: str = "") -> np.ndarray:
+    """float64 (N, 3): step, bits and the error's bits (0 if not given) of the rows where `key` is finite."""
+    rows = [row for row in history if row.get(key) is not None and math.isfinite(row[key])]
+    columns = [(row["step"], row[key] / math.log(2), (row.get(error_key) or 0) / math.log(2)) for row in rows]
+    return np.array(columns, dtype=np.float64).reshape(-1, 3)
+
+
+def running_mean(values_N: np.ndarray, half_width: int) -> np.ndarray:
+    """Centred mean, which does not lag: over 2 * half_width + 1 values, at the ends over those that exist.
+
+    Args:
+        values_N: (N,) values.
+        half_width: values averaged on each side.
+
+    Returns:
+        (N,) means.
+    """
+    sums = np.cumsum(np.insert(values_N, 0, 0.0))
+    places = np.arange(len(values_N))
+    first, last = np.maximum(places - half_width, 0), np.minimum(places + half_width + 1, len(values_N))
+    return (sums[last] - sums[first]) / (last - first)
+
+
+# ------------------------------------------------------------------------------------------- upload
+def upload_folder(folder: str | os.PathLike[str], repo_id: str, private: bool | None = None) -> str:
+    """Uploads a saved model to the Hub, without checkpoints and logs; makes the repository if needed.
+
+    Args:
+        folder: what `save_pretrained` wrote, with the model card.
+        repo_id: "user/name" on the Hub.
+        private: whether a new repository is private; None = the account's default.
+
+    Returns:
+        The address of the repository.
+
+    Raises:
+        ValueError: if the folder holds no model or `repo_id` is not a repository's name.
+        RuntimeError: if nobody is logged in, or the Hub refuses or cannot be reached.
+    """
+    if not (Path(folder) / "config.json").is_file():
+        raise ValueError(f"{folder} has no config.json; expected a folder written by save_pretrained.")
+    if get_token() is None:
+        raise RuntimeError(
+            "no Hub token found; log in with `hf auth login` or set HF_TOKEN to a token with write access."
+        )
+    api = HfApi()
+    try:
+        url = api.create_repo(repo_id, private=private, exist_ok=True)
+        api.upload_folder(repo_id=url.repo_id, folder_path=Path(folder), ignore_patterns=_NOT_UPLOADED)
+    except (HTTPError, ConnectionError) as error:
+        raise RuntimeError(f"the upload to {repo_id} failed: {error}") from error
+    return str(url)

@@ -1,0 +1,170 @@
+"""The block of the transformer: short convolution, attention, gated MLP, rotary positions.
+
+    h = h + W_o attention(conv(norm(h)));    h = h + W_down (act(W_gate u) * W_up u),  u = conv(norm(h))
+
+Shapes: B batch, L length, C width, H heads, D head size, k taps.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from .configuration_ardm import ARDMConfig
+
+
+class ARDMRotaryEmbedding(nn.Module):
+    """cos and sin of position * theta^(-2i/D): rotary positions (arXiv 2104.09864, equation 34)."""
+
+    inv_freq: Tensor
+
+    def __init__(self, config: ARDMConfig):
+        super().__init__()
+        self.head_size, self.theta = config.hidden_size // config.num_attention_heads, config.rope_theta
+        self.register_buffer("inv_freq", self.compute_inv_freq(), persistent=False)
+
+    def compute_inv_freq(self) -> Tensor:
+        return self.theta ** -(torch.arange(0, self.head_size, 2, dtype=torch.float32) / self.head_size)
+
+    def forward(self, position_ids: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        # float32 whatever the model's dtype: bfloat16 cannot tell positions beyond 256 apart
+        angles = position_ids[:, None, :, None].float() * self.inv_freq.float()
+        angles = torch.cat((angles, angles), dim=-1)
+        return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def apply_rotary(states_BHLD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turns each pair (i, i + D/2) of a head by its position's angle."""
+    first, second = states_BHLD.chunk(2, dim=-1)
+    return states_BHLD * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+class ARDMShortConv(nn.Module):
+    """Depthwise convolution over the k nearest positions: y_p = sum_j w_j * x_(p + j - k//2), per channel.
+
+    Random taps matter: started as the identity it gains nothing in the first minutes of training, started at random
+    every channel looks at the neighbourhood in its own way from the first step.
+    """
+
+    def __init__(self, config: ARDMConfig):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(config.hidden_size, 1, config.conv_kernel_size))
+
+    def forward(self, hidden_states: Tensor, real_BL1: Tensor | None) -> Tensor:
+        if real_BL1 is not None:  # padding must read as zeros, as beyond the ends, or its side would matter
+            hidden_states = hidden_states * real_BL1
+        channels, _, taps = self.weight.shape
+        out = F.conv1d(hidden_states.transpose(1, 2), self.weight, padding=taps // 2, groups=channels)
+        return out.transpose(1, 2)
+
+
+def eager_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs: object,
+) -> tuple[Tensor, Tensor]:
+    """Softmax attention written out, for `output_attentions`; the other kernels come from transformers."""
+    scores = query @ key.transpose(2, 3) * scaling
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
+    weights = F.dropout(weights, p=dropout, training=module.training)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+class ARDMAttention(nn.Module):
+    """Bidirectional multi-head attention with normalised queries and keys (arXiv 2302.05442)."""
+
+    def __init__(self, config: ARDMConfig):
+        super().__init__()
+        self.config, self.is_causal = config, False
+        self.head_size = config.hidden_size // config.num_attention_heads
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.q_norm = nn.RMSNorm(self.head_size, eps=config.rms_norm_eps)
+        self.k_norm = nn.RMSNorm(self.head_size, eps=config.rms_norm_eps)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None,
+        rotary: tuple[Tensor, Tensor],
+        **kwargs: object,
+    ) -> tuple[Tensor, Tensor | None]:
+        heads_shape = (*hidden_states.shape[:-1], -1, self.head_size)
+        query = apply_rotary(
+            self.q_norm(self.q_proj(hidden_states).view(heads_shape)).transpose(1, 2), *rotary
+        )
+        key = apply_rotary(self.k_norm(self.k_proj(hidden_states).view(heads_shape)).transpose(1, 2), *rotary)
+        value = self.v_proj(hidden_states).view(heads_shape).transpose(1, 2)
+        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention
+        )
+        output, weights = attend(
+            self,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout=self.config.attention_dropout if self.training else 0.0,
+            scaling=self.head_size**-0.5,
+            **kwargs,
+        )
+        return self.o_proj(output.reshape(hidden_states.shape)), weights
+
+
+class ARDMMLP(nn.Module):
+    """Gated MLP: W_down (act(W_gate x) * W_up x) (arXiv 2002.05202)."""
+
+    def __init__(self, config: ARDMConfig):
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.act = ACT2FN[config.hidden_act]
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        return self.down_proj(self.act(self.gate_proj(hidden_states)) * self.up_proj(hidden_states))
+
+
+class ARDMLayer(GradientCheckpointingLayer):
+    """Attention and MLP, each on the normalised, locally mixed stream, added back to it."""
+
+    def __init__(self, config: ARDMConfig):
+        super().__init__()
+        self.attn_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.attn = ARDMAttention(config)
+        self.mlp_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.mlp = ARDMMLP(config)
+        self.attn_conv = ARDMShortConv(config) if config.conv_kernel_size else None
+        self.mlp_conv = ARDMShortConv(config) if config.conv_kernel_size else None
+        self.dropout = nn.Dropout(config.hidden_dropout)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None,
+        rotary: tuple[Tensor, Tensor],
+        real_BL1: Tensor | None,
+        **kwargs: object,
+    ) -> Tensor:
+        mixed = self.attn_norm(hidden_states)
+        if self.attn_conv is not None:
+            mixed = self.attn_conv(mixed, real_BL1)
+        attended, _ = self.attn(mixed, attention_mask, rotary, **kwargs)
+        hidden_states = hidden_states + self.dropout(attended)
+        mixed = self.mlp_norm(hidden_states)
+        if self.mlp_conv is not None:
+            mixed = self.mlp_conv(mixed, real_BL1)
+        return hidden_states + self.dropout(self.mlp(mixed))

@@ -1,0 +1,161 @@
+"""NELBO: the bound on -log p(x) that an order-agnostic model is trained on, with its standard error.
+
+    NELBO(x) = E_order sum_t -log p(x[order[t]] | x[order[:t]]) = E_m E_order  L * mean over the m masked of CE
+
+with m uniform on 1..L (arXiv 2110.02037, equations 2-4): each draw of (m, order) costs one network call and gives an
+unbiased estimate; by exchangeability all masked positions count, not only the next one. float64 nats throughout.
+
+Shapes: B batch, L length, R draws of a row, V vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from .masking import (
+    IGNORED,
+    check_ids,
+    mask_last,
+    maskable_tokens,
+    mean_cross_entropy,
+    order_uniforms,
+    stratified_num_masked,
+)
+from .randomness import draw_seed, keyed_uniforms
+
+_NELBO_STREAM = 21
+_TOKENS_A_CALL = 16_384  # positions per network call unless `batch_size` says otherwise
+
+
+@dataclass
+class NELBOOutput:
+    """An upper bound on -log p(x) of each sequence, estimated.
+
+    Args:
+        nats: float64 (B,).
+        standard_error: float64 (B,), nats; NaN for a single draw.
+        num_tokens: int64 (B,), tokens that the bound is over.
+    """
+
+    nats: Tensor
+    standard_error: Tensor
+    num_tokens: Tensor
+
+    @property
+    def bits_per_token(self) -> Tensor:
+        """float64 (B,), bits; NaN for a row without tokens."""
+        return self.nats / self.num_tokens / torch.log(torch.tensor(2.0, dtype=torch.float64))
+
+
+@torch.no_grad()
+def nelbo(
+    model: Any,
+    input_ids: Tensor,
+    attention_mask: Tensor | None = None,
+    *,
+    num_samples: int | Literal["all"] = 8,
+    prompt_mask: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    batch_size: int | None = None,
+) -> NELBOOutput:
+    """Estimates each row's negative evidence lower bound.
+
+    The counts of a row are stratified: its draws come in pairs, each pair from one of num_samples / 2 equal ranges
+    of counts. The two of a pair differ by chance alone, which gives an unbiased standard error.
+
+    Args:
+        model: the network; called with `input_ids`, `attention_mask`, `logits_positions`.
+        input_ids: int64 (B, L), without masks.
+        attention_mask: (B, L), 1 on real tokens, 0 on padding on either side.
+        num_samples: draws of (count, order) a row; "all" = every count 1..L once, each with its own order: no
+            sampling error in the count.
+        prompt_mask: (B, L), 1 on tokens that are given: the bound is on -log p(rest | prompt).
+        generator: source of randomness on any device; None = torch's global one. Row r's draws depend on it and r only.
+        batch_size: sequences per network call; None = about 16,000 tokens. It does not change the result.
+
+    Returns:
+        [`NELBOOutput`].
+
+    Raises:
+        ValueError: on ids of the wrong shape, type or range, mask ids among them, or a `num_samples` below 1.
+    """
+    mask_token_id = model.config.mask_token_id
+    check_ids(input_ids, model.config.vocab_size)
+    if num_samples != "all" and (not isinstance(num_samples, int) or num_samples < 1):
+        raise ValueError(f"num_samples is {num_samples!r}; expected an integer of at least 1, or 'all'.")
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
+    maskable_BL = maskable_tokens(input_ids, mask_token_id, attention_mask, prompt_mask)
+    num_tokens_B = maskable_BL.sum(1)
+    seed, length = draw_seed(generator), input_ids.shape[1]
+    row_N, draw_N = _draws(num_tokens_B, num_samples)
+
+    counts_N = _counts(num_tokens_B[row_N], row_N, draw_N, num_samples, seed)
+    terms_N = torch.empty(len(row_N), dtype=torch.float64, device=input_ids.device)
+    chunk = batch_size or max(1, _TOKENS_A_CALL // max(length, 1))
+    place_BL = (maskable_BL.long().cumsum(1) - 1).clamp(
+        min=0
+    )  # so that padding does not change a row's orders
+    for rows, draws, counts, terms in zip(
+        *(x.split(chunk) for x in (row_N, draw_N, counts_N, terms_N)), strict=True
+    ):
+        uniforms = order_uniforms(seed, rows * 2**32 + draws, length).gather(1, place_BL[rows])
+        masked_ids, labels = mask_last(input_ids[rows], mask_token_id, maskable_BL[rows], counts, uniforms)
+        positions = labels != IGNORED
+        attention = None if attention_mask is None else attention_mask[rows]
+        logits = model(input_ids=masked_ids, attention_mask=attention, logits_positions=positions).logits
+        terms.copy_(mean_cross_entropy(logits.double(), labels, positions))
+    terms_N *= num_tokens_B[row_N]
+    return _summarise(terms_N, row_N, num_tokens_B, num_samples)
+
+
+def _draws(num_tokens_B: Tensor, num_samples: int | str) -> tuple[Tensor, Tensor]:
+    """The row and the number within the row of every draw, int64 (N,) each."""
+    per_row_B = num_tokens_B if num_samples == "all" else (num_tokens_B > 0) * int(num_samples)
+    row_N = torch.arange(len(per_row_B), device=per_row_B.device).repeat_interleave(per_row_B)
+    first_B = per_row_B.cumsum(0) - per_row_B
+    return row_N, torch.arange(len(row_N), device=row_N.device) - first_B[row_N]
+
+
+def _counts(num_tokens_N: Tensor, row_N: Tensor, draw_N: Tensor, num_samples: int | str, seed: int) -> Tensor:
+    """How many tokens each draw masks."""
+    if num_samples == "all":
+        return draw_N + 1
+    num_strata = max(int(num_samples) // 2, 1)
+    uniforms_N = (draw_N % num_strata + keyed_uniforms(seed, _NELBO_STREAM, row_N, draw_N)) / num_strata
+    return stratified_num_masked(num_tokens_N, uniforms_N)
+
+
+def _summarise(terms_N: Tensor, row_N: Tensor, num_tokens_B: Tensor, num_samples: int | str) -> NELBOOutput:
+    batch_size = len(num_tokens_B)
+    if num_samples == "all":
+        per_row = terms_N.split(num_tokens_B.tolist())
+        # mean over the counts; each term is L * mean CE
+        nats = torch.stack([terms.mean() if len(terms) else terms.new_zeros(()) for terms in per_row])
+        variance = torch.stack([_smooth_residual_variance(terms / max(len(terms), 1)) for terms in per_row])
+        return NELBOOutput(nats, variance.sqrt(), num_tokens_B)
+    draws, num_strata = int(num_samples), max(int(num_samples) // 2, 1)
+    nats = terms_N.new_zeros(batch_size)
+    variance = terms_N.new_zeros(batch_size)
+    terms_BR = terms_N.new_zeros(batch_size, draws)
+    terms_BR[num_tokens_B > 0] = terms_N.view(-1, draws)
+    for stratum in range(num_strata):
+        inside_BK = terms_BR[:, stratum::num_strata]
+        nats += inside_BK.mean(1) / num_strata
+        spread = inside_BK.var(1) if inside_BK.shape[1] > 1 else torch.full_like(nats, torch.nan)
+        variance += spread / inside_BK.shape[1] / num_strata**2
+    return NELBOOutput(nats, variance.sqrt(), num_tokens_B)
+
+
+def _smooth_residual_variance(terms: Tensor) -> Tensor:
+    """Variance of the sum of independent terms whose means change smoothly with their index, one draw each.
+
+    The residual of a term against its neighbours' mean has variance 3/2 of its own. The last count masks everything,
+    so it has no sampling error.
+    """
+    if len(terms) < 3:  # too few neighbours; for one token there is nothing random
+        return terms.new_zeros(()) if len(terms) < 2 else (terms[0] - terms[1]) ** 2
+    residuals = terms[1:-1] - (terms[:-2] + terms[2:]) / 2
+    return (residuals**2).sum() / 1.5 * (len(terms) - 1) / len(residuals)

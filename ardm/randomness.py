@@ -1,0 +1,55 @@
+"""Random numbers that are a pure function of integer keys: u = hash(seed, row, position, ...) in [0, 1).
+
+There is no state to save, no loop over the rows of a batch, and nothing that depends on what was drawn before, on the
+process that draws, or on the device. Whoever draws gives its kind of draw a key of its own, so that no two share bits.
+"""
+
+import torch
+from torch import Tensor
+
+
+def keyed_uniforms(*keys: Tensor | int) -> Tensor:
+    """Uniform numbers in [0, 1) that are a pure function of their keys.
+
+    A counter-based generator: the keys are mixed one after another by the splitmix64 finaliser (Steele, Lea and
+    Flood, OOPSLA 2014). No state, so nothing to save, and no loop over the rows of a batch.
+
+    Args:
+        *keys: integers or int64 tensors that broadcast together, e.g. (seed, row (B, 1), position (B, L)).
+
+    Returns:
+        float64 tensor of the broadcast shape, multiples of 2^-52, on the device of the tensors among the keys.
+    """
+    return _logical_shift(keyed_bits(*keys), 12).double() * 2.0**-52
+
+
+def keyed_bits(*keys: Tensor | int) -> Tensor:
+    """64 random bits (int64) that are a pure function of their keys; see [`keyed_uniforms`]."""
+    device = next((key.device for key in keys if isinstance(key, Tensor)), None)
+    state = torch.zeros((), dtype=torch.int64, device=device)
+    for key in keys:
+        state = _mix(state + torch.as_tensor(key, dtype=torch.int64, device=device) + _GOLDEN)
+    return state
+
+
+_GOLDEN = (
+    0x9E3779B97F4A7C15 - 2**64
+)  # 2^64 / golden ratio, as a signed integer; int64 arithmetic wraps around
+_MIX1 = 0xBF58476D1CE4E5B9 - 2**64
+_MIX2 = 0x94D049BB133111EB - 2**64
+
+
+def _mix(bits: Tensor) -> Tensor:
+    bits = (bits ^ _logical_shift(bits, 30)) * _MIX1
+    bits = (bits ^ _logical_shift(bits, 27)) * _MIX2
+    return bits ^ _logical_shift(bits, 31)
+
+
+def _logical_shift(bits: Tensor, by: int) -> Tensor:
+    return (bits >> by) & ((1 << (64 - by)) - 1)
+
+
+def draw_seed(generator: torch.Generator | None) -> int:
+    """One integer seed from a torch generator on any device (None: torch's global one), to key streams with."""
+    device = generator.device if generator is not None else "cpu"
+    return int(torch.randint(2**62, (), generator=generator, device=device))

@@ -1,0 +1,292 @@
+"""Run: the resumable state of a training run, and one method for each thing that happens to it."""
+
+import itertools
+import json
+import logging
+import math
+import sys
+from collections.abc import Callable, Iterator, Sized
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .checkpoints import CheckpointFolder, check_writable, find_fault
+from .samples import sample_loader
+from .training_config import TrainingConfig, learning_rate_factor
+
+logger = logging.getLogger("ardm.training")
+_MAX_SKIPPED_STEPS = 20  # in a row: beyond that the run has diverged
+
+
+class Batch(dict):
+    """A collated batch, and where it stands in the run.
+
+    Args:
+        values: what the collate function made.
+        sample_numbers: int64 (B,), number of each sample since the start of the run.
+        global_batch_size: samples of one optimiser step over all processes.
+        progress: share of the run that is done, in [0, 1).
+    """
+
+    def __init__(
+        self, values: dict[str, Any], sample_numbers: Tensor, global_batch_size: int, progress: float
+    ):
+        super().__init__(values)
+        self.sample_numbers, self.global_batch_size, self.progress = (
+            sample_numbers,
+            global_batch_size,
+            progress,
+        )
+
+
+LossFn = Callable[[nn.Module, Batch], Tensor | dict[str, Tensor]]
+
+
+class Run:
+    """The resumable state of a run, and one method for each thing that happens to it."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer | None,
+        train_dataset: Any,
+        config: TrainingConfig,
+        accelerator: Any,
+    ):
+        self.config, self.accelerator = config, accelerator
+        self.step, self.history = 0, []  # type: int, list[dict[str, float]]
+        self.sums: dict[str, Tensor] = {}
+        self.num_summed, self.num_skipped = 0, 0
+        self.global_batch_size = (
+            config.per_device_train_batch_size
+            * config.gradient_accumulation_steps
+            * accelerator.num_processes
+        )
+        num_bytes = sum(param.numel() * 4 for param in model.parameters())
+        check_writable(
+            config.output_dir, 3 * 4 * num_bytes
+        )  # 3 checkpoints of weights, average and 2 moments
+        self.identity = {
+            "seed": config.seed,
+            "global_batch_size": self.global_batch_size,
+            "num_examples": len(train_dataset) if isinstance(train_dataset, Sized) else None,
+            "num_parameters": num_bytes // 4,
+        }
+        torch.manual_seed(config.seed + accelerator.process_index)  # dropout; kept in the checkpoint
+        if optimizer is None:
+            optimizer = torch.optim.AdamW(
+                model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), fused=True
+            )
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        if config.compile:
+            model.compile()
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.params = [param for param in self.model.parameters() if param.requires_grad]
+        self.average = [param.detach().clone() for param in self.params] if config.ema_decay else []
+        self.folder = CheckpointFolder(config.output_dir)
+        if config.report_to != "none":
+            accelerator.init_trackers("ardm", config=asdict(config))
+
+    # -------------------------------------------------------------------------------------------------- a step
+    def batches(self, dataset: Any, collate_fn: Callable) -> Iterator[list[Batch]]:
+        """The micro-batches of each remaining step."""
+        loader = sample_loader(
+            dataset,
+            collate_fn,
+            batch_size=self.config.per_device_train_batch_size,
+            first_sample=self.step * self.global_batch_size,
+            seed=self.config.seed,
+            process_index=self.accelerator.process_index,
+            num_processes=self.accelerator.num_processes,
+            num_workers=self.config.dataloader_num_workers,
+            pin_memory=self.accelerator.device.type == "cuda",
+        )
+        stream, device = iter(loader), self.accelerator.device
+        while self.step < self.config.max_train_steps:
+            progress = self.step / self.config.max_train_steps
+            yield [
+                Batch(_to_device(values, device), numbers.to(device), self.global_batch_size, progress)
+                for values, numbers in itertools.islice(stream, self.config.gradient_accumulation_steps)
+            ]
+
+    def take_step(self, loss_fn: LossFn, micro_batches: list[Batch]) -> None:
+        self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * learning_rate_factor(self.step, self.config)
+        for index, batch in enumerate(micro_batches):
+            waits = index + 1 < len(micro_batches)
+            with self.accelerator.no_sync(self.model) if waits else nullcontext():
+                with self.accelerator.autocast():
+                    result = loss_fn(self.model, batch)
+                values = result if isinstance(result, dict) else {"loss": result}
+                self.accelerator.backward(values["loss"])
+            for name, value in values.items():
+                self.sums[name] = self.sums.get(name, 0.0) + value.detach()
+            self.num_summed += 1
+        if self._gradients_are_finite():
+            self.optimizer.step()
+            self._update_average()
+        self.optimizer.zero_grad()
+        self.step += 1
+
+    def _gradients_are_finite(self) -> bool:
+        max_norm = self.config.max_grad_norm or math.inf
+        norm = self.accelerator.clip_grad_norm_(self.params, max_norm)
+        finite = norm is None or math.isfinite(norm)
+        if not finite and self.accelerator.scaler is not None:
+            return True  # fp16: the scaler skips the step and lowers its scale
+        self.num_skipped = 0 if finite else self.num_skipped + 1
+        if not finite:
+            logger.warning("step %d: the gradient is not finite; the step is skipped.", self.step)
+        if self.num_skipped > _MAX_SKIPPED_STEPS:
+            raise RuntimeError(
+                f"the gradient was not finite for {self.num_skipped} steps in a row, up to step {self.step}; lower the "
+                f"learning rate. The last good checkpoint is in {self.folder.root}."
+            )
+        return finite
+
+    def _update_average(self) -> None:
+        if self.average:
+            decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+            torch._foreach_lerp_(self.average, [param.detach() for param in self.params], 1 - decay)
+
+    # ----------------------------------------------------------------------------------------- figures and state
+    def log_if_due(self, last: bool) -> None:
+        if not last and self.step % self.config.logging_steps:
+            return
+        names = sorted(self.sums)
+        means = torch.stack([self.sums[name].float() for name in names]) / self.num_summed
+        means = self.accelerator.reduce(means, reduction="mean").tolist()
+        self._record(
+            dict(zip(names, means, strict=True)) | {"learning_rate": self.optimizer.param_groups[0]["lr"]}
+        )
+        self.sums, self.num_summed = {}, 0
+
+    def evaluate(self, eval_fn: Callable[[nn.Module], dict[str, float]]) -> None:
+        with self.averaged_weights():
+            model = self.accelerator.unwrap_model(self.model)
+            model.eval()
+            self._record(eval_fn(model))
+
+    def _record(self, figures: dict[str, float]) -> None:
+        if self.history and self.history[-1]["step"] == self.step:
+            self.history[-1].update(figures)
+        else:
+            self.history.append({"step": self.step, **figures})
+        if self.config.report_to != "none":
+            self.accelerator.log(figures, step=self.step)
+        if not sys.stderr.isatty() and self.accelerator.is_main_process:
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            logger.info("step %d/%d  %s", self.step, self.config.max_train_steps, shown)
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """The model with its moving average, for as long as the block lasts."""
+        trained = [param.detach().clone() for param in self.params] if self.average else []
+        self._load_weights(self.average)
+        try:
+            yield
+        finally:
+            self._load_weights(trained)
+
+    @torch.no_grad()
+    def _load_weights(self, values: list[Tensor]) -> None:
+        for param, value in zip(self.params, values, strict=False):
+            param.copy_(value)
+
+    def save(self) -> None:
+        """Writes a checkpoint. A full disk costs this checkpoint, not the run: the one before it stays."""
+        main, path = self.accelerator.is_main_process, self.folder.writing_path(self.step)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self.accelerator.save_state(str(path), safe_serialization=True)
+            if self.average and (main or self._is_sharded()):
+                from safetensors.torch import save_file
+
+                tensors = {str(index): value.contiguous() for index, value in enumerate(self.average)}
+                save_file(tensors, path / self._average_file())
+            if main:
+                state = {"step": self.step, "identity": self.identity, "history": self.history}
+                (path / "run.json").write_text(json.dumps(state))
+            failed = False
+        except OSError as error:
+            failed = True
+            logger.warning("checkpoint of step %d could not be written: %s", self.step, error)
+        failed = agreed(self.accelerator, failed)
+        if main:
+            if failed:
+                self.folder.discard_unfinished()
+            else:
+                self.folder.seal(self.step)
+        self.accelerator.wait_for_everyone()
+
+    def resume(self) -> None:
+        """Continues from a checkpoint if there is one that belongs to this run."""
+        path = self._checkpoint_to_resume()
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            self.folder.discard_unfinished()
+        if path is None:
+            return
+        state = json.loads((path / "run.json").read_text())
+        differing = {
+            key: (old, self.identity[key])
+            for key, old in state["identity"].items()
+            if old != self.identity[key]
+        }
+        if differing:
+            changes = ", ".join(f"{key} was {old} and is {new}" for key, (old, new) in differing.items())
+            raise ValueError(
+                f"{path} belongs to another run: {changes}. Give the old values, another output_dir, or "
+                "resume_from_checkpoint='none' to start afresh."
+            )
+        self.accelerator.load_state(str(path))
+        if self.average:
+            from safetensors.torch import load_file
+
+            tensors = load_file(path / self._average_file())
+            for index, average in enumerate(self.average):
+                average.copy_(tensors[str(index)])
+        self.step, self.history = state["step"], state["history"]
+        logger.info("resumed from %s", path)
+
+    def _checkpoint_to_resume(self) -> Path | None:
+        asked = self.config.resume_from_checkpoint
+        if asked == "none":
+            return None
+        if asked == "latest":
+            return self.folder.newest()
+        fault = find_fault(asked)
+        if fault is not None:
+            raise ValueError(f"resume_from_checkpoint={asked!r} is no good checkpoint: {fault}.")
+        return Path(asked)
+
+    def _is_sharded(self) -> bool:
+        return str(self.accelerator.distributed_type).split(".")[-1] in ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+
+    def _average_file(self) -> str:
+        return f"average_{self.accelerator.process_index if self._is_sharded() else 0}.safetensors"
+
+    def finish(self) -> None:
+        self._load_weights(self.average)
+        self.model.eval()
+        if self.config.report_to != "none":
+            self.accelerator.end_training()
+
+
+def _to_device(values: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    return {
+        name: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for name, v in values.items()
+    }
+
+
+def agreed(accelerator: Any, flag: bool) -> bool:
+    """Whether any process raised the flag: all must stop, or skip, at the same step."""
+    if accelerator.num_processes == 1:
+        return flag
+    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), reduction="sum") > 0)

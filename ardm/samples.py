@@ -1,0 +1,124 @@
+"""The stream of numbered samples that a run consumes: the same on any number of processes, from any point on.
+
+Sample k is item k mod N of epoch k div N, in the permutation of (seed, epoch). Process p of P takes, of each step's G
+samples, the micro-batches p, p + P, p + 2P, ...: Accelerate's own division of a batch sampler.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
+
+Numbered = tuple[int, int]  # (index in the data set, number of the sample)
+
+
+def sample_loader(
+    dataset: Any,
+    collate_fn: Callable[[list[Any]], dict[str, Any]],
+    *,
+    batch_size: int,
+    first_sample: int,
+    seed: int,
+    process_index: int,
+    num_processes: int,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+) -> DataLoader:
+    """An endless loader of this process's micro-batches from sample `first_sample` on.
+
+    Args:
+        dataset: map-style, or iterable (read from its start again at each epoch and after a resume).
+        collate_fn: examples -> dict.
+        batch_size: samples of one micro-batch of one process.
+        first_sample: number of the first sample, a multiple of `batch_size * num_processes`.
+        seed: key of the permutations.
+        process_index: this process.
+        num_processes: of how many.
+        num_workers: loading processes.
+        pin_memory: page-locked memory for faster copies to a GPU.
+
+    Returns:
+        A loader of (collated dict, int64 (B,) sample numbers).
+    """
+
+    def collate(pairs: list[tuple[Any, int]]) -> tuple[dict[str, Any], Tensor]:
+        examples, numbers = zip(*pairs, strict=True)
+        values = collate_fn(list(examples))
+        if not isinstance(values, dict):
+            raise ValueError(f"collate_fn returned a {type(values).__name__}; expected a dict of tensors.")
+        return values, torch.tensor(numbers)
+
+    common = {"collate_fn": collate, "num_workers": num_workers, "pin_memory": pin_memory}
+    place = (batch_size, first_sample, process_index, num_processes)
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        return DataLoader(_NumberedStream(dataset, *place), batch_size=batch_size, **common)
+    return DataLoader(_NumberedItems(dataset), batch_sampler=_Batches(len(dataset), seed, *place), **common)
+
+
+def micro_batch_numbers(
+    batch_size: int, first_sample: int, process_index: int, num_processes: int
+) -> Iterator[range]:
+    """The sample numbers of this process's micro-batches, for ever."""
+    start = first_sample + process_index * batch_size
+    while True:
+        yield range(start, start + batch_size)
+        start += num_processes * batch_size
+
+
+class _Batches(Sampler[list[Numbered]]):
+    def __init__(self, num_examples: int, seed: int, *place: int):
+        self.num_examples, self.seed, self.place = num_examples, seed, place
+        self.permutation: tuple[int, list[int]] = (-1, [])
+
+    def __iter__(self) -> Iterator[list[Numbered]]:
+        for numbers in micro_batch_numbers(*self.place):
+            yield [(self._index(number), number) for number in numbers]
+
+    def _index(self, number: int) -> int:
+        epoch, place = divmod(number, self.num_examples)
+        if self.permutation[0] != epoch:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+            self.permutation = epoch, torch.randperm(self.num_examples, generator=generator).tolist()
+        return self.permutation[1][place]
+
+
+class _NumberedItems(Dataset):
+    def __init__(self, dataset: Any):
+        self.dataset = dataset
+
+    def __getitems__(self, keys: list[Numbered]) -> list[tuple[Any, int]]:
+        indices, numbers = zip(*keys, strict=True)
+        if hasattr(self.dataset, "__getitems__"):  # one read of a `datasets.Dataset` for the whole batch
+            examples = self.dataset.__getitems__(list(indices))
+        else:
+            examples = [self.dataset[index] for index in indices]
+        return list(zip(examples, numbers, strict=True))
+
+
+class _NumberedStream(IterableDataset):
+    """Reads the whole stream on every process and keeps this process's samples: exact, at the price of reading."""
+
+    def __init__(self, dataset: Any, *place: int):
+        self.dataset, self.place = dataset, place
+
+    def __iter__(self) -> Iterator[tuple[Any, int]]:
+        worker = torch.utils.data.get_worker_info()
+        if worker is not None and worker.num_workers > 1:
+            raise ValueError(
+                "a streamed data set is read by one worker; expected dataloader_num_workers of at most 1."
+            )
+        examples = enumerate(self._forever())
+        for numbers in micro_batch_numbers(*self.place):
+            for wanted in numbers:
+                yield next(example for number, example in examples if number == wanted), wanted
+
+    def _forever(self) -> Iterator[Any]:
+        while True:
+            empty = True
+            for example in self.dataset:
+                empty = False
+                yield example
+            if empty:
+                raise ValueError("the streamed data set is empty; expected at least one example.")

@@ -1,0 +1,96 @@
+"""TrainingConfig: how to train, and the learning rate that follows from it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass
+class TrainingConfig:
+    """How to train.
+
+    Args:
+        output_dir: folder of the run; checkpoints go to its sub-folder `checkpoints`.
+        max_train_steps: optimiser steps.
+        per_device_train_batch_size: sequences (or images) of one process and accumulation step.
+        gradient_accumulation_steps: backward passes of one optimiser step.
+        learning_rate: peak learning rate of the default optimiser (AdamW).
+        lr_scheduler_type: "linear" or "cosine" decay to 0, or "constant".
+        warmup_ratio: share of the steps over which the learning rate rises from 0.
+        decay_ratio: share of the steps, at the end, over which it decays.
+        max_grad_norm: gradients are scaled down to this norm; 0 = no clipping.
+        ema_decay: decay of the weights' moving average, warmed up as (1 + s) / (10 + s); 0 = none.
+        mixed_precision: "no", "bf16", "fp16", or None = what the hardware is good at.
+        compile: run the model through `torch.compile`.
+        logging_steps: optimiser steps between log entries.
+        eval_steps: optimiser steps between evaluations; 0 = only after the last.
+        checkpointing_steps: optimiser steps between checkpoints; 0 = only after the last.
+        resume_from_checkpoint: "latest" = the newest good checkpoint if there is one, a checkpoint's folder, or
+            "none" = start afresh.
+        seed: key of everything random.
+        report_to: tracker: "tensorboard", "trackio", "wandb" or "none".
+        dataloader_num_workers: worker processes for loading data.
+    """
+
+    output_dir: str
+    max_train_steps: int
+    per_device_train_batch_size: int = 8
+    gradient_accumulation_steps: int = 1
+    learning_rate: float = 1e-3
+    lr_scheduler_type: str = "linear"
+    warmup_ratio: float = 0.02
+    decay_ratio: float = 1.0
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.99
+    mixed_precision: str | None = None
+    compile: bool = False
+    logging_steps: int = 10
+    eval_steps: int = 0
+    checkpointing_steps: int = 200
+    resume_from_checkpoint: str = "latest"
+    seed: int = 0
+    report_to: str = "none"
+    dataloader_num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        for name in (
+            "max_train_steps",
+            "per_device_train_batch_size",
+            "gradient_accumulation_steps",
+            "logging_steps",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1.")
+        if self.lr_scheduler_type not in _DECAYS:
+            raise ValueError(
+                f"lr_scheduler_type is {self.lr_scheduler_type!r}; expected one of {sorted(_DECAYS)}."
+            )
+        if self.mixed_precision not in (None, "no", "bf16", "fp16"):
+            raise ValueError(
+                f"mixed_precision is {self.mixed_precision!r}; expected 'no', 'bf16', 'fp16' or None."
+            )
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay is {self.ema_decay}; expected a number in [0, 1).")
+
+
+_DECAYS: dict[str, Callable[[float], float]] = {
+    "linear": lambda left: left,
+    "cosine": lambda left: 0.5 - 0.5 * math.cos(math.pi * left),
+    "constant": lambda left: 1.0,
+}
+
+
+def learning_rate_factor(step: int, config: TrainingConfig) -> float:
+    """Share of the peak learning rate that step `step` (0-based) uses: warm-up, plateau, decay to 0.
+
+    Args:
+        step: optimiser step, 0..max_train_steps - 1.
+        config: the schedule.
+
+    Returns:
+        A number in (0, 1].
+    """
+    total = config.max_train_steps
+    warm_up = min(1.0, (step + 1) / max(1.0, config.warmup_ratio * total))
+    left = (total - step) / max(1.0, config.decay_ratio * total)
+    return warm_up * _DECAYS[config.lr_scheduler_type](min(1.0, left))
