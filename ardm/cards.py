@@ -21,6 +21,13 @@ class Evaluation:
     bits_per_token: tuple[float, float]  # value and standard error
     bits_per_character: tuple[float, float] | None = None
 
+    @classmethod
+    def of(cls, dataset: str, num_windows: int, figures: Mapping[str, float]) -> "Evaluation":
+        """From the figures of an `ardm.evaluation.BoundEvaluation`."""
+        units = ("bits_per_token", "bits_per_character")
+        bounds = {unit: (figures[unit], figures[f"{unit}_standard_error"]) for unit in units}
+        return cls(dataset=dataset, num_windows=num_windows, **bounds)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CardFigures:
@@ -67,9 +74,7 @@ def model_card(figures: CardFigures) -> str:
         "Citation": _CITATION,
     }
     body = "".join(f"\n## {title}\n\n{text.strip()}\n" for title, text in sections.items() if text)
-    return (
-        f"---\n{_front_matter(figures)}\n---\n\n# {figures.model_name or 'ARDM'}\n\n{_about(figures)}\n{body}"
-    )
+    return f"---\n{_front_matter(figures)}\n---\n\n# {figures.model_name or 'ARDM'}\n\n{_about(figures)}\n{body}"
 
 
 def _front_matter(figures: CardFigures) -> str:

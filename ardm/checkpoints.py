@@ -2,6 +2,7 @@
 
     output_dir/checkpoints/step-00000200/    the state, and manifest.json: size and CRC-32 of every file
     output_dir/checkpoints/.writing-...      one that is being written; left behind by a kill, removed at the next start
+    output_dir/checkpoints/replaced-1/...    of later steps than a later run started at; never read, never removed
 
 A folder counts as a checkpoint if every file is as its manifest says. A truncated or changed one is reported and the
 one before it is used, so a kill at any moment costs at most the steps since the last good one.
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from .files import write_text_atomically
 
-_MANIFEST, _WRITING, _STEP = "manifest.json", ".writing-", "step-"
+_MANIFEST, _WRITING, _STEP, _REPLACED = "manifest.json", ".writing-", "step-", "replaced-"
 
 
 class CheckpointFolder:
@@ -32,7 +33,7 @@ class CheckpointFolder:
 
     def newest(self) -> Path | None:
         """The newest good checkpoint, or None. Warns of each newer one that is damaged."""
-        for path in sorted(self.root.glob(f"{_STEP}*"), reverse=True):
+        for path in reversed(self._sealed()):
             fault = find_fault(path)
             if fault is None:
                 return path
@@ -62,13 +63,45 @@ class CheckpointFolder:
             shutil.rmtree(final)
         os.replace(writing, final)
         _fsync(self.root)
-        for old in sorted(self.root.glob(f"{_STEP}*"))[: -self.keep]:
+        for old in self._sealed()[: -self.keep]:
             shutil.rmtree(old)
+
+    def set_aside(self, after_step: int) -> Path | None:
+        """Moves the checkpoints of later steps to a sub-folder `replaced-N`, so that nothing of them is lost.
+
+        A run that starts at an earlier step (afresh, at a chosen checkpoint, or before a damaged one) writes those
+        steps again. Left in place, the old ones would pass for the newest: resumed from, and kept in place of its own.
+        Call on one process only.
+
+        Args:
+            after_step: the step that the run starts at.
+
+        Returns:
+            The sub-folder; None if there was nothing to move.
+        """
+        later = [path for path in self._sealed() if _step_of(path) > after_step]
+        if not later:
+            return None
+        number = 1
+        while (aside := self.root / f"{_REPLACED}{number}").exists():
+            number += 1
+        aside.mkdir()
+        for path in later:
+            os.replace(path, aside / path.name)
+        return aside
+
+    def num_bytes(self) -> int:
+        """Bytes of the disk that this run's checkpoints take already."""
+        return sum(file.stat().st_size for path in self._sealed() for file in _files(path))
 
     def discard_unfinished(self) -> None:
         """Removes what a killed run left half-written."""
         for path in self.root.glob(f"{_WRITING}*"):
             shutil.rmtree(path)
+
+    def _sealed(self) -> list[Path]:
+        """Oldest first."""
+        return sorted((path for path in self.root.glob(f"{_STEP}*") if _step_of(path) >= 0), key=_step_of)
 
 
 def find_fault(path: str | os.PathLike) -> str | None:
@@ -82,8 +115,8 @@ def find_fault(path: str | os.PathLike) -> str | None:
     """
     path = Path(path)
     try:
-        manifest = json.loads((path / _MANIFEST).read_text())
-    except (OSError, ValueError) as error:
+        manifest = dict(json.loads((path / _MANIFEST).read_text()))
+    except (OSError, ValueError, TypeError) as error:
         return f"manifest.json cannot be read: {error}"
     for name, expected in manifest.items():
         file = path / name
@@ -111,14 +144,18 @@ def check_writable(folder: str | os.PathLike, num_bytes: int) -> None:
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:
-        raise ValueError(
-            f"output folder {folder} cannot be written to: {error}. Give another output_dir."
-        ) from error
+        raise ValueError(f"output folder {folder} cannot be written to: {error}. Give another output_dir.") from error
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
         raise ValueError(
             f"the disk of {folder} has {free / 2**20:.0f} MiB free; this run needs about {num_bytes / 2**20:.0f} MiB."
         )
+
+
+def _step_of(path: Path) -> int:
+    """-1 for a folder that is no checkpoint of ours."""
+    digits = path.name.removeprefix(_STEP)
+    return int(digits) if digits.isdecimal() else -1
 
 
 def _files(folder: Path) -> list[Path]:

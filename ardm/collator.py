@@ -21,9 +21,7 @@ class RandomRatioCollator:
         generator: source of randomness; None = torch's global one, which Trainer seeds and restores.
     """
 
-    def __init__(
-        self, mask_token_id: int, pad_token_id: int | None = None, generator: torch.Generator | None = None
-    ):
+    def __init__(self, mask_token_id: int, pad_token_id: int | None = None, generator: torch.Generator | None = None):
         if mask_token_id is None:
             raise ValueError("mask_token_id is None; expected the id of the mask token.")
         self.mask_token_id, self.pad_token_id, self.generator = mask_token_id, pad_token_id, generator
@@ -43,9 +41,7 @@ class RandomRatioCollator:
         """
         rows = [torch.as_tensor(example["input_ids"]) for example in examples]
         if self.pad_token_id is None and len({len(row) for row in rows}) > 1:
-            raise ValueError(
-                "rows differ in length and pad_token_id is None; expected equal lengths or a pad id."
-            )
+            raise ValueError("rows differ in length and pad_token_id is None; expected equal lengths or a pad id.")
         pad_id = 0 if self.pad_token_id is None else self.pad_token_id
         input_ids = _pad(rows, pad_id)
         attention_mask = _pad([torch.ones_like(row) for row in rows], 0)
@@ -59,9 +55,7 @@ class RandomRatioCollator:
             prompt_mask=prompt_mask,
             generator=self.generator,
         )
-        maskable = (
-            attention_mask.bool() if prompt_mask is None else attention_mask.bool() & ~prompt_mask.bool()
-        )
+        maskable = attention_mask.bool() if prompt_mask is None else attention_mask.bool() & ~prompt_mask.bool()
         return {
             "input_ids": masked_ids,
             "attention_mask": attention_mask,

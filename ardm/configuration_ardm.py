@@ -26,8 +26,8 @@ class ARDMConfig(PreTrainedConfig):
         intermediate_size: width of the gated MLP.
         hidden_act: activation of the MLP's gate, a name in transformers' `ACT2FN`.
         max_position_embeddings: the longest sequence that the model accepts.
-        conv_kernel_size: taps of the depthwise convolution that each sub-layer reads its input through: an odd
-            number, or 0 for none. It lets a young network see letter groups before attention has learned to.
+        conv_kernel_size: taps of the depthwise convolution that each MLP reads its input through: an odd number, or
+            0 for none. It lets a young network see groups of letters before attention has learned to.
         rope_theta: base of the rotary position frequencies.
         rms_norm_eps: epsilon of the RMS norms.
         attention_dropout: dropout on attention weights during training.
@@ -69,9 +69,7 @@ class ARDMConfig(PreTrainedConfig):
         for name in ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         _require(self.num_hidden_layers >= 0, "num_hidden_layers", self.num_hidden_layers, "at least 0")
-        _require(
-            self.max_position_embeddings >= 1, "max_position_embeddings", self.max_position_embeddings, ">= 1"
-        )
+        _require(self.max_position_embeddings >= 1, "max_position_embeddings", self.max_position_embeddings, ">= 1")
         head_size, rest = divmod(self.hidden_size, self.num_attention_heads)
         _require(
             rest == 0 and head_size % 2 == 0,
@@ -80,18 +78,14 @@ class ARDMConfig(PreTrainedConfig):
             f"an even multiple of num_attention_heads={self.num_attention_heads} (rotary positions turn pairs)",
         )
         kernel = self.conv_kernel_size
-        _require(
-            kernel == 0 or (kernel > 0 and kernel % 2 == 1), "conv_kernel_size", kernel, "0 or an odd number"
-        )
+        _require(kernel == 0 or (kernel > 0 and kernel % 2 == 1), "conv_kernel_size", kernel, "0 or an odd number")
         for name in ("attention_dropout", "hidden_dropout"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
 
     def _check_ids(self):
         mask = self.mask_token_id
         if mask is None:
-            raise ValueError(
-                "mask_token_id is None; expected the id of the mask token (add one to the vocabulary)."
-            )
+            raise ValueError("mask_token_id is None; expected the id of the mask token (add one to the vocabulary).")
         # Ids are rows of the embedding. A mask id one past the end is the field's best-known bug: a gather that
         # clamps makes the mask share the embedding of the last letter.
         _require(

@@ -71,9 +71,7 @@ def make_windows(
     if not tokenizer.is_fast:
         raise ValueError(f"{type(tokenizer).__name__} knows no character offsets, expected a fast tokenizer")
     make = _mapped_windows if isinstance(dataset, Dataset) else _streamed_windows
-    return make(
-        dataset, _Windower(tokenizer, sequence_length, text_column_of(dataset)), num_proc
-    ).with_format("torch")
+    return make(dataset, _Windower(tokenizer, sequence_length, text_column_of(dataset)), num_proc).with_format("torch")
 
 
 class _Windower:
@@ -146,9 +144,7 @@ def _features(sequence_length: int) -> Features:
     from datasets import Features, List, Value
 
     # A fixed length is stored without offsets: a batch is one take, not a loop over rows.
-    return Features(
-        {"input_ids": List(Value("int32"), length=sequence_length), "num_characters": Value("int32")}
-    )
+    return Features({"input_ids": List(Value("int32"), length=sequence_length), "num_characters": Value("int32")})
 
 
 def _mapped_windows(dataset: Dataset, windower: _Windower, num_proc: int | None) -> Dataset:
@@ -201,9 +197,7 @@ def _streamed_windows(dataset: IterableDataset, windower: _Windower, num_proc: i
 
     # Lists are what datasets deals out to data loader workers, so this one keeps the stream's shards apart.
     kwargs = {"dataset": dataset, "windower": windower, "shards": list(range(dataset.num_shards))}
-    return IterableDataset.from_generator(
-        _stream, features=_features(windower.sequence_length), gen_kwargs=kwargs
-    )
+    return IterableDataset.from_generator(_stream, features=_features(windower.sequence_length), gen_kwargs=kwargs)
 
 
 def _stream(dataset: IterableDataset, windower: _Windower, shards: list[int]) -> Iterator[dict[str, Any]]:
@@ -214,9 +208,7 @@ def _stream(dataset: IterableDataset, windower: _Windower, shards: list[int]) ->
     for index in shards:
         for batch in dataset.shard(dataset.num_shards, index).iter(_DOCUMENTS_AT_ONCE):
             windows = windower(batch)
-            for input_ids, num_characters in zip(
-                windows["input_ids"], windows["num_characters"], strict=True
-            ):
+            for input_ids, num_characters in zip(windows["input_ids"], windows["num_characters"], strict=True):
                 empty = False
                 yield {"input_ids": input_ids, "num_characters": num_characters}
     if empty and dataset.num_shards == 1:

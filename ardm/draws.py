@@ -4,6 +4,7 @@ Shapes: B batch, L length, K positions, V vocabulary.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,16 +31,14 @@ def make_draw(config: ARDMGenerationConfig) -> Callable[[Tensor, Tensor, Tensor]
     if config.do_sample and config.min_p is not None:
         warpers.append(MinPLogitsWarper(float(config.min_p)))
 
-    def draw(logits_BKV: Tensor, uniforms_BK: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    def draw(logits_BKV: Any, uniforms_BK: Tensor, ids: Any) -> tuple[Tensor, Tensor]:
         shape = logits_BKV.shape
         if warpers:  # stock processors take rows (N, V)
             logits_BKV = warpers(ids, logits_BKV.flatten(0, 1)).view(shape)
         # float64: float32 noise cuts off the tail of the distribution (arXiv 2409.02908)
         log_probs_BKV = logits_BKV.double().log_softmax(-1)
-        if config.do_sample:
-            tokens_BK = inverse_cdf(log_probs_BKV.exp(), uniforms_BK)
-        else:
-            tokens_BK = log_probs_BKV.argmax(-1)
+        sampled = config.do_sample
+        tokens_BK = inverse_cdf(log_probs_BKV.exp(), uniforms_BK) if sampled else log_probs_BKV.argmax(-1)
         return tokens_BK, log_probs_BKV.gather(-1, tokens_BK[..., None]).squeeze(-1)
 
     return draw
@@ -56,6 +55,5 @@ def inverse_cdf(probs: Tensor, uniforms: Tensor) -> Tensor:
         int64 (...), the first category whose cumulative probability exceeds u * total: never one of probability 0.
     """
     cumulative = probs.cumsum(-1)
-    return torch.searchsorted(cumulative, (uniforms[..., None] * cumulative[..., -1:]), right=True).squeeze(
-        -1
-    )
+    first = torch.searchsorted(cumulative, uniforms[..., None] * cumulative[..., -1:], right=True).squeeze(-1)
+    return first.clamp(max=probs.shape[-1] - 1)  # only NaN goes beyond: its log-probability tells the caller

@@ -11,6 +11,7 @@ bits depend on nothing else: not on its neighbours, on padding, or on how many t
 Shapes: B batch, L length, S steps, K the largest group of a step, V vocabulary.
 """
 
+import contextlib
 import copy
 import os
 from collections.abc import Callable
@@ -34,9 +35,10 @@ class ARDMGenerationMixin:
     """Gives a masked language model `generate`. Put it before the model class in the bases."""
 
     config: Any
-    device: torch.device
-    generation_config: ARDMGenerationConfig
-    generation_config_class: type[ARDMGenerationConfig]
+    device: Any
+    generation_config: Any  # an ARDMGenerationConfig; typed as the model class types it
+    generation_config_class: Any
+    __call__: Callable[..., Any]
 
     @torch.no_grad()
     def generate(
@@ -69,16 +71,16 @@ class ARDMGenerationMixin:
         """
         config = self._resolve_generation_config(generation_config, kwargs)
         ids, attention_mask = self._prepare_canvas(input_ids, attention_mask, config)
-        seeds, rows = _row_streams(config.seed, generator, config.num_return_sequences, ids.shape[0])
-        ids = ids.repeat_interleave(config.num_return_sequences, 0)
-        attention_mask = attention_mask.repeat_interleave(config.num_return_sequences, 0)
-        if isinstance(config.order, Tensor) and config.order.ndim == 2:
-            config.order = config.order.repeat_interleave(config.num_return_sequences, 0)
+        copies, order = config.num_return_sequences or 1, "random" if config.order is None else config.order
+        seeds, rows = _row_streams(config.seed, generator, copies, len(ids))
+        ids, attention_mask = ids.repeat_interleave(copies, 0), attention_mask.repeat_interleave(copies, 0)
+        if isinstance(order, Tensor) and order.ndim == 2:
+            order = order.repeat_interleave(copies, 0)
 
         # places, not indices: padding on the left must not change a row's random numbers
         place_BL = (attention_mask.long().cumsum(1) - 1).clamp(min=0)
         stream_B1 = seeds.to(ids.device)[:, None], rows.to(ids.device)[:, None]
-        scores_BL = order_scores(config.order, place_BL, keyed_uniforms(*stream_B1, _ORDER_STREAM, place_BL))
+        scores_BL = order_scores(order, place_BL, keyed_uniforms(*stream_B1, _ORDER_STREAM, place_BL))
         masked_BL = (ids == self._mask_token_id(config)) & attention_mask
         bounds = group_bounds([_row_plan(config, count) for count in masked_BL.sum(1).tolist()])
         output = self._fill(
@@ -89,7 +91,10 @@ class ARDMGenerationMixin:
             keyed_uniforms(*stream_B1, _TOKEN_STREAM, place_BL),
             make_draw(config),
         )
-        return output if config.return_dict_in_generate else output.sequences
+        if config.return_dict_in_generate:
+            return output
+        assert output.sequences is not None
+        return output.sequences
 
     def _fill(
         self,
@@ -102,30 +107,22 @@ class ARDMGenerationMixin:
     ) -> ARDMGenerationOutput:
         """The loop: for each group, logits at its positions, a draw, a write."""
         steps = bounds_BS.shape[1] - 1
-        widths = (
-            (bounds_BS[:, 1:] - bounds_BS[:, :-1]).amax(0).tolist()
-        )  # known on the host: no sync in the loop
+        widths = bounds_BS.diff(dim=1).amax(0).tolist()  # known on the host: no sync in the loop
         bounds_BS = bounds_BS.to(ids.device)
         order_BL = torch.full_like(ids, -1)
         log_probs_BL = torch.zeros(ids.shape, dtype=torch.float64, device=ids.device)
         for step, width in enumerate(widths):
             begin_B1, end_B1 = bounds_BS[:, step, None], bounds_BS[:, step + 1, None]
             # Rows with a smaller group repeat its last position: the same draw, written twice.
-            index_BK = torch.minimum(begin_B1 + torch.arange(width, device=ids.device), end_B1 - 1).clamp(
-                min=0
-            )
-            positions_BK = queue_BL.gather(1, index_BK)
-            logits_BKV = self(
-                input_ids=ids, attention_mask=attention_mask, logits_positions=positions_BK
-            ).logits  # type: ignore[operator]
+            index_BK = torch.minimum(begin_B1 + torch.arange(width, device=ids.device), end_B1 - 1)
+            positions_BK = queue_BL.gather(1, index_BK.clamp(min=0))
+            logits_BKV = self(input_ids=ids, attention_mask=attention_mask, logits_positions=positions_BK).logits
             tokens_BK, log_probs_BK = draw(logits_BKV, uniforms_BL.gather(1, positions_BK), ids)
             active_B1 = end_B1 > begin_B1  # rows that are finished keep what they have
             for canvas, new in ((ids, tokens_BK), (order_BL, step), (log_probs_BL, log_probs_BK)):
                 canvas.scatter_(1, positions_BK, torch.where(active_B1, new, canvas.gather(1, positions_BK)))
         if not log_probs_BL.isfinite().all():
-            raise ValueError(
-                "the network returned NaN or only -inf logits; expected finite logits for some token."
-            )
+            raise ValueError("the network returned NaN or only -inf logits; expected finite logits for some token.")
         generated = int(bounds_BS[:, -1].sum())
         return ARDMGenerationOutput(
             sequences=ids,
@@ -143,6 +140,9 @@ class ARDMGenerationMixin:
         unknown = sorted(set(kwargs) - set(SETTINGS))
         if unknown:
             raise ValueError(f"unknown arguments {unknown}; expected some of {sorted(SETTINGS)}.")
+        if generation_config is not None and not isinstance(generation_config, ARDMGenerationConfig):
+            got = type(generation_config).__name__
+            raise ValueError(f"generation_config is a {got}; expected an ARDMGenerationConfig.")
         config = copy.copy(self.generation_config)
         layers = [kwargs] if generation_config is None else [vars(generation_config), kwargs]
         for layer in layers:
@@ -158,9 +158,7 @@ class ARDMGenerationMixin:
         if mask_token_id is None:
             mask_token_id = getattr(self.config, "mask_token_id", None)
         if mask_token_id is None:
-            raise ValueError(
-                "mask_token_id is None; expected the mask token's id in the generation or model config."
-            )
+            raise ValueError("mask_token_id is None; expected the mask token's id in the generation or model config.")
         return mask_token_id
 
     def _prepare_canvas(
@@ -173,13 +171,9 @@ class ARDMGenerationMixin:
             new_tokens = limit if new_tokens is None else new_tokens
         check_ids(input_ids, self.config.vocab_size)
         if input_ids.device != self.device:
-            raise ValueError(
-                f"input_ids is on {input_ids.device}; expected the model's device {self.device}."
-            )
+            raise ValueError(f"input_ids is on {input_ids.device}; expected the model's device {self.device}.")
         if attention_mask is None:
-            pad_token_id = (
-                config.pad_token_id if config.pad_token_id is not None else self.config.pad_token_id
-            )
+            pad_token_id = config.pad_token_id if config.pad_token_id is not None else self.config.pad_token_id
             attention_mask = torch.ones_like(input_ids) if pad_token_id is None else input_ids != pad_token_id
         if attention_mask.shape != input_ids.shape:
             raise ValueError(
@@ -192,11 +186,7 @@ class ARDMGenerationMixin:
                 f"{input_ids.shape[1] + new_tokens}; expected at most max_position_embeddings={limit}."
             )
         ids, real = input_ids.long(), attention_mask.bool().to(input_ids.device)
-        return (
-            _append_masks(ids, real, new_tokens, self._mask_token_id(config))
-            if new_tokens
-            else (ids.clone(), real)
-        )
+        return _append_masks(ids, real, new_tokens, self._mask_token_id(config)) if new_tokens else (ids.clone(), real)
 
     def adjust_generation_fn(
         self,
@@ -221,27 +211,13 @@ class ARDMGenerationMixin:
             settings = {name: getattr(generation_config, name, None) for name in SETTINGS}
             self.generation_config = self.generation_config_class(**settings)
             return
-        names = (
-            "cache_dir",
-            "force_download",
-            "proxies",
-            "local_files_only",
-            "token",
-            "revision",
-            "subfolder",
-        )
-        download = dict(zip(names, args, strict=False)) | {
-            k: v for k, v in kwargs.items() if k != "trust_remote_code"
-        }
-        try:
+        names = ("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision", "subfolder")
+        download = dict(zip(names, args, strict=False)) | kwargs
+        download.pop("trust_remote_code", None)
+        with contextlib.suppress(OSError):  # no such file: the configuration made from the model's stays
             self.generation_config = self.generation_config_class.from_pretrained(
-                pretrained_model_name_or_path,
-                _from_auto=from_auto_class,
-                _from_pipeline=from_pipeline,
-                **download,
+                pretrained_model_name_or_path, _from_auto=from_auto_class, _from_pipeline=from_pipeline, **download
             )
-        except OSError:
-            pass  # no such file: the configuration made from the model's stays
 
 
 def _append_masks(ids: Tensor, real: Tensor, count: int, mask_token_id: int) -> tuple[Tensor, Tensor]:
@@ -265,9 +241,7 @@ def _row_streams(
         raise ValueError("got seed and generator; expected at most one of them.")
     if isinstance(seed, (list, tuple)):
         if len(seed) != batch_size:
-            raise ValueError(
-                f"seed is a list of {len(seed)}; expected one seed for each of the {batch_size} rows."
-            )
+            raise ValueError(f"seed is a list of {len(seed)}; expected one seed for each of the {batch_size} rows.")
         return torch.tensor(seed).repeat_interleave(copies), torch.arange(copies).repeat(batch_size)
     seed = draw_seed(generator) if seed is None else seed
     return torch.tensor(seed).expand(batch_size * copies), torch.arange(batch_size * copies)

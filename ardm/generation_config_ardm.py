@@ -4,7 +4,9 @@ A setting that is None is unset: the next source decides (the call, its `generat
 `generation_config.json`, the defaults - in this order).
 """
 
+import inspect
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 from torch import Tensor
@@ -36,6 +38,24 @@ class ARDMGenerationConfig(GenerationConfig):
         ValueError: on an unknown setting or a value out of range.
     """
 
+    max_new_tokens: int | None
+    order: str | Tensor | None
+    tokens_per_step: int | None
+    steps: int | None
+    plan: list[int] | None
+    do_sample: bool | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    num_return_sequences: int | None
+    seed: int | list[int] | None
+    return_dict_in_generate: bool | None
+    mask_token_id: int | None
+    pad_token_id: int | None
+    bos_token_id: int | None
+    eos_token_id: int | list[int] | None
+
     def __init__(self, **kwargs: Any):
         # GenerationConfig's own __init__ is not called: most of its fields steer left-to-right decoding and would be
         # accepted here without an effect.
@@ -45,9 +65,7 @@ class ARDMGenerationConfig(GenerationConfig):
         self._from_model_config = kwargs.pop("_from_model_config", None)
         self.transformers_version = kwargs.pop("transformers_version", None)
         if kwargs:
-            raise ValueError(
-                f"unknown generation settings {sorted(kwargs)}; expected some of {sorted(SETTINGS)}."
-            )
+            raise ValueError(f"unknown generation settings {sorted(kwargs)}; expected some of {sorted(SETTINGS)}.")
         self.validate()
 
     def validate(self, strict: bool = False, user_set_attributes: set[str] | None = None) -> None:
@@ -62,17 +80,25 @@ class ARDMGenerationConfig(GenerationConfig):
         """
         for name in ("tokens_per_step", "steps", "num_return_sequences", "top_k"):
             _require_integer(name, getattr(self, name), minimum=1)
-        _require_integer("max_new_tokens", self.max_new_tokens, minimum=0)
-        for name in ("temperature", "top_p", "min_p"):
+        for name in ("max_new_tokens", "mask_token_id", "pad_token_id", "bos_token_id"):
+            _require_integer(name, getattr(self, name), minimum=0)
+        for name, upper in (("temperature", float("inf")), ("top_p", 1.0), ("min_p", 1.0)):
             value = getattr(self, name)
-            upper = float("inf") if name == "temperature" else 1.0
-            if value is not None and not 0 < value <= upper:
-                raise ValueError(f"{name} is {value}; expected a number in (0, {upper}].")
+            if value is not None and not (isinstance(value, Real) and 0 < value <= upper):
+                raise ValueError(f"{name} is {value!r}; expected a number in (0, {upper}].")
+        for name in ("do_sample", "return_dict_in_generate"):
+            if getattr(self, name) not in (None, True, False):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected True or False.")
+        for value in self.seed if isinstance(self.seed, (list, tuple)) else [self.seed]:
+            _require_integer("seed", value, minimum=0, maximum=2**63 - 1)
+        if self.plan is not None:
+            if not isinstance(self.plan, (list, tuple)):
+                raise ValueError(f"plan is {self.plan!r}; expected a list of group sizes.")
+            for size in self.plan:
+                _require_integer("plan's group size", size, minimum=1)
         given = [name for name in PLAN_SETTINGS if getattr(self, name) is not None]
         if len(given) > 1:
-            raise ValueError(
-                f"got {' and '.join(given)}; expected at most one of {', '.join(PLAN_SETTINGS)}."
-            )
+            raise ValueError(f"got {' and '.join(given)}; expected at most one of {', '.join(PLAN_SETTINGS)}.")
 
     @classmethod
     def from_model_config(cls, model_config: Any) -> "ARDMGenerationConfig":
@@ -105,16 +131,15 @@ class ARDMGenerationConfig(GenerationConfig):
         }
 
 
-SETTINGS = (
-    *("max_new_tokens", "order", *PLAN_SETTINGS, "do_sample", "temperature", "top_k", "top_p", "min_p"),
-    *("num_return_sequences", "seed", "return_dict_in_generate"),
-    *("mask_token_id", "pad_token_id", "bos_token_id", "eos_token_id"),
-)
+SETTINGS = tuple(inspect.get_annotations(ARDMGenerationConfig))
 
 
-def _require_integer(name: str, value: Any, minimum: int) -> None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < minimum):
-        raise ValueError(f"{name} is {value!r}; expected an integer of at least {minimum}.")
+def _require_integer(name: str, value: Any, minimum: int, maximum: float = float("inf")) -> None:
+    if value is None:
+        return
+    if not isinstance(value, Integral) or isinstance(value, bool) or not minimum <= value <= maximum:
+        limits = f"of at least {minimum}" if maximum == float("inf") else f"in {minimum}..{maximum}"
+        raise ValueError(f"{name} is {value!r}; expected an integer {limits}.")
 
 
 @dataclass

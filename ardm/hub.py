@@ -6,8 +6,11 @@ Losses arrive in nats per token and are shown in bits: bits = nats / ln 2.
 import io
 import math
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from huggingface_hub import HfApi, get_token
@@ -21,6 +24,7 @@ __all__ = [
     "Evaluation",
     "model_card",
     "plot_loss_curve",
+    "save_folder",
     "upload_folder",
 ]
 
@@ -32,7 +36,7 @@ def plot_loss_curve(history: Sequence[Mapping[str, float]], path: str | os.PathL
     """Draws the training loss, raw and smoothed, and the validation points with their standard errors.
 
     Args:
-        history: rows with "step" and any of "loss", "eval_loss" and "eval_standard_error", in nats per token.
+        history: rows with "step" and any of "nats_per_token" (or "loss"), "eval_loss" and "eval_standard_error", in nats per token.
         path: the PNG file, replaced atomically.
 
     Raises:
@@ -42,15 +46,12 @@ def plot_loss_curve(history: Sequence[Mapping[str, float]], path: str | os.PathL
     try:
         from matplotlib.figure import Figure  # not pyplot: no global state, no display
     except ImportError as error:
-        raise ImportError(
-            "plot_loss_curve needs matplotlib; install it with: pip install 'ardm[plots]'"
-        ) from error
-    train = _bits(history, "loss")
+        raise ImportError("plot_loss_curve needs matplotlib; install it with: pip install 'ardm[plots]'") from error
+    # a weighted training loss is no bound; the unweighted one is drawn where it was logged
+    train = _bits(history, "nats_per_token" if any("nats_per_token" in row for row in history) else "loss")
     validation = _bits(history, "eval_loss", "eval_standard_error")
     if not len(train) and not len(validation):
-        raise ValueError(
-            f"history has {len(history)} rows and no finite loss; expected at least one to draw."
-        )
+        raise ValueError(f"history has {len(history)} rows and no finite loss; expected at least one to draw.")
     figure = Figure(figsize=(7.2, 4.2), dpi=160, layout="constrained")
     axes = figure.add_subplot(xlabel="optimiser step", ylabel="bits per token")
     axes.grid(axis="y", color="0.92")
@@ -62,9 +63,7 @@ def plot_loss_curve(history: Sequence[Mapping[str, float]], path: str | os.PathL
         axes.plot(steps, smooth, color="#08519c", linewidth=1.6, label="training loss, running mean")
     if len(validation):
         steps, losses, errors = validation.T
-        bars = axes.errorbar(
-            steps, losses, errors, fmt="o", markersize=4, capsize=3, color="#d94801", zorder=3
-        )
+        bars = axes.errorbar(steps, losses, errors, fmt="o", markersize=4, capsize=3, color="#d94801", zorder=3)
         bars.set_label("validation (± 1 standard error)")
     axes.legend(frameon=False)
     png = io.BytesIO()
@@ -95,7 +94,39 @@ def running_mean(values_N: np.ndarray, half_width: int) -> np.ndarray:
     return (sums[last] - sums[first]) / (last - first)
 
 
-# ------------------------------------------------------------------------------------------- upload
+# ------------------------------------------------------------------------------------------- folder and upload
+def save_folder(
+    folder: str | os.PathLike[str],
+    model: Any,
+    tokenizer: Any,
+    figures: CardFigures,
+    history: Sequence[Mapping[str, float]] = (),
+) -> None:
+    """Writes all of a model's repository: weights, configurations, tokenizer, model card, loss curve.
+
+    Every file is written aside and renamed into place, so that an older model in the folder is replaced file by
+    file, never by half a file.
+
+    Args:
+        folder: where to; made if needed, other files in it stay.
+        model: has `save_pretrained`.
+        tokenizer: has `save_pretrained`.
+        figures: for the card; its `loss_curve` is filled in here.
+        history: as for [`plot_loss_curve`]; empty = no curve.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as aside:
+        model.save_pretrained(aside)
+        tokenizer.save_pretrained(aside)
+        if history:
+            plot_loss_curve(history, Path(aside) / "loss_curve.png")
+            figures = replace(figures, loss_curve="loss_curve.png")
+        (Path(aside) / "README.md").write_text(model_card(figures), encoding="utf-8")
+        for file in Path(aside).iterdir():
+            os.replace(file, folder / file.name)
+
+
 def upload_folder(folder: str | os.PathLike[str], repo_id: str, private: bool | None = None) -> str:
     """Uploads a saved model to the Hub, without checkpoints and logs; makes the repository if needed.
 

@@ -95,12 +95,8 @@ def nelbo(
     counts_N = _counts(num_tokens_B[row_N], row_N, draw_N, num_samples, seed)
     terms_N = torch.empty(len(row_N), dtype=torch.float64, device=input_ids.device)
     chunk = batch_size or max(1, _TOKENS_A_CALL // max(length, 1))
-    place_BL = (maskable_BL.long().cumsum(1) - 1).clamp(
-        min=0
-    )  # so that padding does not change a row's orders
-    for rows, draws, counts, terms in zip(
-        *(x.split(chunk) for x in (row_N, draw_N, counts_N, terms_N)), strict=True
-    ):
+    place_BL = (maskable_BL.long().cumsum(1) - 1).clamp(min=0)  # so that padding does not change a row's orders
+    for rows, draws, counts, terms in zip(*(x.split(chunk) for x in (row_N, draw_N, counts_N, terms_N)), strict=True):
         uniforms = order_uniforms(seed, rows * 2**32 + draws, length).gather(1, place_BL[rows])
         masked_ids, labels = mask_last(input_ids[rows], mask_token_id, maskable_BL[rows], counts, uniforms)
         positions = labels != IGNORED

@@ -121,6 +121,7 @@ def mask_last(
     Returns:
         As [`random_ratio_mask`].
     """
+    input_ids = input_ids.long()  # cross-entropy takes no int32 labels
     # the num_masked highest uniforms: one sort and a threshold instead of two argsorts for the ranks
     uniforms_BL = torch.where(maskable_BL, uniforms_BL, -1.0)
     last_first_BL = uniforms_BL.sort(1, descending=True).values
@@ -189,17 +190,13 @@ def maskable_tokens(
     maskable_BL = torch.ones_like(input_ids, dtype=torch.bool)
     for name, mask in (("attention_mask", attention_mask), ("prompt_mask", prompt_mask)):
         if mask is not None and mask.shape != input_ids.shape:
-            raise ValueError(
-                f"{name} has shape {tuple(mask.shape)}; expected input_ids' {tuple(input_ids.shape)}."
-            )
+            raise ValueError(f"{name} has shape {tuple(mask.shape)}; expected input_ids' {tuple(input_ids.shape)}.")
     if attention_mask is not None:
         maskable_BL = maskable_BL & attention_mask.bool()
     if prompt_mask is not None:
         maskable_BL = maskable_BL & ~prompt_mask.bool()
     if ((input_ids == mask_token_id) & maskable_BL).any():
-        raise ValueError(
-            f"input_ids contains the mask id {mask_token_id}; expected a sequence without masks."
-        )
+        raise ValueError(f"input_ids contains the mask id {mask_token_id}; expected a sequence without masks.")
     return maskable_BL
 
 
@@ -214,16 +211,12 @@ def check_ids(input_ids: Tensor, vocab_size: int | None = None) -> None:
     if vocab_size is not None and input_ids.numel():
         low, high = (int(bound) for bound in input_ids.aminmax())
         if low < 0 or high >= vocab_size:
-            raise ValueError(
-                f"input_ids holds ids in {low}..{high}; expected 0..{vocab_size - 1} (vocab_size - 1)."
-            )
+            raise ValueError(f"input_ids holds ids in {low}..{high}; expected 0..{vocab_size - 1} (vocab_size - 1).")
 
 
 def _checked_num_known(num_known: Tensor, num_maskable_B: Tensor) -> Tensor:
     if num_known.shape != num_maskable_B.shape:
-        raise ValueError(
-            f"num_known has shape {tuple(num_known.shape)}; expected {tuple(num_maskable_B.shape)}."
-        )
+        raise ValueError(f"num_known has shape {tuple(num_known.shape)}; expected {tuple(num_maskable_B.shape)}.")
     if ((num_known < 0) | (num_known >= num_maskable_B.clamp(min=1))).any():
         raise ValueError(
             f"num_known is {num_known.tolist()}; expected 0..n-1 for rows of n = {num_maskable_B.tolist()} tokens."

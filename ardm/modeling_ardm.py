@@ -21,7 +21,14 @@ from transformers.utils.output_capturing import capture_outputs
 from .configuration_ardm import ARDMConfig
 from .generation_ardm import ARDMGenerationMixin
 from .generation_config_ardm import ARDMGenerationConfig
-from .layers_ardm import ARDMMLP, ARDMAttention, ARDMLayer, ARDMRotaryEmbedding, ARDMShortConv
+from .layers_ardm import (
+    ARDMAttention,
+    ARDMLayer,
+    ARDMOutputProjection,
+    ARDMRotaryEmbedding,
+    ARDMShortConv,
+    select_positions,
+)
 from .masking import mean_cross_entropy
 
 
@@ -41,25 +48,19 @@ class ARDMPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear):
+        if isinstance(module, ARDMOutputProjection):
+            init.zeros_(module.weight)
+        elif isinstance(module, nn.Linear):
             init.normal_(module.weight, 0.0, module.in_features**-0.5)
         elif isinstance(module, nn.Embedding):
             # a tied head must start with small logits
-            init.normal_(
-                module.weight, 0.0, self.config.hidden_size**-0.5 if self.config.tie_word_embeddings else 1.0
-            )
+            init.normal_(module.weight, 0.0, self.config.hidden_size**-0.5 if self.config.tie_word_embeddings else 1.0)
         elif isinstance(module, nn.RMSNorm):
             init.ones_(module.weight)
         elif isinstance(module, ARDMShortConv):
-            init.normal_(module.weight, 0.0, module.weight.shape[-1] ** -0.5)
+            init.normal_(module.weight, 0.0, len(module.weight) ** -0.5)
         elif isinstance(module, ARDMRotaryEmbedding):
             init.copy_(module.inv_freq, module.compute_inv_freq())
-        if isinstance(module, ARDMAttention):
-            init.zeros_(module.o_proj.weight)
-        elif isinstance(module, ARDMMLP):
-            init.zeros_(module.down_proj.weight)
-        elif isinstance(module, ARDMForMaskedLM) and not self.config.tie_word_embeddings:
-            init.zeros_(module.lm_head.weight)
 
 
 class ARDMModel(ARDMPreTrainedModel):
@@ -83,7 +84,7 @@ class ARDMModel(ARDMPreTrainedModel):
         return self.embed_tokens
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        self.embed_tokens = value
+        self.embed_tokens = value  # type: ignore[assignment]
 
     @merge_with_config_defaults
     @capture_outputs
@@ -93,6 +94,7 @@ class ARDMModel(ARDMPreTrainedModel):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        output_positions: Tensor | None = None,
         **kwargs: object,
     ) -> BaseModelOutput:
         """Encodes a batch of partly masked sequences.
@@ -102,18 +104,17 @@ class ARDMModel(ARDMPreTrainedModel):
             attention_mask: (B, L), 1 on real tokens and 0 on padding (either side), or a 4-D mask for the attention.
             position_ids: int64 (B, L) or (1, L); default: places among each row's real tokens.
             inputs_embeds: (B, L, C) instead of ids.
+            output_positions: the positions that are wanted, bool (B, L) or int64 (B, K); None = all.
             **kwargs: `output_hidden_states`, `output_attentions`, `return_dict`, arguments of the attention kernel.
 
         Returns:
-            `last_hidden_state` (B, L, C), normalised.
+            `last_hidden_state`, normalised: (B, L, C), or (N, C) / (B, K, C) at `output_positions`.
 
         Raises:
             ValueError: on both or neither of ids and embeddings, or a sequence longer than the model's positions.
         """
         if (input_ids is None) == (inputs_embeds is None):
-            raise ValueError(
-                "got both or neither of input_ids and inputs_embeds; expected exactly one of them."
-            )
+            raise ValueError("got both or neither of input_ids and inputs_embeds; expected exactly one of them.")
         hidden_states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         length = hidden_states.shape[1]
         if length > self.config.max_position_embeddings:
@@ -129,11 +130,13 @@ class ARDMModel(ARDMPreTrainedModel):
         if position_ids is None:
             position_ids = torch.arange(length, device=hidden_states.device)[None]
         rotary = self.rotary(position_ids, hidden_states.dtype)
-        mask = create_bidirectional_mask(
-            config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
-        )
-        for layer in self.layers:
-            hidden_states = layer(hidden_states, mask, rotary, real_BL1, **kwargs)
+        mask = create_bidirectional_mask(config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask)
+        last = len(self.layers) - 1
+        for index, layer in enumerate(self.layers):
+            positions = output_positions if index == last else None
+            hidden_states = layer(hidden_states, mask, rotary, real_BL1, positions, **kwargs)
+        if last < 0 and output_positions is not None:
+            hidden_states = select_positions(hidden_states, output_positions)
         return BaseModelOutput(last_hidden_state=self.norm(hidden_states))
 
 
@@ -150,7 +153,7 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
     def __init__(self, config: ARDMConfig):
         super().__init__(config)
         self.model = ARDMModel(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = ARDMOutputProjection(config.hidden_size, config.vocab_size)
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
@@ -197,11 +200,10 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
         Raises:
             ValueError: as [`ARDMModel.forward`], or if `logits_positions` and labels do not fit together.
         """
-        outputs = self.model(input_ids, attention_mask, position_ids, inputs_embeds, **kwargs)
-        hidden_states = outputs.last_hidden_state
-        if logits_positions is not None:
-            hidden_states = select_positions(hidden_states, logits_positions)
-        logits = self.lm_head(hidden_states)
+        outputs = self.model(
+            input_ids, attention_mask, position_ids, inputs_embeds, output_positions=logits_positions, **kwargs
+        )
+        logits = self.lm_head(outputs.last_hidden_state)
         logits = logits.index_fill(-1, self._impossible_ids(logits.device), -torch.inf)
         loss = None
         if labels is not None:
@@ -233,10 +235,3 @@ def _checked_positions(positions: Tensor | None, labels: Tensor) -> Tensor | Non
             f"expected bool of the labels' shape {tuple(labels.shape)}."
         )
     return positions
-
-
-def select_positions(hidden_states_BLC: Tensor, positions: Tensor) -> Tensor:
-    """The vectors at chosen positions: bool (B, L) -> (N, C) in row-major order; int64 (B, K) -> (B, K, C)."""
-    if positions.dtype == torch.bool:
-        return hidden_states_BLC[positions]
-    return hidden_states_BLC.gather(1, positions[..., None].expand(-1, -1, hidden_states_BLC.shape[-1]))

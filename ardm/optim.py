@@ -69,7 +69,7 @@ class MuonAdamW(torch.optim.AdamW):
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
-        momentum: float = 0.95,
+        momentum: float = 0.9,
         num_steps: int = 3,
     ):
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
@@ -108,16 +108,14 @@ class MuonAdamW(torch.optim.AdamW):
             if param.grad is not None:
                 by_shape.setdefault(param.shape, []).append(param)
         for (rows, columns), params in by_shape.items():
-            grads = [param.grad for param in params]
+            grads = [param.grad for param in params if param.grad is not None]
             buffers = [self._momentum_buffer(param) for param in params]
             torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
             nesterov = torch.stack(torch._foreach_lerp(grads, buffers, group["momentum"]))  # type: ignore[arg-type]
             updates = orthogonalise(nesterov, group["num_steps"])
             if group["weight_decay"]:
                 torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-            torch._foreach_sub_(
-                params, list((updates * (group["lr"] * max(1, rows / columns) ** 0.5)).unbind())
-            )
+            torch._foreach_sub_(params, list((updates * (group["lr"] * max(1, rows / columns) ** 0.5)).unbind()))
 
     def _momentum_buffer(self, param: Tensor) -> Tensor:
         state = self.state[param]
@@ -127,9 +125,7 @@ class MuonAdamW(torch.optim.AdamW):
         return state["momentum_buffer"]
 
 
-def muon_adamw(
-    model: nn.Module, learning_rate: float, *, muon_learning_rate: float, **kwargs: Any
-) -> MuonAdamW:
+def muon_adamw(model: nn.Module, learning_rate: float, *, muon_learning_rate: float, **kwargs: Any) -> MuonAdamW:
     """The usual split: Muon for matrices, AdamW for embeddings, heads, norms and convolutions.
 
     Args:

@@ -60,9 +60,7 @@ def order_scores(order: str | Tensor, place_BL: Tensor, uniforms_BL: Tensor) -> 
     """
     if isinstance(order, str):
         if order not in _NAMED:
-            raise ValueError(
-                f"order is {order!r}; expected one of {sorted(_NAMED)} or a LongTensor of positions."
-            )
+            raise ValueError(f"order is {order!r}; expected one of {sorted(_NAMED)} or a LongTensor of positions.")
         return _NAMED[order](place_BL, uniforms_BL)
     return order_to_rank(check_order(order, *place_BL.shape).to(place_BL.device))
 

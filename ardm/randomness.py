@@ -32,9 +32,7 @@ def keyed_bits(*keys: Tensor | int) -> Tensor:
     return state
 
 
-_GOLDEN = (
-    0x9E3779B97F4A7C15 - 2**64
-)  # 2^64 / golden ratio, as a signed integer; int64 arithmetic wraps around
+_GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # 2^64 / golden ratio, as a signed integer; int64 arithmetic wraps around
 _MIX1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX2 = 0x94D049BB133111EB - 2**64
 

@@ -19,6 +19,8 @@ from .samples import sample_loader
 from .training_config import TrainingConfig, learning_rate_factor
 
 logger = logging.getLogger("ardm.training")
+# Tied weights are saved once and loaded into both: nothing to warn of at every checkpoint.
+logging.getLogger("accelerate.utils.other").addFilter(lambda record: "Removed shared tensor" not in record.getMessage())
 _MAX_SKIPPED_STEPS = 20  # in a row: beyond that the run has diverged
 
 
@@ -32,9 +34,7 @@ class Batch(dict):
         progress: share of the run that is done, in [0, 1).
     """
 
-    def __init__(
-        self, values: dict[str, Any], sample_numbers: Tensor, global_batch_size: int, progress: float
-    ):
+    def __init__(self, values: dict[str, Any], sample_numbers: Tensor, global_batch_size: int, progress: float):
         super().__init__(values)
         self.sample_numbers, self.global_batch_size, self.progress = (
             sample_numbers,
@@ -59,28 +59,28 @@ class Run:
     ):
         self.config, self.accelerator = config, accelerator
         self.step, self.history = 0, []  # type: int, list[dict[str, float]]
-        self.sums: dict[str, Tensor] = {}
+        self.sums: dict[str, Any] = {}  # tensors, or numbers from a checkpoint
         self.num_summed, self.num_skipped = 0, 0
         self.global_batch_size = (
-            config.per_device_train_batch_size
-            * config.gradient_accumulation_steps
-            * accelerator.num_processes
+            config.per_device_train_batch_size * config.gradient_accumulation_steps * accelerator.num_processes
         )
+        # `backward` divides by it; Accelerate keeps one per Python process, perhaps an earlier run's or the launcher's
+        accelerator.gradient_accumulation_steps = config.gradient_accumulation_steps
+        self.folder = CheckpointFolder(config.output_dir)
         num_bytes = sum(param.numel() * 4 for param in model.parameters())
-        check_writable(
-            config.output_dir, 3 * 4 * num_bytes
-        )  # 3 checkpoints of weights, average and 2 moments
+        # 3 checkpoints (2 kept, 1 being written) of weights, average and 2 moments, less what a resumed run has already
+        check_writable(config.output_dir, max(0, 3 * 4 * num_bytes - self.folder.num_bytes()))
         self.identity = {
             "seed": config.seed,
             "global_batch_size": self.global_batch_size,
             "num_examples": len(train_dataset) if isinstance(train_dataset, Sized) else None,
             "num_parameters": num_bytes // 4,
+            "averages_weights": config.ema_decay > 0,
         }
         torch.manual_seed(config.seed + accelerator.process_index)  # dropout; kept in the checkpoint
         if optimizer is None:
-            optimizer = torch.optim.AdamW(
-                model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), fused=True
-            )
+            optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
+        self.identity["optimizer"] = type(optimizer).__name__
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         if config.compile:
@@ -88,7 +88,6 @@ class Run:
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.params = [param for param in self.model.parameters() if param.requires_grad]
         self.average = [param.detach().clone() for param in self.params] if config.ema_decay else []
-        self.folder = CheckpointFolder(config.output_dir)
         if config.report_to != "none":
             accelerator.init_trackers("ardm", config=asdict(config))
 
@@ -162,16 +161,14 @@ class Run:
         names = sorted(self.sums)
         means = torch.stack([self.sums[name].float() for name in names]) / self.num_summed
         means = self.accelerator.reduce(means, reduction="mean").tolist()
-        self._record(
-            dict(zip(names, means, strict=True)) | {"learning_rate": self.optimizer.param_groups[0]["lr"]}
-        )
+        self._record(dict(zip(names, means, strict=True)) | {"learning_rate": self.optimizer.param_groups[0]["lr"]})
         self.sums, self.num_summed = {}, 0
 
     def evaluate(self, eval_fn: Callable[[nn.Module], dict[str, float]]) -> None:
         with self.averaged_weights():
             model = self.accelerator.unwrap_model(self.model)
             model.eval()
-            self._record(eval_fn(model))
+            self._record({name: float(value) for name, value in eval_fn(model).items()})
 
     def _record(self, figures: dict[str, float]) -> None:
         if self.history and self.history[-1]["step"] == self.step:
@@ -201,51 +198,60 @@ class Run:
 
     def save(self) -> None:
         """Writes a checkpoint. A full disk costs this checkpoint, not the run: the one before it stays."""
-        main, path = self.accelerator.is_main_process, self.folder.writing_path(self.step)
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            self.accelerator.save_state(str(path), safe_serialization=True)
-            if self.average and (main or self._is_sharded()):
-                from safetensors.torch import save_file
-
-                tensors = {str(index): value.contiguous() for index, value in enumerate(self.average)}
-                save_file(tensors, path / self._average_file())
-            if main:
-                state = {"step": self.step, "identity": self.identity, "history": self.history}
-                (path / "run.json").write_text(json.dumps(state))
-            failed = False
-        except OSError as error:
-            failed = True
-            logger.warning("checkpoint of step %d could not be written: %s", self.step, error)
-        failed = agreed(self.accelerator, failed)
-        if main:
-            if failed:
-                self.folder.discard_unfinished()
-            else:
-                self.folder.seal(self.step)
+        sums = self._sums_of_all_processes()
+        written = not agreed(self.accelerator, not self._succeeds(lambda: self._write(sums)))
+        if self.accelerator.is_main_process and not (written and self._succeeds(lambda: self.folder.seal(self.step))):
+            self.folder.discard_unfinished()
         self.accelerator.wait_for_everyone()
+
+    def _succeeds(self, write: Callable[[], None]) -> bool:
+        from safetensors import SafetensorError
+
+        try:
+            write()
+        except (OSError, RuntimeError, SafetensorError) as error:  # the last two are torch's and safetensors' own
+            logger.warning("checkpoint of step %d could not be written: %s", self.step, error)
+            return False
+        return True
+
+    def _write(self, sums: list[Any]) -> None:
+        main, path = self.accelerator.is_main_process, self.folder.writing_path(self.step)
+        path.mkdir(parents=True, exist_ok=True)
+        self.accelerator.save_state(str(path), safe_serialization=True)
+        if self.average and (main or self._is_sharded()):
+            from safetensors.torch import save_file
+
+            tensors = {str(index): value.contiguous() for index, value in enumerate(self.average)}
+            save_file(tensors, path / self._average_file())
+        if main:
+            state = {"step": self.step, "identity": self.identity, "history": self.history, "sums": sums}
+            (path / "run.json").write_text(json.dumps(state))
+
+    def _sums_of_all_processes(self) -> list[Any]:
+        """What the next log entry has so far: [values, number of micro-batches] of each process."""
+        from accelerate.utils import gather_object
+
+        return gather_object([[{name: float(value) for name, value in self.sums.items()}, self.num_summed]])
 
     def resume(self) -> None:
         """Continues from a checkpoint if there is one that belongs to this run."""
         path = self._checkpoint_to_resume()
+        state: dict[str, Any] = json.loads((path / "run.json").read_text()) if path is not None else {"step": 0}
+        if path is not None:
+            self._check_identity(path, state["identity"])
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             self.folder.discard_unfinished()
+            aside = self.folder.set_aside(state["step"])
+            if aside is not None:
+                logger.warning("starting at step %d; checkpoints of later steps moved to %s", state["step"], aside)
         if path is None:
             return
-        state = json.loads((path / "run.json").read_text())
-        differing = {
-            key: (old, self.identity[key])
-            for key, old in state["identity"].items()
-            if old != self.identity[key]
-        }
-        if differing:
-            changes = ", ".join(f"{key} was {old} and is {new}" for key, (old, new) in differing.items())
-            raise ValueError(
-                f"{path} belongs to another run: {changes}. Give the old values, another output_dir, or "
-                "resume_from_checkpoint='none' to start afresh."
-            )
+        groups = self.optimizer.param_groups
+        options = [{key: v for key, v in group.items() if key not in ("params", "lr")} for group in groups]
         self.accelerator.load_state(str(path))
+        for group, given in zip(self.optimizer.param_groups, options, strict=True):
+            group.update(given)  # a learning rate that was changed since holds from here on
         if self.average:
             from safetensors.torch import load_file
 
@@ -253,7 +259,20 @@ class Run:
             for index, average in enumerate(self.average):
                 average.copy_(tensors[str(index)])
         self.step, self.history = state["step"], state["history"]
+        if len(state["sums"]) == self.accelerator.num_processes:
+            self.sums, self.num_summed = state["sums"][self.accelerator.process_index]
         logger.info("resumed from %s", path)
+
+    def _check_identity(self, path: Path, identity: dict[str, Any]) -> None:
+        differing = {
+            key: (old, self.identity.get(key)) for key, old in identity.items() if old != self.identity.get(key)
+        }
+        if differing:
+            changes = ", ".join(f"{key} was {old} and is {new}" for key, (old, new) in differing.items())
+            raise ValueError(
+                f"{path} belongs to another run: {changes}. Give the old values, another output_dir, or "
+                "resume_from_checkpoint='none' to start afresh."
+            )
 
     def _checkpoint_to_resume(self) -> Path | None:
         asked = self.config.resume_from_checkpoint
@@ -275,14 +294,17 @@ class Run:
     def finish(self) -> None:
         self._load_weights(self.average)
         self.model.eval()
+
+    def close(self) -> None:
+        """Ends the trackers, and lets the accelerator forget the model: it would join the next run's checkpoints."""
         if self.config.report_to != "none":
-            self.accelerator.end_training()
+            for tracker in self.accelerator.trackers:  # not `end_training`, which ends the process group as well
+                tracker.finish()
+        self.accelerator.free_memory()
 
 
 def _to_device(values: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    return {
-        name: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for name, v in values.items()
-    }
+    return {name: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for name, v in values.items()}
 
 
 def agreed(accelerator: Any, flag: bool) -> bool:

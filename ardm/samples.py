@@ -4,7 +4,7 @@ Sample k is item k mod N of epoch k div N, in the permutation of (seed, epoch). 
 samples, the micro-batches p, p + P, p + 2P, ...: Accelerate's own division of a batch sampler.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -41,25 +41,30 @@ def sample_loader(
 
     Returns:
         A loader of (collated dict, int64 (B,) sample numbers).
+
+    Raises:
+        ValueError: if a stream is to be read by several workers; later, if it is empty or `collate_fn` makes no dict.
     """
 
     def collate(pairs: list[tuple[Any, int]]) -> tuple[dict[str, Any], Tensor]:
         examples, numbers = zip(*pairs, strict=True)
         values = collate_fn(list(examples))
-        if not isinstance(values, dict):
+        if not isinstance(values, Mapping):
             raise ValueError(f"collate_fn returned a {type(values).__name__}; expected a dict of tensors.")
         return values, torch.tensor(numbers)
 
-    common = {"collate_fn": collate, "num_workers": num_workers, "pin_memory": pin_memory}
+    common: dict[str, Any] = {"collate_fn": collate, "num_workers": num_workers, "pin_memory": pin_memory}
+    # Its own generator: starting a loader draws from torch's global one, and dropout after a resume would differ.
+    common["generator"] = torch.Generator().manual_seed(seed)
     place = (batch_size, first_sample, process_index, num_processes)
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        if num_workers > 1:
+            raise ValueError(f"dataloader_num_workers is {num_workers}; a stream is read by at most 1 worker.")
         return DataLoader(_NumberedStream(dataset, *place), batch_size=batch_size, **common)
     return DataLoader(_NumberedItems(dataset), batch_sampler=_Batches(len(dataset), seed, *place), **common)
 
 
-def micro_batch_numbers(
-    batch_size: int, first_sample: int, process_index: int, num_processes: int
-) -> Iterator[range]:
+def micro_batch_numbers(batch_size: int, first_sample: int, process_index: int, num_processes: int) -> Iterator[range]:
     """The sample numbers of this process's micro-batches, for ever."""
     start = first_sample + process_index * batch_size
     while True:
@@ -104,11 +109,6 @@ class _NumberedStream(IterableDataset):
         self.dataset, self.place = dataset, place
 
     def __iter__(self) -> Iterator[tuple[Any, int]]:
-        worker = torch.utils.data.get_worker_info()
-        if worker is not None and worker.num_workers > 1:
-            raise ValueError(
-                "a streamed data set is read by one worker; expected dataloader_num_workers of at most 1."
-            )
         examples = enumerate(self._forever())
         for numbers in micro_batch_numbers(*self.place):
             for wanted in numbers:

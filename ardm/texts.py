@@ -93,13 +93,9 @@ def load_texts(
         ValueError: arguments that do not go together, or a corpus that cannot be found, read or split.
     """
     if not 0 < validation_fraction <= 0.5:
-        raise ValueError(
-            f"validation_fraction is {validation_fraction}, expected more than 0 and at most 0.5"
-        )
+        raise ValueError(f"validation_fraction is {validation_fraction}, expected more than 0 and at most 0.5")
     if dataset_name is not None and train_file is not None:
-        raise ValueError(
-            f"got dataset_name={dataset_name!r} and train_file={str(train_file)!r}, expected one of them"
-        )
+        raise ValueError(f"got dataset_name={dataset_name!r} and train_file={str(train_file)!r}, expected one of them")
     if dataset_config_name is not None and dataset_name is None:
         raise ValueError(f"got dataset_config_name={dataset_config_name!r} without a dataset_name")
     if validation_file is not None and dataset_name is None and train_file is None:
@@ -141,9 +137,7 @@ def text_column_of(rows: Dataset | IterableDataset, text_column: str | None = No
     wanted = text_column or ("text" if "text" in strings or len(strings) != 1 else strings[0])
     if wanted not in strings:
         kind = "no" if wanted in columns else "not there"
-        raise ValueError(
-            f"text column {wanted!r} is {kind} column of strings; columns {columns}, of strings {strings}"
-        )
+        raise ValueError(f"text column {wanted!r} is {kind} column of strings; columns {columns}, of strings {strings}")
     return wanted
 
 
@@ -170,23 +164,17 @@ def _load(what: str, *args: Any, **kwargs: Any) -> Any:
         raise ValueError(f"cannot load {what} ({type(error).__name__}: {error})") from error
 
 
-def _named_splits(
-    name: str, config_name: str | None, streaming: bool
-) -> dict[str, Dataset | IterableDataset]:
+def _named_splits(name: str, config_name: str | None, streaming: bool) -> dict[str, Dataset | IterableDataset]:
     from datasets import DatasetDict, load_from_disk
 
     if any((Path(name) / marker).is_file() for marker in ("state.json", "dataset_dict.json")):
         saved = load_from_disk(name)
         splits = dict(saved) if isinstance(saved, DatasetDict) else {"train": saved}
     else:
-        expected = (
-            "expected a data set of the Hub (owner/name), a local folder of data files or one of save_to_disk"
-        )
+        expected = "expected a data set of the Hub (owner/name), a local folder of data files or one of save_to_disk"
         splits = dict(_load(f"the data set {name!r}; {expected}", name, config_name, streaming=streaming))
     if "train" not in splits:
-        raise ValueError(
-            f"the data set {name!r} has the splits {sorted(splits)}, expected one called 'train'"
-        )
+        raise ValueError(f"the data set {name!r} has the splits {sorted(splits)}, expected one called 'train'")
     return {split: splits[split] for split in ("train", "validation") if split in splits}
 
 
@@ -212,9 +200,7 @@ def _text_files(folder: Path) -> list[Path]:
     if not files:
         raise ValueError(f"the directory {folder} holds no files, expected text files")
     if tables := [file for file in files if _builder(file)]:
-        raise ValueError(
-            f"the directory {folder} holds {tables[0].name}; pass tables one by one, or as dataset_name"
-        )
+        raise ValueError(f"the directory {folder} holds {tables[0].name}; pass tables one by one, or as dataset_name")
     return files
 
 
@@ -241,9 +227,7 @@ def _hold_out(rows: Any, fraction: float) -> tuple[Any, Any]:
 
 def _num_held_out(total: int, fraction: float, unit: str) -> int:
     if total < 2:
-        raise ValueError(
-            f"the corpus has {total} {unit}, expected at least 2 to hold some out for validation"
-        )
+        raise ValueError(f"the corpus has {total} {unit}, expected at least 2 to hold some out for validation")
     return max(1, round(total * fraction))
 
 

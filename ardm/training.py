@@ -6,13 +6,14 @@ Everything random is a function of (seed, k): so one process or many see the sam
 to start at another k. All resumable state is one folder (`checkpoints.py`); the same command again resumes.
 """
 
+import logging
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sized
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,9 +23,18 @@ from torch.utils.data import default_collate
 
 from .precision import choose_precision
 from .run import Batch, LossFn, Run, agreed
-from .training_config import TrainingConfig
+from .training_config import TrainingConfig, add_training_arguments, training_config
 
-__all__ = ["Batch", "TrainingConfig", "TrainingResult", "make_accelerator", "train"]
+__all__ = [
+    "Batch",
+    "TrainingConfig",
+    "TrainingResult",
+    "add_training_arguments",
+    "make_accelerator",
+    "quieten",
+    "train",
+    "training_config",
+]
 
 
 @dataclass
@@ -82,18 +92,28 @@ def train(
     if isinstance(train_dataset, Sized) and len(train_dataset) == 0:
         raise ValueError("train_dataset is empty; expected at least one example.")
     accelerator = accelerator or make_accelerator(config)
-    run = Run(model, optimizer, train_dataset, config, accelerator)
-    run.resume()
+    with closing(Run(model, optimizer, train_dataset, config, accelerator)) as run:
+        run.resume()
+        return _take_all_steps(run, loss_fn, run.batches(train_dataset, collate_fn), eval_fn)
+
+
+def _take_all_steps(
+    run: Run,
+    loss_fn: LossFn,
+    batches: Iterator[list[Batch]],
+    eval_fn: Callable[[nn.Module], dict[str, float]] | None,
+) -> TrainingResult:
+    config = run.config
     with _stop_signals() as stopped, _progress_bar(run) as advance:
         began, first_step = time.perf_counter(), run.step
-        for micro_batches in run.batches(train_dataset, collate_fn):
+        for micro_batches in batches:
             run.take_step(loss_fn, micro_batches)
             advance()
             last = run.step == config.max_train_steps
             run.log_if_due(last)
             if eval_fn is not None and (last or (config.eval_steps and run.step % config.eval_steps == 0)):
                 run.evaluate(eval_fn)
-            stop = agreed(accelerator, bool(stopped))
+            stop = agreed(run.accelerator, bool(stopped))
             if last or stop or (config.checkpointing_steps and run.step % config.checkpointing_steps == 0):
                 run.save()
             if stop and not last:
@@ -116,10 +136,11 @@ def make_accelerator(config: TrainingConfig) -> Any:
     """
     from accelerate import Accelerator
 
+    # `accelerate launch` always sets the variable; its "no" is a default, not a choice
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    asked = config.mixed_precision or (launched if launched != "no" else None)
     return Accelerator(
-        mixed_precision=choose_precision(
-            config.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION")
-        ),
+        mixed_precision=choose_precision(asked),
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         log_with=None if config.report_to == "none" else config.report_to,
         project_dir=config.output_dir,
@@ -163,3 +184,21 @@ def _progress_bar(run: Run) -> Iterator[Callable[[], None]]:
                 )
 
         yield advance
+
+
+def quieten(is_main_process: bool) -> None:
+    """Sets logging up for a recipe: plain lines of the main process, without the libraries' chatter.
+
+    Args:
+        is_main_process: whether this process may speak.
+    """
+    from transformers.utils import logging as transformers_logging
+
+    logging.basicConfig(format="%(message)s", level=logging.INFO if is_main_process else logging.ERROR, force=True)
+    for name in ("accelerate", "datasets", "httpx", "httpcore", "filelock", "torch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    transformers_logging.disable_progress_bar()
+    if not sys.stderr.isatty():
+        from datasets import disable_progress_bars
+
+        disable_progress_bars()

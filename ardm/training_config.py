@@ -1,8 +1,12 @@
 """TrainingConfig: how to train, and the learning rate that follows from it."""
 
+import argparse
+import inspect
 import math
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
 
 
 @dataclass
@@ -62,13 +66,9 @@ class TrainingConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1.")
         if self.lr_scheduler_type not in _DECAYS:
-            raise ValueError(
-                f"lr_scheduler_type is {self.lr_scheduler_type!r}; expected one of {sorted(_DECAYS)}."
-            )
+            raise ValueError(f"lr_scheduler_type is {self.lr_scheduler_type!r}; expected one of {sorted(_DECAYS)}.")
         if self.mixed_precision not in (None, "no", "bf16", "fp16"):
-            raise ValueError(
-                f"mixed_precision is {self.mixed_precision!r}; expected 'no', 'bf16', 'fp16' or None."
-            )
+            raise ValueError(f"mixed_precision is {self.mixed_precision!r}; expected 'no', 'bf16', 'fp16' or None.")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay is {self.ema_decay}; expected a number in [0, 1).")
 
@@ -94,3 +94,40 @@ def learning_rate_factor(step: int, config: TrainingConfig) -> float:
     warm_up = min(1.0, (step + 1) / max(1.0, config.warmup_ratio * total))
     left = (total - step) / max(1.0, config.decay_ratio * total)
     return warm_up * _DECAYS[config.lr_scheduler_type](min(1.0, left))
+
+
+def add_training_arguments(parser: argparse.ArgumentParser, **defaults: Any) -> None:
+    """Adds a flag for every field of [`TrainingConfig`], with its docstring as help.
+
+    Args:
+        parser: the recipe's parser.
+        **defaults: values that differ from the dataclass's own.
+    """
+    described = inspect.getdoc(TrainingConfig) or ""
+    group = parser.add_argument_group("training")
+    for setting in fields(TrainingConfig):
+        default = defaults.get(setting.name, None if setting.default is MISSING else setting.default)
+        text = re.search(rf"^    {setting.name}: (.*?)(?=\n    \w+: |\Z)", described, re.DOTALL | re.MULTILINE)
+        help_text = re.sub(r"\s+", " ", text[1] if text else "").replace("%", "%%") + f" (default: {default})"
+        if setting.type in (bool, "bool"):
+            group.add_argument(
+                f"--{setting.name}", action=argparse.BooleanOptionalAction, default=default, help=help_text
+            )
+        else:
+            kind = setting.type if isinstance(setting.type, type) else str
+            group.add_argument(f"--{setting.name}", type=kind, default=default, help=help_text)
+
+
+def training_config(args: argparse.Namespace) -> TrainingConfig:
+    """The configuration that the flags of [`add_training_arguments`] say.
+
+    Args:
+        args: parsed flags.
+
+    Returns:
+        A checked configuration.
+
+    Raises:
+        ValueError: if a value is out of range.
+    """
+    return TrainingConfig(**{setting.name: getattr(args, setting.name) for setting in fields(TrainingConfig)})

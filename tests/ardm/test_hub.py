@@ -1,4 +1,4 @@
-"""The loss curve, files written whole, and the upload (against a Hub that is not there)."""
+"""The loss curve, and the upload (against a Hub that is not there)."""
 
 import math
 import os
@@ -65,20 +65,6 @@ def test_running_mean_equals_the_means_of_slices(length, half_width):
     values = np.random.default_rng(0).normal(size=length)
     expected = [values[max(i - half_width, 0) : i + half_width + 1].mean() for i in range(length)]
     np.testing.assert_allclose(hub.running_mean(values, half_width), expected, atol=1e-12)
-
-
-def test_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypatch):
-    path = tmp_path / "README.md"
-    hub.write_text_atomically(path, "old ±")
-
-    def full_disk(descriptor):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        hub.write_text_atomically(path, "new")
-    assert path.read_text(encoding="utf-8") == "old ±"
-    assert os.listdir(tmp_path) == ["README.md"]
 
 
 # ---------------------------------------------------------------------------------------------------- upload

@@ -1,0 +1,91 @@
+"""What `accelerate launch` was asked for, where it does less: several CPU processes, and all of a CPU's threads.
+
+Two facts of Accelerate (issues 2741 and 2492 of its tracker), each mended here with its own means:
+
+- `accelerate launch --cpu --num_processes 2` starts one process unless MPI is installed. `start_processes` replaces it
+  by torchrun, which Accelerate itself uses for several GPUs.
+- `accelerate launch` without `--cpu` sets OMP_NUM_THREADS=1, so that a CPU run uses one core. `use_all_threads` undoes
+  that where nobody asked for it.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+
+import torch
+
+
+def run_recipe(main: Callable[[], None]) -> None:
+    """Runs a recipe as a program: as many processes and threads as asked for, and errors in one line.
+
+    Args:
+        main: the recipe's main function.
+
+    Raises:
+        SystemExit: with a message instead of a traceback, for a user's mistake (`ValueError`) or wish (Ctrl-C).
+    """
+    start_processes()
+    use_all_threads()
+    try:
+        main()
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from error
+    except KeyboardInterrupt as stop:
+        raise SystemExit(f"stopped: {stop}") from stop
+
+
+def start_processes() -> None:
+    """Replaces this process by the number of CPU processes that `accelerate launch` was asked for.
+
+    Does nothing when they exist already, when one was asked for, or without `accelerate launch`. Call it first.
+    """
+    # the launcher names a meeting point for several processes, and starts a single one that knows no rank
+    asked_for_several = "MASTER_ADDR" in os.environ and "ACCELERATE_USE_CPU" in os.environ
+    if not asked_for_several or "RANK" in os.environ or torch.cuda.is_available():
+        return
+    command, _ = _parent()
+    num_processes = _asked_processes(command)
+    if num_processes > 1:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nnodes", "1"]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MASTER_")}
+        environment |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+        sys.stdout.flush()
+        arguments = [sys.executable, *torchrun, "--nproc_per_node", str(num_processes), *sys.argv]
+        os.execve(sys.executable, arguments, environment)
+
+
+def use_all_threads() -> None:
+    """Lets a single CPU process use every core if only the launcher's default forbids it."""
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    if not alone or torch.cuda.is_available() or "ACCELERATE_MIXED_PRECISION" not in os.environ:
+        return
+    command, environment = _parent()
+    if "OMP_NUM_THREADS" not in environment and not any("num_cpu_threads_per_process" in word for word in command):
+        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def _parent() -> tuple[list[str], Mapping[str, str]]:
+    """Command line and environment of the process that started this one; empty where they cannot be read."""
+    import psutil  # comes with accelerate
+
+    try:
+        parent = psutil.Process(os.getppid())
+        return parent.cmdline(), parent.environ()
+    except psutil.Error:
+        return [], {}
+
+
+def _asked_processes(command: list[str]) -> int:
+    """The number of processes in an `accelerate launch` command or the configuration file it reads; 1 if none."""
+    if "launch" not in command:
+        return 1
+    from accelerate.commands.config import load_config_from_file
+    from accelerate.commands.launch import launch_command_parser
+
+    asked, _ = launch_command_parser().parse_known_args(command[command.index("launch") + 1 :])
+    if asked.num_processes is not None:
+        return asked.num_processes
+    try:
+        return load_config_from_file(asked.config_file).num_processes or 1
+    except FileNotFoundError:
+        return 1

@@ -1,0 +1,103 @@
+"""What a recipe learns in five minutes on two CPU cores: bits per character on held-out text.
+
+    python recipes/benchmark_learning.py --data ../shared/data/wiki27
+
+2 CPU cores, about 14 minutes. The first 20M characters of wiki27 (English Wikipedia in 27 symbols), windows of 128,
+4 layers, width 192, 1.8M parameters, 300 s of training each: this project's default recipe, and the ARDM paper's (AdamW
+5e-4, constant after warm-up, clip 0.25, EMA 0.995, independent counts; arXiv 2110.02037, appendix D) on the same
+network. Both are scored by the bound on the same 2,000 validation windows. Figures: README.md.
+"""
+
+import argparse
+import lzma
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from ardm import ARDMConfig, ARDMForMaskedLM, random_ratio_mask
+from ardm.evaluation import BoundEvaluation
+from ardm.launching import run_recipe
+from ardm.masking import IGNORED, mean_cross_entropy
+from ardm.objective import RandomRatioObjective
+from ardm.optim import muon_adamw
+from ardm.training import TrainingConfig, quieten, train
+
+LENGTH, MASK = 128, 27
+SIZES: dict[str, Any] = {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 6,
+                         "intermediate_size": 512, "max_position_embeddings": LENGTH}  # fmt: skip
+
+
+class Letters(Dataset):
+    """Non-overlapping windows of a-z and space, as ids 1..26 and 0."""
+
+    def __init__(self, path: Path, num_characters: int):
+        if not path.is_file():
+            raise ValueError(f"{path} does not exist; expected the folder of wiki27 as --data.")
+        with lzma.open(path) as file:
+            text = torch.frombuffer(bytearray(file.read(num_characters)), dtype=torch.uint8)
+        self.ids = (text.clamp(min=96) - 96)[: len(text) // LENGTH * LENGTH].view(-1, LENGTH)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> dict:
+        return {"input_ids": self.ids[index].long(), "num_characters": LENGTH}
+
+
+def ours(model: ARDMForMaskedLM, config: partial) -> tuple:
+    optimizer = muon_adamw(model, 1e-2, muon_learning_rate=0.02)
+    objective = RandomRatioObjective(MASK, weight_power=1.0, start_ratio=0.5)
+    return objective, optimizer, config(per_device_train_batch_size=16)
+
+
+def papers(model: ARDMForMaskedLM, config: partial) -> tuple:
+    generator = torch.Generator().manual_seed(0)
+
+    def objective(model: torch.nn.Module, batch: dict) -> torch.Tensor:
+        num_known = torch.randint(LENGTH, (len(batch["input_ids"]),), generator=generator)  # independent counts
+        masked, labels = random_ratio_mask(batch["input_ids"], MASK, num_known=num_known, generator=generator)
+        positions = labels != IGNORED
+        return mean_cross_entropy(model(input_ids=masked, logits_positions=positions).logits, labels, positions).mean()
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
+    settings = {"lr_scheduler_type": "constant", "max_grad_norm": 0.25, "ema_decay": 0.995, "warmup_ratio": 0.05}
+    return objective, optimizer, config(per_device_train_batch_size=16, **settings)
+
+
+def run(recipe: Any, data: Letters, seconds: float, seed: int, steps: int = 40) -> tuple[ARDMForMaskedLM, int, float]:
+    """Trains for about so many seconds: the speed of 40 steps decides how many steps, and so the schedule."""
+    for calibrating in (True, False):
+        torch.manual_seed(seed)
+        model = ARDMForMaskedLM(ARDMConfig(vocab_size=28, mask_token_id=MASK, **SIZES))
+        with tempfile.TemporaryDirectory() as folder:
+            config = partial(TrainingConfig, folder, steps, seed=seed, checkpointing_steps=0, logging_steps=100)
+            objective, optimizer, settings = recipe(model, config)
+            result = train(model, objective, data, config=settings, optimizer=optimizer)
+        steps = int(steps * seconds / result.seconds) if calibrating else steps
+    return model, steps, result.seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/wiki27"))
+    parser.add_argument("--seconds", type=float, default=300.0, help="of training, for each recipe")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--recipes", nargs="+", choices=("ours", "papers"), default=["ours", "papers"])
+    args = parser.parse_args()
+    quieten(False)
+    data, held_out = Letters(args.data / "train.txt.xz", 20_000_000), Letters(args.data / "valid.txt.xz", 5_000_000)
+    spread = [held_out[i] for i in torch.linspace(0, len(held_out) - 1, 2000).long()]
+    evaluate = BoundEvaluation(spread, max_windows=2000, num_samples=4, seed=1234)
+    for name in args.recipes:
+        model, steps, seconds = run({"ours": ours, "papers": papers}[name], data, args.seconds, args.seed)
+        bound = evaluate(model)
+        figures = [bound[f"bits_per_character{suffix}"] for suffix in ("", "_standard_error")]
+        print("{:7s} {:5d} steps, {:.0f} s  {:.3f} +- {:.3f} bits per character".format(name, steps, seconds, *figures))
+
+
+if __name__ == "__main__":
+    run_recipe(main)

@@ -1,0 +1,457 @@
+"""generate draws from the enumerated distribution, touches masks alone, and a row depends on its own seed alone."""
+
+import copy
+
+import hypothesis
+import pytest
+import torch
+from hypothesis import strategies as st
+from scipy import stats
+from transformers import GenerationConfig
+
+from ardm import ARDMForMaskedLM, ARDMGenerationConfig, ARDMGenerationOutput
+from ardm.draws import inverse_cdf
+
+MASK, PAD = 3, 4
+EXPLICIT = torch.tensor([2, 0, 3, 1])
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model):
+    return tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD)
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_model):
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def exact(plain, enumeration):
+    return {length: enumeration(plain, length) for length in (1, 2, 3, 4)}
+
+
+def masks(*shape):
+    return torch.full(shape, MASK)
+
+
+def full(model, ids, attention_mask=None, **settings):
+    return model.generate(ids, attention_mask, return_dict_in_generate=True, **settings)
+
+
+def padded(rows, length, side, value=PAD):
+    """Rows (lists) in one batch (B, L), and its attention mask."""
+    fill = [[value] * (length - len(row)) for row in rows]
+    real = [[1] * len(row) for row in rows]
+    zero = [[0] * len(row) for row in fill]
+    pairs = ((rows, fill), (real, zero)) if side == "right" else ((fill, rows), (zero, real))
+    return [torch.tensor([a + b for a, b in zip(*pair, strict=True)]) for pair in pairs]
+
+
+# -------------------------------------------------------------------------------------------------- the distribution
+CASES = {  # name: (length, generate's settings, order of the reference or None = mean over orders, plan)
+    "random, L=2": (2, {}, None, None),
+    "random, L=3": (3, {"order": "random"}, None, None),
+    "random, L=4": (4, {}, None, None),
+    "left_to_right": (4, {"order": "left_to_right"}, range(4), None),
+    "right_to_left": (4, {"order": "right_to_left"}, range(3, -1, -1), None),
+    "explicit": (4, {"order": EXPLICIT}, EXPLICIT, None),
+    "explicit, two at a time": (4, {"order": EXPLICIT, "tokens_per_step": 2}, EXPLICIT, [2, 2]),
+    "random, two at a time": (4, {"tokens_per_step": 2}, None, [2, 2]),
+    "random, three at a time": (4, {"tokens_per_step": 3}, None, [3, 1]),
+    "plan": (4, {"order": "left_to_right", "plan": [1, 3]}, range(4), [1, 3]),
+    "steps": (3, {"order": "right_to_left", "steps": 2}, range(2, -1, -1), [1, 2]),
+    "all at once": (4, {"tokens_per_step": 4}, range(4), [4]),
+    "more than all": (4, {"tokens_per_step": 9}, range(4), [4]),
+}
+
+
+def reference(exact, case):
+    length, _, order, plan = CASES[case]
+    return exact[length].random_order_probs(plan) if order is None else exact[length].log_prob(order, plan).exp()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_samples_follow_the_enumerated_distribution(plain, exact, case):
+    length, options, *_ = CASES[case]
+    probs = reference(exact, case)
+    torch.testing.assert_close(probs.sum(), torch.tensor(1.0, dtype=torch.float64))
+    samples = plain.generate(masks(1, length), num_return_sequences=8000, seed=1, **options)
+    assert exact[length].p_value(samples, probs) > 1e-3
+    # the test can tell: the sample does not follow the other distributions of this length
+    for other, (other_length, *_) in CASES.items():
+        if other_length == length and not torch.allclose(other_probs := reference(exact, other), probs, atol=1e-4):
+            assert exact[length].p_value(samples, other_probs) < 1e-4, other
+
+
+def test_infilling_follows_the_chain_rule_given_the_known_tokens(plain, exact):
+    start = torch.tensor([MASK, 1, MASK, MASK])
+    orders = exact[4].orders
+    probs = torch.stack([exact[4].log_prob(order, start=start).exp() for order in orders]).mean(0)
+    probs = probs * (exact[4].sequences[:, 1] == 1)
+    samples = plain.generate(start[None], num_return_sequences=8000, seed=2)
+    assert exact[4].p_value(samples, probs) > 1e-3
+    samples = plain.generate(start[None].repeat(8000, 1), seed=2, order=EXPLICIT)
+    probs = exact[4].log_prob(EXPLICIT, start=start).exp() * (exact[4].sequences[:, 1] == 1)
+    assert exact[4].p_value(samples, probs) > 1e-3
+
+
+def filtered(logits, temperature=1.0, top_k=None, top_p=None, min_p=None):
+    """Probabilities of one position by definition, in float64."""
+    probs = (logits.double() / temperature).softmax(0)
+    ranked = probs.sort(descending=True).values
+    keep = torch.ones_like(probs, dtype=torch.bool)
+    if top_k is not None:
+        keep &= probs >= ranked[min(top_k, len(ranked)) - 1]
+    if top_p is not None:  # the fewest tokens whose mass reaches top_p
+        keep &= probs >= ranked[min((ranked.cumsum(0) < top_p).sum(), len(ranked) - 1)]
+    if min_p is not None:
+        keep &= probs >= min_p * ranked[0]
+    return torch.where(keep, probs, 0.0) / probs[keep].sum()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"temperature": 0.5},
+        {"temperature": 3.0},
+        {"top_k": 2},
+        {"top_k": 99},
+        {"top_p": 0.7},
+        {"top_p": 1.0},
+        {"min_p": 0.3},
+        {"temperature": 1.5, "top_k": 3},
+    ],
+    ids=str,
+)
+def test_filters_draw_from_the_filtered_distribution(tiny_model, settings):
+    model = tiny_model(vocab_size=7, mask_token_id=6, scale=0.5)
+    ids = torch.tensor([[0, 6, 2]])
+    probs = filtered(model(ids).logits[0, 1].detach(), **settings)
+    out = full(model, ids, num_return_sequences=6000, seed=3, **settings)
+    observed = out.sequences[:, 1].bincount(minlength=7)
+    assert observed[probs == 0].sum() == 0
+    kept = probs > 0
+    assert stats.chisquare(observed[kept], (probs * 6000)[kept]).pvalue > 1e-3
+    torch.testing.assert_close(out.log_probs[:, 1], probs[out.sequences[:, 1]].log(), rtol=1e-5, atol=1e-5)
+
+
+def test_inverse_cdf_never_draws_what_has_probability_zero():
+    probs = torch.tensor([[0, 0.5, 0, 0.5, 0], [1e-300, 0, 0, 1, 0], [0, 0, 0, 0, 3.0]], dtype=torch.float64)
+    for uniform in (0.0, 0.3, 0.5, 0.75, 1 - 2**-52):
+        drawn = inverse_cdf(probs, torch.full((3,), uniform, dtype=torch.float64))
+        assert (probs.gather(1, drawn[:, None]) > 0).all()
+        assert drawn.tolist() == [1 if uniform < 0.5 else 3, 0 if uniform == 0 else 3, 4]
+
+
+# ------------------------------------------------------------------------------------------------------ greedy decoding
+def test_greedy_is_argmax_step_by_step(plain):
+    ids, order = masks(1, 4), torch.tensor([3, 1, 0, 2])
+    out = full(plain, ids, do_sample=False, order=order)
+    log_probs = torch.zeros(4, dtype=torch.float64)
+    for position in order:
+        scores = plain(ids).logits[0, position].double().log_softmax(0)
+        ids[0, position] = scores.argmax()
+        log_probs[position] = scores.max()
+    assert torch.equal(out.sequences, ids)
+    torch.testing.assert_close(out.log_probs[0], log_probs, rtol=1e-5, atol=1e-5)
+    for settings in ({"top_k": 1}, {"temperature": 1e-5}, {"top_p": 1e-6}, {"min_p": 1.0}):
+        assert torch.equal(plain.generate(masks(20, 4), order=order, **settings), ids.repeat(20, 1)), settings
+    filters_without_effect = {"temperature": 9.0, "top_k": 1, "top_p": 0.1, "min_p": 0.5}
+    greedy = full(plain, masks(1, 4), do_sample=False, order=order, **filters_without_effect)
+    torch.testing.assert_close(greedy.log_probs, out.log_probs)
+
+
+# ------------------------------------------------------------------------------------------------ what a call promises
+def path_log_probs(model, ids, attention_mask, ranks):
+    """log-probability of each generated token given what was known before its step, one row at a time."""
+    log_probs = torch.zeros(ids.shape, dtype=torch.float64)
+    for row in range(len(ids)):
+        real = attention_mask[row].bool()
+        for step in range(int(ranks[row].max()) + 1):
+            before = ids[row].masked_fill(ranks[row] >= step, MASK)[real]
+            scores = torch.full((ids.shape[1], model.config.vocab_size), torch.nan, dtype=torch.float64)
+            scores[real] = model(before[None]).logits[0].double().log_softmax(-1)
+            now = ranks[row] == step
+            log_probs[row, now] = scores[now].gather(1, ids[row, now, None])[:, 0]
+    return log_probs
+
+
+def expected_plan(count, options):
+    if "tokens_per_step" in options:
+        size = options["tokens_per_step"]
+        return [min(size, count - begin) for begin in range(0, count, size)]
+    steps = min(options.get("steps", count), count)
+    return [count * (i + 1) // steps - count * i // steps for i in range(steps)]
+
+
+@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.given(st.data())
+def test_every_promise_on_random_shapes_masks_and_settings(model, data):
+    batch, length = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 8))
+    torch.manual_seed(data.draw(st.integers(0, 2**31)))
+    side = data.draw(st.sampled_from(["left", "right"]))
+    sizes = torch.randint(0 if batch > 1 else 1, length + 1, (batch,)).tolist()
+    symbols = torch.randint(0, 3, (batch, length)).masked_fill(torch.rand(batch, length) < 0.6, MASK)
+    ids, attention_mask = padded([row[:n].tolist() for row, n in zip(symbols, sizes, strict=True)], length, side)
+    options = data.draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "do_sample": st.booleans(),
+                "order": st.sampled_from(["random", "left_to_right", "right_to_left", torch.randperm(length)]),
+            },
+        )
+    )
+    options |= data.draw(
+        st.sampled_from([{}, *({"tokens_per_step": k} for k in (1, 2, 3, 9)), *({"steps": k} for k in (1, 2, 9))])
+    )
+    before, seeds = ids.clone(), torch.randint(0, 2**62, (batch,)).tolist()
+    out = full(model, ids, attention_mask, seed=seeds, **options)
+
+    hidden = (ids == MASK) & attention_mask.bool()
+    assert torch.equal(ids, before) and torch.equal(out.sequences[~hidden], ids[~hidden])
+    assert (out.sequences[hidden] < MASK).all()
+    assert (out.order[~hidden] == -1).all() and (out.log_probs[~hidden] == 0).all()
+    plans = [expected_plan(int(count), options) for count in hidden.sum(1)]
+    for row, plan in enumerate(plans):
+        assert out.order[row][hidden[row]].bincount().tolist() == plan
+    steps = max(map(len, plans))
+    assert out.num_forward_passes == steps
+    assert out.tokens_per_forward == (int(hidden.sum()) / steps / batch if steps else 0.0)
+    expected = path_log_probs(model, out.sequences, attention_mask, out.order)
+    torch.testing.assert_close(out.log_probs, expected, rtol=0, atol=1e-5)
+    # each row alone, without its padding, gives the same
+    if not isinstance(options.get("order"), torch.Tensor):
+        for row, (seed, n) in enumerate(zip(seeds, sizes, strict=True)):
+            if n:
+                real = attention_mask[row].bool()
+                alone = full(model, ids[row : row + 1, real], seed=seed, **options)
+                assert torch.equal(alone.sequences[0], out.sequences[row, real])
+                assert torch.equal(alone.order[0], out.order[row, real])
+                torch.testing.assert_close(alone.log_probs[0], out.log_probs[row, real], rtol=0, atol=1e-5)
+
+
+def test_order_is_of_positions_and_the_output_has_ranks(plain):
+    out = full(plain, masks(2, 4), order=EXPLICIT)
+    assert out.order.tolist() == [[1, 3, 0, 2]] * 2  # position 2 first, then 0, 3, 1
+    rows = torch.stack([EXPLICIT, torch.arange(4)])
+    out = full(plain, masks(2, 4), order=rows, num_return_sequences=2)
+    assert out.order.tolist() == [[1, 3, 0, 2]] * 2 + [[0, 1, 2, 3]] * 2
+    out = full(plain, torch.tensor([[MASK, MASK, 1, MASK]]), order=EXPLICIT, tokens_per_step=2)
+    assert out.order.tolist() == [[0, 1, -1, 0]]  # given positions are skipped
+
+
+def test_random_orders_are_uniform(plain):
+    ranks = full(plain, masks(1, 3), num_return_sequences=6000, seed=0).order
+    counts = (ranks * 3 ** torch.arange(3)).sum(1).unique(return_counts=True)[1]
+    assert len(counts) == 6 and stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_permuting_rows_with_their_seeds_permutes_the_results(model):
+    rows = [[MASK, 1, MASK], [MASK] * 6, [2, MASK, MASK, 0, MASK], [1, 2]]
+    ids, attention_mask = padded(rows, 8, "left")
+    seeds, other = [5, 6, 7, 8], [2, 0, 3, 1]
+    first = full(model, ids, attention_mask, seed=seeds, tokens_per_step=2)
+    second = full(model, ids[other], attention_mask[other], seed=[seeds[i] for i in other], tokens_per_step=2)
+    assert torch.equal(second.sequences, first.sequences[other])
+    assert torch.equal(second.order, first.order[other])
+    assert first.sequences[3, -2:].tolist() == [1, 2]  # a row without masks comes back as it is
+
+
+def test_seeds(plain):
+    same = [plain.generate(masks(4, 8), seed=5) for _ in range(2)]
+    assert torch.equal(*same)
+    assert not torch.equal(same[0], plain.generate(masks(4, 8), seed=6))
+    assert len({tuple(row) for row in same[0].tolist()}) == 4  # rows draw from streams of their own
+    assert torch.equal(plain.generate(masks(2, 8), seed=[5, 9])[:1], plain.generate(masks(1, 8), seed=5))
+    assert torch.equal(plain.generate(masks(1, 8), num_return_sequences=4, seed=5), same[0])
+    copies = plain.generate(masks(2, 8), seed=[5, 9], num_return_sequences=3)
+    assert torch.equal(copies[3:], plain.generate(masks(1, 8), seed=9, num_return_sequences=3))
+
+    generator, twin = (torch.Generator().manual_seed(2) for _ in range(2))
+    first = [plain.generate(masks(4, 8), generator=generator) for _ in range(2)]
+    assert not torch.equal(*first)
+    assert all(torch.equal(x, plain.generate(masks(4, 8), generator=twin)) for x in first)
+    for _ in range(2):
+        torch.manual_seed(2)
+        assert torch.equal(plain.generate(masks(4, 8)), first[0])
+
+
+def test_a_rows_random_numbers_do_not_depend_on_order_plan_or_length(model):
+    """Of a model that predicts the same at every position and state: only the random numbers matter."""
+    constant = ARDMForMaskedLM(model.config).eval()
+    first = constant.generate(masks(3, 8), seed=1)
+    for settings in ({"tokens_per_step": 3}, {"steps": 1}, {"order": "left_to_right"}, {"order": torch.randperm(8)}):
+        assert torch.equal(constant.generate(masks(3, 8), seed=1, **settings), first), settings
+    assert torch.equal(constant.generate(masks(3, 5), seed=1), first[:, :5])
+
+
+# -------------------------------------------------------------------------------------------------- the canvas
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("with_mask", [True, False])  # without: padding is known by the pad id
+def test_max_new_tokens_come_right_after_the_last_real_token(model, side, with_mask):
+    rows = [[0, 1, 2], [1], [2, 2, MASK, 0]]
+    ids, attention_mask = padded(rows, 5, side)
+    out = full(model, ids, attention_mask if with_mask else None, max_new_tokens=2, seed=[1, 2, 3])
+    assert out.sequences.shape == (3, 7)
+    for row, (given, pads) in enumerate(zip(rows, (2, 4, 1), strict=True)):
+        begin = pads if side == "left" else 0
+        end = begin + len(given) + 2
+        generated, ranks = out.sequences[row, begin:end], out.order[row, begin:end]
+        assert (out.sequences[row, :begin] == PAD).all() and (out.sequences[row, end:] == PAD).all()
+        known = torch.tensor([*(token != MASK for token in given), False, False])
+        assert torch.equal(generated[known], torch.tensor([t for t in given if t != MASK]))
+        assert ((ranks == -1) == known).all() and (generated < MASK).all()
+        alone = model.generate(torch.tensor([given]), max_new_tokens=2, seed=row + 1)
+        assert torch.equal(alone[0], generated)
+
+
+def test_canvas_by_default_is_one_whole_sequence(plain):
+    assert plain.generate().shape == (1, 8)
+    assert plain.generate(max_new_tokens=3, num_return_sequences=2).shape == (2, 3)
+    assert plain.generate(max_new_tokens=0).shape == (1, 0)
+    assert (plain.generate() < MASK).all()
+    assert torch.equal(plain.generate(seed=1), plain.generate(masks(1, 8), seed=1))
+
+
+def test_corners(model):
+    assert model.generate(masks(2, 1)).shape == (2, 1)
+    assert model.generate(masks(3, 0)).shape == (3, 0)
+    known = torch.tensor([[0, 1], [2, 2]])
+    out = full(model, known)
+    assert torch.equal(out.sequences, known) and out.sequences is not known
+    assert (out.num_forward_passes, out.tokens_per_forward) == (0, 0.0)
+    only_padding = padded([[MASK, MASK], []], 2, "right")
+    out = model.generate(*only_padding, seed=1)
+    assert (out[0] < MASK).all() and (out[1] == PAD).all()
+    assert (model.generate(*only_padding, max_new_tokens=2, seed=1)[1] < MASK).sum() == 2
+    hidden_padding = model.generate(masks(1, 3), torch.tensor([[1, 1, 0]]))
+    assert (hidden_padding < MASK).tolist() == [[True, True, False]]  # what is padding is not generated
+    ids = masks(3, 4)
+    assert torch.equal(model.generate(ids.int(), seed=1), model.generate(ids, seed=1))
+    assert torch.equal(model.generate(ids.t().contiguous().t(), seed=1), model.generate(ids, seed=1))
+    assert torch.equal(ids, masks(3, 4))
+
+
+def test_an_empty_batch_gives_an_empty_batch(model):
+    assert model.generate(masks(0, 4)).shape == (0, 4)
+
+
+def test_plans(plain):
+    out = full(plain, masks(2, 8), steps=3)
+    assert [row.bincount().tolist() for row in out.order] == [[2, 3, 3]] * 2
+    assert (out.num_forward_passes, out.tokens_per_forward) == (3, 8 / 3)
+    out = full(plain, masks(2, 8), plan=[1, 5, 2], order="left_to_right")
+    assert out.order.tolist() == [[0, 1, 1, 1, 1, 1, 2, 2]] * 2
+    assert full(plain, masks(1, 8), steps=100).num_forward_passes == 8
+    assert full(plain, masks(1, 8)).tokens_per_forward == 1.0
+
+
+def test_no_gradient_and_the_models_mode_is_kept(plain):
+    model = copy.deepcopy(plain).train()
+    assert not full(model, masks(1, 3)).log_probs.requires_grad
+    assert model.training
+
+
+# ------------------------------------------------------------------------------------------------------ settings
+def test_settings_of_the_call_come_first(plain):
+    model = copy.deepcopy(plain)
+    assert full(model, masks(1, 8)).num_forward_passes == 8
+    model.generation_config = ARDMGenerationConfig(tokens_per_step=4, order="left_to_right")
+    assert full(model, masks(1, 8)).order.tolist() == [[0, 0, 0, 0, 1, 1, 1, 1]]
+    assert full(model, masks(1, 8), order="right_to_left").order.tolist() == [[1, 1, 1, 1, 0, 0, 0, 0]]
+    assert full(model, masks(1, 8), steps=1).num_forward_passes == 1  # one way to plan replaces the other
+    call = ARDMGenerationConfig(plan=[7, 1], return_dict_in_generate=True)
+    assert model.generate(masks(1, 8), generation_config=call).order.tolist() == [[0] * 7 + [1]]
+    out = model.generate(masks(1, 8), generation_config=call, tokens_per_step=8)
+    assert out.num_forward_passes == 1 and isinstance(out, ARDMGenerationOutput)
+    assert call.plan == [7, 1] and call.tokens_per_step is None and model.generation_config.tokens_per_step == 4
+    assert isinstance(model.generate(masks(1, 8)), torch.Tensor)
+
+
+def test_generation_config_round_trip(tmp_path):
+    config = ARDMGenerationConfig(steps=5, temperature=0.7, order="left_to_right", seed=[1, 2], do_sample=False)
+    config.save_pretrained(tmp_path)
+    loaded = ARDMGenerationConfig.from_pretrained(tmp_path)
+    assert type(loaded) is ARDMGenerationConfig and loaded.to_diff_dict() == config.to_diff_dict()
+    assert {"steps": 5, "temperature": 0.7, "do_sample": False}.items() <= loaded.to_diff_dict().items()
+
+
+# ------------------------------------------------------------------------------------------------------ bad input
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_beams": 4}, "num_beams"),
+        ({"tokens": 4}, "tokens"),
+        ({"steps": 2, "tokens_per_step": 2}, "tokens_per_step and steps"),
+        ({"steps": 2, "plan": [4]}, "steps and plan"),
+        ({"plan": [1, 2]}, "plan sums to 3; expected 4"),
+        ({"plan": [4, 0]}, "plan"),
+        ({"plan": [5, -1]}, "plan"),
+        ({"plan": []}, "plan"),
+        ({"plan": 4}, "plan"),
+        ({"plan": "some"}, "plan"),
+        ({"plan": [2.5, 2.5]}, "plan"),
+        ({"tokens_per_step": 0}, "tokens_per_step is 0"),
+        ({"tokens_per_step": 1.5}, "tokens_per_step is 1.5"),
+        ({"tokens_per_step": True}, "tokens_per_step"),
+        ({"steps": -1}, "steps is -1"),
+        ({"order": "sideways"}, "order is 'sideways'"),
+        ({"order": [0, 1, 2, 3]}, "order is list"),
+        ({"order": torch.arange(3)}, "order has shape"),
+        ({"order": torch.arange(4).expand(3, 4)}, "order has shape"),
+        ({"order": torch.tensor([0, 1, 2, 2])}, "no permutation"),
+        ({"order": torch.arange(4.0)}, "order is torch.float32"),
+        ({"temperature": 0.0}, "temperature is 0.0"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"top_k": 0}, "top_k is 0"),
+        ({"top_k": 2.0}, "top_k"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"top_p": 1.1}, "top_p"),
+        ({"min_p": -0.1}, "min_p"),
+        ({"do_sample": "no"}, "do_sample"),
+        ({"num_return_sequences": 0}, "num_return_sequences"),
+        ({"max_new_tokens": -1}, "max_new_tokens is -1"),
+        ({"max_new_tokens": 5}, "max_position_embeddings=8"),
+        ({"seed": [1, 2, 3]}, "seed is a list of 3"),
+        ({"seed": 1.5}, "seed"),
+        ({"seed": "seven"}, "seed"),
+        ({"seed": 2**64}, "seed"),
+        ({"seed": [1, 2.5]}, "seed"),
+        ({"seed": 1, "generator": torch.Generator()}, "seed and generator"),
+        ({"mask_token_id": 99}, "mask_token_id"),
+        ({"mask_token_id": -1}, "mask_token_id"),
+        ({"generation_config": {"steps": 2}}, "generation_config"),
+        ({"generation_config": GenerationConfig(num_beams=2)}, "generation_config"),
+        ({"attention_mask": torch.ones(2, 3)}, "attention_mask"),
+        ({"attention_mask": [[1] * 4] * 2}, "attention_mask"),
+        ({"input_ids": [[3, 3]]}, "input_ids is a list"),
+        ({"input_ids": torch.tensor([3, 3])}, "input_ids has shape"),
+        ({"input_ids": torch.ones(2, 4)}, "float32"),
+        ({"input_ids": torch.tensor([[3, 5]])}, r"expected 0\.\.4"),
+        ({"input_ids": torch.tensor([[3, -1]])}, r"expected 0\.\.4"),
+        ({"input_ids": torch.full((1, 9), 3)}, "9 positions"),
+    ],
+)
+def test_bad_input_is_refused_by_name(model, settings, message):
+    arguments = {"input_ids": masks(2, 4)} | settings
+    with pytest.raises(ValueError, match=message):
+        model.generate(**arguments)
+
+
+@pytest.mark.parametrize("settings", [{}, {"do_sample": False}, {"top_k": 2}, {"top_p": 0.5}, {"min_p": 0.5}], ids=str)
+def test_a_network_of_nan_is_reported(model, settings):
+    broken = copy.deepcopy(model)
+    broken.lm_head.weight.data.fill_(torch.nan)
+    with pytest.raises(ValueError, match="NaN"):
+        broken.generate(masks(2, 4), **settings)
+
+
+def test_settings_are_checked_when_a_configuration_is_made():
+    for settings in ({"steps": 0}, {"top_p": 2}, {"steps": 1, "plan": [1]}, {"length_penalty": 1.0}):
+        with pytest.raises(ValueError, match=next(iter(settings))):
+            ARDMGenerationConfig(**settings)

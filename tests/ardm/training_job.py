@@ -1,0 +1,128 @@
+"""A tiny training run as a command of its own: to be launched on several processes, killed, and started again."""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import logging
+import time
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from torch import nn
+from torch.utils.data import IterableDataset
+
+from ardm.launching import start_processes
+from ardm.optim import muon_adamw
+from ardm.training import TrainingConfig, train
+
+CLASSES, LENGTH, NUM_EXAMPLES = 7, 6, 20
+
+
+class Net(nn.Module):
+    """An embedding, one hidden matrix, dropout, a norm and a tied head: predicts each token's class."""
+
+    def __init__(self, dropout: float = 0.0, seed: int = 0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.embedding = nn.Embedding(CLASSES, 8)
+        self.hidden = nn.Linear(8, 8)
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(8)
+        self.head = nn.Linear(8, CLASSES, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, ids):
+        x = self.embedding(ids)
+        x = x + self.dropout(self.hidden(x).relu())
+        return self.head(self.norm(x.mean(1)))
+
+
+class Stream(IterableDataset):
+    """The examples in their own order, without a length."""
+
+    def __init__(self, examples):
+        self.examples = examples
+
+    def __iter__(self):
+        yield from self.examples
+
+
+def make_examples(num: int = NUM_EXAMPLES):
+    """Sequences whose most frequent class is to be told; no two are equal."""
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(CLASSES, (num, LENGTH), generator=generator)
+    return [{"ids": row, "target": row.mode().values, "index": torch.tensor(i)} for i, row in enumerate(ids)]
+
+
+def loss_fn(model, batch):
+    """Cross-entropy, weighted by noise that the samples' numbers alone decide."""
+    weights = 1 + (batch.sample_numbers * 0.37).sin() / 2
+    nats = nn.functional.cross_entropy(model(batch["ids"]), batch["target"], reduction="none")
+    return {"loss": (nats * weights).mean(), "nats": nats.mean()}
+
+
+def weights_hash(model) -> str:
+    """A hash of all bits of a module's weights."""
+    digest = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def eval_fn(model):
+    """Mean cross-entropy over the examples."""
+    examples = make_examples()
+    ids, target = (torch.stack([example[name] for example in examples]) for name in ("ids", "target"))
+    with torch.no_grad():
+        return {"eval_nats": nn.functional.cross_entropy(model(ids), target).item()}
+
+
+def main() -> None:
+    """Trains, and writes the history, the weights and their hash."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--result", type=Path, required=True)
+    parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--optimizer", choices=["adamw", "muon"], default="adamw")
+    parser.add_argument("--step_seconds", type=float, default=0.0, help="sleep in each step")
+    parser.add_argument("--save_seconds", type=float, default=0.0, help="sleep between the files of a checkpoint")
+    parser.add_argument("--config", type=json.loads, default={}, help="JSON of TrainingConfig's fields")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+
+    if args.save_seconds:
+        _slow_down_saving(args.save_seconds)
+
+    def slow_loss_fn(model, batch):
+        time.sleep(args.step_seconds)
+        return loss_fn(model, batch)
+
+    model = Net(args.dropout)
+    optimizer = muon_adamw(model, 1e-2, muon_learning_rate=2e-2) if args.optimizer == "muon" else None
+    config = TrainingConfig(**{"max_train_steps": 12, "learning_rate": 1e-2, "mixed_precision": "no"} | args.config)
+    result = train(model, slow_loss_fn, make_examples(), config=config, optimizer=optimizer, eval_fn=eval_fn)
+    weights = {name: tensor.tolist() for name, tensor in model.state_dict().items()}
+    report = dataclasses.asdict(result) | {"hash": weights_hash(model), "weights": weights}
+    report["num_processes"] = PartialState().num_processes
+    partial = args.result.with_suffix(f".{time.time_ns()}")
+    partial.write_text(json.dumps(report))
+    partial.replace(args.result)
+
+
+def _slow_down_saving(seconds: float) -> None:
+    """So that a kill finds a checkpoint half-written: rests after the state, before the average and the seal."""
+    from ardm.run import Run
+
+    write = Run._write
+
+    def slow_write(self, *args):
+        write(self, *args)
+        time.sleep(seconds)
+
+    Run._write = slow_write
+
+
+if __name__ == "__main__":
+    start_processes()
+    main()

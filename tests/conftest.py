@@ -1,0 +1,76 @@
+"""Tiny random models, and their exact distributions: every partly masked sequence is looked up in a table."""
+
+import itertools
+
+import pytest
+import torch
+from scipy import stats
+
+from ardm import ARDMConfig, ARDMForMaskedLM
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    return _tiny_model
+
+
+@pytest.fixture(scope="session")
+def enumeration():
+    return Enumeration
+
+
+@torch.no_grad()
+def _tiny_model(seed: int = 0, scale: float = 0.7, **changes) -> ARDMForMaskedLM:
+    """Every weight is drawn at random: a fresh model is uniform, and every law would hold trivially."""
+    sizes = {"vocab_size": 4, "mask_token_id": 3, "max_position_embeddings": 8}  # 3 data symbols and the mask
+    sizes |= {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    model = ARDMForMaskedLM(ARDMConfig(**(sizes | changes))).eval()
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.normal_(0, scale, generator=generator)
+    return model
+
+
+class Enumeration:
+    """The exact distribution of a model whose data symbols are 0..K-1 and whose mask id is K."""
+
+    @torch.no_grad()
+    def __init__(self, model, length: int):
+        self.length, self.mask = length, model.config.mask_token_id
+        self.sequences = torch.tensor(list(itertools.product(range(self.mask), repeat=length)))
+        self.orders = [torch.tensor(order) for order in itertools.permutations(range(length))]
+        states = torch.tensor(list(itertools.product(range(self.mask + 1), repeat=length)))
+        self.table = model(states).logits.double().log_softmax(-1)
+
+    def log_prob(self, order, plan=None, start=None, sequences=None):
+        """log p(x | order, plan) of all sequences (or the given ones) by the chain rule, from the masks of `start`."""
+        sequences = self.sequences if sequences is None else sequences
+        start = torch.full((self.length,), self.mask) if start is None else start
+        state, log_prob = start.expand(len(sequences), -1).clone(), 0.0
+        queue = [position for position in torch.as_tensor(order).tolist() if start[position] == self.mask]
+        for size in plan or [1] * len(queue):
+            group, queue = queue[:size], queue[size:]
+            known = self.table[(state * (self.mask + 1) ** torch.arange(self.length).flip(0)).sum(1)]
+            log_prob = log_prob + known[:, group].gather(2, sequences[:, group, None]).sum((1, 2))
+            state[:, group] = sequences[:, group]
+        assert not queue
+        return log_prob
+
+    def random_order_probs(self, plan=None):
+        return torch.stack([self.log_prob(order, plan).exp() for order in self.orders]).mean(0)
+
+    def p_value(self, samples, probs):
+        """Of the chi-square test that samples follow the probabilities of `self.sequences`."""
+        index = (samples * self.mask ** torch.arange(self.length).flip(0)).sum(1)
+        observed = torch.bincount(index, minlength=len(probs)).double()
+        expected = probs * len(samples)
+        assert observed[expected == 0].sum() == 0
+        rare = expected < 5  # pooled into one cell, as the chi-square distribution is that of large cells
+        cells = [torch.cat((x[~rare], x[rare].sum()[None])) if rare.any() else x for x in (observed, expected)]
+        cells = [x[cells[1] > 0] for x in cells]
+        return stats.chisquare(*[x.numpy() for x in cells]).pvalue

@@ -1,0 +1,169 @@
+"""The recipes run as a user runs them: small, from start to a model that loads again."""
+
+import importlib.util
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+import ardm
+
+ROOT = Path(__file__).parent.parent
+SMALL = (
+    "--hidden_size 32 --num_hidden_layers 1 --num_attention_heads 2 --intermediate_size 32 --sequence_length 32 "
+    "--max_train_steps 6 --per_device_train_batch_size 4 --logging_steps 2 --eval_steps 0 --max_eval_windows 20 "
+    "--checkpointing_steps 2"
+).split()
+
+
+def recipe(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "recipes" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("the quick brown fox jumps over the lazy dog. " * 200)
+    return path
+
+
+def train(folder, *more):
+    recipe("train_ardm").main([*SMALL, "--output_dir", str(folder), *map(str, more)])
+
+
+def test_every_recipe_is_short_and_says_what_it_is():
+    for path in (ROOT / "recipes").glob("*.py"):
+        lines = path.read_text().splitlines()
+        assert len(lines) <= 100, f"{path.name} has {len(lines)} lines"
+        assert lines[0].startswith('"""') and f"recipes/{path.name}" in "".join(lines[:5])
+
+
+def test_train_ardm_leaves_a_model_that_scores_samples_and_reloads(tmp_path, text_file, capsys):
+    train(tmp_path / "run", "--train_file", text_file)
+    printed = capsys.readouterr().out
+    folder = tmp_path / "run"
+    names = {"config.json", "model.safetensors", "tokenizer.json", "generation_config.json", "README.md", "loss_curve.png"}
+    assert names <= {file.name for file in folder.iterdir()}
+    model, tokenizer = AutoModelForMaskedLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    assert isinstance(model, ardm.ARDMForMaskedLM)
+    text = tokenizer.decode(model.generate(tokens_per_step=4, seed=0)[0])
+    assert len(text) == 32 and tokenizer.mask_token not in text
+    gap = tokenizer("the quick [MASK][MASK][MASK][MASK][MASK] fox", return_tensors="pt")
+    filled = tokenizer.decode(model.generate(gap.input_ids)[0])
+    assert filled.startswith("the quick ") and filled.endswith(" fox")
+    # the figure on the screen is the one on the card, and the model's own
+    value, error = re.search(r"([\d.]+) \+- ([\d.]+) bits per character", printed).groups()
+    on_card = re.search(r"\| bits per character \| ([\d.]+) ±", (folder / "README.md").read_text())[1]
+    assert float(on_card) == pytest.approx(float(value), abs=6e-4)
+    assert 0 < float(error) < 1 and 0 < float(value) < 2 * math.log2(32)
+
+
+def test_the_same_command_again_changes_nothing(tmp_path, text_file):
+    train(tmp_path / "run", "--train_file", text_file)
+    before = load_file(tmp_path / "run" / "model.safetensors")
+    train(tmp_path / "run", "--train_file", text_file)
+    after = load_file(tmp_path / "run" / "model.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe"])
+def test_other_tokenizers_and_streams(tmp_path, text_file, kind):
+    size = ["--vocab_size", 300] if kind == "bpe" else []
+    train(tmp_path / "run", "--train_file", text_file, "--tokenizer", kind, *size)
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+def test_a_stream_is_read_while_training(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"text": f"row {i} of a stream of words"}) + "\n" for i in range(200)))
+    train(tmp_path / "run", "--train_file", rows, "--validation_file", rows, "--streaming")
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+def test_a_saved_model_goes_on_learning(tmp_path, text_file):
+    train(tmp_path / "first", "--train_file", text_file)
+    train(tmp_path / "second", "--train_file", text_file, "--model_name_or_path", tmp_path / "first")
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("first", "second"))
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+
+
+def bad_inputs(tmp_path):
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "short.txt").write_text("ab")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9 " * 500)
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "file").write_text("in the way")
+    return {
+        "missing.txt": ["--train_file", tmp_path / "missing.txt"],
+        "empty": ["--train_file", tmp_path / "empty.txt"],
+        "tokens, expected at least": ["--train_file", tmp_path / "short.txt"],
+        "UTF-8": ["--train_file", tmp_path / "latin.txt"],
+        "nothing": ["--train_file", tmp_path / "nothing"],
+        "written to": ["--output_dir", tmp_path / "file" / "run"],
+        "sequence_length": ["--sequence_length", 0],
+        "max_train_steps": ["--max_train_steps", 0],
+        "start_ratio": ["--start_ratio", 2],
+        "hidden_size": ["--hidden_size", 33],
+        "hub_model_id": ["--push_to_hub"],
+        "lr_scheduler_type": ["--lr_scheduler_type", "sine"],
+    }
+
+
+BAD = ("missing.txt", "empty", "tokens, expected at least", "UTF-8", "nothing", "written to", "sequence_length", "max_train_steps",
+       "start_ratio", "hidden_size", "hub_model_id", "lr_scheduler_type")  # fmt: skip
+
+
+@pytest.mark.parametrize("named", BAD)
+def test_bad_input_is_an_error_that_names_it(tmp_path, named):
+    arguments = bad_inputs(tmp_path)[named]
+    with pytest.raises(ValueError, match=named):
+        train(tmp_path / "run", *arguments)
+
+
+def test_windows_longer_than_a_saved_model_are_refused(tmp_path, text_file):
+    train(tmp_path / "first", "--train_file", text_file)
+    with pytest.raises(ValueError, match="max_position_embeddings"):
+        train(tmp_path / "second", "--train_file", text_file, "--model_name_or_path", tmp_path / "first",
+              "--sequence_length", 64)  # fmt: skip
+
+
+def launch(folder, text_file, *flags, script=()):
+    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    command = [
+        *(sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", *flags, ROOT / "recipes" / "train_ardm.py"),
+        *(*SMALL, "--output_dir", folder, "--train_file", text_file, *script),
+    ]
+    done = subprocess.run(
+        list(map(str, command)), env=environment | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    state = json.loads((folder / "checkpoints" / "step-00000006" / "run.json").read_text())
+    return state, done
+
+
+@pytest.mark.slow
+def test_one_and_two_processes_give_the_same_losses(tmp_path, text_file):
+    one, _ = launch(tmp_path / "one", text_file)
+    two, _ = launch(tmp_path / "two", text_file, "--num_processes", "2", "--cpu", script=["--per_device_train_batch_size", 2])
+    assert (tmp_path / "two" / "checkpoints" / "step-00000006" / "random_states_1.pkl").is_file()  # there were two
+    assert one["identity"] == two["identity"]
+    for a, b in zip(one["history"], two["history"], strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-4)
