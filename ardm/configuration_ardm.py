@@ -7,6 +7,7 @@ network: orders, plans and temperatures belong to `ARDMGenerationConfig`.
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
 
 
 @strict
@@ -79,6 +80,9 @@ class ARDMConfig(PreTrainedConfig):
         )
         kernel = self.conv_kernel_size
         _require(kernel == 0 or (kernel > 0 and kernel % 2 == 1), "conv_kernel_size", kernel, "0 or an odd number")
+        for name in ("rope_theta", "rms_norm_eps"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        _require(self.hidden_act in ACT2FN, "hidden_act", self.hidden_act, "a name in transformers' ACT2FN")
         for name in ("attention_dropout", "hidden_dropout"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
 

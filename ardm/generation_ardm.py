@@ -15,6 +15,7 @@ import contextlib
 import copy
 import os
 from collections.abc import Callable
+from types import NoneType
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ class ARDMGenerationMixin:
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         *,
-        generation_config: ARDMGenerationConfig | None = None,
+        generation_config: GenerationConfig | None = None,
         generator: torch.Generator | None = None,
         **kwargs: Any,
     ) -> Tensor | ARDMGenerationOutput:
@@ -107,7 +108,7 @@ class ARDMGenerationMixin:
     ) -> ARDMGenerationOutput:
         """The loop: for each group, logits at its positions, a draw, a write."""
         steps = bounds_BS.shape[1] - 1
-        widths = bounds_BS.diff(dim=1).amax(0).tolist()  # known on the host: no sync in the loop
+        widths = bounds_BS.diff(dim=1).amax(0).tolist() if len(ids) else []  # known on the host: no sync in the loop
         bounds_BS = bounds_BS.to(ids.device)
         order_BL = torch.full_like(ids, -1)
         log_probs_BL = torch.zeros(ids.shape, dtype=torch.float64, device=ids.device)
@@ -134,20 +135,19 @@ class ARDMGenerationMixin:
 
     # --------------------------------------------------------------------------------------------- preparation
     def _resolve_generation_config(
-        self, generation_config: ARDMGenerationConfig | None, kwargs: dict[str, Any]
+        self, generation_config: GenerationConfig | None, kwargs: dict[str, Any]
     ) -> ARDMGenerationConfig:
         """Precedence: the call's arguments, its generation_config, the model's own, the defaults."""
         unknown = sorted(set(kwargs) - set(SETTINGS))
         if unknown:
             raise ValueError(f"unknown arguments {unknown}; expected some of {sorted(SETTINGS)}.")
-        if generation_config is not None and not isinstance(generation_config, ARDMGenerationConfig):
+        if not isinstance(generation_config, (ARDMGenerationConfig, NoneType)):
             got = type(generation_config).__name__
             raise ValueError(f"generation_config is a {got}; expected an ARDMGenerationConfig.")
         config = copy.copy(self.generation_config)
-        layers = [kwargs] if generation_config is None else [vars(generation_config), kwargs]
-        for layer in layers:
-            layer = {name: value for name, value in layer.items() if name in SETTINGS and value is not None}
-            if any(name in layer for name in PLAN_SETTINGS):  # one way to plan replaces the others
+        passed = vars(generation_config) if generation_config is not None else {}
+        for layer in ({name: passed[name] for name in SETTINGS if passed.get(name) is not None}, kwargs):
+            if any(layer.get(name) is not None for name in PLAN_SETTINGS):  # one way to plan replaces the others
                 layer = dict.fromkeys(PLAN_SETTINGS) | layer
             config.update(**layer)
         config.update(defaults_only=True, **config._get_default_generation_params())
@@ -159,6 +159,8 @@ class ARDMGenerationMixin:
             mask_token_id = getattr(self.config, "mask_token_id", None)
         if mask_token_id is None:
             raise ValueError("mask_token_id is None; expected the mask token's id in the generation or model config.")
+        if mask_token_id >= self.config.vocab_size:
+            raise ValueError(f"mask_token_id is {mask_token_id}; expected at most {self.config.vocab_size - 1}.")
         return mask_token_id
 
     def _prepare_canvas(
@@ -175,10 +177,9 @@ class ARDMGenerationMixin:
         if attention_mask is None:
             pad_token_id = config.pad_token_id if config.pad_token_id is not None else self.config.pad_token_id
             attention_mask = torch.ones_like(input_ids) if pad_token_id is None else input_ids != pad_token_id
-        if attention_mask.shape != input_ids.shape:
-            raise ValueError(
-                f"attention_mask has shape {tuple(attention_mask.shape)}; expected {tuple(input_ids.shape)}."
-            )
+        if not isinstance(attention_mask, Tensor) or attention_mask.shape != input_ids.shape:
+            got = tuple(attention_mask.shape) if isinstance(attention_mask, Tensor) else type(attention_mask).__name__
+            raise ValueError(f"attention_mask is {got}; expected a tensor {tuple(input_ids.shape)} like input_ids.")
         new_tokens = new_tokens or 0
         if input_ids.shape[1] + new_tokens > limit:
             raise ValueError(

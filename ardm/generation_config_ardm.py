@@ -83,8 +83,8 @@ class ARDMGenerationConfig(GenerationConfig):
         for name in ("max_new_tokens", "mask_token_id", "pad_token_id", "bos_token_id"):
             _require_integer(name, getattr(self, name), minimum=0)
         for name, upper in (("temperature", float("inf")), ("top_p", 1.0), ("min_p", 1.0)):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, Real) and 0 < value <= upper):
+            value: Any = getattr(self, name)
+            if value is not None and not (isinstance(value, Real) and 0 < float(value) <= upper):
                 raise ValueError(f"{name} is {value!r}; expected a number in (0, {upper}].")
         for name in ("do_sample", "return_dict_in_generate"):
             if getattr(self, name) not in (None, True, False):
@@ -135,9 +135,8 @@ SETTINGS = tuple(inspect.get_annotations(ARDMGenerationConfig))
 
 
 def _require_integer(name: str, value: Any, minimum: int, maximum: float = float("inf")) -> None:
-    if value is None:
-        return
-    if not isinstance(value, Integral) or isinstance(value, bool) or not minimum <= value <= maximum:
+    integer = isinstance(value, Integral) and not isinstance(value, bool)
+    if value is not None and not (integer and minimum <= value <= maximum):
         limits = f"of at least {minimum}" if maximum == float("inf") else f"in {minimum}..{maximum}"
         raise ValueError(f"{name} is {value!r}; expected an integer {limits}.")
 

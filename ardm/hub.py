@@ -36,7 +36,8 @@ def plot_loss_curve(history: Sequence[Mapping[str, float]], path: str | os.PathL
     """Draws the training loss, raw and smoothed, and the validation points with their standard errors.
 
     Args:
-        history: rows with "step" and any of "nats_per_token" (or "loss"), "eval_loss" and "eval_standard_error", in nats per token.
+        history: rows with "step" and any of "nats_per_token" (or "loss"), "eval_loss" and "eval_standard_error",
+            in nats per token.
         path: the PNG file, replaced atomically.
 
     Raises:

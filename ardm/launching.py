@@ -9,10 +9,13 @@ Two facts of Accelerate (issues 2741 and 2492 of its tracker), each mended here 
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 
 import torch
+
+_LAUNCHER = re.compile(r"^launch$|accelerate-launch$|commands[/.]launch(\.py)?$")  # the last word before its own flags
 
 
 def run_recipe(main: Callable[[], None]) -> None:
@@ -77,12 +80,13 @@ def _parent() -> tuple[list[str], Mapping[str, str]]:
 
 def _asked_processes(command: list[str]) -> int:
     """The number of processes in an `accelerate launch` command or the configuration file it reads; 1 if none."""
-    if "launch" not in command:
+    place = next((i for i, word in enumerate(command) if _LAUNCHER.search(word)), None)
+    if place is None:
         return 1
     from accelerate.commands.config import load_config_from_file
     from accelerate.commands.launch import launch_command_parser
 
-    asked, _ = launch_command_parser().parse_known_args(command[command.index("launch") + 1 :])
+    asked, _ = launch_command_parser().parse_known_args(command[place + 1 :])
     if asked.num_processes is not None:
         return asked.num_processes
     try:

@@ -113,7 +113,7 @@ class ARDMAttention(nn.Module):
         rotary: tuple[Tensor, Tensor],
         **kwargs: object,
     ) -> tuple[Tensor, Tensor | None]:
-        heads_shape = (*hidden_states.shape[:-1], -1, self.head_size)
+        heads_shape = (*hidden_states.shape[:-1], self.config.num_attention_heads, self.head_size)
         query = apply_rotary(self.q_norm(self.q_proj(hidden_states).view(heads_shape)).transpose(1, 2), *rotary)
         key = apply_rotary(self.k_norm(self.k_proj(hidden_states).view(heads_shape)).transpose(1, 2), *rotary)
         value = self.v_proj(hidden_states).view(heads_shape).transpose(1, 2)

@@ -88,6 +88,12 @@ def nelbo(
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
     maskable_BL = maskable_tokens(input_ids, mask_token_id, attention_mask, prompt_mask)
+    pad_token_id = getattr(model.config, "pad_token_id", None)
+    if pad_token_id is not None and ((input_ids == pad_token_id) & maskable_BL).any():
+        raise ValueError(
+            f"input_ids holds the pad id {pad_token_id} among its real tokens, whose probability is 0; "
+            "expected an attention_mask that is 0 there."
+        )
     num_tokens_B = maskable_BL.sum(1)
     seed, length = draw_seed(generator), input_ids.shape[1]
     row_N, draw_N = _draws(num_tokens_B, num_samples)
@@ -96,13 +102,15 @@ def nelbo(
     terms_N = torch.empty(len(row_N), dtype=torch.float64, device=input_ids.device)
     chunk = batch_size or max(1, _TOKENS_A_CALL // max(length, 1))
     place_BL = (maskable_BL.long().cumsum(1) - 1).clamp(min=0)  # so that padding does not change a row's orders
-    for rows, draws, counts, terms in zip(*(x.split(chunk) for x in (row_N, draw_N, counts_N, terms_N)), strict=True):
+    for begin in range(0, len(row_N), chunk):
+        part = slice(begin, begin + chunk)
+        rows, draws, counts = row_N[part], draw_N[part], counts_N[part]
         uniforms = order_uniforms(seed, rows * 2**32 + draws, length).gather(1, place_BL[rows])
         masked_ids, labels = mask_last(input_ids[rows], mask_token_id, maskable_BL[rows], counts, uniforms)
         positions = labels != IGNORED
         attention = None if attention_mask is None else attention_mask[rows]
         logits = model(input_ids=masked_ids, attention_mask=attention, logits_positions=positions).logits
-        terms.copy_(mean_cross_entropy(logits.double(), labels, positions))
+        terms_N[part] = mean_cross_entropy(logits.double(), labels, positions)
     terms_N *= num_tokens_B[row_N]
     return _summarise(terms_N, row_N, num_tokens_B, num_samples)
 
@@ -146,12 +154,15 @@ def _summarise(terms_N: Tensor, row_N: Tensor, num_tokens_B: Tensor, num_samples
 
 
 def _smooth_residual_variance(terms: Tensor) -> Tensor:
-    """Variance of the sum of independent terms whose means change smoothly with their index, one draw each.
+    """Variance of the sum of one independent term for each count m = 1..n, whose means change smoothly with m.
 
-    The residual of a term against its neighbours' mean has variance 3/2 of its own. The last count masks everything,
-    so it has no sampling error.
+    A term against the mean of its neighbours shows its noise without the trend. Variances are taken to fall with m
+    like those of a mean over m of n tokens drawn without replacement, 1/m - 1/n: 0 for m = n, where all is masked.
     """
-    if len(terms) < 3:  # too few neighbours; for one token there is nothing random
-        return terms.new_zeros(()) if len(terms) < 2 else (terms[0] - terms[1]) ** 2
+    num_terms = len(terms)
+    if num_terms < 3:  # no neighbours on both sides; for one token there is nothing random
+        return terms.new_zeros(()) if num_terms < 2 else (terms[0] - terms[1]) ** 2
+    shape = 1 / torch.arange(1, num_terms + 1, dtype=terms.dtype, device=terms.device) - 1 / num_terms
     residuals = terms[1:-1] - (terms[:-2] + terms[2:]) / 2
-    return (residuals**2).sum() / 1.5 * (len(terms) - 1) / len(residuals)
+    expected = shape[1:-1] + (shape[:-2] + shape[2:]) / 4
+    return (residuals**2).sum() / expected.sum() * shape.sum()

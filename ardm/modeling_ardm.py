@@ -200,25 +200,23 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
         Raises:
             ValueError: as [`ARDMModel.forward`], or if `logits_positions` and labels do not fit together.
         """
+        if logits_positions is not None:
+            check_positions(logits_positions, input_ids if labels is None else labels, bool_only=labels is not None)
         outputs = self.model(
             input_ids, attention_mask, position_ids, inputs_embeds, output_positions=logits_positions, **kwargs
         )
         logits = self.lm_head(outputs.last_hidden_state)
-        logits = logits.index_fill(-1, self._impossible_ids(logits.device), -torch.inf)
+        for impossible in {self.config.mask_token_id, self.config.pad_token_id} - {None}:
+            logits[..., impossible] = -torch.inf
         loss = None
         if labels is not None:
             if num_maskable is None:
                 num_maskable = num_real(labels, attention_mask)
-            nats_B = mean_cross_entropy(logits, labels, _checked_positions(logits_positions, labels))
-            total = num_maskable.sum() if num_items_in_batch is None else num_items_in_batch
-            loss = (nats_B * num_maskable).sum() / total
+            total = num_maskable.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
+            loss = (mean_cross_entropy(logits, labels, logits_positions) * num_maskable).sum() / total
         return MaskedLMOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
-
-    def _impossible_ids(self, device: torch.device) -> Tensor:
-        ids = [i for i in (self.config.mask_token_id, self.config.pad_token_id) if i is not None]
-        return torch.tensor(ids, device=device)
 
 
 def num_real(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
@@ -228,10 +226,12 @@ def num_real(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
     return torch.full(input_ids.shape[:1], input_ids.shape[1], device=input_ids.device)
 
 
-def _checked_positions(positions: Tensor | None, labels: Tensor) -> Tensor | None:
-    if positions is not None and (positions.dtype != torch.bool or positions.shape != labels.shape):
+def check_positions(positions: Tensor, like: Tensor | None, bool_only: bool) -> None:
+    """Raises ValueError unless `logits_positions` is bool (B, L) of the ids' shape, or int64 (B, K) if that may be."""
+    fits = like is None or positions.shape == like.shape if positions.dtype == torch.bool else not bool_only
+    if not fits or positions.ndim != 2:
+        shape = "(B, L)" if like is None else tuple(like.shape)
         raise ValueError(
-            f"with labels, logits_positions is {positions.dtype} {tuple(positions.shape)}; "
-            f"expected bool of the labels' shape {tuple(labels.shape)}."
+            f"logits_positions is {positions.dtype} {tuple(positions.shape)}; expected bool {shape}"
+            + ("." if bool_only else ", or int64 (B, K).")
         )
-    return positions

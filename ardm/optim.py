@@ -28,11 +28,14 @@ _COEFFICIENTS = (
 
 
 def orthogonalise(gradients: Tensor, num_steps: int = 3) -> Tensor:
-    """Replaces the singular values of each matrix by numbers near 1.
+    """Replaces the singular values of each matrix by numbers around 1.
+
+    For random 192 x 192 matrices they lie in 0.10..1.87 after 3 steps and in 0.69..1.13 after 5 (measured). For Muon 3
+    are enough: an update needs a direction, not an exact orthogonal matrix.
 
     Args:
         gradients: (..., rows, cols), floating point.
-        num_steps: Newton-Schulz steps, 1..5; 3 are enough for the spread that momentum has.
+        num_steps: Newton-Schulz steps, 1..5.
 
     Returns:
         Tensor of the same shape and dtype.
@@ -111,7 +114,7 @@ class MuonAdamW(torch.optim.AdamW):
             grads = [param.grad for param in params if param.grad is not None]
             buffers = [self._momentum_buffer(param) for param in params]
             torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
-            nesterov = torch.stack(torch._foreach_lerp(grads, buffers, group["momentum"]))  # type: ignore[arg-type]
+            nesterov = torch.stack(torch._foreach_lerp(grads, buffers, group["momentum"]))
             updates = orthogonalise(nesterov, group["num_steps"])
             if group["weight_decay"]:
                 torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])

@@ -15,32 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoints import CheckpointFolder, check_writable, find_fault
-from .samples import sample_loader
+from .samples import Batch, sample_loader
 from .training_config import TrainingConfig, learning_rate_factor
 
 logger = logging.getLogger("ardm.training")
 # Tied weights are saved once and loaded into both: nothing to warn of at every checkpoint.
 logging.getLogger("accelerate.utils.other").addFilter(lambda record: "Removed shared tensor" not in record.getMessage())
 _MAX_SKIPPED_STEPS = 20  # in a row: beyond that the run has diverged
-
-
-class Batch(dict):
-    """A collated batch, and where it stands in the run.
-
-    Args:
-        values: what the collate function made.
-        sample_numbers: int64 (B,), number of each sample since the start of the run.
-        global_batch_size: samples of one optimiser step over all processes.
-        progress: share of the run that is done, in [0, 1).
-    """
-
-    def __init__(self, values: dict[str, Any], sample_numbers: Tensor, global_batch_size: int, progress: float):
-        super().__init__(values)
-        self.sample_numbers, self.global_batch_size, self.progress = (
-            sample_numbers,
-            global_batch_size,
-            progress,
-        )
 
 
 LossFn = Callable[[nn.Module, Batch], Tensor | dict[str, Tensor]]

@@ -14,6 +14,25 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 Numbered = tuple[int, int]  # (index in the data set, number of the sample)
 
 
+class Batch(dict):
+    """A collated batch, and where it stands in the run.
+
+    Args:
+        values: what the collate function made.
+        sample_numbers: int64 (B,), number of each sample since the start of the run.
+        global_batch_size: samples of one optimiser step over all processes.
+        progress: share of the run that is done, in [0, 1).
+    """
+
+    def __init__(self, values: dict[str, Any], sample_numbers: Tensor, global_batch_size: int, progress: float):
+        super().__init__(values)
+        self.sample_numbers, self.global_batch_size, self.progress = (
+            sample_numbers,
+            global_batch_size,
+            progress,
+        )
+
+
 def sample_loader(
     dataset: Any,
     collate_fn: Callable[[list[Any]], dict[str, Any]],

@@ -22,7 +22,8 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from .precision import choose_precision
-from .run import Batch, LossFn, Run, agreed
+from .run import LossFn, Run, agreed
+from .samples import Batch
 from .training_config import TrainingConfig, add_training_arguments, training_config
 
 __all__ = [

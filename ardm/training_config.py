@@ -8,6 +8,10 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
+_COUNTS_FROM_1 = ("max_train_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "logging_steps")
+_COUNTS_FROM_0 = ("eval_steps", "checkpointing_steps", "seed", "dataloader_num_workers")
+_SHARES = (("warmup_ratio", 0, 1), ("decay_ratio", 0, 1))
+
 
 @dataclass
 class TrainingConfig:
@@ -30,7 +34,7 @@ class TrainingConfig:
         eval_steps: optimiser steps between evaluations; 0 = only after the last.
         checkpointing_steps: optimiser steps between checkpoints; 0 = only after the last.
         resume_from_checkpoint: "latest" = the newest good checkpoint if there is one, a checkpoint's folder, or
-            "none" = start afresh.
+            "none" = start afresh, each time; checkpoints that are there are moved to `checkpoints/replaced-N`.
         seed: key of everything random.
         report_to: tracker: "tensorboard", "trackio", "wandb" or "none".
         dataloader_num_workers: worker processes for loading data.
@@ -57,14 +61,15 @@ class TrainingConfig:
     dataloader_num_workers: int = 0
 
     def __post_init__(self) -> None:
-        for name in (
-            "max_train_steps",
-            "per_device_train_batch_size",
-            "gradient_accumulation_steps",
-            "logging_steps",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1.")
+        for minimum, names in ((1, _COUNTS_FROM_1), (0, _COUNTS_FROM_0)):
+            for name in names:
+                value = getattr(self, name)
+                if not isinstance(value, int) or value < minimum:
+                    raise ValueError(f"{name} is {value!r}; expected an integer of at least {minimum}.")
+        for name, low, high in (("learning_rate", 0, math.inf), ("max_grad_norm", 0, math.inf), *_SHARES):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} is {value!r}; expected a number in [{low}, {high}].")
         if self.lr_scheduler_type not in _DECAYS:
             raise ValueError(f"lr_scheduler_type is {self.lr_scheduler_type!r}; expected one of {sorted(_DECAYS)}.")
         if self.mixed_precision not in (None, "no", "bf16", "fp16"):

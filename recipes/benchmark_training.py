@@ -64,8 +64,16 @@ def bert(batch_size: int, steps: int, folder: str, watch: Stopwatch) -> torch.nn
         input_ids, labels = random_ratio_mask(torch.stack([example["input_ids"] for example in examples]), MASK)
         return {"input_ids": input_ids, "labels": labels}
 
-    arguments = TrainingArguments(folder, max_steps=steps, per_device_train_batch_size=batch_size, learning_rate=1e-3,
-                                  save_strategy="no", logging_steps=10, report_to="none", disable_tqdm=True)
+    arguments = TrainingArguments(
+        folder,
+        max_steps=steps,
+        per_device_train_batch_size=batch_size,
+        learning_rate=1e-3,
+        save_strategy="no",
+        logging_steps=10,
+        report_to="none",
+        disable_tqdm=True,
+    )
     trainer = Trainer(model, arguments, train_dataset=RandomText(1000), data_collator=collate)
     trainer.remove_callback(PrinterCallback)
     trainer.create_optimizer()

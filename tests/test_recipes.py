@@ -17,11 +17,10 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 import ardm
 
 ROOT = Path(__file__).parent.parent
-SMALL = (
-    "--hidden_size 32 --num_hidden_layers 1 --num_attention_heads 2 --intermediate_size 32 --sequence_length 32 "
-    "--max_train_steps 6 --per_device_train_batch_size 4 --logging_steps 2 --eval_steps 0 --max_eval_windows 20 "
-    "--checkpointing_steps 2"
-).split()
+SIZES = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+STEPS = {"max_train_steps": 6, "per_device_train_batch_size": 4, "logging_steps": 2, "eval_steps": 0}
+OTHERS = {"sequence_length": 32, "max_eval_windows": 20, "checkpointing_steps": 2}
+SMALL = [word for name, value in (SIZES | STEPS | OTHERS).items() for word in (f"--{name}", str(value))]
 
 
 def recipe(name):
@@ -60,7 +59,14 @@ def test_train_ardm_leaves_a_model_that_scores_samples_and_reloads(tmp_path, tex
     train(tmp_path / "run", "--train_file", text_file)
     printed = capsys.readouterr().out
     folder = tmp_path / "run"
-    names = {"config.json", "model.safetensors", "tokenizer.json", "generation_config.json", "README.md", "loss_curve.png"}
+    names = {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "generation_config.json",
+        "README.md",
+        "loss_curve.png",
+    }
     assert names <= {file.name for file in folder.iterdir()}
     model, tokenizer = AutoModelForMaskedLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     assert isinstance(model, ardm.ARDMForMaskedLM)
@@ -127,8 +133,8 @@ def bad_inputs(tmp_path):
     }
 
 
-BAD = ("missing.txt", "empty", "tokens, expected at least", "UTF-8", "nothing", "written to", "sequence_length", "max_train_steps",
-       "start_ratio", "hidden_size", "hub_model_id", "lr_scheduler_type")  # fmt: skip
+BAD = ("missing.txt", "empty", "tokens, expected at least", "UTF-8", "nothing", "written to", "sequence_length",
+       "max_train_steps", "start_ratio", "hidden_size", "hub_model_id", "lr_scheduler_type")  # fmt: skip
 
 
 @pytest.mark.parametrize("named", BAD)
@@ -148,7 +154,14 @@ def test_windows_longer_than_a_saved_model_are_refused(tmp_path, text_file):
 def launch(folder, text_file, *flags, script=()):
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     command = [
-        *(sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", *flags, ROOT / "recipes" / "train_ardm.py"),
+        *(
+            sys.executable,
+            "-m",
+            "accelerate.commands.accelerate_cli",
+            "launch",
+            *flags,
+            ROOT / "recipes" / "train_ardm.py",
+        ),
         *(*SMALL, "--output_dir", folder, "--train_file", text_file, *script),
     ]
     done = subprocess.run(
@@ -162,7 +175,9 @@ def launch(folder, text_file, *flags, script=()):
 @pytest.mark.slow
 def test_one_and_two_processes_give_the_same_losses(tmp_path, text_file):
     one, _ = launch(tmp_path / "one", text_file)
-    two, _ = launch(tmp_path / "two", text_file, "--num_processes", "2", "--cpu", script=["--per_device_train_batch_size", 2])
+    two, _ = launch(
+        tmp_path / "two", text_file, "--num_processes", "2", "--cpu", script=["--per_device_train_batch_size", 2]
+    )
     assert (tmp_path / "two" / "checkpoints" / "step-00000006" / "random_states_1.pkl").is_file()  # there were two
     assert one["identity"] == two["identity"]
     for a, b in zip(one["history"], two["history"], strict=True):

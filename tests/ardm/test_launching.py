@@ -28,7 +28,9 @@ def test_without_a_launcher_there_is_one_process():
 
 def test_the_number_of_processes_is_read_from_a_configuration_file(tmp_path):
     file = tmp_path / "config.yaml"
-    file.write_text("compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_CPU\nnum_processes: 4\nuse_cpu: true\n")
+    file.write_text(
+        "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_CPU\nnum_processes: 4\nuse_cpu: true\n"
+    )
     assert launching._asked_processes([*LAUNCH, "--config_file", str(file), "train.py"]) == 4
 
 
@@ -61,7 +63,11 @@ def test_a_process_that_has_a_rank_stays(launched, monkeypatch):
 
 @pytest.mark.parametrize(
     ("environment", "command", "raised"),
-    [({}, LAUNCH, True), ({"OMP_NUM_THREADS": "1"}, LAUNCH, False), ({}, [*LAUNCH, "--num_cpu_threads_per_process=1"], False)],
+    [
+        ({}, LAUNCH, True),
+        ({"OMP_NUM_THREADS": "1"}, LAUNCH, False),
+        ({}, [*LAUNCH, "--num_cpu_threads_per_process=1"], False),
+    ],
 )
 def test_threads_are_raised_only_where_nobody_chose_them(monkeypatch, environment, command, raised):
     chosen = []

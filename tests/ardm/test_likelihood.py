@@ -82,11 +82,14 @@ def test_standard_error_is_calibrated(plain, exact):
 
 
 def test_standard_error_of_all_counts_is_calibrated(tiny_model):
-    """Against the mean of many: the terms change smoothly with the count, as the estimate supposes."""
-    model = tiny_model(max_position_embeddings=24, scale=0.6)
-    ids = torch.randint(0, 3, (1, 24))
-    out = nelbo(model, ids.repeat(200, 1), num_samples="all", generator=generator())
-    assert 0.8 < out.nats.std() / out.standard_error.square().mean().sqrt() < 1.2
+    """Against the spread of many: the terms change smoothly with the count, as the estimate supposes."""
+    ratios = []
+    for seed in range(4):
+        model = tiny_model(seed, max_position_embeddings=12, scale=0.6)
+        ids = torch.randint(0, 3, (1, 12)).repeat(300, 1)
+        out = nelbo(model, ids, num_samples="all", generator=generator(seed))
+        ratios.append(float(out.nats.std() / out.standard_error.square().mean().sqrt()))
+    assert 0.9 < sum(ratios) / 4 < 1.1
 
 
 def test_stratified_counts_have_less_variance_than_independent_ones(tiny_model):
