@@ -95,6 +95,9 @@ def nelbo(
             "expected an attention_mask that is 0 there."
         )
     num_tokens_B = maskable_BL.sum(1)
+    if not num_tokens_B.any():
+        nothing = num_tokens_B.double()
+        return NELBOOutput(nothing, nothing, num_tokens_B)
     seed, length = draw_seed(generator), input_ids.shape[1]
     row_N, draw_N = _draws(num_tokens_B, num_samples)
 
