@@ -5,6 +5,7 @@ A card says only what it is told: no figure is computed or guessed here, and wha
 
 import platform
 import re
+from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -75,6 +76,27 @@ def model_card(figures: CardFigures) -> str:
     }
     body = "".join(f"\n## {title}\n\n{text.strip()}\n" for title, text in sections.items() if text)
     return f"---\n{_front_matter(figures)}\n---\n\n# {figures.model_name or 'ARDM'}\n\n{_about(figures)}\n{body}"
+
+
+def hyperparameters(args: Namespace) -> dict[str, object]:
+    """The flags of a run that belong on a card: those that were given, without names of local files and folders.
+
+    Args:
+        args: parsed flags.
+
+    Returns:
+        Value by name.
+    """
+    local = ("_dir", "_file", "_path", "_id", "push_to_hub", "resume_from_checkpoint")
+    return {name: value for name, value in vars(args).items() if value is not None and not name.endswith(local)}
+
+
+def machine() -> str:
+    """This machine, in words: processor, threads, accelerator."""
+    import torch
+
+    accelerators = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return ", ".join([platform.machine(), f"{torch.get_num_threads()} CPU threads", *accelerators])
 
 
 def _front_matter(figures: CardFigures) -> str:

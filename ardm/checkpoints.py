@@ -127,7 +127,7 @@ def find_fault(path: str | os.PathLike) -> str | None:
     return None
 
 
-def check_writable(folder: str | os.PathLike, num_bytes: int) -> None:
+def check_writable(folder: str | os.PathLike, num_bytes: int = 0) -> None:
     """Makes sure that a run can keep its results, before it starts.
 
     Args:

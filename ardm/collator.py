@@ -15,6 +15,9 @@ class RandomRatioCollator:
     `num_items_in_batch` is the number of maskable tokens, the bound's own normaliser under gradient accumulation -,
     `logits_positions`, the masked tokens, which alone enter the loss, and `num_maskable`, each row's weight.
 
+    With prompts pass `TrainingArguments(remove_unused_columns=False)`: Trainer drops columns that `forward` does not
+    name, `prompt_mask` among them, before the collator sees them.
+
     Args:
         mask_token_id: the id that hides a token.
         pad_token_id: id to fill shorter rows with; None = rows must have equal lengths.

@@ -61,6 +61,16 @@ def load_corpus(
 
 def _tokenizer(args: argparse.Namespace, train_texts: Any) -> PreTrainedTokenizerBase:
     if args.tokenizer not in ("char", "byte", "bpe"):
-        return AutoTokenizer.from_pretrained(args.tokenizer)
+        try:
+            return AutoTokenizer.from_pretrained(args.tokenizer)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"tokenizer is {args.tokenizer!r}; expected char, byte, bpe or a saved tokenizer ({error})."
+            ) from error
     documents = islice((row["text"] for row in train_texts), _SHOWN_DOCUMENTS if args.streaming else None)
-    return build_tokenizer(args.tokenizer, [*(text for text in documents if text), SEPARATOR], args.vocab_size)
+    return build_tokenizer(
+        args.tokenizer,
+        [*(text for text in documents if text), SEPARATOR],
+        args.vocab_size,
+        model_max_length=args.sequence_length,
+    )

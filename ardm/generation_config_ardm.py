@@ -84,7 +84,8 @@ class ARDMGenerationConfig(GenerationConfig):
             _require_integer(name, getattr(self, name), minimum=0)
         for name, upper in (("temperature", float("inf")), ("top_p", 1.0), ("min_p", 1.0)):
             value: Any = getattr(self, name)
-            if value is not None and not (isinstance(value, Real) and 0 < float(value) <= upper):
+            fits = isinstance(value, Real) and 0 < float(value) <= upper and float(value) < float("inf")
+            if value is not None and not fits:
                 raise ValueError(f"{name} is {value!r}; expected a number in (0, {upper}].")
         for name in ("do_sample", "return_dict_in_generate"):
             if getattr(self, name) not in (None, True, False):
@@ -114,12 +115,13 @@ class ARDMGenerationConfig(GenerationConfig):
         return cls(**{name: getattr(model_config, name, None) for name in ids})
 
     def to_diff_dict(self) -> dict[str, Any]:
-        """The settings that are not None, for `generation_config.json`.
+        """The settings that are not None, for `generation_config.json`; an order of one call's positions is not saved.
 
         Returns:
             Setting by name.
         """
-        return {name: value for name, value in self.to_dict().items() if value is not None}
+        settings = self.to_dict().items()
+        return {name: value for name, value in settings if value is not None and not isinstance(value, Tensor)}
 
     @staticmethod
     def _get_default_generation_params() -> dict[str, Any]:

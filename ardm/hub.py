@@ -7,6 +7,7 @@ import io
 import math
 import os
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +16,18 @@ from typing import Any
 import numpy as np
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HTTPError  # the base of refusals and of failed connections
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from .cards import CardFigures, Evaluation, model_card
 from .files import write_atomically
+from .modeling_ardm import ARDMForMaskedLM
 
 __all__ = [
     "CardFigures",
     "Evaluation",
     "model_card",
+    "check_upload",
+    "load_folder",
     "plot_loss_curve",
     "save_folder",
     "upload_folder",
@@ -48,7 +53,7 @@ def plot_loss_curve(history: Sequence[Mapping[str, float]], path: str | os.PathL
         from matplotlib.figure import Figure  # not pyplot: no global state, no display
     except ImportError as error:
         raise ImportError("plot_loss_curve needs matplotlib; install it with: pip install 'ardm[plots]'") from error
-    # a weighted training loss is no bound; the unweighted one is drawn where it was logged
+    # the unweighted loss where it was logged; it is no bound either while a curriculum caps the mask ratio
     train = _bits(history, "nats_per_token" if any("nats_per_token" in row for row in history) else "loss")
     validation = _bits(history, "eval_loss", "eval_standard_error")
     if not len(train) and not len(validation):
@@ -121,11 +126,61 @@ def save_folder(
         model.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
         if history:
-            plot_loss_curve(history, Path(aside) / "loss_curve.png")
-            figures = replace(figures, loss_curve="loss_curve.png")
+            try:
+                plot_loss_curve(history, Path(aside) / "loss_curve.png")
+                figures = replace(figures, loss_curve="loss_curve.png")
+            except (ImportError, ValueError) as error:  # a missing picture must not cost the model
+                warnings.warn(f"the model is saved without its loss curve: {error}", stacklevel=2)
         (Path(aside) / "README.md").write_text(model_card(figures), encoding="utf-8")
         for file in Path(aside).iterdir():
             os.replace(file, folder / file.name)
+
+
+def load_folder(
+    name_or_path: str | None, sequence_length: int = 0
+) -> tuple[ARDMForMaskedLM | None, PreTrainedTokenizerBase | None]:
+    """Reads what [`save_folder`] wrote, from a folder or the Hub.
+
+    Args:
+        name_or_path: the folder, or "user/name" on the Hub; None = there is no model yet.
+        sequence_length: the longest sequence that the model must take.
+
+    Returns:
+        The model and its tokenizer, or two times None.
+
+    Raises:
+        ValueError: if there is no such model, or its vocabulary or its positions are too few.
+    """
+    if name_or_path is None:
+        return None, None
+    try:
+        model = ARDMForMaskedLM.from_pretrained(name_or_path)
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+    except OSError as error:
+        raise ValueError(f"no model can be loaded from {name_or_path!r}: {error}") from error
+    if len(tokenizer) > model.config.vocab_size:
+        raise ValueError(f"the tokenizer has {len(tokenizer)} tokens; expected at most {model.config.vocab_size}.")
+    longest = model.config.max_position_embeddings
+    if sequence_length > longest:
+        raise ValueError(
+            f"sequence_length is {sequence_length}; expected at most the model's max_position_embeddings={longest}."
+        )
+    return model, tokenizer
+
+
+def check_upload(repo_id: str | None) -> None:
+    """Finds out before the training what would make the upload fail after it.
+
+    Args:
+        repo_id: "user/name" on the Hub.
+
+    Raises:
+        ValueError: if there is no name, or no Hub token.
+    """
+    if not repo_id:
+        raise ValueError("hub_model_id is missing; expected user/name, where to upload to.")
+    if get_token() is None:
+        raise ValueError("no Hub token found; log in with `hf auth login` or set HF_TOKEN to one with write access.")
 
 
 def upload_folder(folder: str | os.PathLike[str], repo_id: str, private: bool | None = None) -> str:
@@ -140,15 +195,12 @@ def upload_folder(folder: str | os.PathLike[str], repo_id: str, private: bool | 
         The address of the repository.
 
     Raises:
-        ValueError: if the folder holds no model or `repo_id` is not a repository's name.
-        RuntimeError: if nobody is logged in, or the Hub refuses or cannot be reached.
+        ValueError: if the folder holds no model, `repo_id` is not a repository's name, or nobody is logged in.
+        RuntimeError: if the Hub refuses or cannot be reached.
     """
     if not (Path(folder) / "config.json").is_file():
         raise ValueError(f"{folder} has no config.json; expected a folder written by save_pretrained.")
-    if get_token() is None:
-        raise RuntimeError(
-            "no Hub token found; log in with `hf auth login` or set HF_TOKEN to a token with write access."
-        )
+    check_upload(repo_id)
     api = HfApi()
     try:
         url = api.create_repo(repo_id, private=private, exist_ok=True)

@@ -11,6 +11,7 @@ Two facts of Accelerate (issues 2741 and 2492 of its tracker), each mended here 
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 
 import torch
@@ -25,13 +26,14 @@ def run_recipe(main: Callable[[], None]) -> None:
         main: the recipe's main function.
 
     Raises:
-        SystemExit: with a message instead of a traceback, for a user's mistake (`ValueError`) or wish (Ctrl-C).
+        SystemExit: with a message instead of a traceback, for a user's mistake (`ValueError`), a run that
+            had to end (`RuntimeError`) or a wish (Ctrl-C).
     """
     start_processes()
     use_all_threads()
     try:
         main()
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         raise SystemExit(f"error: {error}") from error
     except KeyboardInterrupt as stop:
         raise SystemExit(f"stopped: {stop}") from stop
@@ -48,7 +50,13 @@ def start_processes() -> None:
         return
     command, _ = _parent()
     num_processes = _asked_processes(command)
-    if num_processes > 1:
+    if num_processes == 1:
+        warnings.warn(
+            "the launcher was asked for several CPU processes and started one, and how many cannot be told from "
+            f"{command}; use: torchrun --nproc_per_node N {sys.argv[0]}",
+            stacklevel=2,
+        )
+    else:
         torchrun = ["-m", "torch.distributed.run", "--standalone", "--nnodes", "1"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MASTER_")}
         environment |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}

@@ -17,28 +17,26 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from .configuration_ardm import ARDMConfig
 
 
-class ARDMRotaryEmbedding(nn.Module):
-    """cos and sin of position * theta^(-2i/D): rotary positions (arXiv 2104.09864, equation 34)."""
+def rotary_angles(config: ARDMConfig, position_ids: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """cos and sin of position * theta^(-2i/D), rotary positions (arXiv 2104.09864, equation 34).
 
-    inv_freq: Tensor
+    Args:
+        config: gives theta and D.
+        position_ids: int64 (B or 1, L).
+        dtype: of the result; the angles are float32 whatever it is, as bfloat16 cannot tell positions beyond 256 apart.
 
-    def __init__(self, config: ARDMConfig):
-        super().__init__()
-        self.head_size, self.theta = config.hidden_size // config.num_attention_heads, config.rope_theta
-        self.register_buffer("inv_freq", self.compute_inv_freq(), persistent=False)
-
-    def compute_inv_freq(self) -> Tensor:
-        return self.theta ** -(torch.arange(0, self.head_size, 2, dtype=torch.float32) / self.head_size)
-
-    def forward(self, position_ids: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        # float32 whatever the model's dtype: bfloat16 cannot tell positions beyond 256 apart
-        angles = position_ids[:, None, :, None].float() * self.inv_freq.float()
-        angles = torch.cat((angles, angles), dim=-1)
-        return angles.cos().to(dtype), angles.sin().to(dtype)
+    Returns:
+        Two tensors (B or 1, 1, L, D).
+    """
+    head_size = config.hidden_size // config.num_attention_heads
+    exponents = torch.arange(0, head_size, 2, device=position_ids.device, dtype=torch.float32) / head_size
+    angles = position_ids[:, None, :, None].float() * config.rope_theta**-exponents
+    angles = torch.cat((angles, angles), dim=-1)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
 def apply_rotary(states_BHLD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turns each pair (i, i + D/2) of a head by its position's angle."""
+    """Turns each pair (i, i + D/2) of a head by its position's angle; cos and sin are (B or 1, 1, L, D)."""
     first, second = states_BHLD.chunk(2, dim=-1)
     return states_BHLD * cos + torch.cat((-second, first), dim=-1) * sin
 
@@ -117,6 +115,8 @@ class ARDMAttention(nn.Module):
         query = apply_rotary(self.q_norm(self.q_proj(hidden_states).view(heads_shape)).transpose(1, 2), *rotary)
         key = apply_rotary(self.k_norm(self.k_proj(hidden_states).view(heads_shape)).transpose(1, 2), *rotary)
         value = self.v_proj(hidden_states).view(heads_shape).transpose(1, 2)
+        # autocast promotes what the float32 angles touch; the kernels want one dtype
+        query, key = query.to(value.dtype), key.to(value.dtype)
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
         output, weights = attend(
             self,

@@ -8,6 +8,7 @@ unbiased estimate; by exchangeability all masked positions count, not only the n
 Shapes: B batch, L length, R draws of a row, V vocabulary.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ from .masking import (
 )
 from .randomness import draw_seed, keyed_uniforms
 
-_NELBO_STREAM = 21
+_COUNT_STREAM = 21
 _TOKENS_A_CALL = 16_384  # positions per network call unless `batch_size` says otherwise
 
 
@@ -46,7 +47,12 @@ class NELBOOutput:
     @property
     def bits_per_token(self) -> Tensor:
         """float64 (B,), bits; NaN for a row without tokens."""
-        return self.nats / self.num_tokens / torch.log(torch.tensor(2.0, dtype=torch.float64))
+        return self.nats / self.num_tokens / math.log(2)
+
+    @property
+    def bits_per_token_standard_error(self) -> Tensor:
+        """float64 (B,), bits."""
+        return self.standard_error / self.num_tokens / math.log(2)
 
 
 @torch.no_grad()
@@ -66,7 +72,7 @@ def nelbo(
     of counts. The two of a pair differ by chance alone, which gives an unbiased standard error.
 
     Args:
-        model: the network; called with `input_ids`, `attention_mask`, `logits_positions`.
+        model: the network, in evaluation mode; called with `input_ids`, `attention_mask`, `logits_positions`.
         input_ids: int64 (B, L), without masks.
         attention_mask: (B, L), 1 on real tokens, 0 on padding on either side.
         num_samples: draws of (count, order) a row; "all" = every count 1..L once, each with its own order: no
@@ -131,7 +137,7 @@ def _counts(num_tokens_N: Tensor, row_N: Tensor, draw_N: Tensor, num_samples: in
     if num_samples == "all":
         return draw_N + 1
     num_strata = max(int(num_samples) // 2, 1)
-    uniforms_N = (draw_N % num_strata + keyed_uniforms(seed, _NELBO_STREAM, row_N, draw_N)) / num_strata
+    uniforms_N = (draw_N % num_strata + keyed_uniforms(seed, _COUNT_STREAM, row_N, draw_N)) / num_strata
     return stratified_num_masked(num_tokens_N, uniforms_N)
 
 

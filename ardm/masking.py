@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from .randomness import draw_seed, keyed_uniforms
 
 IGNORED = -100  # the label of a position outside the loss, as everywhere in transformers
+_STRATA, _COUNT, _ORDER = 1, 2, 3  # one stream each, so that no two kinds of draw share their bits
 
 
 # -------------------------------------------------------------------------------------------------------- counts
@@ -51,9 +52,6 @@ def strata(size: int, seed: int, step: Tensor | int = 0, device: torch.device | 
         int64 (size,): a permutation, the same on every process.
     """
     return keyed_uniforms(seed, _STRATA, step, torch.arange(size, device=device)).argsort()
-
-
-_STRATA, _COUNT, _ORDER = 1, 2, 3  # one stream each, so that no two kinds of draw share their bits
 
 
 # --------------------------------------------------------------------------------------------------------- masks
@@ -162,7 +160,7 @@ def keyed_random_ratio_mask(
     maskable_BL = maskable_tokens(input_ids, mask_token_id, attention_mask, prompt_mask)
     step_B, place_B = sample_numbers // global_batch_size, sample_numbers % global_batch_size
     # A micro-batch lies within one optimiser step, so its first row's step is that of all.
-    stratum_B = strata(global_batch_size, seed, step_B[:1])[place_B]
+    stratum_B = strata(global_batch_size, seed, step_B[:1], input_ids.device)[place_B]
     uniforms_B = (stratum_B + keyed_uniforms(seed, _COUNT, sample_numbers)) / global_batch_size
     num_masked_B = stratified_num_masked(maskable_BL.sum(1), uniforms_B * max_ratio)
     order_BL = order_uniforms(seed, sample_numbers, input_ids.shape[1])
@@ -184,7 +182,7 @@ def maskable_tokens(
         bool (B, L).
 
     Raises:
-        ValueError: on masks of another shape than the ids, or a mask id at a maskable position.
+        ValueError: on masks of another shape than the ids, or (on a CPU) a mask id at a maskable position.
     """
     check_ids(input_ids)
     maskable_BL = torch.ones_like(input_ids, dtype=torch.bool)
@@ -195,7 +193,8 @@ def maskable_tokens(
         maskable_BL = maskable_BL & attention_mask.bool()
     if prompt_mask is not None:
         maskable_BL = maskable_BL & ~prompt_mask.bool()
-    if ((input_ids == mask_token_id) & maskable_BL).any():
+    # on a CPU only: in a training step a GPU would have to wait for the answer
+    if input_ids.device.type == "cpu" and ((input_ids == mask_token_id) & maskable_BL).any():
         raise ValueError(f"input_ids contains the mask id {mask_token_id}; expected a sequence without masks.")
     return maskable_BL
 

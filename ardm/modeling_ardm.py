@@ -25,11 +25,11 @@ from .layers_ardm import (
     ARDMAttention,
     ARDMLayer,
     ARDMOutputProjection,
-    ARDMRotaryEmbedding,
     ARDMShortConv,
+    rotary_angles,
     select_positions,
 )
-from .masking import mean_cross_entropy
+from .masking import check_ids, mean_cross_entropy
 
 
 class ARDMPreTrainedModel(PreTrainedModel):
@@ -59,8 +59,6 @@ class ARDMPreTrainedModel(PreTrainedModel):
             init.ones_(module.weight)
         elif isinstance(module, ARDMShortConv):
             init.normal_(module.weight, 0.0, len(module.weight) ** -0.5)
-        elif isinstance(module, ARDMRotaryEmbedding):
-            init.copy_(module.inv_freq, module.compute_inv_freq())
 
 
 class ARDMModel(ARDMPreTrainedModel):
@@ -75,7 +73,6 @@ class ARDMModel(ARDMPreTrainedModel):
     def __init__(self, config: ARDMConfig):
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.rotary = ARDMRotaryEmbedding(config)
         self.layers = nn.ModuleList(ARDMLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.post_init()
@@ -101,7 +98,8 @@ class ARDMModel(ARDMPreTrainedModel):
 
         Args:
             input_ids: int64 (B, L); this or `inputs_embeds`.
-            attention_mask: (B, L), 1 on real tokens and 0 on padding (either side), or a 4-D mask for the attention.
+            attention_mask: (B, L), 1 on real tokens and 0 on padding (either side), or a 4-D mask for the attention,
+                which hides nothing from the convolution.
             position_ids: int64 (B, L) or (1, L); default: places among each row's real tokens.
             inputs_embeds: (B, L, C) instead of ids.
             output_positions: the positions that are wanted, bool (B, L) or int64 (B, K); None = all.
@@ -111,10 +109,13 @@ class ARDMModel(ARDMPreTrainedModel):
             `last_hidden_state`, normalised: (B, L, C), or (N, C) / (B, K, C) at `output_positions`.
 
         Raises:
-            ValueError: on both or neither of ids and embeddings, or a sequence longer than the model's positions.
+            ValueError: on both or neither of ids and embeddings, a sequence longer than the model's positions, or (on
+                a CPU) ids out of range.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("got both or neither of input_ids and inputs_embeds; expected exactly one of them.")
+        if input_ids is not None and input_ids.device.type == "cpu" and not torch.compiler.is_compiling():
+            check_ids(input_ids, self.config.vocab_size)  # a GPU would have to wait for the answer
         hidden_states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         length = hidden_states.shape[1]
         if length > self.config.max_position_embeddings:
@@ -129,7 +130,7 @@ class ARDMModel(ARDMPreTrainedModel):
                 position_ids = (attention_mask.long().cumsum(1) - 1).clamp(min=0)
         if position_ids is None:
             position_ids = torch.arange(length, device=hidden_states.device)[None]
-        rotary = self.rotary(position_ids, hidden_states.dtype)
+        rotary = rotary_angles(self.config, position_ids, hidden_states.dtype)
         mask = create_bidirectional_mask(config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask)
         last = len(self.layers) - 1
         for index, layer in enumerate(self.layers):
@@ -228,7 +229,10 @@ def num_real(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
 
 def check_positions(positions: Tensor, like: Tensor | None, bool_only: bool) -> None:
     """Raises ValueError unless `logits_positions` is bool (B, L) of the ids' shape, or int64 (B, K) if that may be."""
-    fits = like is None or positions.shape == like.shape if positions.dtype == torch.bool else not bool_only
+    if positions.dtype == torch.bool:
+        fits = like is None or positions.shape == like.shape
+    else:
+        fits = positions.dtype == torch.int64 and not bool_only
     if not fits or positions.ndim != 2:
         shape = "(B, L)" if like is None else tuple(like.shape)
         raise ValueError(

@@ -2,6 +2,8 @@
 
     loss = mean over sequences of w(r) * mean cross-entropy over the masked tokens,   r = masked / maskable
 
+with sequences weighted by their number of maskable tokens within each micro-batch.
+
 w = 1 and r uniform on (0, 1] is the bound (masking.py). Other weights and smaller ratios may learn faster; what is
 reported is the bound all the same (likelihood.py).
 """
@@ -11,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .masking import IGNORED, keyed_random_ratio_mask, mean_cross_entropy, ratio_weights
+from .masking import IGNORED, keyed_random_ratio_mask, maskable_tokens, mean_cross_entropy, ratio_weights
 
 
 @dataclass
@@ -24,6 +26,9 @@ class RandomRatioObjective:
         weight_power: p of w(r) = (1 + p) * (r / max_ratio)^p: 0 = the bound, 1 = every masked token counts the same.
         start_ratio: highest mask ratio at the start of the run; 1 = no curriculum.
         ramp: shares of the run at which the highest ratio begins to rise and has reached 1.
+
+    Raises:
+        ValueError: if a setting is out of range.
     """
 
     mask_token_id: int
@@ -33,6 +38,8 @@ class RandomRatioObjective:
     ramp: tuple[float, float] = (0.4, 0.8)
 
     def __post_init__(self) -> None:
+        if not self.weight_power >= 0:
+            raise ValueError(f"weight_power is {self.weight_power}; expected a number of at least 0.")
         if not 0 < self.start_ratio <= 1:
             raise ValueError(f"start_ratio is {self.start_ratio}; expected a number in (0, 1].")
         if not 0 <= self.ramp[0] < self.ramp[1] <= 1:
@@ -76,8 +83,7 @@ class RandomRatioObjective:
         positions = labels != IGNORED
         output = model(input_ids=masked_ids, attention_mask=masks["attention_mask"], logits_positions=positions)
         nats_B = mean_cross_entropy(output.logits, labels, positions)
-        num_maskable = labels.shape[1] if masks["attention_mask"] is None else masks["attention_mask"].sum(1)
-        if masks["prompt_mask"] is not None:
-            num_maskable = num_maskable - masks["prompt_mask"].sum(1)
-        weights_B = ratio_weights(positions.sum(1) / num_maskable, self.weight_power, max_ratio)
-        return {"loss": (weights_B * nats_B).mean(), "nats_per_token": nats_B.mean()}
+        num_maskable_B = maskable_tokens(batch["input_ids"], self.mask_token_id, **masks).sum(1).clamp(min=1)
+        shares_B = num_maskable_B / num_maskable_B.float().mean()  # longer rows count more, as in the bound
+        weights_B = shares_B * ratio_weights(positions.sum(1) / num_maskable_B, self.weight_power, max_ratio)
+        return {"loss": (weights_B * nats_B).mean(), "nats_per_token": (shares_B * nats_B).mean()}

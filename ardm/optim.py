@@ -76,6 +76,8 @@ class MuonAdamW(torch.optim.AdamW):
         num_steps: int = 3,
     ):
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
+        # In fp16 the scaler itself must skip an overflowing step: Muon knows nothing of its `found_inf`.
+        self._step_supports_amp_scaling = False
         for group in self.param_groups:
             group.setdefault("use_muon", False)
             group.setdefault("momentum", momentum)

@@ -27,14 +27,19 @@ def keyed_bits(*keys: Tensor | int) -> Tensor:
     """64 random bits (int64) that are a pure function of their keys; see [`keyed_uniforms`]."""
     device = next((key.device for key in keys if isinstance(key, Tensor)), None)
     state = torch.zeros((), dtype=torch.int64, device=device)
-    for key in keys:
-        state = _mix(state + torch.as_tensor(key, dtype=torch.int64, device=device) + _GOLDEN)
+    for key in keys:  # a number is added as a number: a copy to the GPU would wait for it
+        increment = key.long() + _GOLDEN if isinstance(key, Tensor) else _as_int64(key + _GOLDEN)
+        state = _mix(state + increment)
     return state
 
 
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # 2^64 / golden ratio, as a signed integer; int64 arithmetic wraps around
 _MIX1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX2 = 0x94D049BB133111EB - 2**64
+
+
+def _as_int64(number: int) -> int:
+    return (number + 2**63) % 2**64 - 2**63
 
 
 def _mix(bits: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ import json
 import logging
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator, Sized
-from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .averaging import WeightAverage
 from .checkpoints import CheckpointFolder, check_writable, find_fault
 from .samples import Batch, sample_loader
 from .training_config import TrainingConfig, learning_rate_factor
@@ -21,6 +22,7 @@ from .training_config import TrainingConfig, learning_rate_factor
 logger = logging.getLogger("ardm.training")
 # Tied weights are saved once and loaded into both: nothing to warn of at every checkpoint.
 logging.getLogger("accelerate.utils.other").addFilter(lambda record: "Removed shared tensor" not in record.getMessage())
+_AVERAGE = "average.safetensors"
 _MAX_SKIPPED_STEPS = 20  # in a row: beyond that the run has diverged
 
 
@@ -39,9 +41,11 @@ class Run:
         accelerator: Any,
     ):
         self.config, self.accelerator = config, accelerator
-        self.step, self.history = 0, []  # type: int, list[dict[str, float]]
+        self.step = 0
+        self.history: list[dict[str, float]] = []
         self.sums: dict[str, Any] = {}  # tensors, or numbers from a checkpoint
         self.num_summed, self.num_skipped = 0, 0
+        self.seconds_before, self.began = 0.0, time.perf_counter()  # of the run's earlier calls; of this one
         self.global_batch_size = (
             config.per_device_train_batch_size * config.gradient_accumulation_steps * accelerator.num_processes
         )
@@ -68,7 +72,7 @@ class Run:
             model.compile()
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.params = [param for param in self.model.parameters() if param.requires_grad]
-        self.average = [param.detach().clone() for param in self.params] if config.ema_decay else []
+        self.average = WeightAverage(self.params, config.ema_decay)
         if config.report_to != "none":
             accelerator.init_trackers("ardm", config=asdict(config))
 
@@ -98,9 +102,8 @@ class Run:
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * learning_rate_factor(self.step, self.config)
-        for index, batch in enumerate(micro_batches):
-            waits = index + 1 < len(micro_batches)
-            with self.accelerator.no_sync(self.model) if waits else nullcontext():
+        for batch in micro_batches:
+            with self.accelerator.accumulate(self.model):  # gradients are exchanged after the last one only
                 with self.accelerator.autocast():
                     result = loss_fn(self.model, batch)
                 values = result if isinstance(result, dict) else {"loss": result}
@@ -110,30 +113,23 @@ class Run:
             self.num_summed += 1
         if self._gradients_are_finite():
             self.optimizer.step()
-            self._update_average()
+            self.average.update(self.step)
         self.optimizer.zero_grad()
         self.step += 1
 
     def _gradients_are_finite(self) -> bool:
-        max_norm = self.config.max_grad_norm or math.inf
-        norm = self.accelerator.clip_grad_norm_(self.params, max_norm)
+        norm = self.accelerator.clip_grad_norm_(self.params, self.config.max_grad_norm or math.inf)
         finite = norm is None or math.isfinite(norm)
-        if not finite and self.accelerator.scaler is not None:
-            return True  # fp16: the scaler skips the step and lowers its scale
+        scaled = self.accelerator.scaler is not None  # fp16: the scaler skips the step and lowers its scale
         self.num_skipped = 0 if finite else self.num_skipped + 1
-        if not finite:
+        if not finite and not scaled:
             logger.warning("step %d: the gradient is not finite; the step is skipped.", self.step)
         if self.num_skipped > _MAX_SKIPPED_STEPS:
             raise RuntimeError(
                 f"the gradient was not finite for {self.num_skipped} steps in a row, up to step {self.step}; lower the "
                 f"learning rate. The last good checkpoint is in {self.folder.root}."
             )
-        return finite
-
-    def _update_average(self) -> None:
-        if self.average:
-            decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
-            torch._foreach_lerp_(self.average, [param.detach() for param in self.params], 1 - decay)
+        return finite or scaled
 
     # ----------------------------------------------------------------------------------------- figures and state
     def log_if_due(self, last: bool) -> None:
@@ -146,7 +142,7 @@ class Run:
         self.sums, self.num_summed = {}, 0
 
     def evaluate(self, eval_fn: Callable[[nn.Module], dict[str, float]]) -> None:
-        with self.averaged_weights():
+        with self.average.in_place():
             model = self.accelerator.unwrap_model(self.model)
             model.eval()
             self._record({name: float(value) for name, value in eval_fn(model).items()})
@@ -162,26 +158,11 @@ class Run:
             shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
             logger.info("step %d/%d  %s", self.step, self.config.max_train_steps, shown)
 
-    @contextmanager
-    def averaged_weights(self) -> Iterator[None]:
-        """The model with its moving average, for as long as the block lasts."""
-        trained = [param.detach().clone() for param in self.params] if self.average else []
-        self._load_weights(self.average)
-        try:
-            yield
-        finally:
-            self._load_weights(trained)
-
-    @torch.no_grad()
-    def _load_weights(self, values: list[Tensor]) -> None:
-        for param, value in zip(self.params, values, strict=False):
-            param.copy_(value)
-
     def save(self) -> None:
         """Writes a checkpoint. A full disk costs this checkpoint, not the run: the one before it stays."""
         sums = self._sums_of_all_processes()
-        written = not agreed(self.accelerator, not self._succeeds(lambda: self._write(sums)))
-        if self.accelerator.is_main_process and not (written and self._succeeds(lambda: self.folder.seal(self.step))):
+        failed = agreed(self.accelerator, not self._succeeds(lambda: self._write(sums)))
+        if self.accelerator.is_main_process and (failed or not self._succeeds(lambda: self.folder.seal(self.step))):
             self.folder.discard_unfinished()
         self.accelerator.wait_for_everyone()
 
@@ -199,14 +180,10 @@ class Run:
         main, path = self.accelerator.is_main_process, self.folder.writing_path(self.step)
         path.mkdir(parents=True, exist_ok=True)
         self.accelerator.save_state(str(path), safe_serialization=True)
-        if self.average and (main or self._is_sharded()):
-            from safetensors.torch import save_file
-
-            tensors = {str(index): value.contiguous() for index, value in enumerate(self.average)}
-            save_file(tensors, path / self._average_file())
         if main:
+            self.average.save(path / _AVERAGE)
             state = {"step": self.step, "identity": self.identity, "history": self.history, "sums": sums}
-            (path / "run.json").write_text(json.dumps(state))
+            (path / "run.json").write_text(json.dumps(state | {"seconds": self.seconds()}))
 
     def _sums_of_all_processes(self) -> list[Any]:
         """What the next log entry has so far: [values, number of micro-batches] of each process."""
@@ -233,13 +210,8 @@ class Run:
         self.accelerator.load_state(str(path))
         for group, given in zip(self.optimizer.param_groups, options, strict=True):
             group.update(given)  # a learning rate that was changed since holds from here on
-        if self.average:
-            from safetensors.torch import load_file
-
-            tensors = load_file(path / self._average_file())
-            for index, average in enumerate(self.average):
-                average.copy_(tensors[str(index)])
-        self.step, self.history = state["step"], state["history"]
+        self.average.load(path / _AVERAGE)
+        self.step, self.history, self.seconds_before = state["step"], state["history"], state["seconds"]
         if len(state["sums"]) == self.accelerator.num_processes:
             self.sums, self.num_summed = state["sums"][self.accelerator.process_index]
         logger.info("resumed from %s", path)
@@ -266,15 +238,15 @@ class Run:
             raise ValueError(f"resume_from_checkpoint={asked!r} is no good checkpoint: {fault}.")
         return Path(asked)
 
-    def _is_sharded(self) -> bool:
-        return str(self.accelerator.distributed_type).split(".")[-1] in ("FSDP", "DEEPSPEED", "MEGATRON_LM")
-
-    def _average_file(self) -> str:
-        return f"average_{self.accelerator.process_index if self._is_sharded() else 0}.safetensors"
+    def seconds(self) -> float:
+        """Wall-clock of the whole run so far, without what a killed call did after its last checkpoint."""
+        return self.seconds_before + time.perf_counter() - self.began
 
     def finish(self) -> None:
-        self._load_weights(self.average)
+        self.average.put_in_place()
         self.model.eval()
+        # else the model would go on computing in the training's reduced precision
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
 
     def close(self) -> None:
         """Ends the trackers, and lets the accelerator forget the model: it would join the next run's checkpoints."""

@@ -94,7 +94,7 @@ def micro_batch_numbers(batch_size: int, first_sample: int, process_index: int, 
 class _Batches(Sampler[list[Numbered]]):
     def __init__(self, num_examples: int, seed: int, *place: int):
         self.num_examples, self.seed, self.place = num_examples, seed, place
-        self.permutation: tuple[int, list[int]] = (-1, [])
+        self.permutation: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.long))
 
     def __iter__(self) -> Iterator[list[Numbered]]:
         for numbers in micro_batch_numbers(*self.place):
@@ -103,9 +103,9 @@ class _Batches(Sampler[list[Numbered]]):
     def _index(self, number: int) -> int:
         epoch, place = divmod(number, self.num_examples)
         if self.permutation[0] != epoch:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            self.permutation = epoch, torch.randperm(self.num_examples, generator=generator).tolist()
-        return self.permutation[1][place]
+            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
+            self.permutation = epoch, torch.randperm(self.num_examples, generator=generator)
+        return int(self.permutation[1][place])
 
 
 class _NumberedItems(Dataset):

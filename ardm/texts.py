@@ -196,12 +196,16 @@ def _builder(path: Path) -> str | None:
 
 
 def _text_files(folder: Path) -> list[Path]:
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and not file.name.startswith(".")]
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and not _hidden(file, folder)]
     if not files:
         raise ValueError(f"the directory {folder} holds no files, expected text files")
     if tables := [file for file in files if _builder(file)]:
         raise ValueError(f"the directory {folder} holds {tables[0].name}; pass tables one by one, or as dataset_name")
     return files
+
+
+def _hidden(file: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def _only_text(rows: Dataset | IterableDataset, text_column: str | None) -> Dataset | IterableDataset:

@@ -5,6 +5,7 @@ the same seconds of the same run, does not.
 """
 
 import functools
+import statistics
 import time
 from typing import Any
 
@@ -40,6 +41,10 @@ class Stopwatch:
         for owner, method in methods:
             self.over(owner, method)
 
+    def seconds(self, method: str) -> float:
+        """Sum of the intervals of one method."""
+        return sum(end - begin for begin, end in self.intervals[method])
+
     def ratios(self, step: str, num_chunks: int = 5, warm_up: int = 5) -> tuple[list[float], list[float]]:
         """Total over inside, and seconds a step, for consecutive chunks of the loop.
 
@@ -65,6 +70,11 @@ class Stopwatch:
             ratios.append((end - begin) / inside)
             seconds.append((end - begin) / size)
         return ratios, seconds
+
+    def medians(self, step: str, num_chunks: int = 5, warm_up: int = 5) -> tuple[float, float]:
+        """Medians of what [`Stopwatch.ratios`] gives."""
+        ratios, seconds = self.ratios(step, num_chunks, warm_up)
+        return statistics.median(ratios), statistics.median(seconds)
 
 
 def matmul_flops(size: int = 2048, repeats: int = 5, device: str | torch.device = "cpu") -> float:

@@ -45,8 +45,8 @@ class TrainingResult:
     Args:
         history: log entries: step, learning_rate, the loss function's values, evaluations.
         num_steps: optimiser steps, resumed ones included.
-        seconds: wall-clock seconds of this process's loop.
-        samples_per_second: over all processes.
+        seconds: wall-clock seconds of the run, resumed parts included.
+        samples_per_second: of this call, over all processes.
         resumed_from: step that this call started at.
     """
 
@@ -87,7 +87,7 @@ def train(
     Raises:
         ValueError: before training, if the data set is empty, the output folder is not writable, the disk is full,
             or the checkpoint belongs to another run.
-        RuntimeError: if the loss is not finite for many steps in a row; the last checkpoint is good.
+        RuntimeError: if the gradient is not finite for many steps in a row; the last checkpoint is good.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once a checkpoint is written.
     """
     if isinstance(train_dataset, Sized) and len(train_dataset) == 0:
@@ -106,7 +106,7 @@ def _take_all_steps(
 ) -> TrainingResult:
     config = run.config
     with _stop_signals() as stopped, _progress_bar(run) as advance:
-        began, first_step = time.perf_counter(), run.step
+        first_step, run.began = run.step, time.perf_counter()
         for micro_batches in batches:
             run.take_step(loss_fn, micro_batches)
             advance()
@@ -114,16 +114,17 @@ def _take_all_steps(
             run.log_if_due(last)
             if eval_fn is not None and (last or (config.eval_steps and run.step % config.eval_steps == 0)):
                 run.evaluate(eval_fn)
-            stop = agreed(run.accelerator, bool(stopped))
+            due = last or run.step % config.logging_steps == 0  # agreeing makes GPUs wait: not at every step
+            stop = (due or run.accelerator.num_processes == 1) and agreed(run.accelerator, bool(stopped))
             if last or stop or (config.checkpointing_steps and run.step % config.checkpointing_steps == 0):
                 run.save()
             if stop and not last:
                 raise KeyboardInterrupt(f"stopped at step {run.step}; the same command resumes there.")
-        seconds = time.perf_counter() - began
+        seconds = run.seconds() - run.seconds_before
+        total = run.seconds() if run.step > first_step else run.seconds_before  # a finished run takes no time again
     run.finish()
-    done = run.step - first_step
-    rate = done * run.global_batch_size / seconds if done else 0.0
-    return TrainingResult(run.history, run.step, seconds, rate, first_step)
+    rate = (run.step - first_step) * run.global_batch_size / seconds
+    return TrainingResult(run.history, run.step, total, rate, first_step)
 
 
 def make_accelerator(config: TrainingConfig) -> Any:
@@ -143,6 +144,7 @@ def make_accelerator(config: TrainingConfig) -> Any:
     return Accelerator(
         mixed_precision=choose_precision(asked),
         gradient_accumulation_steps=config.gradient_accumulation_steps,
+        cpu=torch.backends.mps.is_available(),  # random numbers are drawn in float64, which MPS does not have
         log_with=None if config.report_to == "none" else config.report_to,
         project_dir=config.output_dir,
     )

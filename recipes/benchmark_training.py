@@ -5,8 +5,8 @@
 2 CPU cores, about 4 minutes; each figure is the median over chunks of three runs, interleaved. For batches of 32 and
 4 sequences of 128 tokens (4 layers, width 192, 1.8M parameters): total / inside = the whole step (data, masking,
 clipping, EMA, logging) over forward + backward + optimiser; tokens per second; model FLOPs utilisation = 6 * parameters
-* tokens over the float32 matrix product at n = 2048; and all that for `BertForMaskedLM` under `transformers.Trainer`.
-Figures: README.md.
+* tokens over the float32 matrix product at n = 2048; all that for `BertForMaskedLM` under `transformers.Trainer` too;
+and `generate` over the time inside the network. Figures: README.md.
 """
 
 import argparse
@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
-from transformers import BertConfig, BertForMaskedLM, PrinterCallback, Trainer, TrainingArguments
+from transformers import BertConfig, BertForMaskedLM, PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
 
 from ardm import ARDMConfig, ARDMForMaskedLM, random_ratio_mask
 from ardm.launching import run_recipe
@@ -30,22 +29,10 @@ from ardm.training import TrainingConfig, make_accelerator, quieten, train
 LENGTH, MASK = 128, 27
 SIZES: dict[str, Any] = {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 6,
                          "intermediate_size": 512, "max_position_embeddings": LENGTH}  # fmt: skip
+DATA = [{"input_ids": row} for row in torch.randint(MASK, (1000, LENGTH), generator=torch.Generator().manual_seed(0))]
 
 
-class RandomText(Dataset):
-    """Windows of random letters, drawn beforehand: this is about the loop, not about text."""
-
-    def __init__(self, size: int):
-        self.ids = torch.randint(MASK, (size, LENGTH), generator=torch.Generator().manual_seed(0))
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        return {"input_ids": self.ids[index]}
-
-
-def ardm(batch_size: int, steps: int, folder: str, watch: Stopwatch, muon: bool = True) -> torch.nn.Module:
+def ardm(batch_size: int, steps: int, folder: str, watch: Stopwatch, muon: bool = True) -> PreTrainedModel:
     model = ARDMForMaskedLM(ARDMConfig(vocab_size=28, mask_token_id=MASK, **SIZES))
     adamw = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     optimizer = muon_adamw(model, 1e-2, muon_learning_rate=0.02) if muon else adamw
@@ -53,33 +40,34 @@ def ardm(batch_size: int, steps: int, folder: str, watch: Stopwatch, muon: bool 
     accelerator = make_accelerator(config)
     watch.over_all((model, "forward"), (optimizer, "step"), (accelerator, "backward"))
     objective = RandomRatioObjective(MASK, weight_power=1.0, start_ratio=0.5)
-    train(model, objective, RandomText(1000), config=config, optimizer=optimizer, accelerator=accelerator)
+    train(model, objective, DATA, config=config, optimizer=optimizer, accelerator=accelerator)
     return model
 
 
-def bert(batch_size: int, steps: int, folder: str, watch: Stopwatch) -> torch.nn.Module:
+def bert(batch_size: int, steps: int, folder: str, watch: Stopwatch) -> PreTrainedModel:
     model = BertForMaskedLM(BertConfig(vocab_size=28, **SIZES | {"intermediate_size": 768}))
 
     def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
         input_ids, labels = random_ratio_mask(torch.stack([example["input_ids"] for example in examples]), MASK)
         return {"input_ids": input_ids, "labels": labels}
 
-    arguments = TrainingArguments(
-        folder,
-        max_steps=steps,
-        per_device_train_batch_size=batch_size,
-        learning_rate=1e-3,
-        save_strategy="no",
-        logging_steps=10,
-        report_to="none",
-        disable_tqdm=True,
-    )
-    trainer = Trainer(model, arguments, train_dataset=RandomText(1000), data_collator=collate)
+    settings: dict[str, Any] = {"max_steps": steps, "per_device_train_batch_size": batch_size, "learning_rate": 1e-3}
+    quiet: dict[str, Any] = {"save_strategy": "no", "report_to": "none", "disable_tqdm": True}
+    arguments = TrainingArguments(folder, logging_steps=10, **settings, **quiet)
+    trainer = Trainer(model, arguments, train_dataset=DATA, data_collator=collate)
     trainer.remove_callback(PrinterCallback)
     trainer.create_optimizer()
     watch.over_all((model, "forward"), (trainer.optimizer, "step"), (trainer.accelerator, "backward"))
     trainer.train()
     return model
+
+
+def generation(tokens_per_step: int) -> float:
+    model, watch = ARDMForMaskedLM(ARDMConfig(vocab_size=28, mask_token_id=MASK, **SIZES)).eval(), Stopwatch()
+    watch.over_all((model, "forward"), (model, "generate"))
+    for seed in range(3):
+        model.generate(num_return_sequences=8, tokens_per_step=tokens_per_step, seed=seed)
+    return watch.seconds("generate") / watch.seconds("forward")
 
 
 def main() -> None:
@@ -91,19 +79,21 @@ def main() -> None:
     print(f"matrix product: {peak / 1e9:.0f} GFLOP/s, {torch.get_num_threads()} threads")
     loops: dict[str, Any] = {"ardm, Muon": ardm, "ardm, AdamW": partial(ardm, muon=False), "BERT, Trainer, AdamW": bert}
     for batch_size, steps in ((32, args.steps // 4), (4, args.steps)):
-        figures: dict[str, tuple[list, list]] = {name: ([], []) for name in loops}
+        figures: dict[str, list[tuple]] = {name: [] for name in loops}
         for _ in range(3):
             for name, loop in loops.items():
                 watch = Stopwatch()
                 with tempfile.TemporaryDirectory() as folder:
                     model = loop(batch_size, steps, str(Path(folder) / "run"), watch)
-                for values, new in zip(figures[name], watch.ratios("step", num_chunks=3), strict=True):
-                    values.extend(new)
-        for name, (ratios, seconds) in figures.items():
-            tokens = batch_size * LENGTH / statistics.median(seconds)
-            used = 6 * sum(p.numel() for p in model.parameters()) * tokens / peak
-            print(f"batch {batch_size:2d}  {name:22s} total / inside {statistics.median(ratios):.3f}  "
+                figures[name].append((*watch.medians("step", num_chunks=3), model.num_parameters()))
+        for name, runs in figures.items():
+            ratio, seconds, size = map(statistics.median, zip(*runs, strict=True))
+            tokens = batch_size * LENGTH / seconds
+            used = 6 * size * tokens / peak
+            print(f"batch {batch_size:2d}  {name:22s} total / inside {ratio:.3f}  "
                   f"{tokens:7.0f} tokens/s  utilisation {used:.2f}")  # fmt: skip
+    for tokens in (1, 4):
+        print(f"generate, batch 8, {tokens} tokens a step: total / inside forward {generation(tokens):.3f}")
 
 
 if __name__ == "__main__":

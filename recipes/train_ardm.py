@@ -2,28 +2,30 @@
 
     accelerate launch recipes/train_ardm.py                                    # the embedded Python documentation
     accelerate launch recipes/train_ardm.py --train_file my.txt --output_dir runs/mine
-    accelerate launch --num_processes 2 --cpu recipes/train_ardm.py --per_device_train_batch_size 4
+    accelerate launch --num_processes 2 --cpu recipes/train_ardm.py --per_device_train_batch_size 8
 
 With no argument: 2 CPU cores, TIME, BITS bits per character of held-out documentation.
 The same command again resumes a stopped run; a finished one is only scored and saved again.
 """
 
 import argparse
-import platform
+import shlex
 import sys
 import time
 
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from ardm import ARDMConfig, ARDMForMaskedLM
+from ardm.cards import CardFigures, Evaluation, hyperparameters, machine
+from ardm.checkpoints import check_writable
 from ardm.corpora import add_data_arguments, load_corpus
 from ardm.evaluation import BoundEvaluation, write_samples
-from ardm.hub import CardFigures, Evaluation, save_folder, upload_folder
+from ardm.hub import check_upload, load_folder, save_folder, upload_folder
 from ardm.launching import run_recipe
 from ardm.objective import RandomRatioObjective
 from ardm.optim import muon_adamw
-from ardm.training import add_training_arguments, make_accelerator, quieten, train, training_config
+from ardm.training import TrainingResult, add_training_arguments, make_accelerator, quieten, train, training_config
 
 SIZES = {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 6, "intermediate_size": 512}
 
@@ -31,7 +33,8 @@ SIZES = {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 6, "
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_arguments(parser)
-    add_training_arguments(parser, output_dir="runs/ardm", max_train_steps=1400, learning_rate=1e-2, eval_steps=200)
+    add_training_arguments(parser, output_dir="runs/ardm", max_train_steps=900, per_device_train_batch_size=16,
+                           learning_rate=1e-2, eval_steps=150)  # fmt: skip
     parser.add_argument("--muon_learning_rate", type=float, default=0.02, help="of the blocks' matrices")
     parser.add_argument("--weight_power", type=float, default=1.0, help="weighting by mask ratio; 0 = the bound's own")
     parser.add_argument("--start_ratio", type=float, default=0.5, help="highest mask ratio at first; 1 = always all")
@@ -44,50 +47,53 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def load_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase) -> ARDMForMaskedLM:
-    if args.model_name_or_path:
-        return ARDMForMaskedLM.from_pretrained(args.model_name_or_path)
+def new_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase) -> ARDMForMaskedLM:
     torch.manual_seed(args.seed)
     ids = {name: getattr(tokenizer, name) for name in ("mask_token_id", "pad_token_id", "eos_token_id")}
     sizes = {name: getattr(args, name) for name in SIZES} | {"max_position_embeddings": args.sequence_length}
     return ARDMForMaskedLM(ARDMConfig(vocab_size=len(tokenizer), **ids, **sizes))
 
 
+def report(args: argparse.Namespace, model: ARDMForMaskedLM, tokenizer: PreTrainedTokenizerBase,
+           evaluate: BoundEvaluation, result: TrainingResult) -> None:  # fmt: skip
+    bound = evaluate(model, num_samples=8)
+    samples, infilled = write_samples(model, tokenizer, evaluate.input_ids[len(evaluate) // 2], seed=args.seed)
+    corpus = args.dataset_name or args.train_file or "the Python documentation topics of the standard library"
+    figures = CardFigures(
+        model_name=args.hub_model_id, num_parameters=model.num_parameters(), sequence_length=args.sequence_length,
+        training_data=corpus, hyperparameters=hyperparameters(args), seed=args.seed, machine=machine(),
+        command=f"accelerate launch {shlex.join(sys.argv)}", date=time.strftime("%Y-%m-%d"), samples=samples,
+        wall_clock_seconds=result.seconds, evaluation=Evaluation.of(corpus, len(evaluate), bound), infilled=[infilled],
+    )  # fmt: skip
+    save_folder(args.output_dir, model, tokenizer, figures, result.history)
+    print(*(f"\n--- generated in random order\n{sample}" for sample in samples), sep="\n")
+    print(f"\n--- infilled: the text in [[ ]] was generated\n{infilled}\n")
+    print(f"{bound['bits_per_character']:.3f} +- {bound['bits_per_character_standard_error']:.3f} bits per character: "
+          f"upper bound on {len(evaluate)} validation windows. Saved in {args.output_dir}.")  # fmt: skip
+    if args.push_to_hub:
+        print("Uploaded to", upload_folder(args.output_dir, args.hub_model_id))
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     config = training_config(args)
-    if args.push_to_hub and not args.hub_model_id:
-        raise ValueError("--push_to_hub without --hub_model_id; expected user/name.")
+    if args.push_to_hub:
+        check_upload(args.hub_model_id)
+    check_writable(config.output_dir)
     accelerator = make_accelerator(config)
     quieten(accelerator.is_main_process)
+    model, tokenizer = load_folder(args.model_name_or_path, args.sequence_length)
     with accelerator.main_process_first():  # one process fills the data cache, the others read it
-        saved_tokenizer = AutoTokenizer.from_pretrained(args.model_name_or_path) if args.model_name_or_path else None
-        tokenizer, windows = load_corpus(args, saved_tokenizer)
-    model = load_model(args, tokenizer)
+        tokenizer, windows = load_corpus(args, tokenizer)
+    model = model or new_model(args, tokenizer)
     evaluate = BoundEvaluation(windows["validation"], args.max_eval_windows, seed=config.seed)
     objective = RandomRatioObjective(tokenizer.mask_token_id, config.seed, args.weight_power, args.start_ratio)
     optimizer = muon_adamw(model, config.learning_rate, muon_learning_rate=args.muon_learning_rate)
     result = train(model, objective, windows["train"], config=config, optimizer=optimizer, eval_fn=evaluate,
                    accelerator=accelerator)  # fmt: skip
-    if not accelerator.is_main_process:
-        return
-    bound = evaluate(model, num_samples=8)
-    samples, infilled = write_samples(model, tokenizer, evaluate.input_ids[0], seed=config.seed)
-    corpus = args.dataset_name or args.train_file or "the Python documentation topics of the standard library"
-    figures = CardFigures(
-        num_parameters=model.num_parameters(), sequence_length=args.sequence_length, training_data=corpus,
-        hyperparameters=vars(args), command=f"accelerate launch {' '.join(sys.argv)}", seed=config.seed,
-        machine=f"{platform.machine()} {accelerator.device.type}, {torch.get_num_threads()} threads",
-        date=time.strftime("%Y-%m-%d"), wall_clock_seconds=result.seconds, samples=samples, infilled=[infilled],
-        evaluation=Evaluation.of(corpus, len(evaluate), bound),
-    )  # fmt: skip
-    save_folder(config.output_dir, model, tokenizer, figures, result.history)
-    print(*(f"\n--- generated in random order\n{sample}" for sample in samples), sep="\n")
-    print(f"\n--- infilled: the text in [[ ]] was generated\n{infilled}\n")
-    print(f"{bound['bits_per_character']:.3f} +- {bound['bits_per_character_standard_error']:.3f} bits per character: "
-          f"upper bound on {len(evaluate)} validation windows. Saved in {config.output_dir}.")  # fmt: skip
-    if args.push_to_hub:
-        print("Uploaded to", upload_folder(config.output_dir, args.hub_model_id))
+    if accelerator.is_main_process:
+        report(args, model, tokenizer, evaluate, result)
+    accelerator.end_training()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import lzma
 import math
 import os
 import re
@@ -130,11 +131,16 @@ def bad_inputs(tmp_path):
         "hidden_size": ["--hidden_size", 33],
         "hub_model_id": ["--push_to_hub"],
         "lr_scheduler_type": ["--lr_scheduler_type", "sine"],
+        "saved tokenizer": ["--tokenizer", tmp_path / "nowhere"],
+        "no model can be loaded": ["--model_name_or_path", tmp_path / "nowhere"],
+        "vocab_size": ["--vocab_size", 7],
+        "weight_power": ["--weight_power", -1],
     }
 
 
 BAD = ("missing.txt", "empty", "tokens, expected at least", "UTF-8", "nothing", "written to", "sequence_length",
-       "max_train_steps", "start_ratio", "hidden_size", "hub_model_id", "lr_scheduler_type")  # fmt: skip
+       "max_train_steps", "start_ratio", "hidden_size", "hub_model_id", "lr_scheduler_type", "saved tokenizer",
+       "no model can be loaded", "vocab_size", "weight_power")  # fmt: skip
 
 
 @pytest.mark.parametrize("named", BAD)
@@ -142,6 +148,12 @@ def test_bad_input_is_an_error_that_names_it(tmp_path, named):
     arguments = bad_inputs(tmp_path)[named]
     with pytest.raises(ValueError, match=named):
         train(tmp_path / "run", *arguments)
+
+
+def test_what_would_make_the_upload_fail_is_said_before_the_training(tmp_path, monkeypatch):
+    monkeypatch.setattr("ardm.hub.get_token", lambda: None)
+    with pytest.raises(ValueError, match="log in"):
+        train(tmp_path / "run", "--push_to_hub", "--hub_model_id", "someone/something")
 
 
 def test_windows_longer_than_a_saved_model_are_refused(tmp_path, text_file):
@@ -170,6 +182,33 @@ def launch(folder, text_file, *flags, script=()):
     assert done.returncode == 0, done.stderr[-3000:]
     state = json.loads((folder / "checkpoints" / "step-00000006" / "run.json").read_text())
     return state, done
+
+
+@pytest.mark.slow
+def test_the_training_benchmark_prints_a_row_for_each_loop(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["benchmark_training.py", "--steps", "44"])
+    recipe("benchmark_training").main()
+    printed = capsys.readouterr().out
+    rows = re.findall(r"batch +(\d+) +(.*?) +total / inside ([\d.]+) +(\d+) tokens/s +utilisation ([\d.]+)", printed)
+    assert [(batch, name) for batch, name, *_ in rows] == [
+        (batch, name) for batch in ("32", "4") for name in ("ardm, Muon", "ardm, AdamW", "BERT, Trainer, AdamW")
+    ]
+    assert all(1 <= float(ratio) < 3 and int(tokens) > 0 and 0 < float(used) < 2 for *_, ratio, tokens, used in rows)
+    assert len(re.findall(r"total / inside forward 1\.\d+", printed)) == 2
+
+
+@pytest.mark.slow
+def test_the_learning_benchmark_scores_both_recipes(tmp_path, capsys, monkeypatch):
+    text = ("the quick brown fox jumps over the lazy dog " * 10_000).encode()
+    for name in ("train", "valid"):
+        (tmp_path / f"{name}.txt.xz").write_bytes(lzma.compress(text))
+    monkeypatch.setattr(sys, "argv", ["benchmark_learning.py", "--data", str(tmp_path), "--seconds", "6"])
+    recipe("benchmark_learning").main()
+    rows = re.findall(
+        r"(ours|papers) +\d+ steps, \d+ s +([\d.]+) \+- [\d.]+ bits per character", capsys.readouterr().out
+    )
+    assert [name for name, _ in rows] == ["ours", "papers"]
+    assert all(0 < float(bits) < 4.8 for _, bits in rows)
 
 
 @pytest.mark.slow

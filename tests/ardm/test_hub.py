@@ -3,6 +3,7 @@
 import math
 import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import filter_repo_objects
 
 from ardm import hub
+from ardm.cards import CardFigures
 
 HISTORY = [{"step": step, "loss": 3 / step} for step in range(1, 101)]
 HISTORY[49] |= {"eval_loss": 0.1, "eval_standard_error": 0.01}
@@ -117,7 +119,7 @@ def test_upload_leaves_checkpoints_and_logs_behind(fake_hub, folder):
 
 def test_upload_without_a_token_says_how_to_log_in(fake_hub, folder, monkeypatch):
     monkeypatch.setattr(hub, "get_token", lambda: None)
-    with pytest.raises(RuntimeError, match="hf auth login"):
+    with pytest.raises(ValueError, match="hf auth login"):
         hub.upload_folder(folder, "me/model")
     assert fake_hub.calls == []
 
@@ -142,3 +144,42 @@ def test_failed_upload_names_the_repository_and_the_cause(fake_hub, folder, monk
     monkeypatch.setattr(fake_hub, "create_repo", fail)
     with pytest.raises(RuntimeError, match=f"me/model failed: {error}"):
         hub.upload_folder(folder, "me/model")
+
+
+class Saved:
+    """What `save_folder` asks of a model and of a tokenizer."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def save_pretrained(self, folder):
+        Path(folder, self.name).write_text("saved")
+
+
+def test_a_missing_matplotlib_does_not_cost_the_model(tmp_path, monkeypatch):
+    def missing(history, path):
+        raise ImportError("no matplotlib")
+
+    monkeypatch.setattr(hub, "plot_loss_curve", missing)
+    with pytest.warns(UserWarning, match="without its loss curve"):
+        hub.save_folder(
+            tmp_path / "run", Saved("model.safetensors"), Saved("tokenizer.json"), CardFigures(), [{"step": 1}]
+        )
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {"model.safetensors", "tokenizer.json", "README.md"}
+
+
+def test_a_failed_save_leaves_the_older_model_whole(tmp_path):
+    class Broken(Saved):
+        def save_pretrained(self, folder):
+            raise OSError("no space left on device")
+
+    hub.save_folder(tmp_path, Saved("model.safetensors"), Saved("tokenizer.json"), CardFigures())
+    with pytest.raises(OSError, match="no space"):
+        hub.save_folder(tmp_path, Saved("model.safetensors"), Broken("tokenizer.json"), CardFigures())
+    assert {file.name for file in tmp_path.iterdir()} == {"model.safetensors", "tokenizer.json", "README.md"}
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_an_upload_needs_a_name(name):
+    with pytest.raises(ValueError, match="hub_model_id"):
+        hub.check_upload(name)

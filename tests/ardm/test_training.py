@@ -130,7 +130,7 @@ def test_a_run_resumed_at_any_checkpoint_ends_with_the_same_bits(tmp_path, every
         resumed = fit(folder, **settings)
         assert resumed.result.resumed_from == step and resumed.result.num_steps == 12
         assert_same(whole, resumed)
-        for name in ("model.safetensors", "optimizer.bin", "average_0.safetensors", "random_states_0.pkl"):
+        for name in ("model.safetensors", "optimizer.bin", "average.safetensors", "random_states_0.pkl"):
             one, other = (outcome.folder.path(12) / name for outcome in (whole, resumed))
             assert one.exists() == other.exists() == (settings.get("ema_decay") != 0 or "average" not in name)
             if name.endswith(".safetensors") and one.exists():
@@ -388,7 +388,7 @@ def test_without_an_average_the_model_keeps_its_weights(tmp_path):
 
     saved = load_file(outcome.folder.path(12) / "model.safetensors")
     assert all(equal(value, outcome.model.state_dict()[name]) for name, value in saved.items())
-    assert not (outcome.folder.path(12) / "average_0.safetensors").exists()
+    assert not (outcome.folder.path(12) / "average.safetensors").exists()
 
 
 def test_evaluation_sees_the_average_and_training_goes_on_with_the_weights(tmp_path):
@@ -573,7 +573,7 @@ def test_bad_input(tmp_path):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"max_train_steps": 0}, "max_train_steps is 0; expected at least 1"),
+        ({"max_train_steps": 0}, "max_train_steps is 0; expected an integer of at least 1"),
         ({"per_device_train_batch_size": 0}, "per_device_train_batch_size is 0"),
         ({"gradient_accumulation_steps": -1}, "gradient_accumulation_steps is -1"),
         ({"logging_steps": 0}, "logging_steps is 0"),
@@ -581,6 +581,11 @@ def test_bad_input(tmp_path):
         ({"mixed_precision": "fp8"}, "mixed_precision is 'fp8'; expected"),
         ({"ema_decay": 1.0}, r"ema_decay is 1.0; expected a number in \[0, 1\)"),
         ({"ema_decay": -0.1}, "ema_decay is -0.1"),
+        ({"eval_steps": -5}, "eval_steps is -5"),
+        ({"seed": -1}, "seed is -1"),
+        ({"learning_rate": -1e-3}, "learning_rate is -0.001"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"warmup_ratio": 1.5}, "warmup_ratio is 1.5"),
     ],
 )
 def test_bad_settings(settings, message):
@@ -605,7 +610,7 @@ def test_an_accelerator_of_ones_own(tmp_path):
         train(model, job.loss_fn, job.make_examples(), config=config, accelerator=accelerator,
               optimizer=OPTIMIZERS["adamw"](model))  # fmt: skip
         files = {path.name for path in CheckpointFolder(tmp_path / name).path(12).iterdir()}
-        assert files == {"average_0.safetensors", "manifest.json", "model.safetensors", "optimizer.bin",
+        assert files == {"average.safetensors", "manifest.json", "model.safetensors", "optimizer.bin",
                          "random_states_0.pkl", "run.json"}  # fmt: skip
         assert equal(weights(model), weights(fit(tmp_path / f"{name} plain").model))
 

@@ -1,0 +1,70 @@
+"""WeightAverage: the exponential moving average of the weights, which is what a run is judged by and leaves behind.
+
+    average <- d * average + (1 - d) * weights,   d = min(decay, (1 + s) / (10 + s)) after step s
+
+The warm-up of d lets a short run forget its initial weights.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+class WeightAverage:
+    """The average of some parameters.
+
+    Args:
+        params: the parameters, on their device.
+        decay: in [0, 1); 0 = no average, the weights themselves count.
+    """
+
+    def __init__(self, params: Sequence[Tensor], decay: float):
+        self.params, self.decay = list(params), decay
+        self.values = [param.detach().clone() for param in self.params] if decay else []
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Takes the weights in.
+
+        Args:
+            step: optimiser steps before this one.
+        """
+        if self.values:
+            torch._foreach_lerp_(self.values, self.params, 1 - min(self.decay, (1 + step) / (10 + step)))
+
+    @torch.no_grad()
+    def put_in_place(self) -> None:
+        """Overwrites the weights by their average."""
+        for param, value in zip(self.params, self.values, strict=False):
+            param.copy_(value)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The average in place of the weights, for as long as the block lasts."""
+        trained = [param.detach().clone() for param in self.params] if self.values else []
+        self.put_in_place()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for param, value in zip(self.params, trained, strict=False):
+                    param.copy_(value)
+
+    def save(self, path: Path) -> None:
+        """Writes the average as safetensors, if there is one."""
+        if self.values:
+            from safetensors.torch import save_file
+
+            save_file({str(index): value.contiguous() for index, value in enumerate(self.values)}, path)
+
+    def load(self, path: Path) -> None:
+        """Reads what [`WeightAverage.save`] wrote."""
+        if self.values:
+            from safetensors.torch import load_file
+
+            tensors = load_file(path)
+            for index, value in enumerate(self.values):
+                value.copy_(tensors[str(index)])
