@@ -25,17 +25,25 @@ def keyed_uniforms(*keys: Tensor | int) -> Tensor:
 
 def keyed_bits(*keys: Tensor | int) -> Tensor:
     """64 random bits (int64) that are a pure function of their keys; see [`keyed_uniforms`]."""
-    device = next((key.device for key in keys if isinstance(key, Tensor)), None)
-    state = torch.zeros((), dtype=torch.int64, device=device)
-    for key in keys:  # a number is added as a number: a copy to the GPU would wait for it
-        increment = key.long() + _GOLDEN if isinstance(key, Tensor) else _as_int64(key + _GOLDEN)
-        state = _mix(state + increment)
-    return state
+    state: Tensor | int = 0
+    for key in keys:
+        state = _mix(state + key.long() + _GOLDEN) if isinstance(key, Tensor) else _mix_with_number(state, key)
+    return state if isinstance(state, Tensor) else torch.tensor(state)
 
 
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # 2^64 / golden ratio, as a signed integer; int64 arithmetic wraps around
 _MIX1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX2 = 0x94D049BB133111EB - 2**64
+
+
+def _mix_with_number(state: Tensor | int, key: int) -> Tensor | int:
+    """A number meets a number without tensors, and a tensor as a number: neither costs a kernel or a copy."""
+    if isinstance(state, Tensor):
+        return _mix(state + _as_int64(key + _GOLDEN))
+    bits = (state + key + _GOLDEN) % 2**64
+    bits = (bits ^ bits >> 30) * _MIX1 % 2**64
+    bits = (bits ^ bits >> 27) * _MIX2 % 2**64
+    return _as_int64(bits ^ bits >> 31)
 
 
 def _as_int64(number: int) -> int:

@@ -4,9 +4,9 @@
 
 2 CPU cores, about 4 minutes; each figure is the median over chunks of three runs, interleaved. For batches of 32 and
 4 sequences of 128 tokens (4 layers, width 192, 1.8M parameters): total / inside = the whole step (data, masking,
-clipping, EMA, logging) over forward + backward + optimiser; tokens per second; model FLOPs utilisation = 6 * parameters
-* tokens over the float32 matrix product at n = 2048; all that for `BertForMaskedLM` under `transformers.Trainer` too;
-and `generate` over the time inside the network. Figures: README.md.
+clipping, EMA, logging) over forward + backward + optimiser; tokens per second; utilisation = 6 * parameters * tokens
+over the float32 matrix product at n = 2048; the same for `BertForMaskedLM` under `transformers.Trainer`; and `generate`
+over the time inside the network. Figures: README.md.
 """
 
 import argparse
@@ -51,9 +51,9 @@ def bert(batch_size: int, steps: int, folder: str, watch: Stopwatch) -> PreTrain
         input_ids, labels = random_ratio_mask(torch.stack([example["input_ids"] for example in examples]), MASK)
         return {"input_ids": input_ids, "labels": labels}
 
-    settings: dict[str, Any] = {"max_steps": steps, "per_device_train_batch_size": batch_size, "learning_rate": 1e-3}
-    quiet: dict[str, Any] = {"save_strategy": "no", "report_to": "none", "disable_tqdm": True}
-    arguments = TrainingArguments(folder, logging_steps=10, **settings, **quiet)
+    settings: dict[str, Any] = {"max_steps": steps, "per_device_train_batch_size": batch_size, "learning_rate": 1e-3,
+                                "report_to": "none", "disable_tqdm": True, "save_strategy": "no"}  # fmt: skip
+    arguments = TrainingArguments(folder, logging_steps=10, dataloader_pin_memory=False, **settings)
     trainer = Trainer(model, arguments, train_dataset=DATA, data_collator=collate)
     trainer.remove_callback(PrinterCallback)
     trainer.create_optimizer()
