@@ -3,6 +3,7 @@
 A card says only what it is told: no figure is computed or guessed here, and what is not known is left out.
 """
 
+import math
 import platform
 import re
 from argparse import Namespace
@@ -25,9 +26,12 @@ class Evaluation:
     @classmethod
     def of(cls, dataset: str, num_windows: int, figures: Mapping[str, float]) -> "Evaluation":
         """From the figures of an `ardm.evaluation.BoundEvaluation`."""
-        units = ("bits_per_token", "bits_per_character")
-        bounds = {unit: (figures[unit], figures[f"{unit}_standard_error"]) for unit in units}
-        return cls(dataset=dataset, num_windows=num_windows, **bounds)
+        return cls(
+            dataset=dataset,
+            num_windows=num_windows,
+            bits_per_token=(figures["eval_loss"] / math.log(2), figures["eval_standard_error"] / math.log(2)),
+            bits_per_character=(figures["bits_per_character"], figures["bits_per_character_standard_error"]),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,8 +46,8 @@ class BoundEvaluation:
             num_samples: draws of each window, if other than the evaluation's own.
 
         Returns:
-            `eval_loss` and `eval_standard_error` in nats per token; `bits_per_token`, `bits_per_character` and
-            their `_standard_error`s, over windows and masks.
+            `eval_loss` and `eval_standard_error` in nats per token, `bits_per_character` and
+            `bits_per_character_standard_error`; errors are over windows and masks.
         """
         training = model.training
         model.eval()
@@ -60,8 +60,6 @@ class BoundEvaluation:
         return {
             "eval_loss": token * math.log(2),
             "eval_standard_error": token_error * math.log(2),
-            "bits_per_token": token,
-            "bits_per_token_standard_error": token_error,
             "bits_per_character": character,
             "bits_per_character_standard_error": character_error,
         }

@@ -62,6 +62,11 @@ def plot_loss_curve(history: Sequence[Mapping[str, float]], path: str | os.PathL
     axes = figure.add_subplot(xlabel="optimiser step", ylabel="bits per token")
     axes.grid(axis="y", color="0.92")
     axes.spines[["top", "right"]].set_visible(False)
+    capped = [row["step"] for row in history if row.get("max_ratio", 1.0) < 1]
+    if capped:
+        axes.axvspan(0, max(capped), color="0.95")
+        note: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "ha": "center", "color": "0.4", "fontsize": 8}
+        axes.text(max(capped) / 2, 0.02, "mask ratio capped by the curriculum: training loss below the bound", **note)
     if len(train):
         steps, losses, _ = train.T
         smooth = running_mean(losses, half_width=max(len(losses) // 60, 1))

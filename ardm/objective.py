@@ -11,6 +11,7 @@ reported is the bound all the same (likelihood.py).
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .masking import IGNORED, keyed_random_ratio_mask, maskable_tokens, mean_cross_entropy, ratio_weights
@@ -66,8 +67,8 @@ class RandomRatioObjective:
             batch: an `ardm.training.Batch` with `input_ids` int64 (B, L), optional `attention_mask`, `prompt_mask`.
 
         Returns:
-            "loss", which is minimised, and "nats_per_token", the mean cross-entropy without weights: the bound
-            wherever the highest ratio is 1.
+            "loss", which is minimised; "nats_per_token", the mean cross-entropy without weights, the bound wherever
+            "max_ratio", the highest mask ratio, is 1.
         """
         max_ratio = self.max_ratio(batch.progress)
         masks = {name: batch.get(name) for name in ("attention_mask", "prompt_mask")}
@@ -86,4 +87,8 @@ class RandomRatioObjective:
         num_maskable_B = maskable_tokens(batch["input_ids"], self.mask_token_id, **masks).sum(1).clamp(min=1)
         shares_B = num_maskable_B / num_maskable_B.float().mean()  # longer rows count more, as in the bound
         weights_B = shares_B * ratio_weights(positions.sum(1) / num_maskable_B, self.weight_power, max_ratio)
-        return {"loss": (weights_B * nats_B).mean(), "nats_per_token": (shares_B * nats_B).mean()}
+        return {
+            "loss": (weights_B * nats_B).mean(),
+            "nats_per_token": (shares_B * nats_B).mean(),
+            "max_ratio": torch.tensor(max_ratio),
+        }

@@ -33,8 +33,8 @@ SIZES = {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 6, "
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_arguments(parser)
-    add_training_arguments(parser, output_dir="runs/ardm", max_train_steps=900, per_device_train_batch_size=16,
-                           learning_rate=1e-2, eval_steps=150)  # fmt: skip
+    add_training_arguments(parser, output_dir="runs/ardm", max_train_steps=650, per_device_train_batch_size=16,
+                           learning_rate=1e-2, eval_steps=130)  # fmt: skip
     parser.add_argument("--muon_learning_rate", type=float, default=0.02, help="of the blocks' matrices")
     parser.add_argument("--weight_power", type=float, default=1.0, help="weighting by mask ratio; 0 = the bound's own")
     parser.add_argument("--start_ratio", type=float, default=0.5, help="highest mask ratio at first; 1 = always all")
@@ -58,7 +58,7 @@ def report(args: argparse.Namespace, model: ARDMForMaskedLM, tokenizer: PreTrain
            evaluate: BoundEvaluation, result: TrainingResult) -> None:  # fmt: skip
     bound = evaluate(model, num_samples=8)
     samples, infilled = write_samples(model, tokenizer, evaluate.input_ids[len(evaluate) // 2], seed=args.seed)
-    corpus = args.dataset_name or args.train_file or "the Python documentation topics of the standard library"
+    corpus = args.dataset_name or args.train_file or "Python documentation topics (standard library)"
     figures = CardFigures(
         model_name=args.hub_model_id, num_parameters=model.num_parameters(), sequence_length=args.sequence_length,
         training_data=corpus, hyperparameters=hyperparameters(args), seed=args.seed, machine=machine(),
