@@ -10,6 +10,7 @@ from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -73,7 +74,7 @@ def model_card(figures: CardFigures) -> str:
         "Training": _training(figures),
         "Evaluation": figures.evaluation and _evaluation(figures.evaluation),
         "Samples": "\n\n".join(map(_fenced, figures.samples)),
-        "Infilling": "\n\n".join(map(_fenced, figures.infilled)),
+        "Infilling": _infilling(figures),
         "Limitations": figures.limitations,
         "Versions": _versions(),
         "Citation": _CITATION,
@@ -82,25 +83,34 @@ def model_card(figures: CardFigures) -> str:
     return f"---\n{_front_matter(figures)}\n---\n\n# {figures.model_name or 'ARDM'}\n\n{_about(figures)}\n{body}"
 
 
-def hyperparameters(args: Namespace) -> dict[str, object]:
+def _infilling(figures: CardFigures) -> str:
+    passages = "\n\n".join(map(_fenced, figures.infilled))
+    return passages and f"The text in [[ ]] was generated, the rest was given.\n\n{passages}"
+
+
+def hyperparameters(args: Namespace, model: Any) -> dict[str, object]:
     """The flags of a run that belong on a card: those that were given, without names of local files and folders.
 
     Args:
         args: parsed flags.
+        model: whose own sizes are told, as a saved one need not have those of the flags.
 
     Returns:
         Value by name.
     """
     local = ("_dir", "_file", "_path", "_id", "push_to_hub", "resume_from_checkpoint")
-    return {name: value for name, value in vars(args).items() if value is not None and not name.endswith(local)}
+    flags = {name: value for name, value in vars(args).items() if value is not None and not name.endswith(local)}
+    return {name: getattr(model.config, name, value) for name, value in flags.items()}
 
 
 def machine() -> str:
     """This machine, in words: processor, threads, accelerator."""
     import torch
+    from accelerate import PartialState
 
+    processes, threads = PartialState().num_processes, torch.get_num_threads()
     accelerators = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return ", ".join([platform.machine(), f"{torch.get_num_threads()} CPU threads", *accelerators])
+    return ", ".join([platform.machine(), f"{processes} process(es) of {threads} CPU thread(s)", *accelerators])
 
 
 def _front_matter(figures: CardFigures) -> str:

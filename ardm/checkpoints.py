@@ -14,6 +14,7 @@ import shutil
 import warnings
 import zlib
 from pathlib import Path
+from typing import IO
 
 from .files import write_text_atomically
 
@@ -30,6 +31,7 @@ class CheckpointFolder:
 
     def __init__(self, output_dir: str | os.PathLike, keep: int = 2):
         self.root, self.keep = Path(output_dir) / "checkpoints", keep
+        self._lock: IO[str] | None = None
 
     def newest(self) -> Path | None:
         """The newest good checkpoint, or None. Warns of each newer one that is damaged."""
@@ -37,7 +39,9 @@ class CheckpointFolder:
             fault = find_fault(path)
             if fault is None:
                 return path
-            warnings.warn(f"checkpoint {path} is damaged ({fault}); the one before it is used.", stacklevel=2)
+            warnings.warn(
+                f"checkpoint {path} is damaged ({fault}); an earlier one is used if there is any.", stacklevel=2
+            )
         return None
 
     def path(self, step: int) -> Path:
@@ -94,6 +98,31 @@ class CheckpointFolder:
         """Bytes of the disk that this run's checkpoints take already."""
         return sum(file.stat().st_size for path in self._sealed() for file in _files(path))
 
+    def lock(self) -> None:
+        """Keeps other runs out of this folder until [`CheckpointFolder.unlock`] or the end of the process.
+
+        Raises:
+            ValueError: if another run is writing here.
+        """
+        try:
+            import fcntl
+        except ImportError:  # not on Windows
+            return
+        self._lock = open(self.root.parent / ".training.lock", "w")  # noqa: SIM115  # held open: closing it would unlock
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.unlock()
+            raise ValueError(
+                f"another run is writing to {self.root}; wait for its end, or give another output_dir."
+            ) from error
+
+    def unlock(self) -> None:
+        """Lets other runs in again."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
     def discard_unfinished(self) -> None:
         """Removes what a killed run left half-written."""
         for path in self.root.glob(f"{_WRITING}*"):
@@ -116,14 +145,15 @@ def find_fault(path: str | os.PathLike) -> str | None:
     path = Path(path)
     try:
         manifest = dict(json.loads((path / _MANIFEST).read_text()))
+        if not manifest:
+            return "manifest.json is empty"
+        for name, expected in manifest.items():
+            if not (path / name).is_file():
+                return f"{name} is missing"
+            if _fingerprint(path / name) != expected:
+                return f"{name} has changed or is truncated"
     except (OSError, ValueError, TypeError) as error:
-        return f"manifest.json cannot be read: {error}"
-    for name, expected in manifest.items():
-        file = path / name
-        if not file.is_file():
-            return f"{name} is missing"
-        if _fingerprint(file) != expected:
-            return f"{name} has changed or is truncated"
+        return f"it cannot be read: {error}"
     return None
 
 

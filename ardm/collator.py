@@ -30,7 +30,8 @@ class RandomRatioCollator:
         self.mask_token_id, self.pad_token_id, self.generator = mask_token_id, pad_token_id, generator
 
     def __call__(self, examples: list[dict]) -> dict[str, Tensor]:
-        """Collates examples with `input_ids` (and optional `prompt_mask`, 1 = always known) into one batch.
+        """Collates examples into one batch: `input_ids`, optional `attention_mask` (0 = padding that they have already)
+        and optional `prompt_mask` (1 = always known).
 
         Args:
             examples: one dict a sequence.
@@ -47,7 +48,11 @@ class RandomRatioCollator:
             raise ValueError("rows differ in length and pad_token_id is None; expected equal lengths or a pad id.")
         pad_id = 0 if self.pad_token_id is None else self.pad_token_id
         input_ids = _pad(rows, pad_id)
-        attention_mask = _pad([torch.ones_like(row) for row in rows], 0)
+        given = [
+            torch.as_tensor(example.get("attention_mask", torch.ones_like(row)))
+            for example, row in zip(examples, rows, strict=True)
+        ]
+        attention_mask = _pad([mask.long() for mask in given], 0)
         prompt_mask = None
         if "prompt_mask" in examples[0]:
             prompt_mask = _pad([torch.as_tensor(example["prompt_mask"]).long() for example in examples], 0)

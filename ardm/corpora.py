@@ -2,6 +2,7 @@
 
 import argparse
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -57,6 +58,21 @@ def load_corpus(
     if tokenizer is None:
         tokenizer = _tokenizer(args, texts["train"])
     return tokenizer, {name: make_windows(split, tokenizer, args.sequence_length) for name, split in texts.items()}
+
+
+def corpus_name(args: argparse.Namespace) -> str:
+    """What the data is called on a card: a name, no path of this machine.
+
+    Args:
+        args: parsed flags of [`add_data_arguments`].
+
+    Returns:
+        The name.
+    """
+    given = args.dataset_name or args.train_file
+    if not given:
+        return "Python documentation topics (standard library)"
+    return Path(given).name if Path(given).exists() else given
 
 
 def _tokenizer(args: argparse.Namespace, train_texts: Any) -> PreTrainedTokenizerBase:

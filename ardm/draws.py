@@ -34,7 +34,7 @@ def make_draw(config: ARDMGenerationConfig) -> Callable[[Tensor, Tensor, Tensor]
     def draw(logits_BKV: Any, uniforms_BK: Tensor, ids: Any) -> tuple[Tensor, Tensor]:
         shape = logits_BKV.shape
         if warpers:  # stock processors take rows (N, V)
-            logits_BKV = warpers(ids, logits_BKV.flatten(0, 1)).view(shape)
+            logits_BKV = warpers(ids, logits_BKV.flatten(0, 1).float()).view(shape)
         # float64: float32 noise cuts off the tail of the distribution (arXiv 2409.02908)
         log_probs_BKV = logits_BKV.double().log_softmax(-1)
         sampled = config.do_sample

@@ -22,12 +22,14 @@ class BoundEvaluation:
         seed: key of the masks.
 
     Raises:
-        ValueError: if there is no window.
+        ValueError: if there is no window, or none is asked for.
     """
 
     def __init__(
         self, windows: Iterable[Mapping[str, Any]], max_windows: int = 500, num_samples: int = 2, seed: int = 0
     ):
+        if max_windows < 1:
+            raise ValueError(f"max_windows is {max_windows}; expected at least 1.")
         rows = list(islice(windows, max_windows))
         if not rows:
             raise ValueError("there are no windows to score; expected at least one.")
@@ -84,6 +86,7 @@ def write_samples(
     begin, end = len(input_ids) // 3, 2 * len(input_ids) // 3
     gap = input_ids.clone()
     gap[begin:end] = model.config.mask_token_id
-    filled = model.generate(gap[None].to(model.device), seed=seed)[0]
+    # another seed: with the same one the gap would echo the first text, drawn from the same numbers
+    filled = model.generate(gap[None].to(model.device), seed=seed + 1)[0]
     before, middle, after = (tokenizer.decode(part) for part in (filled[:begin], filled[begin:end], filled[end:]))
     return samples, f"{before}[[{middle}]]{after}"

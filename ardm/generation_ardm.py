@@ -11,7 +11,6 @@ bits depend on nothing else: not on its neighbours, on padding, or on how many t
 Shapes: B batch, L length, S steps, K the largest group of a step, V vocabulary.
 """
 
-import contextlib
 import copy
 import os
 from collections.abc import Callable
@@ -207,6 +206,9 @@ class ARDMGenerationMixin:
             pretrained_model_name_or_path: where the model comes from.
             *args: download arguments, positional in transformers' call.
             **kwargs: further download arguments.
+
+        Raises:
+            ValueError: if there is a `generation_config.json` that cannot be read.
         """
         if generation_config is not None:
             settings = {name: getattr(generation_config, name, None) for name in SETTINGS}
@@ -215,10 +217,13 @@ class ARDMGenerationMixin:
         names = ("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision", "subfolder")
         download = dict(zip(names, args, strict=False)) | kwargs
         download.pop("trust_remote_code", None)
-        with contextlib.suppress(OSError):  # no such file: the configuration made from the model's stays
+        try:
             self.generation_config = self.generation_config_class.from_pretrained(
                 pretrained_model_name_or_path, _from_auto=from_auto_class, _from_pipeline=from_pipeline, **download
             )
+        except OSError as error:  # no such file: the configuration made from the model's stays
+            if "valid JSON" in str(error):
+                raise ValueError(f"generation_config.json cannot be read: {error}") from error
 
 
 def _append_masks(ids: Tensor, real: Tensor, count: int, mask_token_id: int) -> tuple[Tensor, Tensor]:

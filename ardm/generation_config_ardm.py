@@ -1,10 +1,11 @@
 """ARDMGenerationConfig and ARDMGenerationOutput: what `generate` takes and gives.
 
 A setting that is None is unset: the next source decides (the call, its `generation_config`, the model's own
-`generation_config.json`, the defaults - in this order).
+`generation_config.json`, the defaults - in this order). Only an explicit None in the call itself turns a setting off.
 """
 
 import inspect
+import warnings
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -113,6 +114,23 @@ class ARDMGenerationConfig(GenerationConfig):
         """
         ids = ("mask_token_id", "pad_token_id", "bos_token_id", "eos_token_id")
         return cls(**{name: getattr(model_config, name, None) for name in ids})
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """From the content of a `generation_config.json`, which a later version may have written.
+
+        Args:
+            config_dict: setting by name; unknown ones are dropped with a warning.
+            **kwargs: as in transformers.
+
+        Returns:
+            A configuration.
+        """
+        known = {*SETTINGS, "_commit_hash", "_from_model_config", "transformers_version"}
+        unknown = sorted(set(config_dict) - known)
+        if unknown:
+            warnings.warn(f"generation_config.json has settings unknown to this version: {unknown}.", stacklevel=2)
+        return super().from_dict({name: value for name, value in config_dict.items() if name in known}, **kwargs)
 
     def to_diff_dict(self) -> dict[str, Any]:
         """The settings that are not None, for `generation_config.json`; an order of one call's positions is not saved.

@@ -6,6 +6,7 @@ Losses arrive in nats per token and are shown in bits: bits = nats / ln 2.
 import io
 import math
 import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,15 @@ __all__ = [
     "upload_folder",
 ]
 
-_NOT_UPLOADED = ["checkpoint*", "logs/*", "*events.out.*", ".*", "*.tmp"]  # `*` matches across folders too
+_WRITING = ".writing-"
+_NOT_UPLOADED = [
+    "checkpoint*",
+    "logs/*",
+    "*hparams.yml",
+    "*events.out.*",
+    ".*",
+    "*.tmp",
+]  # `*` matches across folders too
 
 
 # ------------------------------------------------------------------------------------------------- loss curve
@@ -127,7 +136,9 @@ def save_folder(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as aside:
+    for unfinished in folder.glob(f"{_WRITING}*"):  # of a save that was killed
+        shutil.rmtree(unfinished)
+    with tempfile.TemporaryDirectory(prefix=_WRITING, dir=folder) as aside:
         model.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
         if history:

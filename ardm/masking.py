@@ -121,6 +121,8 @@ def mask_last(
     """
     input_ids = input_ids.long()  # cross-entropy takes no int32 labels
     # the num_masked highest uniforms: one sort and a threshold instead of two argsorts for the ranks
+    if not input_ids.shape[1]:
+        return input_ids, input_ids
     uniforms_BL = torch.where(maskable_BL, uniforms_BL, -1.0)
     last_first_BL = uniforms_BL.sort(1, descending=True).values
     threshold_B1 = last_first_BL.gather(1, (num_masked_B[:, None] - 1).clamp(min=0))
@@ -214,8 +216,9 @@ def check_ids(input_ids: Tensor, vocab_size: int | None = None) -> None:
 
 
 def _checked_num_known(num_known: Tensor, num_maskable_B: Tensor) -> Tensor:
-    if num_known.shape != num_maskable_B.shape:
-        raise ValueError(f"num_known has shape {tuple(num_known.shape)}; expected {tuple(num_maskable_B.shape)}.")
+    if num_known.shape != num_maskable_B.shape or num_known.is_floating_point():
+        got = f"{num_known.dtype} {tuple(num_known.shape)}"
+        raise ValueError(f"num_known is {got}; expected integers {tuple(num_maskable_B.shape)}.")
     if ((num_known < 0) | (num_known >= num_maskable_B.clamp(min=1))).any():
         raise ValueError(
             f"num_known is {num_known.tolist()}; expected 0..n-1 for rows of n = {num_maskable_B.tolist()} tokens."

@@ -2,7 +2,7 @@
 
     loss = mean over sequences of w(r) * mean cross-entropy over the masked tokens,   r = masked / maskable
 
-with sequences weighted by their number of maskable tokens within each micro-batch.
+with sequences weighted by their number of maskable tokens over the window's length.
 
 w = 1 and r uniform on (0, 1] is the bound (masking.py). Other weights and smaller ratios may learn faster; what is
 reported is the bound all the same (likelihood.py).
@@ -84,11 +84,13 @@ class RandomRatioObjective:
         positions = labels != IGNORED
         output = model(input_ids=masked_ids, attention_mask=masks["attention_mask"], logits_positions=positions)
         nats_B = mean_cross_entropy(output.logits, labels, positions)
-        num_maskable_B = maskable_tokens(batch["input_ids"], self.mask_token_id, **masks).sum(1).clamp(min=1)
-        shares_B = num_maskable_B / num_maskable_B.float().mean()  # longer rows count more, as in the bound
-        weights_B = shares_B * ratio_weights(positions.sum(1) / num_maskable_B, self.weight_power, max_ratio)
+        num_maskable_B = maskable_tokens(batch["input_ids"], self.mask_token_id, **masks).sum(1)
+        ratio_B = positions.sum(1) / num_maskable_B.clamp(min=1)
+        nats_of_rows_B = nats_B * num_maskable_B
+        # Over a constant, not this micro-batch's tokens: else the sum over micro-batches would depend on the split.
+        loss = (ratio_weights(ratio_B, self.weight_power, max_ratio) * nats_of_rows_B).sum() / labels.numel()
         return {
-            "loss": (weights_B * nats_B).mean(),
-            "nats_per_token": (shares_B * nats_B).mean(),
+            "loss": loss,
+            "nats_per_token": nats_of_rows_B.sum() / num_maskable_B.sum().clamp(min=1),
             "max_ratio": torch.tensor(max_ratio),
         }

@@ -75,16 +75,10 @@ class MuonAdamW(torch.optim.AdamW):
         momentum: float = 0.9,
         num_steps: int = 3,
     ):
+        self.muon_defaults = {"use_muon": False, "momentum": momentum, "num_steps": num_steps}
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
         # In fp16 the scaler itself must skip an overflowing step: Muon knows nothing of its `found_inf`.
         self._step_supports_amp_scaling = False
-        for group in self.param_groups:
-            group.setdefault("use_muon", False)
-            group.setdefault("momentum", momentum)
-            group.setdefault("num_steps", num_steps)
-            shapes = [tuple(p.shape) for p in group["params"] if group["use_muon"] and p.ndim != 2]
-            if shapes:
-                raise ValueError(f"a Muon group holds tensors of shape {shapes}; expected matrices only.")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # type: ignore[override]
@@ -96,16 +90,39 @@ class MuonAdamW(torch.optim.AdamW):
         Returns:
             The closure's loss, or None.
         """
+        loss = None
+        if closure is not None:  # before the groups are hidden: it calls zero_grad on all of them
+            with torch.enable_grad():
+                loss = closure()
         groups = self.param_groups
         try:
             self.param_groups = [group for group in groups if not group["use_muon"]]
-            loss = super().step(closure)
+            super().step()
         finally:
             self.param_groups = groups
         for group in groups:
             if group["use_muon"]:
                 self._muon_step(group)
         return loss
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Adds a group, as the constructor does for each of its own.
+
+        Args:
+            param_group: `params`, and any of the settings.
+
+        Raises:
+            ValueError: if a Muon group holds a tensor that is no matrix.
+        """
+        super().add_param_group(self.muon_defaults | param_group)
+        group = self.param_groups[-1]
+        shapes = [tuple(p.shape) for p in group["params"] if group["use_muon"] and p.ndim != 2]
+        if shapes:
+            raise ValueError(f"a Muon group holds tensors of shape {shapes}; expected matrices only.")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._step_supports_amp_scaling = False
 
     def _muon_step(self, group: dict[str, Any]) -> None:
         by_shape: dict[torch.Size, list[Tensor]] = {}

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from .averaging import WeightAverage
 from .checkpoints import CheckpointFolder, check_writable, find_fault
@@ -50,11 +51,13 @@ class Run:
             config.per_device_train_batch_size * config.gradient_accumulation_steps * accelerator.num_processes
         )
         # `backward` divides by it; Accelerate keeps one per Python process, perhaps an earlier run's or the launcher's
-        accelerator.gradient_accumulation_steps = config.gradient_accumulation_steps
+        accelerator.gradient_accumulation_steps, accelerator.step = config.gradient_accumulation_steps, 0
         self.folder = CheckpointFolder(config.output_dir)
         num_bytes = sum(param.numel() * 4 for param in model.parameters())
         # 3 checkpoints (2 kept, 1 being written) of weights, average and 2 moments, less what a resumed run has already
         check_writable(config.output_dir, max(0, 3 * 4 * num_bytes - self.folder.num_bytes()))
+        if accelerator.is_main_process:
+            self.folder.lock()
         self.identity = {
             "seed": config.seed,
             "global_batch_size": self.global_batch_size,
@@ -112,6 +115,7 @@ class Run:
             for name, value in values.items():
                 self.sums[name] = self.sums.get(name, 0.0) + value.detach()
             self.num_summed += 1
+        assert self.accelerator.sync_gradients, "out of step with Accelerate's count of micro-batches"
         if self._gradients_are_finite():
             self.optimizer.step()
             self.average.update(self.step)
@@ -147,18 +151,19 @@ class Run:
         with self.average.in_place():
             model = self.accelerator.unwrap_model(self.model)
             model.eval()
-            self._record({name: float(value) for name, value in eval_fn(model).items()})
+            self._record({name: float(value) for name, value in eval_fn(model).items()}, always_shown=True)
 
-    def _record(self, figures: dict[str, float]) -> None:
+    def _record(self, figures: dict[str, float], always_shown: bool = False) -> None:
         if self.history and self.history[-1]["step"] == self.step:
             self.history[-1].update(figures)
         else:
             self.history.append({"step": self.step, **figures})
         if self.config.report_to != "none":
             self.accelerator.log(figures, step=self.step)
-        if not sys.stderr.isatty() and self.accelerator.is_main_process:
+        if self.accelerator.is_main_process and (always_shown or not sys.stderr.isatty()):
             shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-            logger.info("step %d/%d  %s", self.step, self.config.max_train_steps, shown)
+            with logging_redirect_tqdm():  # above the progress bar, where there is one
+                logger.info("step %d/%d  %s", self.step, self.config.max_train_steps, shown)
 
     def save(self) -> None:
         """Writes a checkpoint. A full disk costs this checkpoint, not the run: the one before it stays."""
@@ -199,6 +204,11 @@ class Run:
         state: dict[str, Any] = json.loads((path / "run.json").read_text()) if path is not None else {"step": 0}
         if path is not None:
             self._check_identity(path, state["identity"])
+            if state["step"] > self.config.max_train_steps:
+                raise ValueError(
+                    f"{path} is beyond max_train_steps={self.config.max_train_steps}; give at least {state['step']}, "
+                    "another output_dir, or resume_from_checkpoint='none' to start afresh."
+                )
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             self.folder.discard_unfinished()
@@ -210,6 +220,7 @@ class Run:
         groups = self.optimizer.param_groups
         options = [{key: v for key, v in group.items() if key not in ("params", "lr")} for group in groups]
         self.accelerator.load_state(str(path))
+        self.accelerator.step = 0  # counts micro-batches; a checkpoint is written between steps, whatever their split
         for group, given in zip(self.optimizer.param_groups, options, strict=True):
             group.update(given)  # a learning rate that was changed since holds from here on
         self.average.load(path / _AVERAGE)
@@ -256,6 +267,7 @@ class Run:
             for tracker in self.accelerator.trackers:  # not `end_training`, which ends the process group as well
                 tracker.finish()
         self.accelerator.free_memory()
+        self.folder.unlock()
 
 
 def _to_device(values: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -64,15 +64,7 @@ def sample_loader(
     Raises:
         ValueError: if a stream is to be read by several workers; later, if it is empty or `collate_fn` makes no dict.
     """
-
-    def collate(pairs: list[tuple[Any, int]]) -> tuple[dict[str, Any], Tensor]:
-        examples, numbers = zip(*pairs, strict=True)
-        values = collate_fn(list(examples))
-        if not isinstance(values, Mapping):
-            raise ValueError(f"collate_fn returned a {type(values).__name__}; expected a dict of tensors.")
-        return values, torch.tensor(numbers)
-
-    common: dict[str, Any] = {"collate_fn": collate, "num_workers": num_workers, "pin_memory": pin_memory}
+    common: dict[str, Any] = {"collate_fn": _Collate(collate_fn), "num_workers": num_workers, "pin_memory": pin_memory}
     # Its own generator: starting a loader draws from torch's global one, and dropout after a resume would differ.
     common["generator"] = torch.Generator().manual_seed(seed)
     place = (batch_size, first_sample, process_index, num_processes)
@@ -81,6 +73,20 @@ def sample_loader(
             raise ValueError(f"dataloader_num_workers is {num_workers}; a stream is read by at most 1 worker.")
         return DataLoader(_NumberedStream(dataset, *place), batch_size=batch_size, **common)
     return DataLoader(_NumberedItems(dataset), batch_sampler=_Batches(len(dataset), seed, *place), **common)
+
+
+class _Collate:
+    """Collates examples and keeps their numbers; a class, as workers that are spawned pickle it."""
+
+    def __init__(self, collate_fn: Callable[[list[Any]], dict[str, Any]]):
+        self.collate_fn = collate_fn
+
+    def __call__(self, pairs: list[tuple[Any, int]]) -> tuple[dict[str, Any], Tensor]:
+        examples, numbers = zip(*pairs, strict=True)
+        values = self.collate_fn(list(examples))
+        if not isinstance(values, Mapping):
+            raise ValueError(f"collate_fn returned a {type(values).__name__}; expected a dict of tensors.")
+        return dict(values), torch.tensor(numbers)
 
 
 def micro_batch_numbers(batch_size: int, first_sample: int, process_index: int, num_processes: int) -> Iterator[range]:

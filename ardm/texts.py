@@ -136,8 +136,8 @@ def text_column_of(rows: Dataset | IterableDataset, text_column: str | None = No
         strings = [name for name in columns if getattr(rows.features[name], "dtype", None) in _STRINGS]
     wanted = text_column or ("text" if "text" in strings or len(strings) != 1 else strings[0])
     if wanted not in strings:
-        kind = "no" if wanted in columns else "not there"
-        raise ValueError(f"text column {wanted!r} is {kind} column of strings; columns {columns}, of strings {strings}")
+        fault = "holds no strings" if wanted in columns else "is not there"
+        raise ValueError(f"text column {wanted!r} {fault}; expected text_column to be one of {strings}, of {columns}.")
     return wanted
 
 

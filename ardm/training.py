@@ -119,7 +119,7 @@ def _take_all_steps(
             if last or stop or (config.checkpointing_steps and run.step % config.checkpointing_steps == 0):
                 run.save()
             if stop and not last:
-                raise KeyboardInterrupt(f"stopped at step {run.step}; the same command resumes there.")
+                raise KeyboardInterrupt(f"at step {run.step}; the same command resumes there.")
         seconds = run.seconds() - run.seconds_before
         total = run.seconds() if run.step > first_step else run.seconds_before  # a finished run takes no time again
     run.finish()
@@ -135,19 +135,25 @@ def make_accelerator(config: TrainingConfig) -> Any:
 
     Returns:
         The accelerator.
+
+    Raises:
+        ValueError: if the tracker is not installed.
     """
     from accelerate import Accelerator
 
     # `accelerate launch` always sets the variable; its "no" is a default, not a choice
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     asked = config.mixed_precision or (launched if launched != "no" else None)
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=choose_precision(asked),
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         cpu=torch.backends.mps.is_available(),  # random numbers are drawn in float64, which MPS does not have
         log_with=None if config.report_to == "none" else config.report_to,
         project_dir=config.output_dir,
     )
+    if config.report_to != "none" and not accelerator.log_with:
+        raise ValueError(f"report_to is {config.report_to!r}, which is not installed: pip install {config.report_to}.")
+    return accelerator
 
 
 @contextmanager

@@ -4,12 +4,14 @@ import argparse
 import inspect
 import math
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 _COUNTS_FROM_1 = ("max_train_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "logging_steps")
 _COUNTS_FROM_0 = ("eval_steps", "checkpointing_steps", "seed", "dataloader_num_workers")
+_TRACKERS = ("none", "tensorboard", "trackio", "wandb")
 _SHARES = (("warmup_ratio", 0, 1), ("decay_ratio", 0, 1))
 
 
@@ -64,14 +66,16 @@ class TrainingConfig:
         for minimum, names in ((1, _COUNTS_FROM_1), (0, _COUNTS_FROM_0)):
             for name in names:
                 value = getattr(self, name)
-                if not isinstance(value, int) or value < minimum:
-                    raise ValueError(f"{name} is {value!r}; expected an integer of at least {minimum}.")
-        for name, low, high in (("learning_rate", 0, math.inf), ("max_grad_norm", 0, math.inf), *_SHARES):
+                if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value < 2**63:
+                    raise ValueError(f"{name} is {value!r}; expected an integer of at least {minimum} (below 2^63).")
+        for name, low, high in (("learning_rate", 0, sys.float_info.max), ("max_grad_norm", 0, math.inf), *_SHARES):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} is {value!r}; expected a number in [{low}, {high}].")
         if self.lr_scheduler_type not in _DECAYS:
             raise ValueError(f"lr_scheduler_type is {self.lr_scheduler_type!r}; expected one of {sorted(_DECAYS)}.")
+        if self.report_to not in _TRACKERS:
+            raise ValueError(f"report_to is {self.report_to!r}; expected one of {_TRACKERS}.")
         if self.mixed_precision not in (None, "no", "bf16", "fp16"):
             raise ValueError(f"mixed_precision is {self.mixed_precision!r}; expected 'no', 'bf16', 'fp16' or None.")
         if not 0 <= self.ema_decay < 1:

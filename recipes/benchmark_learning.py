@@ -78,13 +78,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/wiki27"))
     parser.add_argument("--seconds", type=float, default=300.0, help="of training, for each recipe")
+    parser.add_argument("--windows", type=int, default=2000, help="of validation")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--recipes", nargs="+", choices=("ours", "papers"), default=["ours", "papers"])
     args = parser.parse_args()
     quieten(False)
     data, held_out = letters(args.data / "train.txt.xz", 20_000_000), letters(args.data / "valid.txt.xz", 5_000_000)
-    spread = [held_out[i] for i in torch.linspace(0, len(held_out) - 1, 2000).long()]
-    evaluate = BoundEvaluation(spread, max_windows=2000, num_samples=4, seed=1234)
+    spread = [held_out[i] for i in torch.linspace(0, len(held_out) - 1, args.windows).long()]
+    evaluate = BoundEvaluation(spread, max_windows=args.windows, num_samples=4, seed=1234)
     for name in args.recipes:
         model, steps, seconds = run({"ours": ours, "papers": papers}[name], data, args.seconds, args.seed)
         bound = evaluate(model)

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from ardm import ARDMConfig, ARDMForMaskedLM
 from ardm.cards import CardFigures, Evaluation, hyperparameters, machine
 from ardm.checkpoints import check_writable
-from ardm.corpora import add_data_arguments, load_corpus
+from ardm.corpora import add_data_arguments, corpus_name, load_corpus
 from ardm.evaluation import BoundEvaluation, write_samples
 from ardm.hub import check_upload, load_folder, save_folder, upload_folder
 from ardm.launching import run_recipe
@@ -58,10 +58,10 @@ def report(args: argparse.Namespace, model: ARDMForMaskedLM, tokenizer: PreTrain
            evaluate: BoundEvaluation, result: TrainingResult) -> None:  # fmt: skip
     bound = evaluate(model, num_samples=8)
     samples, infilled = write_samples(model, tokenizer, evaluate.input_ids[len(evaluate) // 2], seed=args.seed)
-    corpus = args.dataset_name or args.train_file or "Python documentation topics (standard library)"
+    corpus = corpus_name(args)
     figures = CardFigures(
         model_name=args.hub_model_id, num_parameters=model.num_parameters(), sequence_length=args.sequence_length,
-        training_data=corpus, hyperparameters=hyperparameters(args), seed=args.seed, machine=machine(),
+        training_data=corpus, hyperparameters=hyperparameters(args, model), seed=args.seed, machine=machine(),
         command=f"accelerate launch {shlex.join(sys.argv)}", date=time.strftime("%Y-%m-%d"), samples=samples,
         wall_clock_seconds=result.seconds, evaluation=Evaluation.of(corpus, len(evaluate), bound), infilled=[infilled],
     )  # fmt: skip

@@ -202,7 +202,9 @@ def test_the_learning_benchmark_scores_both_recipes(tmp_path, capsys, monkeypatc
     text = ("the quick brown fox jumps over the lazy dog " * 10_000).encode()
     for name in ("train", "valid"):
         (tmp_path / f"{name}.txt.xz").write_bytes(lzma.compress(text))
-    monkeypatch.setattr(sys, "argv", ["benchmark_learning.py", "--data", str(tmp_path), "--seconds", "6"])
+    monkeypatch.setattr(
+        sys, "argv", ["benchmark_learning.py", "--data", str(tmp_path), "--seconds", "6", "--windows", "40"]
+    )
     recipe("benchmark_learning").main()
     rows = re.findall(
         r"(ours|papers) +\d+ steps, \d+ s +([\d.]+) \+- [\d.]+ bits per character", capsys.readouterr().out

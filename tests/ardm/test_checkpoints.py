@@ -140,7 +140,7 @@ def test_a_damaged_one_is_reported_and_the_one_before_it_used(folder, damage):
     if not bad.exists():
         assert folder.newest() == good
         return
-    with pytest.warns(UserWarning, match="step-00000002 is damaged .*; the one before it is used"):
+    with pytest.warns(UserWarning, match="step-00000002 is damaged .*; an earlier one is used"):
         assert folder.newest() == good
     damage(good)
     with pytest.warns(UserWarning) as reported:

@@ -155,3 +155,15 @@ def test_trainer_learns_and_its_evaluation_is_the_bound(tmp_path):
     assert abs(float(evaluations.mean()) - float(bound.nats.mean()) / 8) < 0.05
     reloaded = ARDMForMaskedLM.from_pretrained(tmp_path / "checkpoint-120")
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), reloaded.parameters(), strict=True))
+
+
+def test_padding_that_rows_have_already_stays_outside():
+    rows = [
+        {"input_ids": [0, 1, 2, 4, 4], "attention_mask": [1, 1, 1, 0, 0]},
+        {"input_ids": [0, 1, 2], "attention_mask": [1, 1, 1]},
+    ]
+    for seed in range(20):
+        batch = RandomRatioCollator(3, 4, torch.Generator().manual_seed(seed))(rows)
+        assert batch["attention_mask"].tolist() == [[1, 1, 1, 0, 0]] * 2
+        assert batch["num_maskable"].tolist() == [3, 3]
+        assert not batch["logits_positions"][:, 3:].any() and (batch["labels"][:, 3:] == -100).all()

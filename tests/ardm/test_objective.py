@@ -77,3 +77,20 @@ def test_prompt_and_padding_are_never_masked_and_outside_the_ratio():
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         RandomRatioObjective(MASK, **wrong)
+
+
+def test_the_sum_over_micro_batches_does_not_depend_on_the_split():
+    """Rows of different lengths: the gradient of 1 x 8, 2 x 4 and 8 x 1 is the same."""
+    lengths = torch.tensor([6, 1, 3, 6, 2, 5, 4, 0])
+    real = (torch.arange(LENGTH) < lengths[:, None]).long()
+    whole = batch_of(attention_mask=real)
+    gradients = []
+    for size in (8, 4, 1):
+        model = Recorder()
+        for begin in range(0, 8, size):
+            rows = slice(begin, begin + size)
+            part = Batch({k: v[rows] for k, v in whole.items()}, whole.sample_numbers[rows], 8, 0.0)
+            (RandomRatioObjective(MASK)(model, part)["loss"] * size / 8).backward()
+        gradients.append(model.table.grad)
+    torch.testing.assert_close(gradients[1], gradients[0])
+    torch.testing.assert_close(gradients[2], gradients[0])

@@ -209,3 +209,31 @@ def test_split_of_any_module():
 def test_a_module_of_one_kind_has_one_group():
     assert len(muon_adamw(nn.Linear(3, 3, bias=False), 1e-3, muon_learning_rate=1e-2).param_groups) == 1
     assert len(muon_adamw(nn.LayerNorm(3), 1e-3, muon_learning_rate=1e-2).param_groups) == 1
+
+
+def test_a_closure_that_clears_gradients_clears_all_of_them():
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 4)
+    optimizer = muon_adamw(model, 1e-3, muon_learning_rate=1e-3)
+    inputs, norms = torch.randn(8, 4), []
+
+    def closure():
+        optimizer.zero_grad()
+        loss = model(inputs).square().mean()
+        loss.backward()
+        norms.append(float(model.weight.grad.norm()))
+        return loss
+
+    for _ in range(3):
+        optimizer.step(closure)
+    assert norms == sorted(norms, reverse=True)  # they fall, as the loss does; kept ones would add up
+
+
+def test_a_group_added_later_is_complete_and_amp_stays_off():
+    model = torch.nn.Linear(4, 4)
+    optimizer = MuonAdamW([{"params": [model.weight], "use_muon": True}])
+    optimizer.add_param_group({"params": [model.bias]})
+    model(torch.ones(1, 4)).sum().backward()
+    optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert not optimizer._step_supports_amp_scaling

@@ -165,7 +165,7 @@ def test_a_changed_learning_rate_holds_after_a_resume(tmp_path):
 def test_a_signal_leaves_a_checkpoint_and_the_next_run_goes_on(tmp_path, number):
     whole = fit(tmp_path / "whole", dropout=0.5, logging_steps=5)
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt, match="stopped at step 4; the same command resumes there"):
+    with pytest.raises(KeyboardInterrupt, match="at step 4; the same command resumes there"):
         fit(tmp_path / "part", dropout=0.5, logging_steps=5, loss_fn=stop_at(4, number=number))
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
     resumed = fit(tmp_path / "part", dropout=0.5, logging_steps=5)
@@ -217,7 +217,7 @@ def test_a_chosen_checkpoint(tmp_path):
     assert resumed.result.resumed_from == 9
     assert_same(whole, resumed)
     for bad in (tmp_path / "nowhere", tmp_path, JOB):
-        with pytest.raises(ValueError, match=r"is no good checkpoint: manifest.json cannot be read"):
+        with pytest.raises(ValueError, match=r"is no good checkpoint: it cannot be read"):
             fit(tmp_path, resume_from_checkpoint=str(bad))
     (whole.folder.path(9) / "optimizer.bin").unlink()
     with pytest.raises(ValueError, match=r"is no good checkpoint: optimizer.bin is missing"):
@@ -582,6 +582,8 @@ def test_bad_input(tmp_path):
         ({"ema_decay": 1.0}, r"ema_decay is 1.0; expected a number in \[0, 1\)"),
         ({"ema_decay": -0.1}, "ema_decay is -0.1"),
         ({"eval_steps": -5}, "eval_steps is -5"),
+        ({"seed": 2**63}, "seed is"),
+        ({"report_to": "nobody"}, "report_to is 'nobody'"),
         ({"seed": -1}, "seed is -1"),
         ({"learning_rate": -1e-3}, "learning_rate is -0.001"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
@@ -591,6 +593,48 @@ def test_bad_input(tmp_path):
 def test_bad_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         TrainingConfig("", **({"max_train_steps": 1} | settings))
+
+
+def test_a_run_may_be_resumed_with_another_split_of_the_same_global_batch(tmp_path):
+    """Accelerate counts micro-batches and saves the count: it must not carry over."""
+    weights = {}
+    for name, splits in {
+        "whole": [(8, 1, 6)],
+        "parts": [(8, 1, 3), (4, 2, 6)],
+        "other": [(2, 4, 3), (8, 1, 6)],
+    }.items():
+        for batch_size, accumulation, steps in splits:
+            model = job.Net()
+            settings = {
+                "lr_scheduler_type": "constant",
+                "warmup_ratio": 0.0,
+                "gradient_accumulation_steps": accumulation,
+            }
+            config = TrainingConfig(str(tmp_path / name), steps, batch_size, **settings)
+            train(model, job.loss_fn, job.make_examples(), config=config, optimizer=OPTIMIZERS["adamw"](model))
+        weights[name] = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
+    torch.testing.assert_close(weights["parts"], weights["whole"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(weights["other"], weights["whole"], rtol=0, atol=1e-5)
+
+
+def test_a_finished_run_is_not_taken_for_a_shorter_one(tmp_path):
+    for steps in (4, 2):
+        config = TrainingConfig(str(tmp_path), steps, per_device_train_batch_size=4)
+        if steps == 4:
+            train(job.Net(), job.loss_fn, job.make_examples(), config=config)
+        else:
+            with pytest.raises(ValueError, match="beyond max_train_steps=2"):
+                train(job.Net(), job.loss_fn, job.make_examples(), config=config)
+
+
+def test_two_runs_cannot_write_to_one_folder(tmp_path):
+    other = CheckpointFolder(tmp_path)
+    other.lock()
+    config = TrainingConfig(str(tmp_path), 2, per_device_train_batch_size=4)
+    with pytest.raises(ValueError, match="another run is writing"):
+        train(job.Net(), job.loss_fn, job.make_examples(), config=config)
+    other.unlock()
+    train(job.Net(), job.loss_fn, job.make_examples(), config=config)
 
 
 def test_two_runs_in_one_python_process(tmp_path):
