@@ -88,18 +88,11 @@ def nelbo(
         ValueError: on ids of the wrong shape, type or range, mask ids among them, or a `num_samples` below 1.
     """
     mask_token_id = model.config.mask_token_id
-    check_ids(input_ids, model.config.vocab_size)
     if num_samples != "all" and (not isinstance(num_samples, int) or num_samples < 1):
         raise ValueError(f"num_samples is {num_samples!r}; expected an integer of at least 1, or 'all'.")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
-    maskable_BL = maskable_tokens(input_ids, mask_token_id, attention_mask, prompt_mask)
-    pad_token_id = getattr(model.config, "pad_token_id", None)
-    if pad_token_id is not None and ((input_ids == pad_token_id) & maskable_BL).any():
-        raise ValueError(
-            f"input_ids holds the pad id {pad_token_id} among its real tokens, whose probability is 0; "
-            "expected an attention_mask that is 0 there."
-        )
+    maskable_BL = _scored_tokens(model.config, input_ids, attention_mask, prompt_mask)
     num_tokens_B = maskable_BL.sum(1)
     if not num_tokens_B.any():
         nothing = num_tokens_B.double()
@@ -122,6 +115,20 @@ def nelbo(
         terms_N[part] = mean_cross_entropy(logits.double(), labels, positions)
     terms_N *= num_tokens_B[row_N]
     return _summarise(terms_N, row_N, num_tokens_B, num_samples)
+
+
+def _scored_tokens(config: Any, input_ids: Tensor, attention_mask: Tensor | None, prompt_mask: Tensor | None) -> Tensor:
+    """bool (B, L): what the bound is over. Raises ValueError on ids that can have no finite bound."""
+    check_ids(input_ids, config.vocab_size)
+    scored_BL = maskable_tokens(input_ids, config.mask_token_id, attention_mask, prompt_mask)
+    for name in ("mask_token_id", "pad_token_id"):
+        impossible = getattr(config, name, None)
+        if impossible is not None and ((input_ids == impossible) & scored_BL).any():
+            raise ValueError(
+                f"input_ids holds the {name[:-9]} id {impossible} among its real tokens, whose probability is 0; "
+                "expected text without it, or an attention_mask that is 0 there."
+            )
+    return scored_BL
 
 
 def _draws(num_tokens_B: Tensor, num_samples: int | str) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,6 @@ reported is the bound all the same (likelihood.py).
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from .masking import IGNORED, keyed_random_ratio_mask, maskable_tokens, mean_cross_entropy, ratio_weights
@@ -92,5 +91,5 @@ class RandomRatioObjective:
         return {
             "loss": loss,
             "nats_per_token": nats_of_rows_B.sum() / num_maskable_B.sum().clamp(min=1),
-            "max_ratio": torch.tensor(max_ratio),
+            "max_ratio": loss.new_full((), max_ratio),
         }

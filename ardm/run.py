@@ -142,7 +142,7 @@ class Run:
         if not last and self.step % self.config.logging_steps:
             return
         names = sorted(self.sums)
-        means = torch.stack([self.sums[name].float() for name in names]) / self.num_summed
+        means = torch.stack([self.sums[name].float().to(self.accelerator.device) for name in names]) / self.num_summed
         means = self.accelerator.reduce(means, reduction="mean").tolist()
         self._record(dict(zip(names, means, strict=True)) | {"learning_rate": self.optimizer.param_groups[0]["lr"]})
         self.sums, self.num_summed = {}, 0

@@ -2,7 +2,7 @@
 
     python recipes/benchmark_training.py
 
-2 CPU cores, about 4 minutes; each figure is the median over chunks of three runs, interleaved. For batches of 32 and
+2 CPU cores, about 3 minutes; each figure is the median over chunks of three runs, interleaved. For batches of 32 and
 4 sequences of 128 tokens (4 layers, width 192, 1.8M parameters): total / inside = the whole step (data, masking,
 clipping, EMA, logging) over forward + backward + optimiser; tokens per second; utilisation = 6 * parameters * tokens
 over the float32 matrix product at n = 2048; the same for `BertForMaskedLM` under `transformers.Trainer`; and `generate`
