@@ -9,7 +9,8 @@ from .generation_config_ardm import ARDMGenerationConfig, ARDMGenerationOutput
 from .likelihood import NELBOOutput, nelbo
 from .masking import random_ratio_mask
 from .modeling_ardm import ARDMForMaskedLM, ARDMModel
-from .plans import uniform_plan
+from .path_likelihood import log_prob
+from .plans import cosine_plan, optimal_plan, plan_cost, uniform_plan
 
 __version__ = "0.1.0"
 __all__ = [
@@ -21,7 +22,11 @@ __all__ = [
     "ARDMModel",
     "NELBOOutput",
     "RandomRatioCollator",
+    "cosine_plan",
+    "log_prob",
     "nelbo",
+    "optimal_plan",
+    "plan_cost",
     "random_ratio_mask",
     "uniform_plan",
 ]

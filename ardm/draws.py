@@ -1,6 +1,6 @@
 """Draws: from logits and one uniform number a position to tokens and their log-probabilities.
 
-Shapes: B batch, L length, K positions, V vocabulary.
+Shapes: B batch, K positions, V vocabulary.
 """
 
 from collections.abc import Callable
@@ -18,9 +18,11 @@ from transformers.generation import (
 
 from .generation_config_ardm import ARDMGenerationConfig
 
+Draw = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
-def make_draw(config: ARDMGenerationConfig) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """The function (logits (B, K, V), uniforms (B, K), ids (B, L)) -> tokens, log-probabilities (B, K)."""
+
+def make_draw(config: ARDMGenerationConfig) -> Draw:
+    """The function (logits (B, K, V), uniforms (B, K)) -> tokens, log-probabilities (B, K), by the settings."""
     warpers = LogitsProcessorList()
     if config.do_sample and config.temperature not in (None, 1.0):
         warpers.append(TemperatureLogitsWarper(float(config.temperature)))
@@ -31,10 +33,10 @@ def make_draw(config: ARDMGenerationConfig) -> Callable[[Tensor, Tensor, Tensor]
     if config.do_sample and config.min_p is not None:
         warpers.append(MinPLogitsWarper(float(config.min_p)))
 
-    def draw(logits_BKV: Any, uniforms_BK: Tensor, ids: Any) -> tuple[Tensor, Tensor]:
-        shape = logits_BKV.shape
-        if warpers:  # stock processors take rows (N, V)
-            logits_BKV = warpers(ids, logits_BKV.flatten(0, 1).float()).view(shape)
+    def draw(logits_BKV: Any, uniforms_BK: Tensor) -> tuple[Tensor, Tensor]:
+        if warpers:  # they take rows (N, V) and do not look at ids
+            no_ids: Any = None
+            logits_BKV = warpers(no_ids, logits_BKV.flatten(0, 1).float()).view(logits_BKV.shape)
         # float64: float32 noise cuts off the tail of the distribution (arXiv 2409.02908)
         log_probs_BKV = logits_BKV.double().log_softmax(-1)
         sampled = config.do_sample

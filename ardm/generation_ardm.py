@@ -1,34 +1,36 @@
-"""ARDMGenerationMixin.generate: fills the masks of a sequence in any order, several at a time. One loop.
+"""ARDMGenerationMixin.generate: fills the masks of a sequence in any order, several at a time, with second thoughts.
 
-    queue = the masked positions in order          (orders.py; arXiv 2110.02037, algorithm 1)
-    for each group of the plan:                    (plans.py)
-        logits  <- network(x) at the group's positions only
-        x[group] <- a draw from softmax(logits / temperature), independently within the group
+What a call says becomes a few small objects, and one loop (decoding.py) runs them:
 
-Randomness: row r of a call with `seed` draws from the stream (seed, r), one number for each place in the row. A row's
-bits depend on nothing else: not on its neighbours, on padding, or on how many tokens a step are drawn.
+    canvas      the rows and their random numbers          passes      how many tokens each step fills
+    selection   the order, where it looks at logits        resampling  what goes back to mask
+    network     the model, guided if asked                 draw        from logits to a token
 
-Shapes: B batch, L length, S steps, K the largest group of a step, V vocabulary.
+Shapes: B batch, L length, S passes, V vocabulary.
 """
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import NoneType
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig
+from transformers.generation import StoppingCriteriaList
 
+from .assembly import is_left_to_right, make_resampling, make_selection, plan_passes
+from .canvas import Canvas, append_masks, row_streams
+from .decoding import Decoding
 from .draws import make_draw
-from .generation_config_ardm import PLAN_SETTINGS, SETTINGS, ARDMGenerationConfig, ARDMGenerationOutput
+from .endings import Endings
+from .generation_config_ardm import SETTINGS, ARDMGenerationConfig, ARDMGenerationOutput
+from .guidance import Network, guided
 from .masking import check_ids
-from .orders import generation_queue, order_scores
-from .plans import check_plan, fixed_size_plan, group_bounds, uniform_plan
-from .randomness import draw_seed, keyed_uniforms
-
-_ORDER_STREAM, _TOKEN_STREAM = 11, 12
+from .orders import LOGIT_ORDERS
+from .processing import Processing
+from .streaming import Streaming
 
 
 class ARDMGenerationMixin:
@@ -48,6 +50,9 @@ class ARDMGenerationMixin:
         *,
         generation_config: GenerationConfig | None = None,
         generator: torch.Generator | None = None,
+        logits_processor: Sequence[Callable[..., Any]] | None = None,
+        stopping_criteria: Sequence[Callable[..., Any]] | None = None,
+        streamer: Any = None,
         **kwargs: Any,
     ) -> Tensor | ARDMGenerationOutput:
         """Generates every mask id of `input_ids`; nothing else is touched (arXiv 2110.02037, algorithm 1).
@@ -55,82 +60,49 @@ class ARDMGenerationMixin:
         Exact samples of the model at one token a step; `tokens_per_step=4` draws four at a time, independently given
         the known ones. Without `input_ids` and `max_new_tokens`: one sequence of `max_position_embeddings` tokens.
 
+        A row ends at the first generated EOS token (of the model's or call's `eos_token_id`) behind its last given
+        token: what lies behind becomes padding. With one `seed` a row's result depends on nothing but the row.
+
         Args:
             input_ids: int64 (B, L). Rows may have different numbers of masks.
             attention_mask: (B, L), 1 on real tokens, 0 on padding on either side; None: all but the pad id.
             generation_config: settings that replace the model's own; see [`ARDMGenerationConfig`].
             generator: source of the seed where `seed` is None; may live on another device. None: torch's global one.
+            logits_processor: transformers' processors, or callables; see [`Processing`] for what they are given.
+            stopping_criteria: transformers' criteria, or callables; see [`Endings`] for what they are asked.
+            streamer: `TextDiffusionStreamer`, `TextStreamer` or the like, for one row; see [`Streaming`].
             **kwargs: any field of [`ARDMGenerationConfig`], with precedence over all configurations.
 
         Returns:
             int64 (B * num_return_sequences, L + max_new_tokens), or [`ARDMGenerationOutput`].
 
         Raises:
-            ValueError: on an unknown argument or one out of range; on ids of the wrong shape, type or range; if
-                the sequence would exceed the model's positions; if the network returns NaN.
+            ValueError: on an unknown argument or one out of range; on settings that do not fit together; on ids of
+                the wrong shape, type, device or range; if the sequence would exceed the model's positions; if the
+                network returns NaN.
         """
         config = self._resolve_generation_config(generation_config, kwargs)
-        ids, attention_mask = self._prepare_canvas(input_ids, attention_mask, config)
-        copies, order = config.num_return_sequences or 1, "random" if config.order is None else config.order
-        seeds, rows = _row_streams(config.seed, generator, copies, len(ids))
-        ids, attention_mask = ids.repeat_interleave(copies, 0), attention_mask.repeat_interleave(copies, 0)
-        if isinstance(order, Tensor) and order.ndim == 2:
-            order = order.repeat_interleave(copies, 0)
-
-        # places, not indices: padding on the left must not change a row's random numbers
-        place_BL = (attention_mask.long().cumsum(1) - 1).clamp(min=0)
-        stream_B1 = seeds.to(ids.device)[:, None], rows.to(ids.device)[:, None]
-        scores_BL = order_scores(order, place_BL, keyed_uniforms(*stream_B1, _ORDER_STREAM, place_BL))
-        masked_BL = (ids == self._mask_token_id(config)) & attention_mask
-        bounds = group_bounds([_row_plan(config, count) for count in masked_BL.sum(1).tolist()])
-        output = self._fill(
-            ids,
-            None if attention_mask.all() else attention_mask,
-            generation_queue(scores_BL, masked_BL),
-            bounds,
-            keyed_uniforms(*stream_B1, _TOKEN_STREAM, place_BL),
+        canvas = self._prepare_canvas(input_ids, attention_mask, config, generator)
+        resampling = make_resampling(config)
+        passes = plan_passes(config, canvas.num_masks_B1[:, 0].tolist(), resampling)
+        processing = Processing(logits_processor, is_left_to_right(config, passes)) if logits_processor else None
+        streaming = Streaming(streamer, canvas) if streamer is not None else None
+        whole_rows = callable(config.order) or (streaming is not None and streaming.takes_logits)
+        decoding = Decoding(
+            canvas,
+            passes,
+            self._network(canvas, config),
             make_draw(config),
+            make_selection(config, generator, whole_rows),
+            whole_rows,
+            resampling,
+            processing,
+            self._endings(canvas, config, stopping_criteria),
+            streaming,
+            [] if config.output_history else None,
         )
-        if config.return_dict_in_generate:
-            return output
-        assert output.sequences is not None
-        return output.sequences
-
-    def _fill(
-        self,
-        ids: Tensor,
-        attention_mask: Tensor | None,
-        queue_BL: Tensor,
-        bounds_BS: Tensor,
-        uniforms_BL: Tensor,
-        draw: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]],
-    ) -> ARDMGenerationOutput:
-        """The loop: for each group, logits at its positions, a draw, a write."""
-        steps = bounds_BS.shape[1] - 1
-        widths = bounds_BS.diff(dim=1).amax(0).tolist() if len(ids) else []  # known on the host: no sync in the loop
-        bounds_BS = bounds_BS.to(ids.device)
-        order_BL = torch.full_like(ids, -1)
-        log_probs_BL = torch.zeros(ids.shape, dtype=torch.float64, device=ids.device)
-        for step, width in enumerate(widths):
-            begin_B1, end_B1 = bounds_BS[:, step, None], bounds_BS[:, step + 1, None]
-            # Rows with a smaller group repeat its last position: the same draw, written twice.
-            index_BK = torch.minimum(begin_B1 + torch.arange(width, device=ids.device), end_B1 - 1)
-            positions_BK = queue_BL.gather(1, index_BK.clamp(min=0))
-            logits_BKV = self(input_ids=ids, attention_mask=attention_mask, logits_positions=positions_BK).logits
-            tokens_BK, log_probs_BK = draw(logits_BKV, uniforms_BL.gather(1, positions_BK), ids)
-            active_B1 = end_B1 > begin_B1  # rows that are finished keep what they have
-            for canvas, new in ((ids, tokens_BK), (order_BL, step), (log_probs_BL, log_probs_BK)):
-                canvas.scatter_(1, positions_BK, torch.where(active_B1, new, canvas.gather(1, positions_BK)))
-        if not log_probs_BL.isfinite().all():
-            raise ValueError("the network returned NaN or only -inf logits; expected finite logits for some token.")
-        generated = int(bounds_BS[:, -1].sum())
-        return ARDMGenerationOutput(
-            sequences=ids,
-            order=order_BL,
-            log_probs=log_probs_BL,
-            num_forward_passes=steps,
-            tokens_per_forward=generated / (len(ids) * steps) if steps else 0.0,
-        )
+        decoding.run()
+        return _output(decoding) if config.return_dict_in_generate else canvas.ids
 
     # --------------------------------------------------------------------------------------------- preparation
     def _resolve_generation_config(
@@ -146,16 +118,12 @@ class ARDMGenerationMixin:
         config = copy.copy(self.generation_config)
         passed = vars(generation_config) if generation_config is not None else {}
         for layer in ({name: passed[name] for name in SETTINGS if passed.get(name) is not None}, kwargs):
-            if any(layer.get(name) is not None for name in PLAN_SETTINGS):  # one way to plan replaces the others
-                layer = dict.fromkeys(PLAN_SETTINGS) | layer
-            config.update(**layer)
+            config.overlay(layer)
         config.update(defaults_only=True, **config._get_default_generation_params())
         return config
 
     def _mask_token_id(self, config: ARDMGenerationConfig) -> int:
-        mask_token_id = config.mask_token_id
-        if mask_token_id is None:
-            mask_token_id = getattr(self.config, "mask_token_id", None)
+        mask_token_id = self._special_id("mask_token_id", config)
         if mask_token_id is None:
             raise ValueError("mask_token_id is None; expected the mask token's id in the generation or model config.")
         if mask_token_id >= self.config.vocab_size:
@@ -163,30 +131,79 @@ class ARDMGenerationMixin:
         return mask_token_id
 
     def _prepare_canvas(
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        config: ARDMGenerationConfig,
+        generator: torch.Generator | None,
+    ) -> Canvas:
+        """Checks the input, appends `max_new_tokens` masks and repeats the rows `num_return_sequences` times."""
+        ids, real_BL = self._checked_input(input_ids, attention_mask, config)
+        mask_token_id, copies = self._mask_token_id(config), config.num_return_sequences or 1
+        new_tokens = config.max_new_tokens or 0
+        if input_ids is None and config.max_new_tokens is None:
+            new_tokens = self.config.max_position_embeddings
+        if ids.shape[1] + new_tokens > self.config.max_position_embeddings:
+            raise ValueError(
+                f"{ids.shape[1]} positions and max_new_tokens={new_tokens} make {ids.shape[1] + new_tokens}; "
+                f"expected at most max_position_embeddings={self.config.max_position_embeddings}."
+            )
+        if new_tokens:
+            ids, real_BL = append_masks(ids, real_BL, new_tokens, mask_token_id)
+        streams, order = row_streams(config.seed, generator, copies, len(ids)), _queue_order(config.order)
+        if isinstance(order, Tensor) and order.ndim == 2:
+            order = order.repeat_interleave(copies, 0)
+        ids, real_BL = ids.repeat_interleave(copies, 0), real_BL.repeat_interleave(copies, 0)
+        return Canvas(ids, real_BL, mask_token_id, streams, order, config.block_length)
+
+    def _checked_input(
         self, input_ids: Tensor | None, attention_mask: Tensor | None, config: ARDMGenerationConfig
     ) -> tuple[Tensor, Tensor]:
-        """Checks the input and appends `max_new_tokens` masks: ids and bool mask (B, L), copies of the caller's."""
-        new_tokens, limit = config.max_new_tokens, self.config.max_position_embeddings
+        """int64 ids and bool mask of real tokens, (B, L) each."""
         if input_ids is None:
             input_ids = torch.empty(1, 0, dtype=torch.long, device=self.device)
-            new_tokens = limit if new_tokens is None else new_tokens
-        check_ids(input_ids, self.config.vocab_size)
-        if input_ids.device != self.device:
+        if isinstance(input_ids, Tensor) and input_ids.device != self.device:
             raise ValueError(f"input_ids is on {input_ids.device}; expected the model's device {self.device}.")
+        check_ids(input_ids, self.config.vocab_size)
         if attention_mask is None:
-            pad_token_id = config.pad_token_id if config.pad_token_id is not None else self.config.pad_token_id
+            pad_token_id = self._special_id("pad_token_id", config)
             attention_mask = torch.ones_like(input_ids) if pad_token_id is None else input_ids != pad_token_id
         if not isinstance(attention_mask, Tensor) or attention_mask.shape != input_ids.shape:
             got = tuple(attention_mask.shape) if isinstance(attention_mask, Tensor) else type(attention_mask).__name__
             raise ValueError(f"attention_mask is {got}; expected a tensor {tuple(input_ids.shape)} like input_ids.")
-        new_tokens = new_tokens or 0
-        if input_ids.shape[1] + new_tokens > limit:
-            raise ValueError(
-                f"{input_ids.shape[1]} positions and max_new_tokens={new_tokens} make "
-                f"{input_ids.shape[1] + new_tokens}; expected at most max_position_embeddings={limit}."
-            )
-        ids, real = input_ids.long(), attention_mask.bool().to(input_ids.device)
-        return _append_masks(ids, real, new_tokens, self._mask_token_id(config)) if new_tokens else (ids.clone(), real)
+        return input_ids.long(), attention_mask.bool().to(input_ids.device)
+
+    def _special_id(self, name: str, config: ARDMGenerationConfig) -> Any:
+        """A special id of the generation config, or else of the model's."""
+        value = getattr(config, name)
+        return value if value is not None else getattr(self.config, name, None)
+
+    def _network(self, canvas: Canvas, config: ARDMGenerationConfig) -> Network:
+        attention_mask = None if canvas.real_BL.all() else canvas.real_BL
+
+        def network(ids: Tensor, positions: Tensor | None) -> Tensor:
+            mask = attention_mask
+            if mask is not None and len(mask) != len(ids):  # guided
+                mask = torch.cat((mask, mask))
+            return self(input_ids=ids, attention_mask=mask, logits_positions=positions).logits
+
+        if config.guidance_scale in (None, 1) or not canvas.given_BL.any():
+            return network
+        assert config.guidance_scale is not None
+        return guided(network, canvas.given_BL, canvas.mask_token_id, float(config.guidance_scale))
+
+    def _endings(
+        self, canvas: Canvas, config: ARDMGenerationConfig, criteria: Sequence[Callable[..., Any]] | None
+    ) -> Endings | None:
+        eos = self._special_id("eos_token_id", config)
+        eos = [] if eos is None else [int(i) for i in (eos if isinstance(eos, (list, tuple)) else [eos])]
+        if not eos and not criteria:
+            return None
+        pad_token_id = self._special_id("pad_token_id", config)
+        if pad_token_id is None and not eos:
+            raise ValueError("stopping_criteria need a pad_token_id (or eos_token_id) to put behind a row's end.")
+        asked = StoppingCriteriaList(criteria) if criteria else None
+        return Endings(canvas, eos, asked, eos[0] if pad_token_id is None else pad_token_id)
 
     def adjust_generation_fn(
         self,
@@ -226,36 +243,21 @@ class ARDMGenerationMixin:
                 raise ValueError(f"generation_config.json cannot be read: {error}") from error
 
 
-def _append_masks(ids: Tensor, real: Tensor, count: int, mask_token_id: int) -> tuple[Tensor, Tensor]:
-    """Inserts `count` masks right after each row's last real token; padding on the right moves behind them."""
-    length = ids.shape[1]
-    places = torch.arange(length, device=ids.device)
-    end_B1 = ((places + 1) * real).amax(1, keepdim=True) if length else ids.new_zeros(len(ids), 1)
-    target = torch.arange(length + count, device=ids.device).expand(len(ids), -1)
-    is_new = (target >= end_B1) & (target < end_B1 + count)
-    if not length:
-        return torch.full_like(target, mask_token_id), is_new
-    source = torch.where(target < end_B1, target, target - count).clamp(min=0)
-    return ids.gather(1, source).masked_fill(is_new, mask_token_id), real.gather(1, source) | is_new
+def _queue_order(order: Any) -> str | Tensor:
+    """The order in which hidden positions queue up before the logits are known."""
+    if isinstance(order, Tensor):
+        return order
+    return "left_to_right" if callable(order) or order in LOGIT_ORDERS else order
 
 
-def _row_streams(
-    seed: int | list[int] | None, generator: torch.Generator | None, copies: int, batch_size: int
-) -> tuple[Tensor, Tensor]:
-    """The key (seed, row) of each row's random stream, int64 (B * copies,) each."""
-    if seed is not None and generator is not None:
-        raise ValueError("got seed and generator; expected at most one of them.")
-    if isinstance(seed, (list, tuple)):
-        if len(seed) != batch_size:
-            raise ValueError(f"seed is a list of {len(seed)}; expected one seed for each of the {batch_size} rows.")
-        return torch.tensor(seed).repeat_interleave(copies), torch.arange(copies).repeat(batch_size)
-    seed = draw_seed(generator) if seed is None else seed
-    return torch.tensor(seed).expand(batch_size * copies), torch.arange(batch_size * copies)
-
-
-def _row_plan(config: ARDMGenerationConfig, num_masked: int) -> list[int]:
-    if config.plan is not None:
-        return check_plan(config.plan, num_masked)
-    if config.steps is not None:
-        return uniform_plan(num_masked, min(config.steps, num_masked))
-    return fixed_size_plan(num_masked, config.tokens_per_step or 1)
+def _output(decoding: Decoding) -> ARDMGenerationOutput:
+    canvas, passes = decoding.canvas, decoding.num_forward_passes
+    generated = int((canvas.order_BL >= 0).sum())
+    return ARDMGenerationOutput(
+        sequences=canvas.ids,
+        order=canvas.order_BL,
+        log_probs=canvas.log_probs_BL,
+        num_forward_passes=passes,
+        tokens_per_forward=generated / (len(canvas.ids) * passes) if passes else 0.0,
+        history=None if decoding.history is None else tuple(decoding.history),
+    )

@@ -6,6 +6,7 @@ A setting that is None is unset: the next source decides (the call, its `generat
 
 import inspect
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -15,6 +16,10 @@ from transformers import GenerationConfig
 from transformers.modeling_outputs import ModelOutput
 
 PLAN_SETTINGS = ("tokens_per_step", "steps", "plan")  # three ways to say how many at a time: at most one
+_ADAPTIVE = ("threshold", "entropy_bound")
+ORDER_NAMES = ("random", "left_to_right", "right_to_left", "confidence", "margin", "entropy")
+RESAMPLE_NAMES = ("random", "least_confident", "remdm_cap", "remdm_rescale", "remdm_conf")
+_POSITIVE = {"temperature": float("inf"), "top_p": 1.0, "min_p": 1.0, "threshold": 1.0, "resample_fraction": 1.0}
 
 
 class ARDMGenerationConfig(GenerationConfig):
@@ -24,15 +29,31 @@ class ARDMGenerationConfig(GenerationConfig):
         **kwargs: any of
 
             - max_new_tokens: masks appended to each row after its last real token.
-            - order: "random" (default), "left_to_right", "right_to_left", or a LongTensor (L,) or (B, L) of positions.
+            - order: "random" (default), "left_to_right", "right_to_left"; "confidence", "margin" or "entropy": the
+              position whose distribution is surest first; a LongTensor (L,) or (B, L) of positions; or a callable
+              (logits (B, L, V), masked bool (B, L), generator) -> scores (B, L), highest first.
+            - order_temperature: Gumbel noise on the scores of an order that looks at the logits (default 0).
             - tokens_per_step: positions generated in each step (default 1); or
-            - steps: number of steps, each row's masks split evenly over them; or
-            - plan: list of group sizes that sums to the number of masks of every row.
+            - steps: number of network calls, each row's masks split evenly over them; or
+            - plan: list of group sizes that sums to the number of masks of every row, or "optimal" with `steps`: the
+              cheapest split by `per_step_losses`.
+            - per_step_losses: measured nats at each number of known tokens, for plan="optimal".
+            - threshold: a step also takes every position whose likeliest token has this probability; or
+            - entropy_bound: a step also takes positions while the sum of their entropies less the largest is at most
+              this, in nats. With either, the plan says how far a row is at least.
+            - resample_steps: passes that send generated tokens back to mask and predict them again (default 0); they
+              count in `steps`.
+            - resample_fraction: share of the generated tokens that goes back in each (default 0.1), at least one.
+            - resample_order: which: "random" (default) or "least_confident", after the last step; "remdm_cap",
+              "remdm_rescale" or "remdm_conf", between the steps.
+            - block_length: a row's masks are generated in blocks of this size from left to right, by `order` inside.
+            - guidance_scale: classifier-free guidance against the prompt masked out; 1 = off.
             - do_sample: draw (default) or take the most likely token.
             - temperature, top_k, top_p, min_p: as in transformers; the default is the model's own distribution.
             - num_return_sequences: independent results for each row.
             - seed: int, or a list with one int a row.
             - return_dict_in_generate: return [`ARDMGenerationOutput`] instead of ids.
+            - output_history: keep the canvas after each pass in the output's `history`.
             - mask_token_id, pad_token_id, bos_token_id, eos_token_id: special ids; default: the model's.
 
     Raises:
@@ -40,10 +61,19 @@ class ARDMGenerationConfig(GenerationConfig):
     """
 
     max_new_tokens: int | None
-    order: str | Tensor | None
+    order: str | Tensor | Callable[..., Any] | None
+    order_temperature: float | None
     tokens_per_step: int | None
     steps: int | None
-    plan: list[int] | None
+    plan: list[int] | str | None
+    per_step_losses: list[float] | None
+    threshold: float | None
+    entropy_bound: float | None
+    resample_steps: int | None
+    resample_fraction: float | None
+    resample_order: str | None
+    block_length: int | None
+    guidance_scale: float | None
     do_sample: bool | None
     temperature: float | None
     top_k: int | None
@@ -52,6 +82,7 @@ class ARDMGenerationConfig(GenerationConfig):
     num_return_sequences: int | None
     seed: int | list[int] | None
     return_dict_in_generate: bool | None
+    output_history: bool | None
     mask_token_id: int | None
     pad_token_id: int | None
     bos_token_id: int | None
@@ -79,28 +110,68 @@ class ARDMGenerationConfig(GenerationConfig):
         Raises:
             ValueError: naming the first setting that is out of range.
         """
-        for name in ("tokens_per_step", "steps", "num_return_sequences", "top_k"):
+        for name in ("tokens_per_step", "steps", "num_return_sequences", "top_k", "block_length"):
             _require_integer(name, getattr(self, name), minimum=1)
-        for name in ("max_new_tokens", "mask_token_id", "pad_token_id", "bos_token_id"):
+        for name in ("max_new_tokens", "resample_steps", "mask_token_id", "pad_token_id", "bos_token_id"):
             _require_integer(name, getattr(self, name), minimum=0)
-        for name, upper in (("temperature", float("inf")), ("top_p", 1.0), ("min_p", 1.0)):
-            value: Any = getattr(self, name)
-            fits = isinstance(value, Real) and 0 < float(value) <= upper and float(value) < float("inf")
-            if value is not None and not fits:
-                raise ValueError(f"{name} is {value!r}; expected a number in (0, {upper}].")
-        for name in ("do_sample", "return_dict_in_generate"):
+        for name, upper in _POSITIVE.items():
+            _require_number(name, getattr(self, name), upper, or_zero=False)
+        for name in ("order_temperature", "entropy_bound", "guidance_scale"):
+            _require_number(name, getattr(self, name), float("inf"), or_zero=True)
+        for name in ("do_sample", "return_dict_in_generate", "output_history"):
             if getattr(self, name) not in (None, True, False):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected True or False.")
         for value in self.seed if isinstance(self.seed, (list, tuple)) else [self.seed]:
             _require_integer("seed", value, minimum=0, maximum=2**63 - 1)
-        if self.plan is not None:
+        for name, names in (("order", ORDER_NAMES), ("resample_order", RESAMPLE_NAMES)):
+            value = getattr(self, name)
+            if isinstance(value, str) and value not in names:
+                raise ValueError(f"{name} is {value!r}; expected one of {', '.join(names)}.")
+        order: Any = self.order
+        if order is not None and not isinstance(order, (str, Tensor)) and not callable(order):
+            got = type(order).__name__
+            raise ValueError(f"order is {got}; expected a name, a LongTensor of positions, or a callable.")
+        self._validate_plan()
+
+    def _validate_plan(self) -> None:
+        if self.plan is not None and self.plan != "optimal":
             if not isinstance(self.plan, (list, tuple)):
-                raise ValueError(f"plan is {self.plan!r}; expected a list of group sizes.")
+                raise ValueError(f"plan is {self.plan!r}; expected a list of group sizes, or 'optimal'.")
             for size in self.plan:
                 _require_integer("plan's group size", size, minimum=1)
         given = [name for name in PLAN_SETTINGS if getattr(self, name) is not None]
-        if len(given) > 1:
+        if len(given) > 1 and not (self.plan == "optimal" and given == ["steps", "plan"]):
             raise ValueError(f"got {' and '.join(given)}; expected at most one of {', '.join(PLAN_SETTINGS)}.")
+        if self.threshold is not None and self.entropy_bound is not None:
+            raise ValueError("got threshold and entropy_bound; expected at most one of them.")
+        if self.per_step_losses is not None:
+            if not isinstance(self.per_step_losses, (list, tuple)) or not self.per_step_losses:
+                got = type(self.per_step_losses).__name__
+                raise ValueError(f"per_step_losses is {got}; expected a list of nats, one for each step.")
+            for value in self.per_step_losses:
+                _require_number("a value of per_step_losses", value, float("inf"), or_zero=True)
+
+    def overlay(self, layer: dict[str, Any]) -> None:
+        """Puts settings on top of these; one way to say how many at a time replaces the others.
+
+        Args:
+            layer: setting by name.
+
+        Raises:
+            ValueError: naming the first setting that is out of range.
+        """
+        given = {name for name in PLAN_SETTINGS if layer.get(name) is not None}
+        if given == {"steps"} and "plan" not in layer and self.plan == "optimal":
+            given = set()  # another number of steps, still the best plan for them
+        elif given == {"plan"} and layer["plan"] == "optimal":
+            layer = {"steps": self.steps} | layer
+        for names, replaced in (
+            (PLAN_SETTINGS, given),
+            (_ADAPTIVE, [n for n in _ADAPTIVE if layer.get(n) is not None]),
+        ):
+            if replaced:
+                layer = dict.fromkeys(names) | layer
+        self.update(**layer)
 
     @classmethod
     def from_model_config(cls, model_config: Any) -> "ARDMGenerationConfig":
@@ -133,22 +204,31 @@ class ARDMGenerationConfig(GenerationConfig):
         return super().from_dict({name: value for name, value in config_dict.items() if name in known}, **kwargs)
 
     def to_diff_dict(self) -> dict[str, Any]:
-        """The settings that are not None, for `generation_config.json`; an order of one call's positions is not saved.
+        """The settings that are set, for `generation_config.json`; a tensor or callable as order is not saved.
 
         Returns:
             Setting by name.
         """
         settings = self.to_dict().items()
-        return {name: value for name, value in settings if value is not None and not isinstance(value, Tensor)}
+        return {name: value for name, value in settings if value is not None and not _of_one_call(value)}
 
     @staticmethod
     def _get_default_generation_params() -> dict[str, Any]:
         return {
             "order": "random",
             "do_sample": True,
+            "order_temperature": 0.0,
+            "resample_steps": 0,
+            "resample_fraction": 0.1,
+            "resample_order": "random",
             "num_return_sequences": 1,
             "return_dict_in_generate": False,
+            "output_history": False,
         }
+
+
+def _of_one_call(value: Any) -> bool:
+    return isinstance(value, Tensor) or callable(value)
 
 
 SETTINGS = tuple(inspect.get_annotations(ARDMGenerationConfig))
@@ -161,16 +241,26 @@ def _require_integer(name: str, value: Any, minimum: int, maximum: float = float
         raise ValueError(f"{name} is {value!r}; expected an integer {limits}.")
 
 
+def _require_number(name: str, value: Any, upper: float, or_zero: bool) -> None:
+    number = type(value) is not bool and isinstance(value, Real) and float("-inf") < float(value) < float("inf")
+    if value is not None and not (number and float(value) <= upper and (value > 0 or (or_zero and value == 0))):
+        limits = f"{'at least 0' if or_zero else 'above 0'}" + (f" and at most {upper}" if upper < float("inf") else "")
+        hint = "; do_sample=False takes the likeliest token" if name == "temperature" and value == 0 else ""
+        raise ValueError(f"{name} is {value!r}; expected a number {limits}{hint}.")
+
+
 @dataclass
 class ARDMGenerationOutput(ModelOutput):
     """What [`ARDMGenerationMixin.generate`] returns with `return_dict_in_generate=True`.
 
     Args:
         sequences: int64 (B, L), the ids.
-        order: int64 (B, L), the step at which each position was generated, -1 where it was given.
-        log_probs: float64 (B, L), nats: log-probability with which each token was drawn, 0 where it was given.
-        num_forward_passes: calls of the network.
+        order: int64 (B, L), the row's step (from 0) that wrote each position last, -1 where it was given or lies
+            behind the row's end. A row's steps are the passes that fill some of its positions.
+        log_probs: float64 (B, L), nats: log-probability with which each token was drawn, 0 where `order` is -1.
+        num_forward_passes: calls of the network, resampling included (one with guidance has twice the rows).
         tokens_per_forward: generated tokens per row and call.
+        history: with `output_history`, the canvas after each pass: `num_forward_passes` tensors int64 (B, L).
     """
 
     sequences: Tensor | None = None
@@ -178,3 +268,4 @@ class ARDMGenerationOutput(ModelOutput):
     log_probs: Tensor | None = None
     num_forward_passes: int | None = None
     tokens_per_forward: float | None = None
+    history: tuple[Tensor, ...] | None = None

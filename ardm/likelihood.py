@@ -90,9 +90,8 @@ def nelbo(
     mask_token_id = model.config.mask_token_id
     if num_samples != "all" and (not isinstance(num_samples, int) or num_samples < 1):
         raise ValueError(f"num_samples is {num_samples!r}; expected an integer of at least 1, or 'all'.")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
-    maskable_BL = _scored_tokens(model.config, input_ids, attention_mask, prompt_mask)
+    maskable_BL = scored_tokens(model.config, input_ids, attention_mask, prompt_mask)
+    chunk = sequences_per_call(batch_size, input_ids.shape[1])
     num_tokens_B = maskable_BL.sum(1)
     if not num_tokens_B.any():
         nothing = num_tokens_B.double()
@@ -102,7 +101,6 @@ def nelbo(
 
     counts_N = _counts(num_tokens_B[row_N], row_N, draw_N, num_samples, seed)
     terms_N = torch.empty(len(row_N), dtype=torch.float64, device=input_ids.device)
-    chunk = batch_size or max(1, _TOKENS_A_CALL // max(length, 1))
     place_BL = (maskable_BL.long().cumsum(1) - 1).clamp(min=0)  # so that padding does not change a row's orders
     for begin in range(0, len(row_N), chunk):
         part = slice(begin, begin + chunk)
@@ -117,8 +115,8 @@ def nelbo(
     return _summarise(terms_N, row_N, num_tokens_B, num_samples)
 
 
-def _scored_tokens(config: Any, input_ids: Tensor, attention_mask: Tensor | None, prompt_mask: Tensor | None) -> Tensor:
-    """bool (B, L): what the bound is over. Raises ValueError on ids that can have no finite bound."""
+def scored_tokens(config: Any, input_ids: Tensor, attention_mask: Tensor | None, prompt_mask: Tensor | None) -> Tensor:
+    """bool (B, L): the tokens whose probability is asked for. Raises ValueError on ids for which it can only be 0."""
     check_ids(input_ids, config.vocab_size)
     scored_BL = maskable_tokens(input_ids, config.mask_token_id, attention_mask, prompt_mask)
     for name in ("mask_token_id", "pad_token_id"):
@@ -129,6 +127,13 @@ def _scored_tokens(config: Any, input_ids: Tensor, attention_mask: Tensor | None
                 "expected text without it, or an attention_mask that is 0 there."
             )
     return scored_BL
+
+
+def sequences_per_call(batch_size: int | None, length: int) -> int:
+    """The caller's number, checked, or as many sequences as hold about 16,000 tokens. Raises ValueError if below 1."""
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
+    return batch_size or max(1, _TOKENS_A_CALL // max(length, 1))
 
 
 def _draws(num_tokens_B: Tensor, num_samples: int | str) -> tuple[Tensor, Tensor]:

@@ -2,15 +2,26 @@
 
 An order is a permutation of positions, `order[i]` = the position generated at step i; its inverse is the rank,
 `rank[p]` = the step at which p is generated (the paper's sigma is a rank; mixing the two up is the field's commonest
-bug). Generation asks one thing of an order: the queue of a row's masked positions, first to be generated first.
+bug). Some orders are known before the first step (random, left to right, explicit); others look at the logits of the
+hidden positions at every step (arXiv 2502.06768):
 
-Shapes: B batch, L length.
+    confidence  log max_v p(v)        margin  p(1st) - p(2nd)        entropy  -H(p)        highest first
+
+Shapes: B batch, L length, K positions, V vocabulary.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+TIE = 1e-5  # scores closer than this (nats, or probability) are equal: rounding must not decide which comes first
+_RELATIVE_TIE = 1e-6  # of scores whose scale is not known
 
 
+# ------------------------------------------------------------------------------------ orders that need no logits
 def order_to_rank(order: Tensor) -> Tensor:
     """The rank of each position, int64 of the order's shape (..., L). Its own inverse: rank_to_order is the same."""
     return order.argsort(-1)
@@ -53,19 +64,21 @@ def order_scores(order: str | Tensor, place_BL: Tensor, uniforms_BL: Tensor) -> 
         uniforms_BL: float64 (B, L), the random numbers that "random" sorts by.
 
     Returns:
-        (B, L).
+        float64 (B, L).
 
     Raises:
         ValueError: on an unknown name, or a tensor that is no permutation.
     """
     if isinstance(order, str):
-        if order not in _NAMED:
-            raise ValueError(f"order is {order!r}; expected one of {sorted(_NAMED)} or a LongTensor of positions.")
-        return _NAMED[order](place_BL, uniforms_BL)
-    return order_to_rank(check_order(order, *place_BL.shape).to(place_BL.device))
+        if order not in QUEUE_ORDERS:
+            raise ValueError(
+                f"order is {order!r}; expected one of {sorted(QUEUE_ORDERS)} or a LongTensor of positions."
+            )
+        return QUEUE_ORDERS[order](place_BL, uniforms_BL).double()
+    return order_to_rank(check_order(order, *place_BL.shape).to(place_BL.device)).double()
 
 
-_NAMED = {
+QUEUE_ORDERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "random": lambda place_BL, uniforms_BL: uniforms_BL,
     "left_to_right": lambda place_BL, uniforms_BL: place_BL,
     "right_to_left": lambda place_BL, uniforms_BL: -place_BL,
@@ -73,7 +86,7 @@ _NAMED = {
 
 
 def generation_queue(scores_BL: Tensor, masked_BL: Tensor) -> Tensor:
-    """The masked positions of each row in order of their scores, then the known ones (never reached).
+    """The masked positions of each row in order of their scores, then the known ones.
 
     Args:
         scores_BL: (B, L), lower = earlier.
@@ -85,3 +98,80 @@ def generation_queue(scores_BL: Tensor, masked_BL: Tensor) -> Tensor:
     first_BL = scores_BL.argsort(dim=1, stable=True)
     known_last_BL = (~masked_BL).gather(1, first_BL).to(torch.int8).argsort(dim=1, stable=True)
     return first_BL.gather(1, known_last_BL)
+
+
+# --------------------------------------------------------------------------------- orders that look at the logits
+def confidence(logits_BKV: Tensor) -> Tensor:
+    """log max_v p(v), nats, float32 (B, K)."""
+    logits_BKV = logits_BKV.float()
+    return logits_BKV.amax(-1) - logits_BKV.logsumexp(-1)
+
+
+def margin(logits_BKV: Tensor) -> Tensor:
+    """p(most likely) - p(second), float32 (B, K)."""
+    first_BK2 = logits_BKV.float().softmax(-1).topk(2).values
+    return first_BK2[..., 0] - first_BK2[..., 1]
+
+
+def entropy(logits_BKV: Tensor) -> Tensor:
+    """H(p), nats, float32 (B, K)."""
+    return torch.special.entr(logits_BKV.float().softmax(-1)).sum(-1)
+
+
+LOGIT_ORDERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "confidence": confidence,
+    "margin": margin,
+    "entropy": lambda logits_BKV: -entropy(logits_BKV),
+}
+
+
+def custom_scores(order: Callable[..., Any], logits: Tensor, masked_BL: Tensor, generator: torch.Generator) -> Tensor:
+    """Scores of a user's order, checked.
+
+    Args:
+        order: (logits (B, L, V), masked bool (B, L), generator) -> scores (B, L), higher = generated earlier.
+        logits: (B, L, V).
+        masked_BL: bool (B, L), the positions among which the step chooses.
+        generator: the call's source of randomness.
+
+    Returns:
+        float (B, L).
+
+    Raises:
+        ValueError: if the result is no tensor of that shape, or NaN at a masked position.
+    """
+    scores = order(logits, masked_BL, generator)
+    if not isinstance(scores, Tensor) or scores.shape != masked_BL.shape:
+        got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise ValueError(f"the order's scores are {got}; expected a tensor {tuple(masked_BL.shape)}, higher = earlier.")
+    scores = scores.to(masked_BL.device)
+    scores = scores if scores.is_floating_point() else scores.double()
+    if (scores.isnan() & masked_BL).any():
+        raise ValueError("the order's scores are NaN at a masked position; expected numbers, higher = earlier.")
+    return scores
+
+
+def ranking(scores_BK: Tensor, open_BK: Tensor, tie: float | None = TIE) -> Tensor:
+    """Sorts candidates, highest score first and the leftmost first among equals.
+
+    Positions in the same situation have the same score but for rounding (all interior positions of a fully masked row,
+    say), and rounding changes with the batch around a row. So candidates whose scores follow each other more closely
+    than `tie` count as equal.
+
+    Args:
+        scores_BK: (B, K).
+        open_BK: bool (B, K); the others come last.
+        tie: in the scores' unit; None: a millionth of the row's largest.
+
+    Returns:
+        int64 (B, K), indices into K.
+    """
+    if tie is None:
+        known_BK = scores_BK.masked_fill(~open_BK | scores_BK.isinf(), 0)
+        tie_B1 = known_BK.abs().amax(1, keepdim=True) * _RELATIVE_TIE
+    limits = torch.finfo(scores_BK.dtype)
+    scores_BK = scores_BK.clamp(limits.min, limits.max).masked_fill(~open_BK, -torch.inf)
+    values_BK, index_BK = scores_BK.sort(dim=1, descending=True, stable=True)
+    apart_BK = values_BK[:, :-1] - values_BK[:, 1:] > (tie_B1 if tie is None else tie)
+    level_BK = F.pad(apart_BK.cumsum(1), (1, 0))
+    return index_BK.gather(1, (level_BK * scores_BK.shape[1] + index_BK).argsort(1))

@@ -20,13 +20,27 @@ GRAPH: dict[str, dict[str, set[str] | None]] = {
         "metrics": set(),
         "masking": {"randomness"},
         "likelihood": {"masking", "orders", "plans", "randomness", "stages"},
+        "path_likelihood": {"likelihood", "orders", "plans"},
         # the model and its generation
         "configuration_ardm": set(),
         "layers_ardm": {"configuration_ardm"},
         "generation_config_ardm": set(),
         "draws": {"generation_config_ardm"},
+        "guidance": set(),
+        "canvas": {"orders", "randomness"},
+        "selection": {"canvas", "orders"},
+        "resampling": {"canvas", "orders", "selection"},
+        "passes": {"plans", "resampling"},
+        "processing": {"canvas"},
+        "endings": {"canvas"},
+        "streaming": {"canvas"},
+        "decoding": {
+            "canvas", "draws", "endings", "guidance", "passes", "processing", "resampling", "selection", "streaming",
+        },
+        "assembly": {"generation_config_ardm", "orders", "passes", "resampling", "selection"},
         "generation_ardm": {
-            "draws", "generation_config_ardm", "masking", "orders", "plans", "randomness", "stages",
+            "assembly", "canvas", "decoding", "draws", "endings", "generation_config_ardm", "guidance", "masking",
+            "orders", "processing", "stages", "streaming",
         },
         "modeling_ardm": {
             "configuration_ardm", "generation_ardm", "generation_config_ardm", "layers_ardm", "masking",
@@ -36,6 +50,11 @@ GRAPH: dict[str, dict[str, set[str] | None]] = {
             "configuration_ardm", "generation_ardm", "generation_config_ardm", "likelihood", "masking",
             "orders", "plans", "stages",
         },
+        # looking at generation
+        "colours": set(),
+        "traces": set(),
+        "watching": {"colours", "traces"},
+        "pages": {"colours", "files", "traces"},
         # data
         "texts": set(),
         "tokenization": set(),

@@ -1,11 +1,29 @@
-"""An order is a permutation of positions, its rank the inverse; the queue of a row is its masks in that order."""
+"""An order is a permutation of positions, its rank the inverse; the queue of a row is its masks in that order.
+
+Orders that look at logits are scores by their definitions, sorted, with rounding kept out of the sorting.
+"""
+
+import math
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ardm.orders import check_order, generation_queue, order_scores, order_to_rank
+from ardm import ARDMForMaskedLM
+from ardm.orders import (
+    LOGIT_ORDERS,
+    TIE,
+    check_order,
+    confidence,
+    custom_scores,
+    entropy,
+    generation_queue,
+    margin,
+    order_scores,
+    order_to_rank,
+    ranking,
+)
 
 PLACES = torch.arange(4).expand(3, 4)
 UNIFORMS = torch.rand(3, 4, dtype=torch.float64)
@@ -74,3 +92,135 @@ def test_queue_is_the_masks_in_order_then_the_rest(batch, length, seed):
 def test_what_is_no_order_is_refused(order, message):
     with pytest.raises(ValueError, match=message):
         order_scores(order, PLACES, UNIFORMS)
+
+
+# --------------------------------------------------------------------------------- orders that look at the logits
+@settings(max_examples=20, deadline=None)
+@given(
+    st.integers(0, 2), st.integers(1, 3), st.integers(2, 9), st.sampled_from([0.1, 3.0, 30.0]), st.integers(0, 2**31)
+)
+def test_scores_are_their_definitions(batch, width, vocab, scale, seed):
+    torch.manual_seed(seed)
+    logits = torch.randn(batch, width, vocab) * scale
+    logits[torch.rand(logits.shape) < 0.2] = -torch.inf
+    logits[..., 0] = 0.0  # something is possible
+    for row in range(batch):
+        for column in range(width):
+            exponentials = [math.exp(value) for value in logits[row, column].tolist()]
+            probs = sorted((value / math.fsum(exponentials) for value in exponentials), reverse=True)
+            expected = {
+                confidence: math.log(probs[0]),
+                margin: probs[0] - probs[1],
+                entropy: -math.fsum(p * math.log(p) for p in probs if p),
+            }
+            for score, value in expected.items():
+                assert float(score(logits)[row, column]) == pytest.approx(value, abs=1e-5)
+                assert score(logits).shape == (batch, width)
+                half = score(logits.bfloat16())  # computed in float32 from what the network gives
+                torch.testing.assert_close(half, score(logits.bfloat16().float()))
+
+
+def test_the_surest_position_has_the_highest_score():
+    logits = torch.tensor([[[5.0, 0.0, 0.0], [0.1, 0.0, 0.0], [5.0, 4.9, -9.0]]])
+    first = {name: score(logits)[0].argsort(descending=True).tolist() for name, score in LOGIT_ORDERS.items()}
+    assert first == {"confidence": [0, 2, 1], "margin": [0, 2, 1], "entropy": [0, 2, 1]}
+    logits = torch.tensor([[[0.45, 0.44, 0.11], [0.4, 0.3, 0.3]]]).log()
+    assert LOGIT_ORDERS["margin"](logits)[0].argmax() == 1 != LOGIT_ORDERS["confidence"](logits)[0].argmax()
+
+
+def reference_ranking(scores, is_open, tie):
+    """Sorts by score; whoever follows the one before within `tie` is its equal, and equals stand by position."""
+    if tie is None:
+        finite = [abs(s) for s, here in zip(scores, is_open, strict=True) if here and math.isfinite(s)]
+        tie = 1e-6 * max(finite, default=0.0)
+    first = sorted((p for p, here in enumerate(is_open) if here), key=lambda p: -scores[p])
+    groups: list[list[int]] = []
+    for position in first:
+        before = scores[groups[-1][-1]] if groups else math.inf
+        equal = scores[position] == before or before - scores[position] <= tie
+        if groups and equal:
+            groups[-1].append(position)
+        else:
+            groups.append([position])
+    closed = [p for p, here in enumerate(is_open) if not here]
+    return [p for group in groups for p in sorted(group)] + closed
+
+
+# levels far apart, steps within the tie and beyond it: 0 and 16e-6 are equal only through 8e-6
+SCORES = st.one_of(
+    st.builds(lambda level, step: level + step * 8e-6, st.integers(-2, 2), st.integers(0, 4)),
+    st.sampled_from([math.inf, -math.inf, 1e300, -1e300]),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(SCORES, st.booleans()), min_size=1, max_size=9), st.sampled_from([TIE, None, 0.0]))
+def test_ranking_is_sorting_with_chained_ties_by_position(row, tie):
+    scores, is_open = [score for score, _ in row], [here for _, here in row]
+    indices = ranking(torch.tensor([scores], dtype=torch.float64), torch.tensor([is_open]), tie)
+    assert indices.tolist() == [reference_ranking(scores, is_open, tie)]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 9), st.integers(0, 2**31))
+def test_rounding_does_not_change_the_ranking(batch, width, seed):
+    torch.manual_seed(seed)
+    scores, is_open = torch.randint(-3, 4, (batch, width)).double(), torch.rand(batch, width) < 0.8
+    expected = [reference_ranking(s, o, TIE) for s, o in zip(scores.tolist(), is_open.tolist(), strict=True)]
+    for noise, tie in ((1e-7, TIE), (1e-7, None)):  # None: in proportion to the scores
+        noisy = scores + noise * (2 * torch.rand(scores.shape, dtype=torch.float64) - 1)
+        same = [row for row in range(batch) if tie is not None or (scores[row].abs() * is_open[row]).max() >= 1]
+        assert ranking(noisy, is_open, tie)[same].tolist() == [expected[row] for row in same]
+    scaled = ranking((scores + 1e-7 * torch.rand(scores.shape)).mul(1e4), is_open, None)
+    same = [row for row in range(batch) if (scores[row].abs() * is_open[row]).max() >= 1]
+    assert scaled[same].tolist() == [expected[row] for row in same]
+
+
+def test_the_ranking_of_a_row_does_not_depend_on_the_others():
+    scores, is_open = torch.randn(5, 7), torch.rand(5, 7) < 0.7
+    scores[0] *= 1e6  # a row with a scale of its own
+    for tie in (TIE, None):
+        rows = [ranking(scores[row : row + 1], is_open[row : row + 1], tie) for row in range(5)]
+        assert torch.equal(ranking(scores, is_open, tie), torch.cat(rows))
+
+
+@pytest.mark.parametrize("order", LOGIT_ORDERS)
+def test_positions_of_equal_scores_are_generated_left_to_right(tiny_model, order):
+    model = ARDMForMaskedLM(tiny_model().config).eval()  # predicts the same everywhere
+    for batch in (1, 3):
+        out = model.generate(torch.full((batch, 8), 3), order=order, return_dict_in_generate=True)
+        assert torch.equal(out.order, torch.arange(8).expand(batch, 8))
+
+
+# ------------------------------------------------------------------------------------------------------ a user's order
+MASKED = torch.tensor([[True, False, True], [False, True, True]])
+
+
+def test_a_users_order_gets_its_arguments_and_gives_scores():
+    logits, generator, seen = torch.randn(2, 3, 5), torch.Generator(), []
+    scores = torch.tensor([[1.0, torch.nan, torch.inf], [torch.nan, -torch.inf, 0.0]])  # NaN where nothing is hidden
+    given_back = custom_scores(lambda *arguments: seen.append(arguments) or scores, logits, MASKED, generator)
+    assert given_back is scores
+    assert seen[0][0] is logits and seen[0][1] is MASKED and seen[0][2] is generator and len(seen[0]) == 3
+    for dtype in (torch.int64, torch.bool):
+        converted = custom_scores(lambda *_, dtype=dtype: MASKED.to(dtype), logits, MASKED, generator)
+        assert torch.equal(converted, MASKED.double()) and converted.dtype == torch.float64
+    half = torch.zeros(2, 3, dtype=torch.float16)
+    assert custom_scores(lambda *_: half, logits, MASKED, generator).dtype == torch.float16
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (None, "scores are NoneType"),
+        ([[0.0] * 3] * 2, "scores are list"),
+        (torch.zeros(3), r"scores are \(3,\); expected a tensor \(2, 3\)"),
+        (torch.zeros(2, 4), r"scores are \(2, 4\)"),
+        (torch.zeros(2, 3, 5), r"scores are \(2, 3, 5\)"),
+        (torch.where(MASKED, torch.nan, 0.0), "NaN at a masked position"),
+        (torch.tensor([[0.0, 0.0, torch.nan], [0.0, 0.0, 0.0]]), "NaN at a masked position"),
+    ],
+)
+def test_what_are_no_scores_is_refused(scores, message):
+    with pytest.raises(ValueError, match=message):
+        custom_scores(lambda *_: scores, torch.zeros(2, 3, 5), MASKED, torch.Generator())

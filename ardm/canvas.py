@@ -1,0 +1,155 @@
+"""Canvas: the rows that are being generated - what is known, what is hidden, and the random numbers of each place.
+
+Randomness: row r of a call draws from the stream (seed, r), one number for each kind of draw and each *place* (a
+position's number among its row's real tokens). So a row's numbers depend on nothing else: not on its neighbours, not
+on padding, not on how many tokens a step are drawn. A place that is sent back to mask gets new numbers, keyed by how
+many times its row has been revised.
+
+Shapes: B batch, L length, K positions of one step.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .orders import order_scores
+from .randomness import draw_seed, keyed_uniforms
+
+ORDER, TOKEN, ORDER_NOISE, REVISION = 11, 12, 13, 14  # one stream for each kind of draw
+
+
+class Canvas:
+    """The state that the steps of a generation change.
+
+    Args:
+        ids: int64 (B, L), mask ids where a token is to be generated; not copied.
+        real_BL: bool (B, L), False on padding.
+        mask_token_id: the id that hides a token.
+        streams: int64 (B,) seeds and (B,) row numbers, as [`row_streams`] gives them.
+        order: one that needs no logits, as [`order_scores`] takes it: in which the hidden positions queue up.
+        block_length: masks of a row, from left to right, that make a block; None: all of them.
+
+    Attributes:
+        hidden_BL: bool (B, L), what is still to be generated.
+        given_BL: bool (B, L), real tokens that were given.
+        step_B1: int64 (B, 1), how many steps have filled positions of the row.
+        order_BL: int64 (B, L), the row's step that wrote each position last, -1 where it was given.
+        log_probs_BL: float64 (B, L), nats: log-probability with which it was drawn, 0 where it was given.
+    """
+
+    def __init__(
+        self,
+        ids: Tensor,
+        real_BL: Tensor,
+        mask_token_id: int,
+        streams: tuple[Tensor, Tensor],
+        order: str | Tensor,
+        block_length: int | None = None,
+    ):
+        self.ids, self.real_BL, self.mask_token_id = ids, real_BL, mask_token_id
+        self.hidden_BL = (ids == mask_token_id) & real_BL
+        self.given_BL = real_BL & ~self.hidden_BL
+        self.num_masks_B1 = self.hidden_BL.sum(1, keepdim=True)
+        self.place_BL = (real_BL.long().cumsum(1) - 1).clamp(min=0)
+        self.block_BL = (self.hidden_BL.long().cumsum(1) - 1) // block_length if block_length else None
+        self._streams = [stream.to(ids.device)[:, None] for stream in streams]
+        self._order = order
+        self.scores_BL = order_scores(order, self.place_BL, self.uniforms(ORDER, self.place_BL))
+        self.uniforms_BL = self.uniforms(TOKEN, self.place_BL)
+        self.step_B1 = torch.zeros_like(self.num_masks_B1)
+        self.order_BL = torch.full_like(ids, -1)
+        self.log_probs_BL = torch.zeros(ids.shape, dtype=torch.float64, device=ids.device)
+
+    def uniforms(self, kind: int, place: Tensor, *keys: Tensor | int) -> Tensor:
+        """float64 uniforms of `place`'s shape (B, K) in [0, 1), from each row's stream of this kind."""
+        return keyed_uniforms(*self._streams, kind, place, *keys)
+
+    def open_positions(self, blockwise: bool) -> Tensor:
+        """bool (B, L): the hidden positions, or with `blockwise` those in each row's first block that has any."""
+        if self.block_BL is None or not blockwise:
+            return self.hidden_BL
+        return self.hidden_BL & (self.block_BL == self.active_block()[:, None])
+
+    def active_block(self) -> Tensor:
+        """int64 (B,): the first block that still has hidden positions; one past the last if there is none."""
+        assert self.block_BL is not None
+        return self.block_BL.masked_fill(~self.hidden_BL, self.ids.shape[1]).amin(1)
+
+    def queue(self, open_BL: Tensor, width: int) -> Tensor:
+        """int64 (B, width): each row's open positions, first in the order first, then others (not open)."""
+        scores_BL = self.scores_BL.masked_fill(~open_BL, torch.inf)
+        return scores_BL.topk(width, dim=1, largest=False).indices  # sorted; scores are distinct within a row
+
+    def send_back(self, back_BL: Tensor, revision_B1: Tensor) -> None:
+        """Hides generated tokens again and gives them new random numbers.
+
+        Args:
+            back_BL: bool (B, L), what is hidden.
+            revision_B1: int64 (B, 1), how many times the row has been revised, this time included.
+        """
+        self.ids = self.ids.masked_fill(back_BL, self.mask_token_id)
+        self.hidden_BL = self.hidden_BL | back_BL
+        again_BL = self.uniforms(TOKEN, self.place_BL, revision_B1)
+        self.uniforms_BL = torch.where(back_BL, again_BL, self.uniforms_BL)
+        scores_BL = order_scores(self._order, self.place_BL, self.uniforms(ORDER, self.place_BL, revision_B1))
+        self.scores_BL = torch.where(back_BL, scores_BL, self.scores_BL)  # random: a new turn; others: the same
+
+    def write(self, positions_BK: Tensor, tokens_BK: Tensor, log_probs_BK: Tensor, chosen_BK: Tensor) -> None:
+        """Writes the chosen tokens of one step; positions are distinct within a row."""
+        for canvas, new in (
+            (self.ids, tokens_BK),
+            (self.log_probs_BL, log_probs_BK),
+            (self.order_BL, self.step_B1),
+            (self.hidden_BL, False),
+        ):
+            canvas.scatter_(1, positions_BK, torch.where(chosen_BK, new, canvas.gather(1, positions_BK)))
+        self.step_B1 += chosen_BK.any(1, keepdim=True)
+
+
+def append_masks(ids: Tensor, real_BL: Tensor, count: int, mask_token_id: int) -> tuple[Tensor, Tensor]:
+    """Inserts masks right after each row's last real token; padding on the right moves behind them.
+
+    Args:
+        ids: int64 (B, L).
+        real_BL: bool (B, L), False on padding.
+        count: number of masks.
+        mask_token_id: their id.
+
+    Returns:
+        ids int64 and real_BL bool (B, L + count).
+    """
+    length = ids.shape[1]
+    places = torch.arange(length, device=ids.device)
+    end_B1 = ((places + 1) * real_BL).amax(1, keepdim=True) if length else ids.new_zeros(len(ids), 1)
+    target = torch.arange(length + count, device=ids.device).expand(len(ids), -1)
+    is_new = (target >= end_B1) & (target < end_B1 + count)
+    if not length:
+        return torch.full_like(target, mask_token_id), is_new
+    source = torch.where(target < end_B1, target, target - count).clamp(min=0)
+    return ids.gather(1, source).masked_fill(is_new, mask_token_id), real_BL.gather(1, source) | is_new
+
+
+def row_streams(seed: Any, generator: torch.Generator | None, copies: int, batch_size: int) -> tuple[Tensor, Tensor]:
+    """The random stream of each of the B * copies rows.
+
+    Args:
+        seed: int, or a list with one a row, or None: drawn from the generator.
+        generator: on any device; None = torch's global one.
+        copies: results for each row, next to each other.
+        batch_size: B.
+
+    Returns:
+        Seeds and row numbers, int64 (B * copies,) each.
+
+    Raises:
+        ValueError: if both seed and generator are given, or the list has another length.
+    """
+    if seed is not None and generator is not None:
+        raise ValueError("got both seed and generator; expected at most one of them.")
+    if isinstance(seed, (list, tuple)):
+        if len(seed) != batch_size:
+            raise ValueError(f"seed is a list of {len(seed)}; expected one seed for each of the {batch_size} rows.")
+        return torch.tensor(seed).repeat_interleave(copies), torch.arange(copies).repeat(batch_size)
+    seed = draw_seed(generator) if seed is None else seed
+    return torch.tensor(seed).expand(batch_size * copies), torch.arange(batch_size * copies)

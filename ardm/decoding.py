@@ -1,0 +1,166 @@
+"""Decoding: the one loop in which masks become tokens.
+
+    for each pass:                                           (passes.py; arXiv 2110.02037, algorithm 1)
+        tokens that are to be resampled go back to mask      (resampling.py)
+        logits <- network(x) at the open positions only      (guidance.py, processing.py)
+        taken  <- which of them are filled now               (orders.py, selection.py)
+        x[taken] <- a draw from softmax(logits)              (draws.py)
+
+An order that needs no logits takes positions before the network is called, one that does afterwards: then the logits
+of all open positions are computed. Infilling, blocks, resampling, guidance and adaptive steps are no loops of their
+own: they change what is open, what goes back, the network, and how many are taken.
+
+Shapes: B batch, L length, W open positions looked at, K positions filled, V vocabulary.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .canvas import Canvas
+from .draws import Draw
+from .endings import Endings
+from .guidance import Network
+from .passes import Passes
+from .processing import Processing
+from .resampling import Resampling
+from .selection import Selection
+from .streaming import Streaming
+
+
+@dataclass
+class Decoding:
+    """What one call of `generate` is made of.
+
+    Args:
+        canvas: the rows; changed by the loop.
+        passes: how many tokens each pass sends back and fills.
+        network: ids (B, L), positions (B, W) or None -> logits (B, W or L, V).
+        draw: logits and uniforms -> tokens and log-probabilities.
+        selection: chooses among open positions by their logits; None: the canvas's queue decides.
+        whole_rows: compute the logits of all positions, for an order or a streamer that wants them.
+        resampling: which tokens go back; None: none.
+        processing: logits processors, or None.
+        endings: where rows end, or None: nowhere.
+        streaming: shows the text while it grows, or None.
+        history: a list that the canvas is appended to after each pass, or None.
+    """
+
+    canvas: Canvas
+    passes: Passes
+    network: Network
+    draw: Draw
+    selection: Selection | None = None
+    whole_rows: bool = False
+    resampling: Resampling | None = None
+    processing: Processing | None = None
+    endings: Endings | None = None
+    streaming: Streaming | None = None
+    history: list[Tensor] | None = None
+    num_forward_passes: int = field(default=0, init=False)
+
+    def run(self) -> None:
+        """Fills the canvas.
+
+        Raises:
+            ValueError: if the network returns NaN.
+        """
+        self.passes = self.passes.to(self.canvas.ids.device)
+        for number in range(len(self.passes.widths)):
+            if self.passes.revises[number] and self.resampling is not None:
+                revision_B1 = self.passes.revision_BS[:, number, None]
+                back_BL = self.resampling.positions(self.canvas, self.passes.back_BS[:, number, None], revision_B1)
+                self.canvas.send_back(back_BL, revision_B1)
+            open_BL = self._open(number)
+            if (width := self._pool_width(number, open_BL)) == 0:
+                continue  # rows that ended, or took more than the plan asked for, are done before it is
+            self._step(number, open_BL, width)
+        _check_finite(self.canvas.log_probs_BL)
+        if self.endings is not None:
+            if not self._ends_early:
+                self.endings.update()
+            self.endings.cut()
+        if self.streaming is not None:
+            self.streaming.end()
+
+    def _step(self, number: int, open_BL: Tensor, width: int) -> None:
+        """One call of the network: logits, choice, draw, write."""
+        canvas, step = self.canvas, self.num_forward_passes
+        positions_BK = self._all_positions() if self.whole_rows else canvas.queue(open_BL, width)
+        logits_BKV = network_logits = self.network(canvas.ids, None if self.whole_rows else positions_BK)
+        if self.processing is not None:
+            logits_BKV = self.processing(logits_BKV, canvas, positions_BK, step)
+        open_BK, taken_B1 = open_BL.gather(1, positions_BK), self.passes.fill_BS[:, number, None]
+        if self._selects(number):
+            first_BK, taken_B1 = self._select(number, logits_BKV, positions_BK, open_BK)
+            positions_BK, open_BK = positions_BK.gather(1, first_BK), open_BK.gather(1, first_BK)
+            logits_BKV = logits_BKV.gather(1, first_BK[..., None].expand(-1, -1, logits_BKV.shape[-1]))
+        chosen_BK = open_BK & (torch.arange(positions_BK.shape[1], device=open_BK.device) < taken_B1)
+        tokens_BK, log_probs_BK = self.draw(logits_BKV, canvas.uniforms_BL.gather(1, positions_BK))
+        if step == 0 or log_probs_BK.device.type == "cpu":  # a GPU would have to wait for the answer at each step
+            _check_finite(log_probs_BK.masked_fill(~chosen_BK, 0.0))
+        canvas.write(positions_BK, tokens_BK, log_probs_BK, chosen_BK)
+        self._show(network_logits)
+
+    def _select(self, number: int, logits_BWV: Tensor, positions_BW: Tensor, open_BW: Tensor) -> tuple[Tensor, Tensor]:
+        """The choice by logits: int64 (B, K) indices into W and int64 (B, 1), how many of them are taken."""
+        assert self.selection is not None
+        least_B1 = self._behind_plan(number) if self._adaptive else self.passes.fill_BS[:, number, None]
+        first_BW, taken_B1 = self.selection(logits_BWV, self.canvas, positions_BW, open_BW, least_B1)
+        most = int(taken_B1.amax()) if self._adaptive else self.passes.widths[number]
+        return first_BW[:, :most], taken_B1
+
+    def _show(self, logits: Tensor) -> None:
+        """After a step: its number, history, ends and stream."""
+        self.num_forward_passes += 1
+        if self.history is not None:
+            self.history.append(self.canvas.ids.clone())
+        if self.endings is not None and self._ends_early:
+            self.endings.update()
+        if self.streaming is not None:
+            self.streaming.update(logits if self.whole_rows else None)
+
+    # ------------------------------------------------------------------------------------- counts and positions
+    def _open(self, number: int) -> Tensor:
+        """bool (B, L): hidden positions that this pass may fill."""
+        open_BL = self.canvas.open_positions(blockwise=number < self.passes.num_planned)
+        if self.endings is not None and self._ends_early:
+            open_BL = open_BL & ~self.endings.finished_B[:, None]
+        return open_BL
+
+    def _pool_width(self, number: int, open_BL: Tensor) -> int:
+        """How many positions a row at most looks at; known on the host unless rows decide how far they are."""
+        selects = self._selects(number)
+        width = self.passes.pools[number] if selects else self.passes.widths[number]
+        if self._ends_early or self._adaptive:
+            most_open = int(open_BL.sum(1).amax())
+            width = most_open if selects else min(width, most_open)
+        return width
+
+    def _selects(self, number: int) -> bool:
+        """Whether the logits decide what is filled: not where all that is hidden is."""
+        return self.selection is not None and (self.whole_rows or number < self.passes.num_planned)
+
+    @property
+    def _adaptive(self) -> bool:
+        """Whether the logits decide how many positions a row fills."""
+        return self.selection is not None and self.selection.amount is not None
+
+    @property
+    def _ends_early(self) -> bool:
+        """Whether rows may be finished before their plan is: a text that is revised later has no end until then."""
+        return self.endings is not None and self.resampling is None
+
+    def _behind_plan(self, number: int) -> Tensor:
+        """int64 (B, 1): how many tokens bring a row to where the plan is after this pass; at least 1."""
+        known_B1 = self.canvas.num_masks_B1 - self.canvas.hidden_BL.sum(1, keepdim=True)
+        return (self.passes.known_BS[:, number, None] - known_B1).clamp(min=1)
+
+    def _all_positions(self) -> Tensor:
+        return torch.arange(self.canvas.ids.shape[1], device=self.canvas.ids.device).expand_as(self.canvas.ids)
+
+
+def _check_finite(log_probs: Tensor) -> None:
+    if not log_probs.isfinite().all():
+        raise ValueError("the network returned NaN or only -inf logits; expected finite logits for some token.")

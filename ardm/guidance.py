@@ -1,0 +1,38 @@
+"""Classifier-free guidance: towards what the prompt makes more likely (arXiv 2207.12598; for masked text 2410.18514).
+
+    logits = free + scale * (given - free),    given: with the prompt,  free: with the prompt masked out
+
+Scale 1 is the model itself, 0 the model without the prompt.
+
+Shapes: B batch, L length, K positions, V vocabulary.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Network = Callable[[Tensor, Tensor | None], Tensor]  # ids (B, L), positions (B, K) or None -> logits (B, K or L, V)
+
+
+def guided(network: Network, prompt_BL: Tensor, mask_token_id: int, scale: float) -> Network:
+    """A network whose logits are guided; one call of it is one call of `network` with twice the rows.
+
+    Args:
+        network: takes 2B rows, those with the prompt first.
+        prompt_BL: bool (B, L), the given tokens.
+        mask_token_id: what hides them.
+        scale: strength.
+
+    Returns:
+        A network of the same signature.
+    """
+
+    def call(ids: Tensor, positions: Tensor | None) -> Tensor:
+        both = torch.cat((ids, ids.masked_fill(prompt_BL, mask_token_id)))
+        logits = network(both, None if positions is None else torch.cat((positions, positions)))
+        given, free = logits.chunk(2)
+        # impossible tokens stay so: -inf minus -inf would be NaN
+        return torch.where(given == -torch.inf, given, free + scale * (given - free))
+
+    return call

@@ -1,0 +1,111 @@
+"""Processing: transformers' logits processors, applied to every position of a step by itself.
+
+Stock processors take rows (N, V) of scores for the next token of N left-to-right texts. Here each (row, position) is
+one of their rows. Most stock processors ask nothing, or only which tokens a text holds: they see the whole row. Those
+that look at the tokens just before, or count them, get exactly the text left of the position - which is complete only
+when generating left to right, one token at a time; elsewhere they are refused.
+
+Shapes: B batch, L length, K positions, V vocabulary, N = B * K.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.generation import logits_process as stock
+
+from .canvas import Canvas
+
+_ANYWHERE = (
+    stock.TemperatureLogitsWarper, stock.TopPLogitsWarper, stock.TopKLogitsWarper, stock.MinPLogitsWarper,
+    stock.TypicalLogitsWarper, stock.EpsilonLogitsWarper, stock.EtaLogitsWarper, stock.RepetitionPenaltyLogitsProcessor,
+    stock.EncoderRepetitionPenaltyLogitsProcessor, stock.SuppressTokensLogitsProcessor,
+    stock.InfNanRemoveLogitsProcessor, stock.LogitNormalization,
+)  # fmt: skip
+_AFTER_PREFIX = (
+    stock.MinLengthLogitsProcessor, stock.MinNewTokensLengthLogitsProcessor, stock.NoRepeatNGramLogitsProcessor,
+    stock.EncoderNoRepeatNGramLogitsProcessor, stock.SequenceBiasLogitsProcessor,
+    stock.PrefixConstrainedLogitsProcessor, stock.ForcedBOSTokenLogitsProcessor, stock.ForcedEOSTokenLogitsProcessor,
+    stock.ExponentialDecayLengthPenalty, stock.SuppressTokensAtBeginLogitsProcessor, stock.WatermarkLogitsProcessor,
+)  # fmt: skip
+
+
+class Processing:
+    """Applies processors in turn.
+
+    Args:
+        processors: stock ones, or callables (input_ids (N, L), scores (N, V)) -> scores, which may also ask by name for
+            `positions` int64 (N,), the positions scored, and `cur_step`, the number of the forward pass. Their
+            input_ids are whole rows, mask ids included.
+        one_by_one: whether positions are generated left to right, one at a time.
+
+    Raises:
+        ValueError: on a processor that cannot work here.
+    """
+
+    def __init__(self, processors: Sequence[Callable[..., Any]], one_by_one: bool):
+        self.processors = [(processor, _needs_prefix(processor)) for processor in processors]
+        for processor, needs_prefix in self.processors:
+            name = type(processor).__name__
+            if needs_prefix and not one_by_one:
+                raise ValueError(
+                    f"{name} needs the text left of each position; expected order='left_to_right' with one token a "
+                    "step and without resampling."
+                )
+
+    def __call__(self, logits_BKV: Tensor, canvas: Canvas, positions_BK: Tensor, step: int) -> Tensor:
+        """Processed logits (B, K, V)."""
+        shape = logits_BKV.shape
+        rows_NL = canvas.ids.repeat_interleave(shape[1], 0)
+        logits_NV, positions_N = logits_BKV.flatten(0, 1), positions_BK.flatten()
+        for processor, needs_prefix in self.processors:
+            if needs_prefix:  # one position a row
+                logits_NV = _with_prefix(processor, logits_NV, canvas, positions_N)
+            else:
+                extra = {"positions": positions_N, "cur_step": step}
+                logits_NV = processor(rows_NL, logits_NV, **{name: extra[name] for name in _extra_arguments(processor)})
+        return logits_NV.view(shape)
+
+
+def _needs_prefix(processor: Any) -> bool:
+    if not callable(processor):
+        raise ValueError(f"logits_processor holds a {type(processor).__name__}; expected callables.")
+    unknown = set(_extra_arguments(processor)) - {"positions", "cur_step"}
+    name = type(processor).__name__
+    if unknown:
+        raise ValueError(f"{name} asks for {sorted(unknown)}; expected some of positions, cur_step.")
+    if isinstance(processor, stock.SequenceBiasLogitsProcessor):  # single tokens are wanted or unwanted anywhere
+        return any(len(sequence) > 1 for sequence in processor.sequence_bias)
+    if isinstance(processor, _AFTER_PREFIX):
+        return True
+    is_stock = type(processor).__module__.startswith("transformers.")
+    if is_stock and not isinstance(processor, (*_ANYWHERE, *_newer("TopHLogitsWarper"))):
+        raise ValueError(f"{name} does not work here; expected another processor (or `guidance_scale` for guidance).")
+    return False
+
+
+def _newer(*names: str) -> tuple[type, ...]:
+    return tuple(getattr(stock, name) for name in names if hasattr(stock, name))
+
+
+def _extra_arguments(processor: Any) -> list[str]:
+    """Names of what a processor takes beyond ids and scores."""
+    parameters = list(inspect.signature(processor).parameters.values())[2:]
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+
+
+def _with_prefix(processor: Any, logits_NV: Tensor, canvas: Canvas, positions_N: Tensor) -> Tensor:
+    """Applies a left-to-right processor to rows whose texts may differ in length: all of one length at a time."""
+    places_N = canvas.place_BL.gather(1, positions_N[:, None])[:, 0]
+    lengths = places_N.unique().tolist()
+    if len(lengths) > 1 and isinstance(processor, stock.PrefixConstrainedLogitsProcessor):
+        raise ValueError(f"texts of lengths {lengths}: PrefixConstrainedLogitsProcessor numbers rows; expected equal.")
+    first_N = positions_N - places_N  # where the row begins: padding on the left is not text
+    output_NV = torch.empty_like(logits_NV)
+    for length in lengths:
+        rows = (places_N == length).nonzero()[:, 0]
+        columns = first_N[rows, None] + torch.arange(length, device=rows.device)
+        output_NV[rows] = processor(canvas.ids[rows].gather(1, columns), logits_NV[rows])
+    return output_NV

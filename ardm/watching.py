@@ -1,0 +1,208 @@
+"""Watching: a streamer that draws decoding in the terminal, each token in its place at the pass that writes it.
+
+A token's colour is the probability with which it was drawn. The grid never moves while tokens are characters: hidden
+ones take a cell, and a line break is a sign in its own cell. Text is not trusted: nothing in it reaches the terminal
+as a control character.
+"""
+
+import math
+import time
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .colours import CONFIDENCE, colour, ink
+from .traces import Event, Trace, legible
+
+HIDDEN = "·"
+_LEVELS = 64  # shades: as many styles are made, and kept
+
+
+class TerminalView:
+    """Shows one sequence while it is generated: `with TerminalView(tokenizer) as view: generate(..., streamer=view)`.
+
+    On a terminal every pass is drawn in place; elsewhere only the last frame is written, as plain text.
+
+    Args:
+        tokenizer: of the model, with a mask token.
+        delay: seconds to wait after each pass that is drawn.
+        console: a `rich.console.Console`; None: standard output.
+
+    Attributes:
+        path: order and log-probabilities (L,) after each pass, for [`Trace.of`].
+
+    Raises:
+        ImportError: if rich is not installed.
+        ValueError: if the tokenizer has no mask token, or `delay` is negative.
+    """
+
+    _takes_path = True  # `generate` passes order and log-probabilities to `put_draft`
+
+    def __init__(self, tokenizer: Any, delay: float = 0.0, console: Any = None):
+        try:
+            from rich.console import Console
+            from rich.live import Live
+        except ImportError as error:
+            raise ImportError("TerminalView needs rich; install it with: pip install 'ardm[plots]'") from error
+        if tokenizer.mask_token_id is None:
+            raise ValueError(f"{type(tokenizer).__name__} has no mask token; expected one to tell what is hidden.")
+        if not 0 <= delay < math.inf:
+            raise ValueError(f"delay is {delay}; expected seconds, at least 0.")
+        self.tokenizer, self.delay, self.console = tokenizer, delay, console or Console()
+        self.path: list[tuple[Tensor, Tensor]] = []
+        self._prompt = torch.empty(0, dtype=torch.long)
+        self._trace: Trace | None = None
+        self._latest: dict[int, Event] = {}
+        self._written: dict[int, int] = {}  # position: how many times
+        self._live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+        self._ended = self._started = False
+
+    def __enter__(self) -> "TerminalView":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop()  # whatever happened, the terminal's cursor comes back
+
+    # ------------------------------------------------------------------------------- what `generate` calls
+    def put(self, value: Tensor) -> None:
+        """Takes the prompt, (1, P) or (P,): all that is given before the first gap. Later calls repeat drafts.
+
+        Args:
+            value: int64 ids.
+        """
+        if not self._started:
+            self._prompt, self._started = value.flatten().cpu(), True
+
+    def put_draft(self, value: Tensor, *, order: Tensor, log_probs: Tensor, **kwargs: Any) -> None:
+        """Takes the canvas behind the prompt after a pass, and draws it.
+
+        Args:
+            value: int64 (1, N), mask ids where hidden.
+            order: int64 (1, N), the step that wrote each position last, -1 where given.
+            log_probs: float64 (1, N), nats.
+            **kwargs: not used.
+        """
+        given = self._prompt
+        canvas = torch.cat((given, value[0]))
+        self.path.append((
+            torch.cat((torch.full_like(given, -1), order[0])),
+            torch.cat((torch.zeros(len(given), dtype=log_probs.dtype), log_probs[0])),
+        ))  # fmt: skip
+        if self._trace is None:
+            self._trace = Trace(self.tokenizer, canvas, self.path[-1][0])
+        self._trace.add(canvas, *self.path[-1])
+        for event in self._trace.steps[-1]:
+            self._latest[event.position] = event
+            self._written[event.position] = self._written.get(event.position, 0) + (event.token is not None)
+        if self._live is not None:
+            self._live.start()
+            self._live.update(self._drawing(), refresh=True)
+            time.sleep(self.delay)
+
+    def end(self) -> None:
+        """Draws the last frame, and writes the text as it is, with its line breaks."""
+        if self._ended:
+            return
+        self._ended = True
+        if self._trace is None:  # nothing was hidden
+            self._trace = Trace(self.tokenizer, self._prompt, torch.full_like(self._prompt, -1))
+        if self._live is not None:
+            self._live.start()
+            self._live.update(self._drawing(), refresh=True)
+            self._stop()
+        else:
+            self.console.print(self._status(), soft_wrap=True)
+        self.console.print()
+        lines = "\n".join(legible(line) for line in self._trace.text.split("\n"))
+        self.console.print(lines, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    def _stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    # ------------------------------------------------------------------------------------------- drawing
+    def _drawing(self) -> Any:
+        from rich.box import ROUNDED
+        from rich.console import Group
+        from rich.padding import Padding
+        from rich.panel import Panel
+        from rich.text import Text
+
+        width = max(self.console.width - 4, 10)
+        rows = self._rows(width)
+        # what does not fit is left out around the first gap, where something happens in any order
+        height = max(self.console.height - 6, 3) if self._live is not None and not self._ended else len(rows)
+        first = next((i for i, (_, gaps) in enumerate(rows) if gaps), len(rows))
+        begin = max(0, min(first - 1, len(rows) - height))
+        grid = Text("\n").join(text for text, _ in rows[begin : begin + height])
+        title = f"rows {begin + 1}-{begin + height} of {len(rows)}" if height < len(rows) else None
+        panel = Panel(grid, box=ROUNDED, border_style="dim", padding=(0, 1), title=title, title_align="right")
+        return Group(panel, Padding(Group(self._status(), self._legend()), (0, 2)))
+
+    def _rows(self, width: int) -> list[tuple[Any, bool]]:
+        """Lines of the grid, and whether there are gaps in each."""
+        from rich.cells import cell_len
+        from rich.text import Text
+
+        assert self._trace is not None
+        rows: list[tuple[Any, bool]] = []
+        used = width
+        for position, token in enumerate(self._trace.last_frame):
+            text = HIDDEN if token is None else self._trace.pieces[token]
+            if used + cell_len(text) > width:
+                rows.append((Text(no_wrap=True, overflow="crop"), False))
+                used = 0
+            rows[-1][0].append(text, self._style(position, token))
+            rows[-1] = rows[-1][0], rows[-1][1] or token is None
+            used += cell_len(text)
+        return rows
+
+    def _style(self, position: int, token: int | None) -> Any:
+        event, step = self._latest.get(position), len(self.path) - 1
+        if token is None:
+            return "dim" if event is None else "bold red"  # sent back to mask
+        if event is None:
+            return "bold"
+        if event.step == step and not self._ended:
+            return "bold reverse"
+        return _shade(math.exp(event.log_prob), self._written[position] > 1)
+
+    def _status(self) -> Any:
+        from rich.text import Text
+
+        assert self._trace is not None
+        trace, passes = self._trace, self._trace.num_steps
+        asked, hidden = (sum(token is None for token in frame) for frame in (trace.start, trace.last_frame))
+        again = sum(times > 1 for times in self._written.values())
+        parts = [f"pass {passes}", f"{asked - hidden} of {asked} tokens"]
+        parts += [f"{(asked - hidden) / passes:.1f} a pass"] if passes else []
+        parts += [f"{again} resampled"] if again else []
+        return Text("   ".join(parts), no_wrap=True, overflow="crop")
+
+    def _legend(self) -> Any:
+        from rich.text import Text
+
+        scale = [(" ", _shade(i / 9, False)) for i in range(10)]
+        return Text.assemble(
+            ("given", "bold"), "  probability 0 ", *scale, " 1  ", ("now", "bold reverse"), "  ",
+            ("resampled", "underline"), "  ", (HIDDEN, "dim"), " hidden  ", (HIDDEN, "bold red"), " sent back",
+            no_wrap=True, overflow="crop",
+        )  # fmt: skip
+
+
+def _shade(probability: float, resampled: bool) -> Any:
+    """The style of a token; of one whose probability is not known, no colour."""
+    return _level(None if math.isnan(probability) else round(probability * _LEVELS), resampled)
+
+
+@cache
+def _level(level: int | None, resampled: bool) -> Any:
+    from rich.color import Color
+    from rich.style import Style
+
+    if level is None:
+        return Style(underline=resampled)
+    background = colour(CONFIDENCE, level / _LEVELS)
+    return Style(color=Color.from_rgb(*ink(background)), bgcolor=Color.from_rgb(*background), underline=resampled)

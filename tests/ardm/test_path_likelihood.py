@@ -1,0 +1,330 @@
+"""log_prob is the enumerated chain rule and what generate reports; it sums to 1; padding and batches change nothing."""
+
+import itertools
+import types
+
+import pytest
+import torch
+
+from ardm import log_prob, nelbo, uniform_plan
+from ardm.path_likelihood import _position_log_probs
+from ardm.plans import fixed_size_plan
+
+MASK, PAD = 3, 4
+PLANS = {3: [None, [1, 1, 1], [1, 2], [2, 1], [3]], 4: [None, [1, 3], [2, 2], [3, 1], [1, 2, 1], [1, 1, 2], [4]]}
+ROWS = [[0, 1, 2, 0, 1], [2], [1, 1, 0], [0, 0, 2, 1, 2, 1, 0]]  # shorter than the batch and as long as it
+ORDER_OF_ROW = [[3, 0, 4, 1, 2], [0], [1, 2, 0], [6, 2, 0, 5, 3, 1, 4]]  # places within the row
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model):
+    return tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD, scale=0.8)
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_model):
+    return tiny_model(scale=0.8)
+
+
+@pytest.fixture(scope="module")
+def exact(plain, enumeration):
+    return {length: enumeration(plain, length) for length in (1, 2, 3, 4)}
+
+
+def close(actual, expected, tolerance=1e-6):
+    assert actual.dtype == torch.float64
+    torch.testing.assert_close(actual, torch.as_tensor(expected).double(), rtol=tolerance, atol=tolerance)
+
+
+def recorded(model):
+    """The model as a mere callable with a configuration, and the list of its calls' arguments."""
+    calls = []
+
+    def call(**inputs):
+        calls.append(inputs)
+        return types.SimpleNamespace(logits=model(**inputs).logits)
+
+    call.config = model.config
+    return call, calls
+
+
+def padded(side, length=7, rows=ROWS, orders=ORDER_OF_ROW, value=PAD):
+    """Rows of different lengths as one batch, its attention mask, and orders that visit the padding anywhere."""
+    ids = torch.full((len(rows), length), value)
+    real, batch_order = torch.zeros_like(ids), torch.empty_like(ids)
+    for row, (tokens, order) in enumerate(zip(rows, orders, strict=True)):
+        first = 0 if side == "right" else length - len(tokens)
+        ids[row, first : first + len(tokens)] = torch.tensor(tokens)
+        real[row, first : first + len(tokens)] = 1
+        padding = (real[row] == 0).nonzero()[:, 0]
+        half = len(padding) // 2
+        batch_order[row] = torch.cat((padding[half:], torch.tensor(order) + first, padding[:half]))
+    return ids, real, batch_order
+
+
+# --------------------------------------------------------------------------------------------------- the distribution
+@pytest.mark.parametrize(("length", "plan"), [(length, plan) for length in PLANS for plan in PLANS[length]])
+def test_it_is_the_enumerated_chain_rule_and_sums_to_one(plain, exact, length, plan):
+    for order in exact[length].orders:
+        values = log_prob(plain, exact[length].sequences, order, plan=plan)
+        assert values.shape == (3**length,)
+        close(values, exact[length].log_prob(order, plan))
+        close(values.exp().sum(), 1.0)
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_short_sequences(plain, exact, length):
+    for order in exact[length].orders:
+        values = log_prob(plain, exact[length].sequences, order)
+        close(values, exact[length].log_prob(order))
+        close(values.exp().sum(), 1.0)
+
+
+def test_each_row_has_its_own_order(plain, exact):
+    ids, orders = exact[4].sequences[:24], torch.stack(exact[4].orders)
+    expected = [exact[4].log_prob(order, sequences=row[None])[0] for row, order in zip(ids, orders, strict=True)]
+    close(log_prob(plain, ids, orders), torch.stack(expected))
+    close(log_prob(plain, ids.int(), orders.int()), torch.stack(expected))
+
+
+def test_orders_and_plans_are_different_distributions(exact):
+    """So that the laws above cannot hold for a mixed-up order or plan."""
+    values = torch.stack([exact[4].log_prob(order, plan) for order in exact[4].orders for plan in (None, [2, 2])])
+    pairs = itertools.combinations(values, 2)
+    alike = sum(bool((a - b).abs().max() < 1e-3) for a, b in pairs)
+    assert alike == 24 // 4 * 6  # only orders within the groups of [2, 2]
+
+
+def test_bound_and_likelihood(plain, exact):
+    """Mean over all orders: of -log p the bound, and of p a likelihood that is at least as good."""
+    ids = exact[4].sequences
+    values = torch.stack([log_prob(plain, ids, order) for order in exact[4].orders])
+    bound = -torch.stack([exact[4].log_prob(order) for order in exact[4].orders]).mean(0)
+    close(-values.mean(0), bound)
+    likelihood = values.exp().mean(0)
+    close(likelihood.sum(), 1.0)
+    assert (-likelihood.log() <= bound).all() and (bound + likelihood.log()).max() > 0.05
+
+    estimates = nelbo(plain, ids.repeat(100, 1), num_samples="all").nats.view(100, -1)
+    z = (estimates.mean(0) - bound) / (estimates.std(0) / 10)
+    assert z.abs().max() < 4.5 and abs(z.mean()) < 1
+
+
+def test_each_position_has_its_own_term(plain, exact):
+    """The sum is `log_prob`, and a position's term looks at the earlier groups alone."""
+    ids, order, plan = exact[4].sequences[50:51], torch.tensor([2, 0, 3, 1]), [1, 2, 1]
+    terms = _position_log_probs(plain, ids, order, plan, None, None, None)
+    assert terms.shape == ids.shape
+    known = torch.full_like(ids, MASK)
+    for group in ([2], [0, 3], [1]):
+        expected = plain(known).logits[0, group].detach().double().log_softmax(-1)
+        close(terms[0, group], expected.gather(1, ids[0, group, None])[:, 0])
+        known[0, group] = ids[0, group]
+    close(log_prob(plain, ids, order, plan=plan), terms.sum(1))
+
+
+# ------------------------------------------------------------------------------------------------------------- prompts
+@pytest.mark.parametrize("given", [[1], [3, 0], [0, 1, 2]])
+def test_prompt_makes_it_conditional(plain, exact, given):
+    start = torch.full((4,), MASK)
+    start[given] = torch.tensor([1, 0, 2])[: len(given)]
+    fits = (exact[4].sequences[:, given] == start[given]).all(1)
+    ids = exact[4].sequences[fits]
+    prompt = (start != MASK).expand(len(ids), -1)
+    free = 4 - len(given)
+    for order, plan in itertools.product(exact[4].orders, (None, [free], uniform_plan(free, min(free, 2)))):
+        values = log_prob(plain, ids, order, plan=plan, prompt_mask=prompt)
+        close(values, exact[4].log_prob(order, plan, start, ids))
+        close(values.exp().sum(), 1.0)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_prompt_first_is_the_chain_rule(model, side):
+    """log p(x) = log p(prompt) + log p(rest | prompt); the prompt's own terms are those of the whole's first steps."""
+    ids, real, order = padded(side)
+    count = torch.tensor([2, 0, 3, 4])[:, None]
+    visited = real.gather(1, order).cumsum(1) * real.gather(1, order)
+    prompt = torch.zeros_like(ids).scatter(1, order, ((visited > 0) & (visited <= count)).long())
+    assert prompt.sum(1).tolist() == count[:, 0].tolist()
+    terms = _position_log_probs(model, ids, order, None, real, None, None)
+    rest = log_prob(model, ids, order, attention_mask=real, prompt_mask=prompt)
+    close(rest, (terms * (1 - prompt)).sum(1))
+    close(log_prob(model, ids, order, attention_mask=real), (terms * prompt).sum(1) + rest)
+    assert rest[2] == 0  # all of it is given
+
+
+# ----------------------------------------------------------------------------------------- padding, batches, the model
+def test_padding_and_neighbours_change_nothing(model):
+    alone = [
+        log_prob(model, torch.tensor([row]), torch.tensor(order)) for row, order in zip(ROWS, ORDER_OF_ROW, strict=True)
+    ]
+    for side, length, value in itertools.product(("left", "right"), (7, 8), (PAD, 1, MASK)):
+        ids, real, order = padded(side, length, value=value)  # what stands under the padding is not read
+        close(log_prob(model, ids, order, attention_mask=real), torch.cat(alone), 2e-6)
+        close(log_prob(model, ids, order, attention_mask=real.bool()), torch.cat(alone), 2e-6)
+
+
+@pytest.mark.parametrize("plan", [[1, 3, 1], [5], [2, 1, 2]])
+def test_padding_and_plans(model, plan):
+    """Rows with as many tokens to score, some of them behind a prompt, some beside padding."""
+    rows, places = [[0, 1, 2, 0, 1], [2, 1, 0, 0, 1, 2, 2]], [[3, 0, 4, 1, 2], [6, 2, 0, 5, 3, 1, 4]]
+    alone = [
+        log_prob(model, torch.tensor(rows[:1]), torch.tensor(places[0]), plan=plan),
+        log_prob(
+            model,
+            torch.tensor(rows[1:]),
+            torch.tensor(places[1]),
+            plan=plan,
+            prompt_mask=torch.tensor([[0, 1, 0, 0, 0, 1, 0]]),
+        ),
+    ]
+    for side in ("left", "right"):
+        ids, real, order = padded(side, 7, rows, places)
+        prompt = torch.tensor([[0] * 7, [0, 1, 0, 0, 0, 1, 0]])
+        values = log_prob(model, ids, order, plan=plan, attention_mask=real, prompt_mask=prompt)
+        close(values, torch.cat(alone), 2e-6)
+
+
+def test_terms_are_zero_where_nothing_is_scored(model):
+    ids, real, order = padded("left")
+    prompt = torch.zeros_like(ids)
+    prompt[:, -1] = 1
+    terms = _position_log_probs(model, ids, order, None, real, prompt, None)
+    scored = (real == 1) & (prompt == 0)
+    assert (terms[scored] < 0).all() and (terms[~scored] == 0).all()
+
+
+@pytest.mark.parametrize("plan", [None, [1, 4, 2]])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 1000])
+def test_batch_size_changes_the_calls_and_nothing_else(model, batch_size, plan):
+    ids = torch.randint(0, 3, (5, 7))
+    order = torch.rand(5, 7).argsort(1)
+    call, calls = recorded(model)
+    values = log_prob(call, ids, order, plan=plan, batch_size=batch_size)
+    close(values, log_prob(model, ids, order, plan=plan))
+    pairs = 5 * len(plan or ids[0])
+    assert [len(inputs["input_ids"]) for inputs in calls[:-1]] == [batch_size] * ((pairs - 1) // batch_size)
+    assert sum(len(inputs["input_ids"]) for inputs in calls) == pairs
+
+
+def test_what_the_model_is_asked(model):
+    """Few calls, each for the group's positions alone, and none with a gradient."""
+    ids, real, order = padded("right")
+    call, calls = recorded(model)
+    assert not log_prob(call, ids.int(), order.int(), attention_mask=real).requires_grad
+    (inputs,) = calls
+    assert sorted(inputs) == ["attention_mask", "input_ids", "logits_positions"]
+    assert inputs["input_ids"].dtype == inputs["logits_positions"].dtype == torch.int64
+    assert inputs["input_ids"].shape == (16, 7) and inputs["logits_positions"].shape == (16, 1)
+    asked = inputs["input_ids"].gather(1, inputs["logits_positions"])
+    assert (asked == MASK).all()
+    assert (inputs["input_ids"] == MASK).sum(1).tolist() == [5, 1, 3, 7, 4, 2, 6, 3, 1, 5, 2, 4, 1, 3, 2, 1]
+
+
+def test_probability_zero_is_minus_infinity_and_no_error(model):
+    def call(**inputs):
+        logits = model(**inputs).logits
+        logits[..., 2] = -torch.inf
+        return types.SimpleNamespace(logits=logits)
+
+    call.config = model.config
+    values = log_prob(call, torch.tensor([[0, 1, 1], [0, 2, 1]]), torch.arange(3))
+    assert values[0].isfinite() and values[1] == -torch.inf
+
+
+# ----------------------------------------------------------------------------------------------------------- generation
+def canvas(start):
+    """Six rows to be generated, and their attention mask: masks alone, around given tokens, beside padding too."""
+    ids, real = torch.full((6, 8), MASK), torch.ones(6, 8, dtype=torch.long)
+    if start != "masks":
+        ids = torch.where(torch.rand(6, 8) < 0.4, torch.randint(0, 3, (6, 8)), MASK)
+        ids[:, 4:6] = MASK
+    if start == "prompts and padding":
+        for row, size in enumerate((0, 1, 2, 3)):
+            real[row, 8 - size :] = 0
+        real[4, :2] = real[5, :3] = 0
+    return ids.where(real == 1, PAD), real
+
+
+@pytest.mark.parametrize("tokens_per_step", [1, 2])
+@pytest.mark.parametrize("order", ["random", "left_to_right", "right_to_left", "explicit", "explicit by row"])
+@pytest.mark.parametrize("start", ["masks", "prompts", "prompts and padding"])
+def test_generate_reports_the_same_log_probability(model, order, tokens_per_step, start):
+    ids, real = canvas(start)
+    hidden = ids == MASK
+    orders = {"explicit": torch.randperm(8), "explicit by row": torch.rand(6, 8).argsort(1)}
+    settings = {"order": orders.get(order, order), "tokens_per_step": tokens_per_step, "seed": 3}
+    out = model.generate(ids, real, return_dict_in_generate=True, **settings)
+
+    # given tokens, of step -1, come first; those of one step stay together, in whatever order
+    recovered = out.order.argsort(dim=1, stable=True)
+    used = {"attention_mask": real, "prompt_mask": (real == 1) & ~hidden}
+    known = recovered if order not in orders else orders[order].expand(6, 8)
+    for row, count in enumerate(hidden.sum(1).tolist()):  # one call takes one plan, and these rows need several
+        one = {name: mask[row, None] for name, mask in used.items()}
+        plan = fixed_size_plan(count, tokens_per_step)
+        for path in (recovered, known):
+            value = log_prob(model, out.sequences[row, None], path[row, None], plan=plan, **one)
+            close(out.log_probs[row, None].double().sum(1), value, 1e-5)
+    if start == "masks":  # as many in every row
+        plan = fixed_size_plan(8, tokens_per_step)
+        close(out.log_probs.double().sum(1), log_prob(model, out.sequences, recovered, plan=plan), 1e-5)
+    if tokens_per_step == 1:
+        terms = _position_log_probs(model, out.sequences, known, None, *used.values(), None)
+        close(out.log_probs.double(), terms, 1e-5)
+
+
+# ------------------------------------------------------------------------------------------------------ nothing, errors
+@pytest.mark.parametrize("plan", [None, []])
+def test_nothing_to_score(model, plan):
+    call, calls = recorded(model)
+    ids, order = torch.zeros(2, 3, dtype=torch.long), torch.arange(3)
+    assert log_prob(call, ids, order, plan=plan, attention_mask=torch.zeros(2, 3)).tolist() == [0, 0]
+    assert log_prob(call, ids, order, plan=plan, prompt_mask=torch.ones(2, 3)).tolist() == [0, 0]
+    assert log_prob(call, ids[:0], order, plan=plan).shape == (0,)
+    assert log_prob(call, ids[:, :0], order[:0], plan=plan).tolist() == [0, 0]
+    assert not calls
+
+
+ONE = torch.tensor([[0, 1, 2]])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"input_ids": torch.tensor([[0, MASK, 1]])}, "mask id 3"),
+        ({"input_ids": torch.tensor([[0, PAD, 1]])}, "pad id 4"),
+        ({"input_ids": torch.tensor([[MASK, 0, 1]]), "prompt_mask": torch.tensor([[1, 0, 0]])}, "mask id 3"),
+        ({"input_ids": torch.tensor([[PAD, 0, 1]]), "prompt_mask": torch.tensor([[1, 0, 0]])}, "pad id 4"),
+        ({"input_ids": torch.tensor([[0, 5, 1]])}, r"ids in 0\.\.5; expected 0\.\.4"),
+        ({"input_ids": torch.tensor([0, 1, 2])}, "shape"),
+        ({"input_ids": [[0, 1, 2]]}, "list"),
+        ({"input_ids": ONE.float()}, "float32"),
+        ({"attention_mask": torch.ones(1, 2)}, "attention_mask has shape"),
+        ({"prompt_mask": torch.ones(3)}, "prompt_mask has shape"),
+        ({"order": torch.tensor([0, 1, 1])}, "no permutation"),
+        ({"order": torch.tensor([1, 2, 3])}, "no permutation"),
+        ({"order": torch.arange(4)}, r"order has shape \(4,\)"),
+        ({"order": torch.arange(3).repeat(2, 1)}, r"order has shape \(2, 3\)"),
+        ({"order": torch.arange(3.0)}, "float32"),
+        ({"order": [0, 1, 2]}, "order is list"),
+        ({"order": "random"}, "order is str"),
+        ({"plan": [1, 1]}, "plan sums to 2; expected 3, the scored tokens of row 0"),
+        ({"plan": [1, 3]}, "plan sums to 4; expected 3"),
+        ({"plan": [1.5, 1.5]}, "plan sums to 2"),
+        ({"plan": [3, 0]}, "at least 1"),
+        ({"plan": [4, -1]}, "at least 1"),
+        ({"plan": []}, "plan sums to 0; expected 3"),
+        ({"plan": "optimal"}, "plan is 'optimal'; expected a list"),
+        ({"plan": 3}, "plan is 3; expected a list"),
+        ({"plan": [3], "prompt_mask": torch.tensor([[1, 0, 0]])}, "plan sums to 3; expected 2"),
+        ({"plan": [2], "input_ids": ONE.repeat(2, 1), "prompt_mask": torch.tensor([[1, 0, 0], [0] * 3])}, "3.*row 1"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": -1}, "batch_size is -1"),
+    ],
+)
+def test_bad_input_is_refused_before_any_call(model, change, message):
+    call, calls = recorded(model)
+    with pytest.raises(ValueError, match=message):
+        log_prob(call, **({"input_ids": ONE, "order": torch.arange(3)} | change))
+    assert not calls
