@@ -163,6 +163,49 @@ def test_windows_longer_than_a_saved_model_are_refused(tmp_path, text_file):
               "--sequence_length", 64)  # fmt: skip
 
 
+def test_watch_generation_leaves_a_page_and_a_picture(tmp_path, text_file, capsys):
+    train(tmp_path / "run", "--train_file", text_file)
+    capsys.readouterr()
+    watch = recipe("watch_generation").main
+    where = ["--model_name_or_path", str(tmp_path / "run"), "--output_dir", str(tmp_path / "watch"), "--seed", "1"]
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run")
+    model = AutoModelForMaskedLM.from_pretrained(tmp_path / "run")
+    whole = tokenizer.decode(model.generate(tokens_per_step=4, resample_steps=3, seed=1)[0])
+    gap = tokenizer("the quick [MASK][MASK][MASK][MASK][MASK] fox__", return_tensors="pt").input_ids
+    filled = tokenizer.decode(model.generate(gap, max_new_tokens=4, order="confidence", seed=1)[0])
+    for arguments, text, passes in (
+        (["--tokens_per_step", "4", "--resample_steps", "3"], whole, 11),
+        (["--prompt", "the quick _____ fox__", "--max_new_tokens", "4", "--order", "confidence"], filled, 9),
+    ):
+        watch([*where, *arguments])
+        printed = capsys.readouterr().out
+        assert f"\n{text}\n" in printed and f"pass {passes} " in printed and "\x1b" not in printed
+        page, picture = re.search(r"The page is (\S+), the picture (\S+)\.", printed).groups()
+        data = re.search('id="trace">(.*?)</script>', Path(page).read_text(encoding="utf-8"))[1]
+        assert (json.loads(data)["text"], json.loads(data)["steps"]) == (text, passes)
+        assert Path(picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_watch_generation_says_what_is_wrong_before_it_begins(tmp_path, text_file, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    watch = recipe("watch_generation").main
+    with pytest.raises(ValueError, match=r"no runs/ardm; make it with `make demo`"):
+        watch([])
+    train("runs/ardm", "--train_file", text_file)
+    (tmp_path / "file").write_text("in the way")
+    for arguments, message in (
+        (["--prompt", "the quick __ fox"], "has no gap; expected ___"),
+        (["--prompt", ""], "has no gap"),
+        (["--prompt", "the " * 20, "--max_new_tokens", "4"], "max_position_embeddings"),
+        (["--delay", "-1"], "delay"),
+        (["--steps", "4", "--tokens_per_step", "2"], "steps"),
+        (["--output_dir", "file/watch"], "written to"),
+        (["--model_name_or_path", str(tmp_path / "nowhere")], "no model can be loaded"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            watch(arguments)
+
+
 def launch(folder, text_file, *flags, script=()):
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     command = [
