@@ -73,22 +73,19 @@ def _amount(config: ARDMGenerationConfig) -> Amount | None:
     return within_entropy(config.entropy_bound) if config.entropy_bound is not None else None
 
 
-def make_selection(
-    config: ARDMGenerationConfig, generator: torch.Generator | None, whole_rows: bool
-) -> Selection | None:
+def make_selection(config: ARDMGenerationConfig, generator: torch.Generator | None) -> Selection | None:
     """How the logits decide what is filled; None where an order and a plan that need no logits decide alone.
 
     Args:
         config: the call's settings.
         generator: for a callable order; None: one made from the seed.
-        whole_rows: whether all logits are computed anyway.
 
     Returns:
         The selection, or None.
     """
     amount: Amount | None = _amount(config)
     order: Any = config.order if callable(config.order) or config.order in LOGIT_ORDERS else None
-    if not (order or amount or whole_rows):
+    if not (order or amount):
         return None
     if callable(order) and generator is None:
         seed = config.seed[0] if isinstance(config.seed, (list, tuple)) and config.seed else config.seed

@@ -76,6 +76,11 @@ class Canvas:
         assert self.block_BL is not None
         return self.block_BL.masked_fill(~self.hidden_BL, self.ids.shape[1]).amin(1)
 
+    def text(self, filler: int) -> Tensor:
+        """int64 (B, L): each row's real tokens from the first column on, whatever side the padding is, then fillers."""
+        first_BL = (~self.real_BL).to(torch.int8).argsort(dim=1, stable=True)
+        return self.ids.masked_fill(~self.real_BL, filler).gather(1, first_BL)
+
     def queue(self, open_BL: Tensor, width: int) -> Tensor:
         """int64 (B, width): each row's open positions, first in the order first, then others (not open)."""
         scores_BL = self.scores_BL.masked_fill(~open_BL, torch.inf)

@@ -39,7 +39,7 @@ class Decoding:
         network: ids (B, L), positions (B, W) or None -> logits (B, W or L, V).
         draw: logits and uniforms -> tokens and log-probabilities.
         selection: chooses among open positions by their logits; None: the canvas's queue decides.
-        whole_rows: compute the logits of all positions, for an order or a streamer that wants them.
+        whole_rows: choose among all positions of the rows, as an order that is given all logits does.
         resampling: which tokens go back; None: none.
         processing: logits processors, or None.
         endings: where rows end, or None: nowhere.
@@ -88,20 +88,27 @@ class Decoding:
         """One call of the network: logits, choice, draw, write."""
         canvas, step = self.canvas, self.num_forward_passes
         positions_BK = self._all_positions() if self.whole_rows else canvas.queue(open_BL, width)
-        logits_BKV = network_logits = self.network(canvas.ids, None if self.whole_rows else positions_BK)
-        if self.processing is not None:
-            logits_BKV = self.processing(logits_BKV, canvas, positions_BK, step)
         open_BK, taken_B1 = open_BL.gather(1, positions_BK), self.passes.fill_BS[:, number, None]
+        logits_BKV, all_logits = self._logits(positions_BK)
+        if self.processing is not None:
+            logits_BKV = self.processing(logits_BKV, canvas, positions_BK, open_BK, step)
         if self._selects(number):
             first_BK, taken_B1 = self._select(number, logits_BKV, positions_BK, open_BK)
             positions_BK, open_BK = positions_BK.gather(1, first_BK), open_BK.gather(1, first_BK)
-            logits_BKV = logits_BKV.gather(1, first_BK[..., None].expand(-1, -1, logits_BKV.shape[-1]))
+            logits_BKV = _at(logits_BKV, first_BK)
         chosen_BK = open_BK & (torch.arange(positions_BK.shape[1], device=open_BK.device) < taken_B1)
         tokens_BK, log_probs_BK = self.draw(logits_BKV, canvas.uniforms_BL.gather(1, positions_BK))
         if step == 0 or log_probs_BK.device.type == "cpu":  # a GPU would have to wait for the answer at each step
             _check_finite(log_probs_BK.masked_fill(~chosen_BK, 0.0))
         canvas.write(positions_BK, tokens_BK, log_probs_BK, chosen_BK)
-        self._show(network_logits)
+        self._show(all_logits)
+
+    def _logits(self, positions_BK: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The network's logits at the positions, and all of them where a streamer wants to see them."""
+        if self.streaming is not None and self.streaming.takes_logits:
+            all_logits = self.network(self.canvas.ids, None)
+            return _at(all_logits, positions_BK), all_logits
+        return self.network(self.canvas.ids, None if self.whole_rows else positions_BK), None
 
     def _select(self, number: int, logits_BWV: Tensor, positions_BW: Tensor, open_BW: Tensor) -> tuple[Tensor, Tensor]:
         """The choice by logits: int64 (B, K) indices into W and int64 (B, 1), how many of them are taken."""
@@ -111,7 +118,7 @@ class Decoding:
         most = int(taken_B1.amax()) if self._adaptive else self.passes.widths[number]
         return first_BW[:, :most], taken_B1
 
-    def _show(self, logits: Tensor) -> None:
+    def _show(self, logits: Tensor | None) -> None:
         """After a step: its number, history, ends and stream."""
         self.num_forward_passes += 1
         if self.history is not None:
@@ -119,7 +126,7 @@ class Decoding:
         if self.endings is not None and self._ends_early:
             self.endings.update()
         if self.streaming is not None:
-            self.streaming.update(logits if self.whole_rows else None)
+            self.streaming.update(logits, None if self.endings is None else int(self.endings.end_B))
 
     # ------------------------------------------------------------------------------------- counts and positions
     def _open(self, number: int) -> Tensor:
@@ -159,6 +166,10 @@ class Decoding:
 
     def _all_positions(self) -> Tensor:
         return torch.arange(self.canvas.ids.shape[1], device=self.canvas.ids.device).expand_as(self.canvas.ids)
+
+
+def _at(values_BLV: Tensor, positions_BK: Tensor) -> Tensor:
+    return values_BLV.gather(1, positions_BK[..., None].expand(-1, -1, values_BLV.shape[-1]))
 
 
 def _check_finite(log_probs: Tensor) -> None:

@@ -24,9 +24,9 @@ class Endings:
     Args:
         canvas: the rows, before the first step.
         eos_token_ids: ids that end a row.
-        criteria: (ids (B, P), scores) -> bool (B,), asked for each beginning of the text that holds a generated token
-            in turn; it ends in the last column, with padding on the left; scores is None. The longest one is asked
-            about again after each step, so that a time limit is seen.
+        criteria: (ids (B, P), scores) -> bool (B,), asked for each beginning of a text that holds a generated token in
+            turn: P tokens of each row, without its padding, of which the answer counts for the rows that have come so
+            far; scores is None. The longest one is asked about again after each step, so that a time limit is seen.
         pad_token_id: what is put behind an end.
     """
 
@@ -55,33 +55,31 @@ class Endings:
         canvas = self.canvas
         complete_B = canvas.place_BL.masked_fill(~canvas.hidden_BL, self.never).amin(1)  # places before the first gap
         complete_B = torch.minimum(complete_B, canvas.real_BL.sum(1))
-        if len(self.eos):
-            is_end_BL = torch.isin(canvas.ids, self.eos) & canvas.real_BL & (canvas.place_BL < complete_B[:, None])
-            is_end_BL &= canvas.place_BL >= self.begin_B[:, None]
-            first_B = (canvas.place_BL + 1).masked_fill(~is_end_BL, self.never).amin(1)
-            self.end_B = torch.minimum(self.end_B, first_B)
+        end_B = self._first_eos(complete_B)
         if self.criteria is not None:
-            self._ask(self.criteria, torch.minimum(complete_B, self.end_B))
+            end_B = torch.minimum(end_B, self._first_stop(self.criteria, torch.minimum(complete_B, end_B)))
+        self.end_B = torch.minimum(self.end_B, end_B)
 
-    def _ask(self, criteria: Callable[..., Any], complete_B: Tensor) -> None:
-        """Asks for every beginning up to the complete one that has not been asked for."""
-        ask_B = complete_B > self.begin_B
-        if not ask_B.any():
-            return
-        for more in range(max(1, int((complete_B - self.asked_B).amax()))):
-            length_B = torch.minimum(self.asked_B + more + 1, complete_B).clamp(min=0)
-            stop_B = torch.as_tensor(criteria(self._beginnings(length_B), None), device=length_B.device).bool()
-            stop_B = stop_B.expand_as(length_B) & ask_B & ~self.finished_B
-            self.end_B = torch.where(stop_B, length_B, self.end_B)
+    def _first_eos(self, complete_B: Tensor) -> Tensor:
+        """int64 (B,): tokens up to the first generated EOS in each row's complete part, or `never`."""
+        canvas = self.canvas
+        is_eos_BL = torch.isin(canvas.ids, self.eos) & canvas.real_BL & (canvas.place_BL < complete_B[:, None])
+        is_eos_BL = is_eos_BL & (canvas.place_BL >= self.begin_B[:, None])
+        return (canvas.place_BL + 1).masked_fill(~is_eos_BL, self.never).amin(1)
+
+    def _first_stop(self, criteria: Callable[..., Any], complete_B: Tensor) -> Tensor:
+        """int64 (B,): the first beginning that has not been asked for and stops, or `never`."""
+        stop_B = torch.full_like(complete_B, self.never)
+        asks_B = (complete_B > self.begin_B) & ~self.finished_B
+        first_B = torch.minimum(self.asked_B + 1, complete_B)  # the longest one is asked again
+        text_BL = self.canvas.text(self.pad_token_id)
+        for length in range(int(first_B.amin()), int(complete_B.amax()) + 1):
+            due_B = asks_B & (first_B <= length) & (length <= complete_B) & (stop_B == self.never)
+            if due_B.any():
+                answer = torch.as_tensor(criteria(text_BL[:, :length], None), device=due_B.device)
+                stop_B = stop_B.masked_fill(due_B & answer.bool(), length)
         self.asked_B = torch.maximum(self.asked_B, complete_B)
-
-    def _beginnings(self, length_B: Tensor) -> Tensor:
-        """The first `length` real tokens of each row, right-aligned: int64 (B, P)."""
-        position_BL = (~self.canvas.real_BL).to(torch.int8).argsort(dim=1, stable=True)  # of each place
-        width = int(length_B.amax())
-        place_BP = torch.arange(width, device=length_B.device) + (length_B[:, None] - width)
-        tokens_BP = self.canvas.ids.gather(1, position_BL.gather(1, place_BP.clamp(min=0)))
-        return tokens_BP.masked_fill(place_BP < 0, self.pad_token_id)
+        return stop_B
 
     def cut(self) -> None:
         """Pads what lies behind each row's end; it counts as not generated."""

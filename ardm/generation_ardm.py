@@ -86,15 +86,14 @@ class ARDMGenerationMixin:
         resampling = make_resampling(config)
         passes = plan_passes(config, canvas.num_masks_B1[:, 0].tolist(), resampling)
         processing = Processing(logits_processor, is_left_to_right(config, passes)) if logits_processor else None
-        streaming = Streaming(streamer, canvas) if streamer is not None else None
-        whole_rows = callable(config.order) or (streaming is not None and streaming.takes_logits)
+        streaming = Streaming(streamer, canvas, revised=resampling is not None) if streamer is not None else None
         decoding = Decoding(
             canvas,
             passes,
             self._network(canvas, config),
             make_draw(config),
-            make_selection(config, generator, whole_rows),
-            whole_rows,
+            make_selection(config, generator),
+            callable(config.order),
             resampling,
             processing,
             self._endings(canvas, config, stopping_criteria),

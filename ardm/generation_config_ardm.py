@@ -121,8 +121,10 @@ class ARDMGenerationConfig(GenerationConfig):
         for name in ("do_sample", "return_dict_in_generate", "output_history"):
             if getattr(self, name) not in (None, True, False):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected True or False.")
-        for value in self.seed if isinstance(self.seed, (list, tuple)) else [self.seed]:
-            _require_integer("seed", value, minimum=0, maximum=2**63 - 1)
+        for name, maximum in (("seed", 2**63 - 1), ("eos_token_id", float("inf"))):
+            value = getattr(self, name)
+            for item in value if isinstance(value, (list, tuple)) else [] if value is None else [value]:
+                _require_integer(name, item, 0, maximum, optional=False)
         for name, names in (("order", ORDER_NAMES), ("resample_order", RESAMPLE_NAMES)):
             value = getattr(self, name)
             if isinstance(value, str) and value not in names:
@@ -138,7 +140,7 @@ class ARDMGenerationConfig(GenerationConfig):
             if not isinstance(self.plan, (list, tuple)):
                 raise ValueError(f"plan is {self.plan!r}; expected a list of group sizes, or 'optimal'.")
             for size in self.plan:
-                _require_integer("plan's group size", size, minimum=1)
+                _require_integer("plan's group size", size, minimum=1, optional=False)
         given = [name for name in PLAN_SETTINGS if getattr(self, name) is not None]
         if len(given) > 1 and not (self.plan == "optimal" and given == ["steps", "plan"]):
             raise ValueError(f"got {' and '.join(given)}; expected at most one of {', '.join(PLAN_SETTINGS)}.")
@@ -149,7 +151,7 @@ class ARDMGenerationConfig(GenerationConfig):
                 got = type(self.per_step_losses).__name__
                 raise ValueError(f"per_step_losses is {got}; expected a list of nats, one for each step.")
             for value in self.per_step_losses:
-                _require_number("a value of per_step_losses", value, float("inf"), or_zero=True)
+                _require_number("a value of per_step_losses", value, float("inf"), or_zero=True, optional=False)
 
     def overlay(self, layer: dict[str, Any]) -> None:
         """Puts settings on top of these; one way to say how many at a time replaces the others.
@@ -234,16 +236,18 @@ def _of_one_call(value: Any) -> bool:
 SETTINGS = tuple(inspect.get_annotations(ARDMGenerationConfig))
 
 
-def _require_integer(name: str, value: Any, minimum: int, maximum: float = float("inf")) -> None:
+def _require_integer(name: str, value: Any, minimum: int, maximum: float = float("inf"), optional: bool = True) -> None:
     integer = isinstance(value, Integral) and not isinstance(value, bool)
-    if value is not None and not (integer and minimum <= value <= maximum):
+    if not (optional and value is None) and not (integer and minimum <= value <= maximum):
         limits = f"of at least {minimum}" if maximum == float("inf") else f"in {minimum}..{maximum}"
         raise ValueError(f"{name} is {value!r}; expected an integer {limits}.")
 
 
-def _require_number(name: str, value: Any, upper: float, or_zero: bool) -> None:
+def _require_number(name: str, value: Any, upper: float, or_zero: bool, optional: bool = True) -> None:
     number = type(value) is not bool and isinstance(value, Real) and float("-inf") < float(value) < float("inf")
-    if value is not None and not (number and float(value) <= upper and (value > 0 or (or_zero and value == 0))):
+    if not (optional and value is None) and not (
+        number and float(value) <= upper and (value > 0 or (or_zero and value == 0))
+    ):
         limits = f"{'at least 0' if or_zero else 'above 0'}" + (f" and at most {upper}" if upper < float("inf") else "")
         hint = "; do_sample=False takes the likeliest token" if name == "temperature" and value == 0 else ""
         raise ValueError(f"{name} is {value!r}; expected a number {limits}{hint}.")

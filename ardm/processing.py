@@ -8,6 +8,7 @@ when generating left to right, one token at a time; elsewhere they are refused.
 Shapes: B batch, L length, K positions, V vocabulary, N = B * K.
 """
 
+import copy
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -38,7 +39,7 @@ class Processing:
     Args:
         processors: stock ones, or callables (input_ids (N, L), scores (N, V)) -> scores, which may also ask by name for
             `positions` int64 (N,), the positions scored, and `cur_step`, the number of the forward pass. Their
-            input_ids are whole rows, mask ids included.
+            input_ids are whole rows, mask ids and padding included.
         one_by_one: whether positions are generated left to right, one at a time.
 
     Raises:
@@ -55,17 +56,21 @@ class Processing:
                     "step and without resampling."
                 )
 
-    def __call__(self, logits_BKV: Tensor, canvas: Canvas, positions_BK: Tensor, step: int) -> Tensor:
-        """Processed logits (B, K, V)."""
+    def __call__(self, logits_BKV: Tensor, canvas: Canvas, positions_BK: Tensor, open_BK: Tensor, step: int) -> Tensor:
+        """Processed logits (B, K, V); only those at open positions matter."""
         shape = logits_BKV.shape
-        rows_NL = canvas.ids.repeat_interleave(shape[1], 0)
         logits_NV, positions_N = logits_BKV.flatten(0, 1), positions_BK.flatten()
+        # padding is no text, whatever id stands there; the mask id has no probability that one could change
+        text_NL = canvas.text(canvas.mask_token_id).repeat_interleave(shape[1], 0)
         for processor, needs_prefix in self.processors:
             if needs_prefix:  # one position a row
-                logits_NV = _with_prefix(processor, logits_NV, canvas, positions_N)
+                logits_NV = _with_prefix(processor, logits_NV, canvas, positions_N, open_BK[:, 0])
+            elif _is_stock(processor):
+                logits_NV = processor(text_NL, logits_NV)
             else:
                 extra = {"positions": positions_N, "cur_step": step}
-                logits_NV = processor(rows_NL, logits_NV, **{name: extra[name] for name in _extra_arguments(processor)})
+                extra = {name: extra[name] for name in _extra_arguments(processor)}
+                logits_NV = processor(canvas.ids.repeat_interleave(shape[1], 0), logits_NV, **extra)
         return logits_NV.view(shape)
 
 
@@ -80,10 +85,13 @@ def _needs_prefix(processor: Any) -> bool:
         return any(len(sequence) > 1 for sequence in processor.sequence_bias)
     if isinstance(processor, _AFTER_PREFIX):
         return True
-    is_stock = type(processor).__module__.startswith("transformers.")
-    if is_stock and not isinstance(processor, (*_ANYWHERE, *_newer("TopHLogitsWarper"))):
+    if _is_stock(processor) and not isinstance(processor, (*_ANYWHERE, *_newer("TopHLogitsWarper"))):
         raise ValueError(f"{name} does not work here; expected another processor (or `guidance_scale` for guidance).")
     return False
+
+
+def _is_stock(processor: Any) -> bool:
+    return type(processor).__module__.startswith("transformers.")
 
 
 def _newer(*names: str) -> tuple[type, ...]:
@@ -96,16 +104,30 @@ def _extra_arguments(processor: Any) -> list[str]:
     return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
-def _with_prefix(processor: Any, logits_NV: Tensor, canvas: Canvas, positions_N: Tensor) -> Tensor:
-    """Applies a left-to-right processor to rows whose texts may differ in length: all of one length at a time."""
+def _with_prefix(processor: Any, logits_NV: Tensor, canvas: Canvas, positions_N: Tensor, open_N: Tensor) -> Tensor:
+    """Applies a left-to-right processor to rows, one position each: all whose texts have one length at a time."""
     places_N = canvas.place_BL.gather(1, positions_N[:, None])[:, 0]
-    lengths = places_N.unique().tolist()
-    if len(lengths) > 1 and isinstance(processor, stock.PrefixConstrainedLogitsProcessor):
-        raise ValueError(f"texts of lengths {lengths}: PrefixConstrainedLogitsProcessor numbers rows; expected equal.")
     first_N = positions_N - places_N  # where the row begins: padding on the left is not text
-    output_NV = torch.empty_like(logits_NV)
-    for length in lengths:
-        rows = (places_N == length).nonzero()[:, 0]
-        columns = first_N[rows, None] + torch.arange(length, device=rows.device)
-        output_NV[rows] = processor(canvas.ids[rows].gather(1, columns), logits_NV[rows])
+    output_NV = logits_NV.clone()
+    numbered = isinstance(processor, _NUMBERED)
+    for length in places_N[open_N].unique().tolist():
+        rows = ((places_N == length) & open_N).nonzero()[:, 0]
+        for part in rows.split(1) if numbered else (rows,):
+            columns = first_N[part, None] + torch.arange(length, device=part.device)
+            apply = _for_row(processor, int(part), len(places_N)) if numbered else processor
+            output_NV[part] = apply(canvas.ids[part].gather(1, columns), logits_NV[part])
     return output_NV
+
+
+_NUMBERED = (stock.PrefixConstrainedLogitsProcessor, stock.EncoderNoRepeatNGramLogitsProcessor)
+
+
+def _for_row(processor: Any, row: int, num_rows: int) -> Any:
+    """What a processor that goes by the number of a row does to one row of a batch."""
+    alone = copy.copy(processor)
+    if isinstance(processor, stock.PrefixConstrainedLogitsProcessor):
+        alone._prefix_allowed_tokens_fn = lambda _, text: processor._prefix_allowed_tokens_fn(row, text)
+    else:
+        text = row * processor.batch_size // num_rows  # one text may stand for several rows
+        alone.batch_size, alone.generated_ngrams = 1, processor.generated_ngrams[text : text + 1]
+    return alone

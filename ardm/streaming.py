@@ -2,7 +2,7 @@
 
 A streamer gets the prompt first (`put`). One with `put_draft` (`TextDiffusionStreamer`) then gets the whole canvas
 behind the prompt after each step, mask ids where it is still hidden, and the finished text at the end. Any other
-(`TextStreamer`) gets the text as far as it is complete: whatever follows the last token without a gap.
+(`TextStreamer`) gets the text as far as it is complete, up to the first gap; all at the end if tokens may change later.
 """
 
 from typing import Any
@@ -20,30 +20,31 @@ class Streaming:
         streamer: has `put` and `end`; if it has `put_draft(value, **kwargs)` drafts go there, with `logits=` (1, L, V)
             if its `_takes_logits` is true, and with `order=`, `log_probs=` (1, L) if its `_takes_path` is.
         canvas: one row, before the first step.
+        revised: whether tokens that are written may change later.
 
     Raises:
         ValueError: if there is not exactly one row, or the object is no streamer.
     """
 
-    def __init__(self, streamer: Any, canvas: Canvas):
+    def __init__(self, streamer: Any, canvas: Canvas, revised: bool = False):
         if not (hasattr(streamer, "put") and hasattr(streamer, "end")):
             raise ValueError(f"streamer is a {type(streamer).__name__}; expected an object with `put` and `end`.")
         if len(canvas.ids) != 1:
             raise ValueError(f"a streamer shows one row, got {len(canvas.ids)}; expected a batch of 1.")
-        self.streamer, self.canvas = streamer, canvas
+        self.streamer, self.canvas, self.revised = streamer, canvas, revised
         self.drafts = hasattr(streamer, "put_draft")
         self.takes_logits = self.drafts and getattr(streamer, "_takes_logits", False)
         self.shown = self.prompt = self._complete()
         streamer.put(self._text(canvas.ids)[: self.prompt][None])
 
-    def update(self, logits: Tensor | None, last: bool = False) -> None:
+    def update(self, logits: Tensor | None, end: int | None) -> None:
         """After a step: a new draft, or what has become complete since.
 
         Args:
-            logits: (1, L, V) of the step, if they are all there.
-            last: whether this is the finished text.
+            logits: (1, L, V) of the step, if the streamer takes them.
+            end: where the text ends, in real tokens, if that is known.
         """
-        if self.drafts and not last:
+        if self.drafts:
             draft = {"value": self._text(self.canvas.ids)[None, self.prompt :]}
             if self.takes_logits and logits is not None:
                 draft["logits"] = logits[:, self.canvas.real_BL[0]].cpu()
@@ -51,14 +52,18 @@ class Streaming:
                 draft["order"] = self._text(self.canvas.order_BL)[None, self.prompt :]
                 draft["log_probs"] = self._text(self.canvas.log_probs_BL)[None, self.prompt :]
             self.streamer.put_draft(**draft)
-        elif (complete := self._complete()) > self.shown:
-            self.streamer.put(self._text(self.canvas.ids)[self.shown : complete])
-            self.shown = complete
+        elif not self.revised:
+            self._put(min(self._complete(), len(self.canvas.ids[0]) if end is None else end))
 
     def end(self) -> None:
         """The rest of the text, and the end."""
-        self.update(None, last=True)
+        self._put(self._complete())
         self.streamer.end()
+
+    def _put(self, complete: int) -> None:
+        if complete > self.shown:
+            self.streamer.put(self._text(self.canvas.ids)[self.shown : complete])
+            self.shown = complete
 
     def _text(self, values_BL: Tensor) -> Tensor:
         """The row without padding, on the CPU."""

@@ -1,12 +1,15 @@
-"""Stopwatch: how much of a loop's time is spent inside given calls; and what the machine's matrix product can do.
+"""Stopwatch: how much of a loop's time is spent inside given calls; what the machine's matrix product can do; and how
+much memory is held.
 
 Two loops timed one after the other differ by what the machine does meanwhile. The ratio total / inside, taken over
 the same seconds of the same run, does not.
 """
 
 import functools
+import gc
 import statistics
 import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -40,6 +43,11 @@ class Stopwatch:
         """[`Stopwatch.over`] for several (owner, method)."""
         for owner, method in methods:
             self.over(owner, method)
+
+    def clear(self) -> None:
+        """Forgets what was recorded; what is timed stays."""
+        for intervals in self.intervals.values():
+            intervals.clear()
 
     def seconds(self, method: str) -> float:
         """Sum of the intervals of one method."""
@@ -77,6 +85,21 @@ class Stopwatch:
         return statistics.median(ratios), statistics.median(seconds)
 
 
+def medians_in_turn(calls: Mapping[Any, Callable[[], Sequence[float]]], repeats: int) -> dict[Any, tuple[float, ...]]:
+    """Medians of what several calls return. They are made in turn, so that the machine's drift meets all alike.
+
+    Args:
+        calls: by name; each returns its figures.
+        repeats: how often each is made.
+
+    Returns:
+        By name, the median of each figure.
+    """
+    runs = [[call() for call in calls.values()] for _ in range(repeats)]
+    figures = (zip(*runs_of_one, strict=True) for runs_of_one in zip(*runs, strict=True))
+    return {name: tuple(map(statistics.median, each)) for name, each in zip(calls, figures, strict=True)}
+
+
 def matmul_flops(size: int = 2048, repeats: int = 5, device: str | torch.device = "cpu") -> float:
     """What the machine's float32 matrix product reaches, FLOP/s: the best of a few, 2 n^3 each.
 
@@ -96,6 +119,12 @@ def matmul_flops(size: int = 2048, repeats: int = 5, device: str | torch.device 
         matrix @ matrix
         seconds.append(_now() - began)
     return 2 * size**3 / min(seconds)
+
+
+def live_bytes() -> int:
+    """Memory of all tensors that Python can reach, on all devices, bytes; storage that several share counts once."""
+    storages = [o.untyped_storage() for o in gc.get_objects() if type(o) in (torch.Tensor, torch.nn.Parameter)]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 def _now() -> float:

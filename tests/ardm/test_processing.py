@@ -196,14 +196,27 @@ def test_a_row_that_has_ended_does_not_disturb_the_constraint(model):
         assert torch.equal(out[row, :stop], full[row, :stop]) and (out[row, stop:] == PAD).all()
 
 
-@pytest.mark.parametrize("name", ["PrefixConstrained", "EncoderNoRepeatNGram"])
-def test_rows_that_differ_in_length_cannot_be_numbered(model, name):
-    encoder = torch.tensor([[0, 1, 5], [1, 3, 4]])
-    make = {"PrefixConstrained": ALL[name],
-            "EncoderNoRepeatNGram": lambda: stock.EncoderNoRepeatNGramLogitsProcessor(2, encoder)}[name]  # fmt: skip
-    ids = torch.tensor([[0, 1, MASK, MASK], [PAD, 4, MASK, MASK]])
-    with pytest.raises(ValueError, match="numbers rows; expected equal"):
-        model.generate(ids, logits_processor=[make()], order="left_to_right")
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_row_keeps_its_number_whatever_the_length_of_the_others(model, side):
+    ids, real = input_of(ROWS, side)
+    encoder = torch.tensor([[0, 1, 5], [4, 1, 4], [3, 3, 3], [1, 3, 4]])
+
+    def other_letters(batch_id, text):
+        return [token for token in range(MASK) if token % 4 == batch_id and token not in text.tolist()[-1:]]
+
+    makes = {  # in the batch, and for a row alone
+        "constraint": (lambda: stock.PrefixConstrainedLogitsProcessor(other_letters, num_beams=1),
+                       lambda row: stock.PrefixConstrainedLogitsProcessor(lambda _, text: other_letters(row, text), 1)),
+        "encoder": (lambda: stock.EncoderNoRepeatNGramLogitsProcessor(2, encoder),
+                    lambda row: stock.EncoderNoRepeatNGramLogitsProcessor(2, encoder[row : row + 1])),
+    }  # fmt: skip
+    for together, alone in makes.values():
+        settings = LEFT_TO_RIGHT | {"max_new_tokens": NEW, "seed": 1, "logits_processor": [together()]}
+        out = model.generate(ids, real, **settings)
+        for row, prompt in enumerate(ROWS):
+            sequence, drawn = real_part(row, out.sequences, ROWS, side), real_part(row, out.log_probs, ROWS, side)
+            _, log_probs = plain_loop(model, prompt, NEW, alone(row), sequence)
+            assert drawn[len(prompt) :] == pytest.approx(log_probs, abs=1e-5)
 
 
 def test_each_row_has_its_own_encoder_text(model):

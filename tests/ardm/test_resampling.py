@@ -61,7 +61,8 @@ def half_done(batch, length, seed, block_length=None):
         written &= canvas.block_BL <= first
     canvas.ids = canvas.ids.masked_fill(written, 1)
     canvas.hidden_BL = canvas.hidden_BL & ~written
-    canvas.order_BL = canvas.order_BL.masked_fill(written, 0)
+    erased = canvas.hidden_BL & (torch.rand(batch, length, generator=generator) < 0.5)  # sent back some time before
+    canvas.order_BL = canvas.order_BL.masked_fill(written | erased, 0)
     log_probs = -torch.rand(batch, length, generator=generator, dtype=torch.float64)
     canvas.log_probs_BL = log_probs.masked_fill(~written, 0.0)
     return canvas, written
