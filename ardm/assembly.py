@@ -37,6 +37,9 @@ def make_resampling(config: ARDMGenerationConfig) -> Resampling | None:
             f"steps is {config.steps} and resample_steps {resampling.steps}; expected more steps: the resampling "
             "passes count among them."
         )
+    one_group = isinstance(config.plan, (list, tuple)) and len(config.plan) == 1
+    if resampling.between and (one_group or config.steps == resampling.steps + 1):
+        raise ValueError(f"resample_order={resampling.order!r} lies between steps; expected a plan of at least two.")
     return resampling
 
 

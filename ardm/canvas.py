@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .orders import order_scores
 from .randomness import draw_seed, keyed_uniforms
@@ -23,7 +24,7 @@ class Canvas:
     """The state that the steps of a generation change.
 
     Args:
-        ids: int64 (B, L), mask ids where a token is to be generated; not copied.
+        ids: int64 (B, L), mask ids where a token is to be generated; changed in place.
         real_BL: bool (B, L), False on padding.
         mask_token_id: the id that hides a token.
         streams: int64 (B,) seeds and (B,) row numbers, as [`row_streams`] gives them.
@@ -124,15 +125,12 @@ def append_masks(ids: Tensor, real_BL: Tensor, count: int, mask_token_id: int) -
     Returns:
         ids int64 and real_BL bool (B, L + count).
     """
-    length = ids.shape[1]
-    places = torch.arange(length, device=ids.device)
-    end_B1 = ((places + 1) * real_BL).amax(1, keepdim=True) if length else ids.new_zeros(len(ids), 1)
-    target = torch.arange(length + count, device=ids.device).expand(len(ids), -1)
-    is_new = (target >= end_B1) & (target < end_B1 + count)
-    if not length:
-        return torch.full_like(target, mask_token_id), is_new
-    source = torch.where(target < end_B1, target, target - count).clamp(min=0)
-    return ids.gather(1, source).masked_fill(is_new, mask_token_id), real_BL.gather(1, source) | is_new
+    ids, real_BL = F.pad(ids, (0, count), value=mask_token_id), F.pad(real_BL, (0, count))
+    target_BL = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+    end_B1 = F.pad((target_BL + 1) * real_BL, (1, 0)).amax(1, keepdim=True)  # 0 for a row of padding, or of length 0
+    is_new_BL = (target_BL >= end_B1) & (target_BL < end_B1 + count)
+    source_BL = torch.where(target_BL < end_B1, target_BL, (target_BL - count).clamp(min=0))
+    return ids.gather(1, source_BL).masked_fill(is_new_BL, mask_token_id), real_BL.gather(1, source_BL) | is_new_BL
 
 
 def row_streams(seed: Any, generator: torch.Generator | None, copies: int, batch_size: int) -> tuple[Tensor, Tensor]:

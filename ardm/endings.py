@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .canvas import Canvas
 
@@ -40,8 +41,7 @@ class Endings:
         self.canvas, self.criteria, self.pad_token_id = canvas, criteria, pad_token_id
         self.eos = torch.tensor(eos_token_ids, dtype=torch.long, device=canvas.ids.device)
         self.never = canvas.ids.shape[1] + 1
-        given_end_BL = ((canvas.place_BL + 1) * canvas.given_BL) if canvas.ids.shape[1] else canvas.place_BL
-        self.begin_B = given_end_BL.amax(1) if canvas.ids.shape[1] else given_end_BL.new_zeros(len(canvas.ids))
+        self.begin_B = F.pad((canvas.place_BL + 1) * canvas.given_BL, (1, 0)).amax(1)  # 0 where nothing is given
         self.end_B = torch.full_like(self.begin_B, self.never)  # number of places that stay
         self.asked_B = self.begin_B.clone()  # the longest beginning that the criteria have seen
 
@@ -53,6 +53,8 @@ class Endings:
     def update(self) -> None:
         """Looks for ends in what is complete by now."""
         canvas = self.canvas
+        if canvas.ids.numel() == 0:
+            return
         complete_B = canvas.place_BL.masked_fill(~canvas.hidden_BL, self.never).amin(1)  # places before the first gap
         complete_B = torch.minimum(complete_B, canvas.real_BL.sum(1))
         end_B = self._first_eos(complete_B)

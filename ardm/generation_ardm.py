@@ -48,7 +48,7 @@ class ARDMGenerationMixin:
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         *,
-        generation_config: GenerationConfig | None = None,
+        generation_config: ARDMGenerationConfig | None = None,
         generator: torch.Generator | None = None,
         logits_processor: Sequence[Callable[..., Any]] | None = None,
         stopping_criteria: Sequence[Callable[..., Any]] | None = None,
@@ -88,17 +88,17 @@ class ARDMGenerationMixin:
         processing = Processing(logits_processor, is_left_to_right(config, passes)) if logits_processor else None
         streaming = Streaming(streamer, canvas, revised=resampling is not None) if streamer is not None else None
         decoding = Decoding(
-            canvas,
-            passes,
-            self._network(canvas, config),
-            make_draw(config),
-            make_selection(config, generator),
-            callable(config.order),
-            resampling,
-            processing,
-            self._endings(canvas, config, stopping_criteria),
-            streaming,
-            [] if config.output_history else None,
+            canvas=canvas,
+            passes=passes,
+            network=self._network(canvas, config),
+            draw=make_draw(config),
+            selection=make_selection(config, generator),
+            whole_rows=callable(config.order),
+            resampling=resampling,
+            processing=processing,
+            endings=self._endings(canvas, config, stopping_criteria),
+            streaming=streaming,
+            history=[] if config.output_history else None,
         )
         decoding.run()
         return _output(decoding) if config.return_dict_in_generate else canvas.ids
@@ -125,8 +125,6 @@ class ARDMGenerationMixin:
         mask_token_id = self._special_id("mask_token_id", config)
         if mask_token_id is None:
             raise ValueError("mask_token_id is None; expected the mask token's id in the generation or model config.")
-        if mask_token_id >= self.config.vocab_size:
-            raise ValueError(f"mask_token_id is {mask_token_id}; expected at most {self.config.vocab_size - 1}.")
         return mask_token_id
 
     def _prepare_canvas(
@@ -173,23 +171,23 @@ class ARDMGenerationMixin:
         return input_ids.long(), attention_mask.bool().to(input_ids.device)
 
     def _special_id(self, name: str, config: ARDMGenerationConfig) -> Any:
-        """A special id of the generation config, or else of the model's."""
+        """A special id (or ids) of the generation config, or else of the model's; None if there is none."""
         value = getattr(config, name)
-        return value if value is not None else getattr(self.config, name, None)
+        value = value if value is not None else getattr(self.config, name, None)
+        for token in value if isinstance(value, (list, tuple)) else [] if value is None else [value]:
+            if not 0 <= token < self.config.vocab_size:
+                raise ValueError(f"{name} is {value}; expected ids in 0..{self.config.vocab_size - 1}.")
+        return value
 
     def _network(self, canvas: Canvas, config: ARDMGenerationConfig) -> Network:
-        attention_mask = None if canvas.real_BL.all() else canvas.real_BL
+        """The model as a function of ids and positions, guided where that is asked for and there is a prompt."""
+        scale = 1.0 if config.guidance_scale is None or not canvas.given_BL.any() else float(config.guidance_scale)
+        attention_mask = None if canvas.real_BL.all() else canvas.real_BL.repeat(1 if scale == 1 else 2, 1)
 
         def network(ids: Tensor, positions: Tensor | None) -> Tensor:
-            mask = attention_mask
-            if mask is not None and len(mask) != len(ids):  # guided
-                mask = torch.cat((mask, mask))
-            return self(input_ids=ids, attention_mask=mask, logits_positions=positions).logits
+            return self(input_ids=ids, attention_mask=attention_mask, logits_positions=positions).logits
 
-        if config.guidance_scale in (None, 1) or not canvas.given_BL.any():
-            return network
-        assert config.guidance_scale is not None
-        return guided(network, canvas.given_BL, canvas.mask_token_id, float(config.guidance_scale))
+        return network if scale == 1 else guided(network, canvas.given_BL, canvas.mask_token_id, scale)
 
     def _endings(
         self, canvas: Canvas, config: ARDMGenerationConfig, criteria: Sequence[Callable[..., Any]] | None

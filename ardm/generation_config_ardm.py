@@ -32,7 +32,8 @@ class ARDMGenerationConfig(GenerationConfig):
             - order: "random" (default), "left_to_right", "right_to_left"; "confidence", "margin" or "entropy": the
               position whose distribution is surest first; a LongTensor (L,) or (B, L) of positions; or a callable
               (logits (B, L, V), masked bool (B, L), generator) -> scores (B, L), highest first.
-            - order_temperature: Gumbel noise on the scores of an order that looks at the logits (default 0).
+            - order_temperature: Gumbel noise on the scores of an order that looks at the logits (default 0; without
+              effect on others). Orders, threshold and entropy_bound see the logits before temperature, top_k and such.
             - tokens_per_step: positions generated in each step (default 1); or
             - steps: number of network calls, each row's masks split evenly over them; or
             - plan: list of group sizes that sums to the number of masks of every row, or "optimal" with `steps`: the
@@ -42,14 +43,15 @@ class ARDMGenerationConfig(GenerationConfig):
             - entropy_bound: a step also takes positions while the sum of their entropies less the largest is at most
               this, in nats. With either, the plan says how far a row is at least.
             - resample_steps: passes that send generated tokens back to mask and predict them again (default 0); they
-              count in `steps`.
+              count in `steps`. Those between the steps need a row with at least two steps in a block.
             - resample_fraction: share of the generated tokens that goes back in each (default 0.1), at least one.
             - resample_order: which: "random" (default) or "least_confident", after the last step; "remdm_cap",
               "remdm_rescale" or "remdm_conf", between the steps.
             - block_length: a row's masks are generated in blocks of this size from left to right, by `order` inside.
             - guidance_scale: classifier-free guidance against the prompt masked out; 1 = off.
             - do_sample: draw (default) or take the most likely token.
-            - temperature, top_k, top_p, min_p: as in transformers; the default is the model's own distribution.
+            - temperature, top_k, top_p, min_p: as in transformers, None = off; the default is the model's own
+              distribution.
             - num_return_sequences: independent results for each row.
             - seed: int, or a list with one int a row.
             - return_dict_in_generate: return [`ARDMGenerationOutput`] instead of ids.
@@ -260,8 +262,10 @@ class ARDMGenerationOutput(ModelOutput):
     Args:
         sequences: int64 (B, L), the ids.
         order: int64 (B, L), the row's step (from 0) that wrote each position last, -1 where it was given or lies
-            behind the row's end. A row's steps are the passes that fill some of its positions.
-        log_probs: float64 (B, L), nats: log-probability with which each token was drawn, 0 where `order` is -1.
+            behind the row's end. A row's steps are the passes that fill some of its positions. In spite of its name a
+            rank, with ties: `order.argsort(dim=1, stable=True)` is the order.
+        log_probs: float64 (B, L), nats: log-probability with which each token was drawn (the model's own where
+            `do_sample` is False), 0 where `order` is -1.
         num_forward_passes: calls of the network, resampling included (one with guidance has twice the rows).
         tokens_per_forward: generated tokens per row and call.
         history: with `output_history`, the canvas after each pass: `num_forward_passes` tensors int64 (B, L).

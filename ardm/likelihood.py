@@ -2,8 +2,8 @@
 
     NELBO(x) = E_order sum_t -log p(x[order[t]] | x[order[:t]]) = E_m E_order  L * mean over the m masked of CE
 
-with m uniform on 1..L (arXiv 2110.02037, equations 2-4): each draw of (m, order) costs one network call and gives an
-unbiased estimate; by exchangeability all masked positions count, not only the next one. float64 nats throughout.
+with m uniform on 1..L (arXiv 2110.02037, equation 2, reweighted in section 3): each draw of (m, order) costs one
+network call and gives an unbiased estimate; all masked positions count, not only the next one. float64 nats throughout.
 
 Shapes: B batch, L length, R draws of a row, V vocabulary.
 """

@@ -1,6 +1,6 @@
 """Random-ratio masking: how many tokens are hidden, which ones, and the loss that makes it a likelihood bound.
 
-For a sequence x of L maskable tokens (arXiv 2110.02037, equations 2-4; the count form of arXiv 2409.02908, prop. 3.1):
+For a sequence x of L maskable tokens (arXiv 2110.02037, equation 2; counts as in arXiv 2409.02908, prop. 3.1):
 
     -log p(x) <= E_t E_order  L / (L - t) * sum over masked p of CE_p,    t ~ U{0..L-1}, order ~ U(permutations)
 

@@ -196,7 +196,7 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
         Returns:
             `logits` (B, L, V), (N, V) or (B, K, V), -inf at the mask and pad id. `loss`, nats per token: the mean
             cross-entropy over each row's masked tokens, averaged over rows weighted by their number of maskable
-            tokens (arXiv 2110.02037, equation 4).
+            tokens (arXiv 2110.02037, equation 2 reweighted).
 
         Raises:
             ValueError: as [`ARDMModel.forward`], or if `logits_positions` and labels do not fit together.

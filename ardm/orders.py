@@ -3,9 +3,11 @@
 An order is a permutation of positions, `order[i]` = the position generated at step i; its inverse is the rank,
 `rank[p]` = the step at which p is generated (the paper's sigma is a rank; mixing the two up is the field's commonest
 bug). Some orders are known before the first step (random, left to right, explicit); others look at the logits of the
-hidden positions at every step (arXiv 2502.06768):
+hidden positions at every step, highest score first:
 
-    confidence  log max_v p(v)        margin  p(1st) - p(2nd)        entropy  -H(p)        highest first
+    confidence  log max_v p(v)     (as MaskGIT, arXiv 2202.04200)
+    margin      p(1st) - p(2nd)    (arXiv 2502.06768)
+    entropy     -H(p)              (as Dream's sampler)
 
 Shapes: B batch, L length, K positions, V vocabulary.
 """

@@ -3,7 +3,7 @@
     log p(x | order, plan) = sum over groups G of the plan  sum over p in G  log p(x_p | x of the groups before G)
 
 One token at a time this is one term of the bound's expectation over orders (arXiv 2110.02037, equation 2), a true
-likelihood. Larger groups are those of the parallel sampler (section 4). Nothing is drawn: all steps of all rows are
+likelihood. Larger groups are those of the parallel sampler (section 3.1). Nothing is drawn: all steps of all rows are
 known beforehand, and go through the network side by side. float64 nats throughout.
 
 Shapes: B batch, L length, S groups, N (row, group) pairs, K the largest group of a call, V vocabulary.

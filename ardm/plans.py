@@ -2,7 +2,7 @@
 
 A plan is a list of group sizes k_1..k_S, each at least 1, that sum to the number of positions L. One token a step is
 the model itself; the tokens of a larger group are drawn independently given what is known (arXiv 2110.02037, section
-4). With L_t the loss in nats per token when t positions are known, and group i starting at s_i = k_1 + ... + k_(i-1),
+3.1). With L_t the loss in nats per token when t positions are known, and group i starting at s_i = k_1 + ... + k_(i-1),
 
     cost(plan) = sum_i k_i L_(s_i)  >=  sum_t L_t = NELBO        for a non-increasing L_t
 """
@@ -82,7 +82,7 @@ def fixed_size_plan(length: int, tokens_per_step: int) -> list[int]:
 
 
 def optimal_plan(losses: Sequence[float] | Tensor, steps: int) -> list[int]:
-    """The plan of `steps` groups with the least cost, by dynamic programming (arXiv 2106.03802; 2110.02037, section 4).
+    """The plan of `steps` groups with the least cost, by dynamic programming (arXiv 2106.03802; 2110.02037, 3.1).
 
     The losses are made non-increasing by [`monotone_fit`] first: on a noisy curve the search would pick the starts
     whose loss is low by chance. Among plans of the same cost it returns the one whose last group is the largest, then

@@ -47,8 +47,10 @@ class Processing:
     """
 
     def __init__(self, processors: Sequence[Callable[..., Any]], one_by_one: bool):
-        self.processors = [(processor, _needs_prefix(processor)) for processor in processors]
-        for processor, needs_prefix in self.processors:
+        self.processors = [
+            (processor, _needs_prefix(processor), _extra_arguments(processor)) for processor in processors
+        ]
+        for processor, needs_prefix, _ in self.processors:
             name = type(processor).__name__
             if needs_prefix and not one_by_one:
                 raise ValueError(
@@ -62,15 +64,15 @@ class Processing:
         logits_NV, positions_N = logits_BKV.flatten(0, 1), positions_BK.flatten()
         # padding is no text, whatever id stands there; the mask id has no probability that one could change
         text_NL = canvas.text(canvas.mask_token_id).repeat_interleave(shape[1], 0)
-        for processor, needs_prefix in self.processors:
+        for processor, needs_prefix, arguments in self.processors:
             if needs_prefix:  # one position a row
                 logits_NV = _with_prefix(processor, logits_NV, canvas, positions_N, open_BK[:, 0])
             elif _is_stock(processor):
                 logits_NV = processor(text_NL, logits_NV)
             else:
                 extra = {"positions": positions_N, "cur_step": step}
-                extra = {name: extra[name] for name in _extra_arguments(processor)}
-                logits_NV = processor(canvas.ids.repeat_interleave(shape[1], 0), logits_NV, **extra)
+                rows_NL = canvas.ids.repeat_interleave(shape[1], 0)
+                logits_NV = processor(rows_NL, logits_NV, **{name: extra[name] for name in arguments})
         return logits_NV.view(shape)
 
 
@@ -123,7 +125,7 @@ _NUMBERED = (stock.PrefixConstrainedLogitsProcessor, stock.EncoderNoRepeatNGramL
 
 
 def _for_row(processor: Any, row: int, num_rows: int) -> Any:
-    """What a processor that goes by the number of a row does to one row of a batch."""
+    """What a processor that goes by a row's number does to one row; there is no public way to tell it the number."""
     alone = copy.copy(processor)
     if isinstance(processor, stock.PrefixConstrainedLogitsProcessor):
         alone._prefix_allowed_tokens_fn = lambda _, text: processor._prefix_allowed_tokens_fn(row, text)

@@ -64,3 +64,9 @@ def draw_seed(generator: torch.Generator | None) -> int:
     """One integer seed from a torch generator on any device (None: torch's global one), to key streams with."""
     device = generator.device if generator is not None else "cpu"
     return int(torch.randint(2**62, (), generator=generator, device=device))
+
+
+def gumbel(uniforms: Tensor) -> Tensor:
+    """Standard Gumbel noise -log(-log u) from uniforms in [0, 1), float64."""
+    smallest = 2.0**-53  # half a step: u = 0 must not give an infinite score
+    return -(-(uniforms + smallest).log()).log()

@@ -4,14 +4,15 @@
         random              uniformly chosen; with n = 1, random-scan Gibbs sampling, which leaves a distribution with
                             the model's conditionals as it is
         least_confident     those drawn with the lowest probability
-    between the steps       ReMDM (arXiv 2503.00307): with c tokens generated and m hidden, n of the c go back and
-                            n of the m + n hidden ones are drawn, by the order of the generation:
-        remdm_cap           n = min(fraction * c, m)                        (sigma <= (1 - alpha) / alpha)
+    between the steps       the schedules of ReMDM (arXiv 2503.00307): with c tokens generated and m hidden, n of the c
+                            go back and n of the m + n hidden ones are drawn, by the order of the generation
+        remdm_cap           n = min(fraction * c, m)
         remdm_rescale       n = fraction * min(c, m)
         remdm_conf          as cap, chosen with probability proportional to exp(-p) of each token as it was drawn
 
-ReMDM draws for each token whether it goes back; here the number is fixed and only which ones is drawn, as everywhere
-in this package. Every pass is one more call of the network.
+Unlike in ReMDM the number is fixed and only which tokens go back is drawn, as everywhere in this package; every pass is
+a call of its own, which no longer sees what went back; and remdm_conf sends back as many as cap, where the paper's
+expects at most one a step. A row without a known and a hidden token between two of its steps has no such passes.
 
 Shapes: B batch, L length.
 """
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from .canvas import REVISION, Canvas
 from .orders import TIE, ranking
-from .selection import gumbel
+from .randomness import gumbel
 
 Scores = Callable[[Tensor, Tensor], Tensor]  # log_probs (B, L) as drawn, uniforms (B, L) -> highest goes first
 

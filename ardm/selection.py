@@ -5,8 +5,8 @@
              threshold      all with max_v p(v) >= threshold                      (arXiv 2505.22618)
              entropy bound  the longest prefix with sum H - max H <= bound        (arXiv 2505.24857)
 
-The entropy bound keeps the price of drawing the taken tokens independently, the sum of their entropies less their
-joint entropy, below the bound.
+Drawing the taken tokens independently costs sum H - H(joint) nats, and H(joint) >= max H: so the bound bounds it.
+Orders and amounts look at the distribution after logits processors and guidance, before temperature, top_k and such.
 
 Shapes: B batch, L length, W open positions looked at, K taken, V vocabulary.
 """
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .canvas import ORDER_NOISE, Canvas
 from .orders import LOGIT_ORDERS, TIE, confidence, custom_scores, entropy, ranking
+from .randomness import gumbel
 
 Amount = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -100,9 +101,3 @@ def within_entropy(bound: float) -> Amount:
         return first_BW, (within_BW & open_BW.gather(1, first_BW)).sum(1, keepdim=True)
 
     return amount
-
-
-def gumbel(uniforms: Tensor) -> Tensor:
-    """Standard Gumbel noise -log(-log u) from uniforms in [0, 1), float64."""
-    smallest = 2.0**-53  # half a step: u = 0 must not give an infinite score
-    return -(-(uniforms + smallest).log()).log()

@@ -17,8 +17,9 @@ class Streaming:
     """Feeds one row to a streamer.
 
     Args:
-        streamer: has `put` and `end`; if it has `put_draft(value, **kwargs)` drafts go there, with `logits=` (1, L, V)
-            if its `_takes_logits` is true, and with `order=`, `log_probs=` (1, L) if its `_takes_path` is.
+        streamer: has `put` and `end`; if it has `put_draft(value, **kwargs)` drafts go there: int64 (1, N), the N
+            positions behind the prompt; with `logits=` (1, N, V) if its `_takes_logits` is true, and with `order=` and
+            `log_probs=` (1, N) if its `_takes_path` is.
         canvas: one row, before the first step.
         revised: whether tokens that are written may change later.
 
@@ -47,7 +48,7 @@ class Streaming:
         if self.drafts:
             draft = {"value": self._text(self.canvas.ids)[None, self.prompt :]}
             if self.takes_logits and logits is not None:
-                draft["logits"] = logits[:, self.canvas.real_BL[0]].cpu()
+                draft["logits"] = logits[:, self.canvas.real_BL[0]][:, self.prompt :].cpu()
             if getattr(self.streamer, "_takes_path", False):
                 draft["order"] = self._text(self.canvas.order_BL)[None, self.prompt :]
                 draft["log_probs"] = self._text(self.canvas.log_probs_BL)[None, self.prompt :]

@@ -190,6 +190,15 @@ class Trace:
         ])  # fmt: skip
         self._canvas = canvas.clone()
 
+    def cut(self, length: int) -> None:
+        """Keeps the first positions only: what lies behind the end of a text is none of it.
+
+        Args:
+            length: how many.
+        """
+        self.start, self._canvas = self.start[:length], self._canvas[:length]
+        self.steps = [[event for event in events if event.position < length] for events in self.steps]
+
     @property
     def num_steps(self) -> int:
         """Forward passes so far."""
@@ -226,8 +235,11 @@ class Trace:
         return tokens
 
     def writings(self) -> list[list[Event]]:
-        """For each position its tokens' events, first to last; empty where the token was given. More than one:
-        the position was resampled."""
+        """For each position its tokens' events, first to last.
+
+        Returns:
+            L lists: empty where the token was given, several events where the position was resampled.
+        """
         found: list[list[Event]] = [[] for _ in self.start]
         for events in self.steps:
             for event in events:

@@ -67,13 +67,18 @@ class TerminalView:
 
     # ------------------------------------------------------------------------------- what `generate` calls
     def put(self, value: Tensor) -> None:
-        """Takes the prompt, (1, P) or (P,): all that is given before the first gap. Later calls repeat drafts.
+        """Takes the prompt, all that is given before the first gap, and at last the finished text behind it.
 
         Args:
-            value: int64 ids.
+            value: int64 ids, (1, P) or (P,).
         """
         if not self._started:
             self._prompt, self._started = value.flatten().cpu(), True
+        elif self._trace is not None:  # drafts may have gone beyond the end of the text
+            length = len(self._prompt) + value.numel()
+            self._trace.cut(length)
+            self._latest = {place: event for place, event in self._latest.items() if place < length}
+            self._written = {place: times for place, times in self._written.items() if place < length}
 
     def put_draft(self, value: Tensor, *, order: Tensor, log_probs: Tensor, **kwargs: Any) -> None:
         """Takes the canvas behind the prompt after a pass, and draws it.

@@ -1,6 +1,6 @@
 """What a recipe learns in five minutes on two CPU cores: bits per character on held-out text.
 
-    python recipes/benchmark_learning.py --data ../shared/data/wiki27
+    python recipes/benchmark_learning.py --data wiki27
 
 2 CPU cores, about 14 minutes. The first 20M characters of wiki27 (English Wikipedia in 27 symbols), windows of 128,
 4 layers, width 192, 1.8M parameters, 300 s of training each: this project's default recipe, and the ARDM paper's (AdamW
@@ -76,7 +76,7 @@ def run(recipe: Any, data: list, seconds: float, seed: int, steps: int = 40) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/wiki27"))
+    parser.add_argument("--data", type=Path, required=True, help="folder with train.txt.xz and valid.txt.xz")
     parser.add_argument("--seconds", type=float, default=300.0, help="of training, for each recipe")
     parser.add_argument("--windows", type=int, default=2000, help="of validation")
     parser.add_argument("--seed", type=int, default=0)

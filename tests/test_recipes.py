@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -237,7 +238,26 @@ def test_the_training_benchmark_prints_a_row_for_each_loop(capsys, monkeypatch):
         (batch, name) for batch in ("32", "4") for name in ("ardm, Muon", "ardm, AdamW", "BERT, Trainer, AdamW")
     ]
     assert all(1 <= float(ratio) < 3 and int(tokens) > 0 and 0 < float(used) < 2 for *_, ratio, tokens, used in rows)
-    assert len(re.findall(r"total / inside forward 1\.\d+", printed)) == 2
+
+
+@pytest.mark.slow
+def test_the_generation_benchmark_prints_every_figure(capsys, monkeypatch):
+    benchmark = recipe("benchmark_generation")
+    monkeypatch.setattr(benchmark, "SIZES", {16: (2, 16, 3, 1.02)})
+    monkeypatch.setattr(benchmark, "VOCABULARY", 500)
+    benchmark.main(["--repeats", "1"])
+    printed = capsys.readouterr().out
+    ratios = re.findall(r"^  (\w+) +([\d.]+) +([\d.]+)$", printed, re.MULTILINE)
+    assert [name for name, *_ in ratios] == [*benchmark.CALLS]
+    assert all(1 < float(ratio) < 20 for _, *pair in ratios for ratio in pair)
+    assert [k for k, _ in re.findall(r"(\d+) a step: (\d+) tokens/s", printed)] == ["1", "4", "16"]
+    kept = re.findall(r"output_history=(\w+): (\d+) kB kept of (\d+) passes", printed)
+    assert [(history, passes) for history, _, passes in kept] == [*product(("False", "True"), ("8", "64"))]
+    few, many, few_with_history, many_with_history = (int(size) for _, size, _ in kept)
+    grown = (64 - 8) * benchmark.BATCH * benchmark.LENGTH * 8 / 1000  # a history does so, int64, kB
+    assert many - few < 0.05 * grown
+    assert many_with_history - few_with_history == pytest.approx(grown, rel=0.05)
+    assert float(re.search(r"vocabulary 500: ([\d.]+) times", printed)[1]) > 0
 
 
 @pytest.mark.slow

@@ -407,6 +407,17 @@ def test_the_path_adds_up_to_the_likelihood(plain, order, size):
     torch.testing.assert_close(out.log_probs.sum(1), exact, rtol=0, atol=1e-5)
 
 
+def test_nothing_to_generate_is_no_error(model):
+    for settings in ({"eos_token_id": 2}, {"eos_token_id": 2, "resample_steps": 1}, {"order": "confidence"},
+                     {"threshold": 0.5}, {"resample_steps": 2, "resample_order": "remdm_cap"},
+                     {"block_length": 2, "steps": 4}):  # fmt: skip
+        assert model.generate(max_new_tokens=0, **settings).shape == (1, 0)
+        assert model.generate(masks(0, 3), **settings).shape == (0, 3)
+        assert model.generate(torch.tensor([[0, 1]]), **settings).tolist() == [[0, 1]]
+        nothing = full(model, torch.tensor([[PAD, PAD]]), **settings)
+        assert nothing.sequences.tolist() == [[PAD, PAD]] and nothing.num_forward_passes == 0
+
+
 # ------------------------------------------------------------------------------------------------- plans by loss
 def test_the_optimal_plan_is_each_rows_own(tiny_model):
     model = tiny_model()
@@ -473,6 +484,11 @@ def test_nan_is_reported_after_the_first_pass(tiny_model, order, monkeypatch):
         ({"resample_order": "remdm"}, "resample_order is 'remdm'"),
         ({"resample_steps": 3, "steps": 3}, "steps is 3 and resample_steps 3"),
         ({"resample_steps": 1, "resample_order": "remdm_cap", "threshold": 0.5}, "resample_order='remdm_cap'"),
+        ({"resample_steps": 2, "resample_order": "remdm_cap", "steps": 3}, "lies between steps"),
+        ({"resample_steps": 2, "resample_order": "remdm_conf", "plan": [4]}, "lies between steps"),
+        ({"eos_token_id": 5}, "eos_token_id is 5"),
+        ({"eos_token_id": [1, 9]}, "eos_token_id is"),
+        ({"eos_token_id": 1, "pad_token_id": 99}, "pad_token_id is 99"),
         ({"block_length": 0}, "block_length is 0"),
         ({"block_length": 2, "steps": 1}, "at least one for each of the 2 blocks"),
         ({"block_length": 3, "plan": [2, 2]}, "reaches over the end of a block"),

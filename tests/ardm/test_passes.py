@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ardm import ARDMGenerationConfig
@@ -217,6 +217,7 @@ def test_without_masks_there_are_no_passes(resampling):
 @LAWS
 @given(st.integers(1, 20), st.integers(1, 25), st.integers(0, 6), st.sampled_from(AFTER + BETWEEN))
 def test_resampling_passes_count_in_the_steps(masks, steps, resample_steps, order):
+    assume(order in AFTER or steps > 1 or not resample_steps)  # refused
     config = ARDMGenerationConfig(
         steps=steps + resample_steps, resample_steps=resample_steps, resample_order=order, resample_fraction=0.3
     )

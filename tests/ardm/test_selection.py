@@ -11,7 +11,8 @@ from scipy import stats
 
 from ardm.canvas import Canvas, row_streams
 from ardm.orders import LOGIT_ORDERS
-from ardm.selection import Selection, above_threshold, gumbel, within_entropy
+from ardm.randomness import gumbel
+from ardm.selection import Selection, above_threshold, within_entropy
 
 MASK, PAD = 3, 4
 LAWS = hypothesis.settings(max_examples=60, deadline=None)

@@ -65,7 +65,7 @@ def text_of(out, start=0):
 
 
 def seeds(call):
-    return range(4 if "EOS" in call or "resampled" in call else 1)
+    return range(2 if "EOS" in call or "resampled" in call else 1)
 
 
 # -------------------------------------------------------------------------------------------------- text as it is done
@@ -85,10 +85,9 @@ class Recorder:
 
 
 @calls
-@pytest.mark.parametrize("name", INPUTS)
-def test_what_is_put_is_the_text(model, call, name):
-    for seed in seeds(call):
-        recorder, ids = Recorder(), INPUTS[name]
+def test_what_is_put_is_the_text(model, call):
+    for ids, seed in itertools.product(INPUTS.values(), seeds(call)):
+        recorder = Recorder()
         out = model.generate(ids, seed=seed, streamer=recorder, **CALLS[call])
         assert recorder.ended
         prompt, *rest = recorder.values
@@ -101,7 +100,7 @@ def test_what_is_put_is_the_text(model, call, name):
 
 
 @calls
-@pytest.mark.parametrize("name", ["a prompt", "no prompt", "padding on the left"])
+@pytest.mark.parametrize("name", ["a prompt", "padding on the left"])
 def test_a_text_streamer_prints_the_text(model, capsys, call, name):
     prompt = sum(token not in (PAD, MASK) for token in INPUTS[name][0].tolist())
     for seed, skip_prompt in itertools.product(seeds(call), (False, True)):
@@ -157,14 +156,12 @@ class Drafts(Recorder):
 
 
 @calls
-@pytest.mark.parametrize("name", INPUTS)
-def test_each_step_gives_a_draft_and_the_end_gives_the_text(model, call, name):
-    ids = INPUTS[name]
-    real = ids[0] != PAD
-    prompt = int((ids[0][real] == MASK).int().argmax())
-    for seed in seeds(call):
+def test_each_step_gives_a_draft_and_the_end_gives_the_text(model, call):
+    for ids in INPUTS.values():
+        real = ids[0] != PAD
+        prompt = int((ids[0][real] == MASK).int().argmax())
         streamer = Drafts()
-        out = model.generate(ids, seed=seed, streamer=streamer, output_history=True, return_dict_in_generate=True,
+        out = model.generate(ids, seed=1, streamer=streamer, output_history=True, return_dict_in_generate=True,
                              **CALLS[call])  # fmt: skip
         drafts = [draft["value"] for draft in streamer.drafts]
         assert all(set(draft) == {"value"} for draft in streamer.drafts)
@@ -204,9 +201,9 @@ def test_drafts_without_special_tokens(model, capsys):
 
 # ----------------------------------------------------------------------------------------------- logits and the path
 @pytest.mark.parametrize("call", [name for name in CALLS if name not in ("guided", "resampled between")])
-@pytest.mark.parametrize("name", ["a prompt", "padding on the left", "a gap"])
+@pytest.mark.parametrize("name", ["padding on the left", "a gap"])
 def test_a_streamer_may_take_the_logits_of_all_positions(model, call, name):
-    """Of the real tokens, as the network gave them before the step; they change nothing."""
+    """Of the positions that the draft shows, as the network gave them before the step; they change nothing."""
     ids, streamer = INPUTS[name], Drafts(takes_logits=True)
     settings = {"seed": 1, "output_history": True, "return_dict_in_generate": True, **CALLS[call]}
     out = model.generate(ids, streamer=streamer, **settings)
@@ -217,9 +214,10 @@ def test_a_streamer_may_take_the_logits_of_all_positions(model, call, name):
     real = ids[0] != PAD
     for draft, before in zip(streamer.drafts, [ids, *out.history], strict=False):
         assert set(draft) == {"value", "logits"}
-        assert draft["logits"].shape == (1, int(real.sum()), len(TOKENIZER))
+        shown = draft["value"].shape[1]  # all but the prompt and padding
+        assert draft["logits"].shape == (1, shown, len(TOKENIZER))
         if "resampled" not in call:
-            expected = model(before, real.long()[None]).logits[:, real].detach()
+            expected = model(before, real.long()[None]).logits[:, real][:, -shown:].detach()
             torch.testing.assert_close(draft["logits"], expected, rtol=1e-5, atol=1e-5)
 
 

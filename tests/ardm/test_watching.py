@@ -68,6 +68,23 @@ def test_the_path_ends_where_generate_does(model):
     assert torch.equal(view.path[-1][0], output.order[0]) and torch.equal(view.path[-1][1], output.log_probs[0])
 
 
+@pytest.mark.parametrize("order", ["random", "left_to_right"])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_nothing_is_shown_of_what_lies_behind_the_end(model, order, terminal):
+    settings = {"order": order, "tokens_per_step": 3, "eos_token_id": 1, "max_new_tokens": 20}
+    for seed in range(5):
+        view = TerminalView(TOKENIZER, console=console(terminal))
+        ids = TOKENIZER("ac", return_tensors="pt").input_ids
+        out = model.generate(
+            ids, seed=seed, streamer=view, return_dict_in_generate=True, output_history=True, **settings
+        )
+        kept = out.sequences[0, out.sequences[0] != TOKENIZER.pad_token_id]
+        text, count = TOKENIZER.decode(kept), len(kept) - 2
+        assert (out.sequences == TOKENIZER.pad_token_id).any()
+        assert view._trace.text == text == Trace.of(TOKENIZER, out, path=None).text
+        assert f"{count} of {count} tokens" in ESCAPES.sub("", view.console.file.getvalue())
+
+
 def test_a_token_is_coloured_by_the_probability_with_which_it_was_drawn():
     view = TerminalView(TOKENIZER, console=console(True))
     view.put(torch.tensor([[0]]))
