@@ -5,8 +5,8 @@
 2 CPU cores, about 3 minutes; each figure is the median over chunks of three runs, interleaved. For batches of 32 and
 4 sequences of 128 tokens (4 layers, width 192, 1.8M parameters): total / inside = the whole step (data, masking,
 clipping, EMA, logging) over forward + backward + optimiser; tokens per second; utilisation = 6 * parameters * tokens
-over the float32 matrix product at n = 2048; the same for `BertForMaskedLM` under `transformers.Trainer`; and `generate`
-over the time inside the network. Figures: README.md.
+over the float32 matrix product at n = 2048; the same for `BertForMaskedLM` under `transformers.Trainer`. Figures:
+README.md. The speed of `generate`: recipes/benchmark_generation.py.
 """
 
 import argparse
@@ -62,14 +62,6 @@ def bert(batch_size: int, steps: int, folder: str, watch: Stopwatch) -> PreTrain
     return model
 
 
-def generation(tokens_per_step: int) -> float:
-    model, watch = ARDMForMaskedLM(ARDMConfig(vocab_size=28, mask_token_id=MASK, **SIZES)).eval(), Stopwatch()
-    watch.over_all((model, "forward"), (model, "generate"))
-    for seed in range(3):
-        model.generate(num_return_sequences=8, tokens_per_step=tokens_per_step, seed=seed)
-    return watch.seconds("generate") / watch.seconds("forward")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=80, help="at batch 4; a fourth of it at batch 32")
@@ -92,8 +84,6 @@ def main() -> None:
             used = 6 * size * tokens / peak
             print(f"batch {batch_size:2d}  {name:22s} total / inside {ratio:.3f}  "
                   f"{tokens:7.0f} tokens/s  utilisation {used:.2f}")  # fmt: skip
-    for tokens in (1, 4):
-        print(f"generate, batch 8, {tokens} tokens a step: total / inside forward {generation(tokens):.3f}")
 
 
 if __name__ == "__main__":
