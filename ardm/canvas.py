@@ -103,13 +103,11 @@ class Canvas:
 
     def write(self, positions_BK: Tensor, tokens_BK: Tensor, log_probs_BK: Tensor, chosen_BK: Tensor) -> None:
         """Writes the chosen tokens of one step; positions are distinct within a row."""
-        for canvas, new in (
-            (self.ids, tokens_BK),
-            (self.log_probs_BL, log_probs_BK),
-            (self.order_BL, self.step_B1),
-            (self.hidden_BL, False),
-        ):
-            canvas.scatter_(1, positions_BK, torch.where(chosen_BK, new, canvas.gather(1, positions_BK)))
+        for table, new in ((self.ids, tokens_BK), (self.log_probs_BL, log_probs_BK)):
+            table.scatter_(1, positions_BK, torch.where(chosen_BK, new, table.gather(1, positions_BK)))
+        written_BL = torch.zeros_like(self.hidden_BL).scatter_(1, positions_BK, chosen_BK)
+        self.hidden_BL = self.hidden_BL & ~written_BL
+        self.order_BL = torch.where(written_BL, self.step_B1, self.order_BL)
         self.step_B1 += chosen_BK.any(1, keepdim=True)
 
 

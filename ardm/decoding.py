@@ -13,6 +13,7 @@ own: they change what is open, what goes back, the network, and how many are tak
 Shapes: B batch, L length, W open positions looked at, K positions filled, V vocabulary.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -98,9 +99,9 @@ class Decoding:
             logits_BKV = _at(logits_BKV, first_BK)
         chosen_BK = open_BK & (torch.arange(positions_BK.shape[1], device=open_BK.device) < taken_B1)
         tokens_BK, log_probs_BK = self.draw(logits_BKV, canvas.uniforms_BL.gather(1, positions_BK))
-        if step == 0 or log_probs_BK.device.type == "cpu":  # a GPU would have to wait for the answer at each step
-            _check_finite(log_probs_BK.masked_fill(~chosen_BK, 0.0))
         canvas.write(positions_BK, tokens_BK, log_probs_BK, chosen_BK)
+        if step == 0 or log_probs_BK.device.type == "cpu":  # a GPU would have to wait for the answer at each step
+            _check_finite(canvas.log_probs_BL)
         self._show(all_logits)
 
     def _logits(self, positions_BK: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -173,5 +174,5 @@ def _at(values_BLV: Tensor, positions_BK: Tensor) -> Tensor:
 
 
 def _check_finite(log_probs: Tensor) -> None:
-    if not log_probs.isfinite().all():
+    if not math.isfinite(log_probs.sum()):
         raise ValueError("the network returned NaN or only -inf logits; expected finite logits for some token.")

@@ -38,10 +38,9 @@ def make_draw(config: ARDMGenerationConfig) -> Draw:
             no_ids: Any = None
             logits_BKV = warpers(no_ids, logits_BKV.flatten(0, 1).float()).view(logits_BKV.shape)
         # float64: float32 noise cuts off the tail of the distribution (arXiv 2409.02908)
-        log_probs_BKV = logits_BKV.double().log_softmax(-1)
-        sampled = config.do_sample
-        tokens_BK = inverse_cdf(log_probs_BKV.exp(), uniforms_BK) if sampled else log_probs_BKV.argmax(-1)
-        return tokens_BK, log_probs_BKV.gather(-1, tokens_BK[..., None]).squeeze(-1)
+        probs_BKV = logits_BKV.softmax(-1, dtype=torch.float64)
+        tokens_BK = inverse_cdf(probs_BKV, uniforms_BK) if config.do_sample else logits_BKV.argmax(-1)
+        return tokens_BK, probs_BKV.gather(-1, tokens_BK[..., None]).squeeze(-1).log()
 
     return draw
 

@@ -105,8 +105,7 @@ def generation_queue(scores_BL: Tensor, masked_BL: Tensor) -> Tensor:
 # --------------------------------------------------------------------------------- orders that look at the logits
 def confidence(logits_BKV: Tensor) -> Tensor:
     """log max_v p(v), nats, float32 (B, K)."""
-    logits_BKV = logits_BKV.float()
-    return logits_BKV.amax(-1) - logits_BKV.logsumexp(-1)
+    return logits_BKV.float().log_softmax(-1).amax(-1)
 
 
 def margin(logits_BKV: Tensor) -> Tensor:
@@ -175,5 +174,7 @@ def ranking(scores_BK: Tensor, open_BK: Tensor, tie: float | None = TIE) -> Tens
     scores_BK = scores_BK.clamp(limits.min, limits.max).masked_fill(~open_BK, -torch.inf)
     values_BK, index_BK = scores_BK.sort(dim=1, descending=True, stable=True)
     apart_BK = values_BK[:, :-1] - values_BK[:, 1:] > (tie_B1 if tie is None else tie)
+    if apart_BK.device.type == "cpu" and (apart_BK | ~open_BK.gather(1, index_BK)[:, 1:]).all():
+        return index_BK  # no ties, as usual; a GPU would have to wait for the answer
     level_BK = F.pad(apart_BK.cumsum(1), (1, 0))
     return index_BK.gather(1, (level_BK * scores_BK.shape[1] + index_BK).argsort(1))

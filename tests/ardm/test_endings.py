@@ -114,7 +114,8 @@ def cases(draw):
     hidden = torch.rand(shape, generator=generator) < 0.6
     if draw(st.booleans()):  # a prompt, then masks
         hidden = torch.arange(shape[1]) >= edges[0] + torch.randint(0, 3, (shape[0], 1), generator=generator)
-    return ids.masked_fill(hidden, MASK).masked_fill(~real, PAD), real, settings | amount | again
+    filler = draw(st.sampled_from([PAD, EOS]))  # what stands in the padding ends nothing
+    return ids.masked_fill(hidden, MASK).masked_fill(~real, filler), real, settings | amount | again
 
 
 def result_mask(real, new):

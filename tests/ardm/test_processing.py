@@ -185,7 +185,12 @@ def test_the_constraint_knows_its_row(model):
 
 
 def test_a_row_that_has_ended_does_not_disturb_the_constraint(model):
-    settings = LEFT_TO_RIGHT | {"seed": 1, "logits_processor": [ALL["PrefixConstrained"]()]}
+    def complete(batch_id, text):
+        assert MASK not in text  # a row that has ended is not asked about
+        return allowed(batch_id, text)
+
+    settings = LEFT_TO_RIGHT | {"seed": 1}
+    settings["logits_processor"] = [stock.PrefixConstrainedLogitsProcessor(complete, num_beams=1)]
     ids = torch.tensor([[0, 1] + [MASK] * 6] * 8)
     full = model.generate(ids, **settings).sequences
     out = model.generate(ids, eos_token_id=EOS, **settings).sequences
@@ -351,6 +356,12 @@ def test_callables_get_whole_rows_positions_and_steps(model, settings):
         changed = out.history[number] != rows[:, 0]
         asked = torch.zeros_like(changed).scatter(1, positions.view(2, width), True)
         assert (asked | ~changed).all()  # what is filled has been processed
+
+    def plain(input_ids, scores):
+        assert ((input_ids == PAD).sum(1) == torch.tensor([0, 3]).repeat_interleave(len(input_ids) // 2)).all()
+        return scores
+
+    model.generate(IDS, seed=1, logits_processor=[plain], **settings)  # whole rows, whatever it asks for
 
 
 def test_callables_ask_for_what_they_want(model):
