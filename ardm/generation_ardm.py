@@ -114,6 +114,8 @@ class ARDMGenerationMixin:
         if not isinstance(generation_config, (ARDMGenerationConfig, NoneType)):
             got = type(generation_config).__name__
             raise ValueError(f"generation_config is a {got}; expected an ARDMGenerationConfig.")
+        if kwargs.get("eos_token_id", ()) is None:  # the model's own is not to come back
+            kwargs = kwargs | {"eos_token_id": []}
         config = copy.copy(self.generation_config)
         passed = vars(generation_config) if generation_config is not None else {}
         for layer in ({name: passed[name] for name in SETTINGS if passed.get(name) is not None}, kwargs):
@@ -164,6 +166,8 @@ class ARDMGenerationMixin:
         check_ids(input_ids, self.config.vocab_size)
         if attention_mask is None:
             pad_token_id = self._special_id("pad_token_id", config)
+            if pad_token_id is not None and pad_token_id == self._mask_token_id(config):
+                raise ValueError(f"pad_token_id is {pad_token_id}; expected another id than mask_token_id.")
             attention_mask = torch.ones_like(input_ids) if pad_token_id is None else input_ids != pad_token_id
         if not isinstance(attention_mask, Tensor) or attention_mask.shape != input_ids.shape:
             got = tuple(attention_mask.shape) if isinstance(attention_mask, Tensor) else type(attention_mask).__name__

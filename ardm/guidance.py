@@ -32,7 +32,8 @@ def guided(network: Network, prompt_BL: Tensor, mask_token_id: int, scale: float
         both = torch.cat((ids, ids.masked_fill(prompt_BL, mask_token_id)))
         logits = network(both, None if positions is None else torch.cat((positions, positions)))
         given, free = logits.chunk(2)
-        # impossible tokens stay so: -inf minus -inf would be NaN
-        return torch.where(given == -torch.inf, given, free + scale * (given - free))
+        # what is impossible with or without the prompt has no difference to add
+        impossible = (given == -torch.inf) | (free == -torch.inf)
+        return torch.where(impossible, given, free + scale * (given - free))
 
     return call

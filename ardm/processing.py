@@ -13,7 +13,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers.generation import logits_process as stock
 
@@ -23,11 +22,12 @@ _ANYWHERE = (
     stock.TemperatureLogitsWarper, stock.TopPLogitsWarper, stock.TopKLogitsWarper, stock.MinPLogitsWarper,
     stock.TypicalLogitsWarper, stock.EpsilonLogitsWarper, stock.EtaLogitsWarper, stock.RepetitionPenaltyLogitsProcessor,
     stock.EncoderRepetitionPenaltyLogitsProcessor, stock.SuppressTokensLogitsProcessor,
-    stock.InfNanRemoveLogitsProcessor, stock.LogitNormalization,
+    stock.InfNanRemoveLogitsProcessor, stock.LogitNormalization, stock.SequenceBiasLogitsProcessor,
+    *([stock.TopHLogitsWarper] if hasattr(stock, "TopHLogitsWarper") else []),  # of newer versions
 )  # fmt: skip
 _AFTER_PREFIX = (
     stock.MinLengthLogitsProcessor, stock.MinNewTokensLengthLogitsProcessor, stock.NoRepeatNGramLogitsProcessor,
-    stock.EncoderNoRepeatNGramLogitsProcessor, stock.SequenceBiasLogitsProcessor,
+    stock.EncoderNoRepeatNGramLogitsProcessor,
     stock.PrefixConstrainedLogitsProcessor, stock.ForcedBOSTokenLogitsProcessor, stock.ForcedEOSTokenLogitsProcessor,
     stock.ExponentialDecayLengthPenalty, stock.SuppressTokensAtBeginLogitsProcessor, stock.WatermarkLogitsProcessor,
 )  # fmt: skip
@@ -67,7 +67,7 @@ class Processing:
         for processor, needs_prefix, arguments in self.processors:
             if needs_prefix:  # one position a row
                 logits_NV = _with_prefix(processor, logits_NV, canvas, positions_N, open_BK[:, 0])
-            elif _is_stock(processor):
+            elif isinstance(processor, _ANYWHERE) and not arguments:
                 logits_NV = processor(text_NL, logits_NV)
             else:
                 extra = {"positions": positions_N, "cur_step": step}
@@ -87,17 +87,13 @@ def _needs_prefix(processor: Any) -> bool:
         return any(len(sequence) > 1 for sequence in processor.sequence_bias)
     if isinstance(processor, _AFTER_PREFIX):
         return True
-    if _is_stock(processor) and not isinstance(processor, (*_ANYWHERE, *_newer("TopHLogitsWarper"))):
+    if _is_stock(processor) and not isinstance(processor, _ANYWHERE):
         raise ValueError(f"{name} does not work here; expected another processor (or `guidance_scale` for guidance).")
     return False
 
 
 def _is_stock(processor: Any) -> bool:
     return type(processor).__module__.startswith("transformers.")
-
-
-def _newer(*names: str) -> tuple[type, ...]:
-    return tuple(getattr(stock, name) for name in names if hasattr(stock, name))
 
 
 def _extra_arguments(processor: Any) -> list[str]:
@@ -109,15 +105,14 @@ def _extra_arguments(processor: Any) -> list[str]:
 def _with_prefix(processor: Any, logits_NV: Tensor, canvas: Canvas, positions_N: Tensor, open_N: Tensor) -> Tensor:
     """Applies a left-to-right processor to rows, one position each: all whose texts have one length at a time."""
     places_N = canvas.place_BL.gather(1, positions_N[:, None])[:, 0]
-    first_N = positions_N - places_N  # where the row begins: padding on the left is not text
+    text_NL = canvas.text(canvas.mask_token_id)
     output_NV = logits_NV.clone()
     numbered = isinstance(processor, _NUMBERED)
     for length in places_N[open_N].unique().tolist():
         rows = ((places_N == length) & open_N).nonzero()[:, 0]
         for part in rows.split(1) if numbered else (rows,):
-            columns = first_N[part, None] + torch.arange(length, device=part.device)
             apply = _for_row(processor, int(part), len(places_N)) if numbered else processor
-            output_NV[part] = apply(canvas.ids[part].gather(1, columns), logits_NV[part])
+            output_NV[part] = apply(text_NL[part, :length], logits_NV[part])
     return output_NV
 
 

@@ -8,6 +8,8 @@ from scipy import stats
 
 from ardm import ARDMConfig, ARDMForMaskedLM
 
+torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
+
 
 @pytest.fixture(autouse=True)
 def _seeded():

@@ -353,6 +353,13 @@ def test_every_beginning_is_asked_for_in_turn(model):
         assert asked == [text[:length] for length in range(3, 9)]
 
 
+def test_none_in_the_call_turns_the_models_eos_off(tiny_model):
+    model = tiny_model(vocab_size=5, mask_token_id=3, pad_token_id=4, eos_token_id=2)
+    ids = torch.full((20, 8), 3)
+    assert (model.generate(ids, seed=1) == 4).any()
+    assert not (model.generate(ids, seed=1, eos_token_id=None) == 4).any()
+
+
 def test_ends_without_something_to_put_behind_them_are_refused(tiny_model, monkeypatch):
     model = tiny_model()
     criteria = [MaxLengthCriteria(4)]

@@ -78,6 +78,12 @@ def test_a_good_value_is_kept(name):
     assert getattr(ARDMGenerationConfig(**{name: None}), name) is None
 
 
+def test_the_pad_id_is_not_the_mask_id(tiny_model):
+    """Else every mask would count as padding, and what lies behind an end as still hidden."""
+    with pytest.raises(ValueError, match="pad_token_id is 3"):
+        tiny_model().generate(torch.full((1, 8), 3), pad_token_id=3)
+
+
 def test_what_does_not_go_together_is_refused():
     for settings, message in (
         ({"tokens_per_step": 1, "steps": 1}, "got tokens_per_step and steps; expected at most one of"),

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ardm import ARDMForMaskedLM
@@ -153,6 +153,7 @@ SCORES = st.one_of(
 )
 
 
+@example([(0.0, True), (5.0, False), (8e-6, True)], TIE)
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(SCORES, st.booleans()), min_size=1, max_size=9), st.sampled_from([TIE, None, 0.0]))
 def test_ranking_is_sorting_with_chained_ties_by_position(row, tie):

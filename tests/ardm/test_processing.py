@@ -145,12 +145,16 @@ def test_ragged_rows_get_what_each_gets_alone(model, name, side):
 @pytest.mark.parametrize("filler", [0, 5])
 def test_what_stands_in_the_padding_is_no_text(tiny_model, side, filler):
     """A model without a pad id: the attention mask alone tells what is padding."""
+
+    class Mine(stock.RepetitionPenaltyLogitsProcessor):  # sees what the stock one sees
+        pass
+
     model = tiny_model(vocab_size=VOCAB - 1, mask_token_id=MASK, max_position_embeddings=12, scale=0.5)
     ids, real = input_of([[1, 2], [4, 3, 1, 3]], side, filler)
     settings = LEFT_TO_RIGHT | {"max_new_tokens": NEW}
-    for name in ("RepetitionPenalty", "NoRepeatNGram of one"):
-        out = model.generate(ids, real, seed=[1, 2], logits_processor=[ALL[name]()], **settings)
-        alone = model.generate(torch.tensor([[1, 2]]), seed=1, logits_processor=[ALL[name]()], **settings)
+    for make in (ALL["RepetitionPenalty"], ALL["NoRepeatNGram of one"], lambda: Mine(3.0)):
+        out = model.generate(ids, real, seed=[1, 2], logits_processor=[make()], **settings)
+        alone = model.generate(torch.tensor([[1, 2]]), seed=1, logits_processor=[make()], **settings)
         begin = 2 if side == "left" else 0
         torch.testing.assert_close(out.log_probs[:1, begin : begin + 8], alone.log_probs, rtol=0, atol=1e-5)
 
