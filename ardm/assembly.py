@@ -91,8 +91,8 @@ def make_selection(config: ARDMGenerationConfig, generator: torch.Generator | No
     if not (order or amount):
         return None
     if callable(order) and generator is None:
-        seed = config.seed[0] if isinstance(config.seed, (list, tuple)) and config.seed else config.seed
-        generator = torch.default_generator if not isinstance(seed, int) else torch.Generator().manual_seed(seed)
+        seed: Any = config.seed[0] if isinstance(config.seed, (list, tuple)) and config.seed else config.seed
+        generator = torch.default_generator if seed is None else torch.Generator().manual_seed(int(seed))
     return Selection(order, config.order_temperature or 0.0, amount, generator)
 
 

@@ -99,7 +99,9 @@ class Canvas:
         again_BL = self.uniforms(TOKEN, self.place_BL, revision_B1)
         self.uniforms_BL = torch.where(back_BL, again_BL, self.uniforms_BL)
         scores_BL = order_scores(self._order, self.place_BL, self.uniforms(ORDER, self.place_BL, revision_B1))
-        self.scores_BL = torch.where(back_BL, scores_BL, self.scores_BL)  # random: a new turn; others: the same
+        # random: a new turn for all that is hidden now, or what is sent back would come first; other orders: the same
+        again_BL = self.hidden_BL & back_BL.any(1, keepdim=True)
+        self.scores_BL = torch.where(again_BL, scores_BL, self.scores_BL)
 
     def write(self, positions_BK: Tensor, tokens_BK: Tensor, log_probs_BK: Tensor, chosen_BK: Tensor) -> None:
         """Writes the chosen tokens of one step; positions are distinct within a row."""
@@ -148,6 +150,8 @@ def row_streams(seed: Any, generator: torch.Generator | None, copies: int, batch
     """
     if seed is not None and generator is not None:
         raise ValueError("got both seed and generator; expected at most one of them.")
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise ValueError(f"generator is a {type(generator).__name__}; expected a torch.Generator.")
     if isinstance(seed, (list, tuple)):
         if len(seed) != batch_size:
             raise ValueError(f"seed is a list of {len(seed)}; expected one seed for each of the {batch_size} rows.")

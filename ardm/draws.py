@@ -27,7 +27,7 @@ def make_draw(config: ARDMGenerationConfig) -> Draw:
     if config.do_sample and config.temperature not in (None, 1.0):
         warpers.append(TemperatureLogitsWarper(float(config.temperature)))
     if config.do_sample and config.top_k is not None:
-        warpers.append(TopKLogitsWarper(config.top_k))
+        warpers.append(TopKLogitsWarper(int(config.top_k)))
     if config.do_sample and config.top_p not in (None, 1.0):
         warpers.append(TopPLogitsWarper(float(config.top_p)))
     if config.do_sample and config.min_p is not None:

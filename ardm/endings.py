@@ -75,7 +75,8 @@ class Endings:
         asks_B = (complete_B > self.begin_B) & ~self.finished_B
         first_B = torch.minimum(self.asked_B + 1, complete_B)  # the longest one is asked again
         text_BL = self.canvas.text(self.pad_token_id)
-        for length in range(int(first_B.amin()), int(complete_B.amax()) + 1):
+        spans = torch.stack((first_B, complete_B), 1)[asks_B].tolist()
+        for length in sorted({n for first, last in spans for n in range(first, last + 1)}):
             due_B = asks_B & (first_B <= length) & (length <= complete_B) & (stop_B == self.never)
             if due_B.any():
                 answer = torch.as_tensor(criteria(text_BL[:, :length], None), device=due_B.device)

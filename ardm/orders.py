@@ -115,8 +115,8 @@ def margin(logits_BKV: Tensor) -> Tensor:
 
 
 def entropy(logits_BKV: Tensor) -> Tensor:
-    """H(p), nats, float32 (B, K)."""
-    return torch.special.entr(logits_BKV.float().softmax(-1)).sum(-1)
+    """H(p), nats, float64 (B, K): in float32 its rounding would depend on the batch around a row."""
+    return torch.special.entr(logits_BKV.softmax(-1, dtype=torch.float64)).sum(-1)
 
 
 LOGIT_ORDERS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -78,7 +78,7 @@ def fixed_size_plan(length: int, tokens_per_step: int) -> list[int]:
     if tokens_per_step < 1:
         raise ValueError(f"tokens_per_step is {tokens_per_step}; expected at least 1.")
     full, rest = divmod(length, tokens_per_step)
-    return [tokens_per_step] * full + [rest] * (rest > 0)
+    return [tokens_per_step] * full + [rest] * bool(rest)
 
 
 def optimal_plan(losses: Sequence[float] | Tensor, steps: int) -> list[int]:

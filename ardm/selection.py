@@ -62,7 +62,7 @@ class Selection:
         scores_BW, tie = self._scores(logits_BWV, canvas, pool_BW, open_BW)
         if self.noise and self.order is not None:
             uniforms_BW = canvas.uniforms(ORDER_NOISE, canvas.place_BL.gather(1, pool_BW), canvas.step_B1)
-            scores_BW = scores_BW + self.noise * gumbel(uniforms_BW)
+            scores_BW, tie = scores_BW + self.noise * gumbel(uniforms_BW), 0.0
         first_BW, taken_B1 = ranking(scores_BW, open_BW, tie), least_B1
         if self.amount is not None:
             first_BW, sure_B1 = self.amount(logits_BWV, first_BW, open_BW)
