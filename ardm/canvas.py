@@ -103,14 +103,28 @@ class Canvas:
         again_BL = self.hidden_BL & back_BL.any(1, keepdim=True)
         self.scores_BL = torch.where(again_BL, scores_BL, self.scores_BL)
 
-    def write(self, positions_BK: Tensor, tokens_BK: Tensor, log_probs_BK: Tensor, chosen_BK: Tensor) -> None:
-        """Writes the chosen tokens of one step; positions are distinct within a row."""
-        for table, new in ((self.ids, tokens_BK), (self.log_probs_BL, log_probs_BK)):
-            table.scatter_(1, positions_BK, torch.where(chosen_BK, new, table.gather(1, positions_BK)))
-        written_BL = torch.zeros_like(self.hidden_BL).scatter_(1, positions_BK, chosen_BK)
-        self.hidden_BL = self.hidden_BL & ~written_BL
-        self.order_BL = torch.where(written_BL, self.step_B1, self.order_BL)
-        self.step_B1 += chosen_BK.any(1, keepdim=True)
+    def write(
+        self, positions_BK: Tensor, tokens_BK: Tensor, log_probs_BK: Tensor, chosen_BK: Tensor | None = None
+    ) -> None:
+        """Writes the tokens of one step.
+
+        Args:
+            positions_BK: int64 (B, K), distinct within a row.
+            tokens_BK: int64 (B, K).
+            log_probs_BK: float64 (B, K), nats.
+            chosen_BK: bool (B, K), which of them are written; None: all.
+        """
+        steps_BK = self.step_B1.expand_as(positions_BK)
+        for table, new in (
+            (self.ids, tokens_BK),
+            (self.log_probs_BL, log_probs_BK),
+            (self.order_BL, steps_BK),
+            (self.hidden_BL, torch.zeros_like(positions_BK, dtype=torch.bool)),
+        ):
+            if chosen_BK is not None:
+                new = torch.where(chosen_BK, new, table.gather(1, positions_BK))
+            table.scatter_(1, positions_BK, new)
+        self.step_B1 = self.step_B1 + (1 if chosen_BK is None else chosen_BK.any(1, keepdim=True))
 
 
 def append_masks(ids: Tensor, real_BL: Tensor, count: int, mask_token_id: int) -> tuple[Tensor, Tensor]:

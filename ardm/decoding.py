@@ -93,11 +93,13 @@ class Decoding:
         logits_BKV, all_logits = self._logits(positions_BK)
         if self.processing is not None:
             logits_BKV = self.processing(logits_BKV, canvas, positions_BK, open_BK, step)
+        all_fill = self.passes.alike[number] and not (self._adaptive or self._ends_early)
         if self._selects(number):
-            first_BK, taken_B1 = self._select(number, logits_BKV, positions_BK, open_BK)
-            positions_BK, open_BK = positions_BK.gather(1, first_BK), open_BK.gather(1, first_BK)
-            logits_BKV = _at(logits_BKV, first_BK)
-        chosen_BK = open_BK & (torch.arange(positions_BK.shape[1], device=open_BK.device) < taken_B1)
+            count = self.passes.widths[number] if all_fill else None
+            first_BK, taken_B1 = self._select(number, logits_BKV, positions_BK, open_BK, count)
+            positions_BK, logits_BKV = positions_BK.gather(1, first_BK), _at(logits_BKV, first_BK)
+            open_BK = open_BK if all_fill else open_BK.gather(1, first_BK)
+        chosen_BK = None if all_fill else open_BK & _first(taken_B1, positions_BK.shape[1])
         tokens_BK, log_probs_BK = self.draw(logits_BKV, canvas.uniforms_BL.gather(1, positions_BK))
         canvas.write(positions_BK, tokens_BK, log_probs_BK, chosen_BK)
         if step == 0 or log_probs_BK.device.type == "cpu":  # a GPU would have to wait for the answer at each step
@@ -111,11 +113,13 @@ class Decoding:
             return _at(all_logits, positions_BK), all_logits
         return self.network(self.canvas.ids, None if self.whole_rows else positions_BK), None
 
-    def _select(self, number: int, logits_BWV: Tensor, positions_BW: Tensor, open_BW: Tensor) -> tuple[Tensor, Tensor]:
+    def _select(
+        self, number: int, logits_BWV: Tensor, positions_BW: Tensor, open_BW: Tensor, count: int | None
+    ) -> tuple[Tensor, Tensor]:
         """The choice by logits: int64 (B, K) indices into W and int64 (B, 1), how many of them are taken."""
         assert self.selection is not None
         least_B1 = self._behind_plan(number) if self._adaptive else self.passes.fill_BS[:, number, None]
-        first_BW, taken_B1 = self.selection(logits_BWV, self.canvas, positions_BW, open_BW, least_B1)
+        first_BW, taken_B1 = self.selection(logits_BWV, self.canvas, positions_BW, open_BW, least_B1, count)
         most = int(taken_B1.amax()) if self._adaptive else self.passes.widths[number]
         return first_BW[:, :most], taken_B1
 
@@ -171,6 +175,11 @@ class Decoding:
 
 def _at(values_BLV: Tensor, positions_BK: Tensor) -> Tensor:
     return values_BLV.gather(1, positions_BK[..., None].expand(-1, -1, values_BLV.shape[-1]))
+
+
+def _first(count_B1: Tensor, width: int) -> Tensor:
+    """bool (B, width): True in the first `count` columns."""
+    return torch.arange(width, device=count_B1.device) < count_B1
 
 
 def _check_finite(log_probs: Tensor) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .canvas import ORDER_NOISE, Canvas
-from .orders import LOGIT_ORDERS, TIE, confidence, custom_scores, entropy, ranking
+from .orders import LOGIT_ORDERS, TIE, best, confidence, custom_scores, entropy, ranking
 from .randomness import gumbel
 
 Amount = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -45,7 +45,13 @@ class Selection:
         self.order, self.noise, self.amount, self.generator = order, noise, amount, generator
 
     def __call__(
-        self, logits_BWV: Tensor, canvas: Canvas, pool_BW: Tensor, open_BW: Tensor, least_B1: Tensor
+        self,
+        logits_BWV: Tensor,
+        canvas: Canvas,
+        pool_BW: Tensor,
+        open_BW: Tensor,
+        least_B1: Tensor,
+        count: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Chooses from the pool.
 
@@ -55,14 +61,18 @@ class Selection:
             pool_BW: int64 (B, W), positions; whole rows for a callable order.
             open_BW: bool (B, W), which of them may be filled.
             least_B1: int64 (B, 1), how many the plan asks for.
+            count: that number, if all rows take exactly so many.
 
         Returns:
-            int64 (B, W) indices into W, the taken ones first, and int64 (B, 1), how many are taken.
+            int64 (B, W) indices into W, the taken ones first (with `count`: those alone), and int64 (B, 1), how many
+            are taken.
         """
         scores_BW, tie = self._scores(logits_BWV, canvas, pool_BW, open_BW)
         if self.noise and self.order is not None:
             uniforms_BW = canvas.uniforms(ORDER_NOISE, canvas.place_BL.gather(1, pool_BW), canvas.step_B1)
             scores_BW, tie = scores_BW + self.noise * gumbel(uniforms_BW), 0.0
+        if count is not None and self.amount is None:
+            return best(scores_BW, open_BW, tie, count), least_B1
         first_BW, taken_B1 = ranking(scores_BW, open_BW, tie), least_B1
         if self.amount is not None:
             first_BW, sure_B1 = self.amount(logits_BWV, first_BW, open_BW)

@@ -14,6 +14,7 @@ from ardm import ARDMForMaskedLM
 from ardm.orders import (
     LOGIT_ORDERS,
     TIE,
+    best,
     check_order,
     confidence,
     custom_scores,
@@ -225,3 +226,14 @@ def test_a_users_order_gets_its_arguments_and_gives_scores():
 def test_what_are_no_scores_is_refused(scores, message):
     with pytest.raises(ValueError, match=message):
         custom_scores(lambda *_: scores, torch.zeros(2, 3, 5), MASKED, torch.Generator())
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 9), st.integers(0, 2**31), st.sampled_from([TIE, None, 0.0]))
+def test_the_best_are_the_first_of_the_ranking(batch, width, seed, tie):
+    torch.manual_seed(seed)
+    scores = torch.randint(-3, 4, (batch, width)).double() * 0.4e-5 + torch.randint(0, 2, (batch, width))
+    is_open = torch.rand(batch, width) < 0.8
+    for count in range(1, int(is_open.sum(1).min()) + 1):
+        expected = ranking(scores, is_open, tie)[:, :count].sort(1).values
+        assert torch.equal(best(scores, is_open, tie, count).sort(1).values, expected)
