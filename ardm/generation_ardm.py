@@ -81,6 +81,8 @@ class ARDMGenerationMixin:
                 the wrong shape, type, device or range; if the sequence would exceed the model's positions; if the
                 network returns NaN.
         """
+        for name, callables in (("logits_processor", logits_processor), ("stopping_criteria", stopping_criteria)):
+            _check_callables(name, callables)
         config = self._resolve_generation_config(generation_config, kwargs)
         canvas = self._prepare_canvas(input_ids, attention_mask, config, generator)
         resampling = make_resampling(config)
@@ -100,7 +102,12 @@ class ARDMGenerationMixin:
             streaming=streaming,
             history=[] if config.output_history else None,
         )
-        decoding.run()
+        try:
+            decoding.run()
+        except BaseException:
+            if streamer is not None:
+                streamer.end()  # who reads in another thread must not wait for ever
+            raise
         return _output(decoding) if config.return_dict_in_generate else canvas.ids
 
     # --------------------------------------------------------------------------------------------- preparation
@@ -188,8 +195,13 @@ class ARDMGenerationMixin:
         scale = 1.0 if config.guidance_scale is None or not canvas.given_BL.any() else float(config.guidance_scale)
         attention_mask = None if canvas.real_BL.all() else canvas.real_BL.repeat(1 if scale == 1 else 2, 1)
 
+        never = None  # the model gives its own mask id no probability, another one would be drawn
+        if canvas.mask_token_id != getattr(self.config, "mask_token_id", None):
+            never = torch.tensor([canvas.mask_token_id], device=canvas.ids.device)
+
         def network(ids: Tensor, positions: Tensor | None) -> Tensor:
-            return self(input_ids=ids, attention_mask=attention_mask, logits_positions=positions).logits
+            logits = self(input_ids=ids, attention_mask=attention_mask, logits_positions=positions).logits
+            return logits if never is None else logits.index_fill(-1, never, -torch.inf)
 
         return network if scale == 1 else guided(network, canvas.given_BL, canvas.mask_token_id, scale)
 
@@ -242,6 +254,15 @@ class ARDMGenerationMixin:
         except OSError as error:  # no such file: the configuration made from the model's stays
             if "valid JSON" in str(error):
                 raise ValueError(f"generation_config.json cannot be read: {error}") from error
+
+
+def _check_callables(name: str, values: Any) -> None:
+    """Raises ValueError unless it is None or a list of callables."""
+    if values is not None and not isinstance(values, (list, tuple)):
+        raise ValueError(f"{name} is a {type(values).__name__}; expected a list of callables.")
+    for value in values or ():
+        if not callable(value):
+            raise ValueError(f"{name} holds a {type(value).__name__}; expected callables.")
 
 
 def _queue_order(order: Any) -> str | Tensor:

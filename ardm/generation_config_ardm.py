@@ -214,7 +214,7 @@ class ARDMGenerationConfig(GenerationConfig):
             Setting by name.
         """
         settings = self.to_dict().items()
-        return {name: value for name, value in settings if value is not None and not _of_one_call(value)}
+        return {name: _plain(value) for name, value in settings if value is not None and not _of_one_call(value)}
 
     @staticmethod
     def _get_default_generation_params() -> dict[str, Any]:
@@ -233,6 +233,13 @@ class ARDMGenerationConfig(GenerationConfig):
 
 def _of_one_call(value: Any) -> bool:
     return isinstance(value, Tensor) or callable(value)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy as Python's, which JSON knows."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.item() if hasattr(value, "item") else value
 
 
 SETTINGS = tuple(inspect.get_annotations(ARDMGenerationConfig))

@@ -12,6 +12,7 @@ Shapes: B batch, S passes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -95,8 +96,14 @@ def row_plan(
     if steps is None:
         return [fixed_size_plan(size, tokens_per_step or 1) for size in sizes]
     if plan == "optimal":
-        return [optimal_plan(_tail(losses, num_masked), min(steps, num_masked))]
+        return [list(_optimal(tuple(_tail(losses, num_masked)), min(steps, num_masked)))]
     return [uniform_plan(size, share) for size, share in zip(sizes, blockwise_steps(sizes, steps), strict=True)]
+
+
+@lru_cache(maxsize=1024)
+def _optimal(losses: tuple[float, ...], steps: int) -> tuple[int, ...]:
+    """The search once for each number of masks, not at each call."""
+    return tuple(optimal_plan(losses, steps))
 
 
 def _cut(plan: list[int], sizes: list[int]) -> list[list[int]]:

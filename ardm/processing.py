@@ -25,6 +25,7 @@ _ANYWHERE = (
     stock.InfNanRemoveLogitsProcessor, stock.LogitNormalization, stock.SequenceBiasLogitsProcessor,
     *([stock.TopHLogitsWarper] if hasattr(stock, "TopHLogitsWarper") else []),  # of newer versions
 )  # fmt: skip
+_READS_TOKENS = (stock.RepetitionPenaltyLogitsProcessor, stock.EncoderRepetitionPenaltyLogitsProcessor)
 _AFTER_PREFIX = (
     stock.MinLengthLogitsProcessor, stock.MinNewTokensLengthLogitsProcessor, stock.NoRepeatNGramLogitsProcessor,
     stock.EncoderNoRepeatNGramLogitsProcessor,
@@ -62,13 +63,15 @@ class Processing:
         """Processed logits (B, K, V); only those at open positions matter."""
         shape = logits_BKV.shape
         logits_NV, positions_N = logits_BKV.flatten(0, 1), positions_BK.flatten()
-        # padding is no text, whatever id stands there; the mask id has no probability that one could change
-        text_NL = canvas.text(canvas.mask_token_id).repeat_interleave(shape[1], 0)
         for processor, needs_prefix, arguments in self.processors:
             if needs_prefix:  # one position a row
                 logits_NV = _with_prefix(processor, logits_NV, canvas, positions_N, open_BK[:, 0])
-            elif isinstance(processor, _ANYWHERE) and not arguments:
+            elif isinstance(processor, _READS_TOKENS) and not arguments:
+                # padding is no text, whatever id stands there; the mask id has no probability that one could change
+                text_NL = canvas.text(canvas.mask_token_id).repeat_interleave(shape[1], 0)
                 logits_NV = processor(text_NL, logits_NV)
+            elif _is_stock(processor):
+                logits_NV = processor(canvas.ids, logits_NV)  # does not look at the ids
             else:
                 extra = {"positions": positions_N, "cur_step": step}
                 rows_NL = canvas.ids.repeat_interleave(shape[1], 0)
@@ -77,8 +80,6 @@ class Processing:
 
 
 def _needs_prefix(processor: Any) -> bool:
-    if not callable(processor):
-        raise ValueError(f"logits_processor holds a {type(processor).__name__}; expected callables.")
     unknown = set(_extra_arguments(processor)) - {"positions", "cur_step"}
     name = type(processor).__name__
     if unknown:

@@ -4,6 +4,7 @@ import itertools
 from types import SimpleNamespace
 
 import hypothesis
+import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
@@ -262,6 +263,16 @@ def test_one_token_at_a_time_remdm_leaves_the_joint_distribution(joint, enumerat
     assert chi_square(joint, enumeration, out.sequences, joint.flatten()) > 1e-3
 
 
+def test_what_remdm_sends_back_has_no_earlier_turn_than_what_is_still_hidden(tiny_model):
+    model = tiny_model(max_position_embeddings=100)
+    settings = {"plan": [50, 50], "resample_steps": 1, "resample_order": "remdm_cap", "resample_fraction": 0.1}
+    out = full(model, masks(400, 100), seed=1, output_history=True, **settings)
+    first, second, _ = out.history
+    assert ((second != MASK).sum(1) == 50).all()
+    redrawn = ((first != MASK) & (out.order == 1)).sum(1).double()  # of the 5 sent back; 5 of 55 are drawn
+    assert abs(float(redrawn.mean()) - 25 / 55) < 4 * float(redrawn.std()) / 20
+
+
 def test_all_sent_back_is_a_new_independent_draw(plain, exact):
     settings = {"resample_steps": 1, "resample_fraction": 1.0}
     samples = plain.generate(masks(SAMPLES, 3), seed=6, **settings)
@@ -407,6 +418,29 @@ def test_the_path_adds_up_to_the_likelihood(plain, order, size):
     torch.testing.assert_close(out.log_probs.sum(1), exact, rtol=0, atol=1e-5)
 
 
+def test_another_mask_id_is_never_drawn(model):
+    out = model.generate(torch.full((50, 6), 1), mask_token_id=1, seed=1)
+    assert not (out == 1).any() and not (out == MASK).any()
+
+
+def test_a_streamer_is_ended_after_an_error(tiny_model):
+    model, ended = tiny_model(), []
+    model.lm_head.weight.data[1] = torch.nan
+    streamer = SimpleNamespace(put=lambda value: None, end=lambda: ended.append(1))
+    with pytest.raises(ValueError, match="NaN"):
+        model.generate(masks(1, 4), streamer=streamer)
+    assert ended == [1]
+
+
+def test_numpys_numbers_are_numbers(model, tmp_path):
+    settings = {"tokens_per_step": np.int64(2), "top_k": np.int64(2), "temperature": np.float32(0.5),
+                "seed": np.int64(3), "block_length": np.int64(2)}  # fmt: skip
+    plain = {name: value.item() for name, value in settings.items()}
+    assert torch.equal(model.generate(masks(3, 6), **settings), model.generate(masks(3, 6), **plain))
+    ARDMGenerationConfig(**settings, per_step_losses=[np.float32(1.5)]).save_pretrained(tmp_path)
+    assert ARDMGenerationConfig.from_pretrained(tmp_path).to_diff_dict().items() >= plain.items()
+
+
 def test_nothing_to_generate_is_no_error(model):
     for settings in ({"eos_token_id": 2}, {"eos_token_id": 2, "resample_steps": 1}, {"order": "confidence"},
                      {"threshold": 0.5}, {"resample_steps": 2, "resample_order": "remdm_cap"},
@@ -509,6 +543,9 @@ def test_nan_is_reported_after_the_first_pass(tiny_model, order, monkeypatch):
         ({"input_ids": torch.full((1, 4), 3, device="meta")}, "input_ids is on meta"),
         ({"streamer": object()}, "streamer is a object"),
         ({"logits_processor": [3]}, "logits_processor holds a int"),
+        ({"logits_processor": len}, "logits_processor is a builtin_function_or_method"),
+        ({"stopping_criteria": [3], "eos_token_id": 1}, "stopping_criteria holds a int"),
+        ({"generator": 3}, "generator is a int"),
     ],
 )
 def test_bad_input_is_refused_by_name(model, settings, message):
