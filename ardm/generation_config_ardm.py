@@ -31,7 +31,8 @@ class ARDMGenerationConfig(GenerationConfig):
             - max_new_tokens: masks appended to each row after its last real token.
             - order: "random" (default), "left_to_right", "right_to_left"; "confidence", "margin" or "entropy": the
               position whose distribution is surest first; a LongTensor (L,) or (B, L) of positions; or a callable
-              (logits (B, L, V), masked bool (B, L), generator) -> scores (B, L), highest first.
+              (logits (B, L, V), masked bool (B, L), generator) -> scores (B, L), highest first; scores within a
+              millionth of the row's largest are equal, and the leftmost comes first.
             - order_temperature: Gumbel noise on the scores of an order that looks at the logits (default 0; without
               effect on others). Orders, threshold and entropy_bound see the logits before temperature, top_k and such.
             - tokens_per_step: positions generated in each step (default 1); or
