@@ -114,13 +114,9 @@ class Canvas:
             log_probs_BK: float64 (B, K), nats.
             chosen_BK: bool (B, K), which of them are written; None: all.
         """
-        steps_BK = self.step_B1.expand_as(positions_BK)
-        for table, new in (
-            (self.ids, tokens_BK),
-            (self.log_probs_BL, log_probs_BK),
-            (self.order_BL, steps_BK),
-            (self.hidden_BL, torch.zeros_like(positions_BK, dtype=torch.bool)),
-        ):
+        tables = (self.ids, tokens_BK), (self.log_probs_BL, log_probs_BK), (self.order_BL, self.step_B1)
+        for table, new in (*tables, (self.hidden_BL, self.hidden_BL.new_zeros(()))):
+            new = new.expand_as(positions_BK)
             if chosen_BK is not None:
                 new = torch.where(chosen_BK, new, table.gather(1, positions_BK))
             table.scatter_(1, positions_BK, new)

@@ -88,18 +88,18 @@ class Decoding:
     def _step(self, number: int, open_BL: Tensor, width: int) -> None:
         """One call of the network: logits, choice, draw, write."""
         canvas, step = self.canvas, self.num_forward_passes
+        alike = self.passes.alike[number] and not (self._adaptive or self._ends_early)
         positions_BK = self._all_positions() if self.whole_rows else canvas.queue(open_BL, width)
-        open_BK, taken_B1 = open_BL.gather(1, positions_BK), self.passes.fill_BS[:, number, None]
+        open_BK = None if alike and not self.whole_rows else open_BL.gather(1, positions_BK)  # None: all
         logits_BKV, all_logits = self._logits(positions_BK)
         if self.processing is not None:
             logits_BKV = self.processing(logits_BKV, canvas, positions_BK, open_BK, step)
-        all_fill = self.passes.alike[number] and not (self._adaptive or self._ends_early)
+        taken_B1 = self.passes.fill_BS[:, number, None]
         if self._selects(number):
-            count = self.passes.widths[number] if all_fill else None
-            first_BK, taken_B1 = self._select(number, logits_BKV, positions_BK, open_BK, count)
+            first_BK, taken_B1 = self._select(number, logits_BKV, positions_BK, open_BK, alike)
             positions_BK, logits_BKV = positions_BK.gather(1, first_BK), _at(logits_BKV, first_BK)
-            open_BK = open_BK if all_fill else open_BK.gather(1, first_BK)
-        chosen_BK = None if all_fill else open_BK & _first(taken_B1, positions_BK.shape[1])
+            open_BK = None if alike or open_BK is None else open_BK.gather(1, first_BK)
+        chosen_BK = None if open_BK is None else open_BK & _first(taken_B1, positions_BK.shape[1])
         tokens_BK, log_probs_BK = self.draw(logits_BKV, canvas.uniforms_BL.gather(1, positions_BK))
         canvas.write(positions_BK, tokens_BK, log_probs_BK, chosen_BK)
         if step == 0 or log_probs_BK.device.type == "cpu":  # a GPU would have to wait for the answer at each step
@@ -114,13 +114,15 @@ class Decoding:
         return self.network(self.canvas.ids, None if self.whole_rows else positions_BK), None
 
     def _select(
-        self, number: int, logits_BWV: Tensor, positions_BW: Tensor, open_BW: Tensor, count: int | None
+        self, number: int, logits_BWV: Tensor, positions_BW: Tensor, open_BW: Tensor | None, alike: bool
     ) -> tuple[Tensor, Tensor]:
         """The choice by logits: int64 (B, K) indices into W and int64 (B, 1), how many of them are taken."""
         assert self.selection is not None
         least_B1 = self._behind_plan(number) if self._adaptive else self.passes.fill_BS[:, number, None]
-        first_BW, taken_B1 = self.selection(logits_BWV, self.canvas, positions_BW, open_BW, least_B1, count)
-        most = int(taken_B1.amax()) if self._adaptive else self.passes.widths[number]
+        count = self.passes.widths[number]
+        exact = count if alike else None
+        first_BW, taken_B1 = self.selection(logits_BWV, self.canvas, positions_BW, open_BW, least_B1, exact)
+        most = int(taken_B1.amax()) if self._adaptive else count
         return first_BW[:, :most], taken_B1
 
     def _show(self, logits: Tensor | None) -> None:

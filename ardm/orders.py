@@ -182,12 +182,12 @@ def ranking(scores_BK: Tensor, open_BK: Tensor, tie: float | None = TIE) -> Tens
     return index_BK.gather(1, (level_BK * scores_BK.shape[1] + index_BK).argsort(1))
 
 
-def best(scores_BK: Tensor, open_BK: Tensor, tie: float | None, count: int) -> Tensor:
+def best(scores_BK: Tensor, open_BK: Tensor | None, tie: float | None, count: int) -> Tensor:
     """The set that the first `count` of [`ranking`] are, without the sort wherever no tie is cut: nearly always.
 
     Args:
         scores_BK: (B, K), finite unless `tie` is None.
-        open_BK: bool (B, K), at least `count` in each row.
+        open_BK: bool (B, K), at least `count` in each row; None: all.
         tie: as for [`ranking`].
         count: how many of each row.
 
@@ -196,8 +196,10 @@ def best(scores_BK: Tensor, open_BK: Tensor, tie: float | None, count: int) -> T
     """
     on_cpu = scores_BK.device.type == "cpu"  # a GPU would have to wait for the answer
     if on_cpu and tie is not None and count < scores_BK.shape[1]:
-        values_BK, index_BK = scores_BK.masked_fill(~open_BK, -torch.inf).topk(count + 1, dim=1)
+        open_scores_BK = scores_BK if open_BK is None else scores_BK.masked_fill(~open_BK, -torch.inf)
+        values_BK, index_BK = open_scores_BK.topk(count + 1, dim=1)
         # a tie inside the set does not matter; one between its last and the next does, and is rare
-        if not (values_BK[:, -2] - values_BK[:, -1] <= tie).any():
+        if (values_BK[:, -2] - values_BK[:, -1]).amin() > tie:
             return index_BK[:, :-1]
+    open_BK = torch.ones_like(scores_BK, dtype=torch.bool) if open_BK is None else open_BK
     return ranking(scores_BK, open_BK, tie)[:, :count]

@@ -40,7 +40,7 @@ class Passes:
         known_BS: int64 (B, S), tokens generated after each pass, at least.
         revision_BS: int64 (B, S), how many passes of the row have sent tokens back, this one included.
         widths: for each pass, the most positions that any row fills.
-        alike: for each pass, whether all rows fill that many.
+        alike: for each pass, whether all rows fill that many, and choose among as many.
         pools: for each pass, the most positions that any row chooses among.
         revises: for each pass, whether any row sends tokens back.
         num_planned: passes before those that only resample.
@@ -182,5 +182,5 @@ def make_passes(plans: Sequence[list[list[int]]], resampling: Resampling | None)
     widths, pools = fill_BS.amax(0).tolist() if rows else [], open_BS.amax(0).tolist() if rows else []
     revises = (back_BS > 0).any(0).tolist()
     known_BS, revision_BS = (fill_BS - back_BS).cumsum(1), (back_BS > 0).cumsum(1)
-    alike = (fill_BS == fill_BS[:1]).all(0).tolist()
+    alike = ((fill_BS == fill_BS[:1]) & (open_BS == open_BS[:1])).all(0).tolist()
     return Passes(back_BS, fill_BS, known_BS, revision_BS, widths, alike, pools, revises, num_planned)

@@ -13,6 +13,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers.generation import logits_process as stock
 
@@ -59,13 +60,16 @@ class Processing:
                     "step and without resampling."
                 )
 
-    def __call__(self, logits_BKV: Tensor, canvas: Canvas, positions_BK: Tensor, open_BK: Tensor, step: int) -> Tensor:
-        """Processed logits (B, K, V); only those at open positions matter."""
+    def __call__(
+        self, logits_BKV: Tensor, canvas: Canvas, positions_BK: Tensor, open_BK: Tensor | None, step: int
+    ) -> Tensor:
+        """Processed logits (B, K, V); only those at open positions matter (None: all are)."""
         shape = logits_BKV.shape
         logits_NV, positions_N = logits_BKV.flatten(0, 1), positions_BK.flatten()
+        open_N = torch.ones_like(positions_N, dtype=torch.bool) if open_BK is None else open_BK.flatten()
         for processor, needs_prefix, arguments in self.processors:
             if needs_prefix:  # one position a row
-                logits_NV = _with_prefix(processor, logits_NV, canvas, positions_N, open_BK[:, 0])
+                logits_NV = _with_prefix(processor, logits_NV, canvas, positions_N, open_N)
             elif isinstance(processor, _READS_TOKENS) and not arguments:
                 # padding is no text, whatever id stands there; the mask id has no probability that one could change
                 text_NL = canvas.text(canvas.mask_token_id).repeat_interleave(shape[1], 0)

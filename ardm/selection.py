@@ -49,7 +49,7 @@ class Selection:
         logits_BWV: Tensor,
         canvas: Canvas,
         pool_BW: Tensor,
-        open_BW: Tensor,
+        open_BW: Tensor | None,
         least_B1: Tensor,
         count: int | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -59,7 +59,7 @@ class Selection:
             logits_BWV: of the pool's positions.
             canvas: the rows.
             pool_BW: int64 (B, W), positions; whole rows for a callable order.
-            open_BW: bool (B, W), which of them may be filled.
+            open_BW: bool (B, W), which of them may be filled; None, only with `count`: all.
             least_B1: int64 (B, 1), how many the plan asks for.
             count: that number, if all rows take exactly so many.
 
@@ -73,6 +73,7 @@ class Selection:
             scores_BW, tie = scores_BW + self.noise * gumbel(uniforms_BW), 0.0
         if count is not None and self.amount is None:
             return best(scores_BW, open_BW, tie, count), least_B1
+        assert open_BW is not None
         first_BW, taken_B1 = ranking(scores_BW, open_BW, tie), least_B1
         if self.amount is not None:
             first_BW, sure_B1 = self.amount(logits_BWV, first_BW, open_BW)
@@ -80,14 +81,14 @@ class Selection:
         return first_BW, torch.minimum(taken_B1, open_BW.sum(1, keepdim=True))
 
     def _scores(
-        self, logits_BWV: Tensor, canvas: Canvas, pool_BW: Tensor, open_BW: Tensor
+        self, logits_BWV: Tensor, canvas: Canvas, pool_BW: Tensor, open_BW: Tensor | None
     ) -> tuple[Tensor, float | None]:
         """Scores, highest first, and the difference up to which two are equal."""
         if self.order is None:
             return -canvas.scores_BL.gather(1, pool_BW), 0.0
         if isinstance(self.order, str):
             return LOGIT_ORDERS[self.order](logits_BWV), TIE
-        assert self.generator is not None
+        assert self.generator is not None and open_BW is not None
         return custom_scores(self.order, logits_BWV, open_BW, self.generator), None
 
 
