@@ -11,6 +11,7 @@ from .masking import random_ratio_mask
 from .modeling_ardm import ARDMForMaskedLM, ARDMModel
 from .path_likelihood import log_prob
 from .plans import cosine_plan, optimal_plan, plan_cost, uniform_plan
+from .step_losses import StepLosses, measure_step_losses, per_step_losses
 
 __version__ = "0.1.0"
 __all__ = [
@@ -22,10 +23,13 @@ __all__ = [
     "ARDMModel",
     "NELBOOutput",
     "RandomRatioCollator",
+    "StepLosses",
     "cosine_plan",
     "log_prob",
+    "measure_step_losses",
     "nelbo",
     "optimal_plan",
+    "per_step_losses",
     "plan_cost",
     "random_ratio_mask",
     "uniform_plan",

@@ -129,7 +129,9 @@ LOGIT_ORDERS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def custom_scores(order: Callable[..., Any], logits: Tensor, masked_BL: Tensor, generator: torch.Generator) -> Tensor:
+def custom_scores(
+    order: Callable[..., Any], logits: Tensor, masked_BL: Tensor, generator: torch.Generator | None
+) -> Tensor:
     """Scores of a user's order, checked.
 
     Args:

@@ -9,20 +9,35 @@ known beforehand, and go through the network side by side. float64 nats througho
 Shapes: B batch, L length, S groups, N (row, group) pairs, K the largest group of a call, V vocabulary.
 """
 
+from collections.abc import Callable
+from itertools import repeat
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .likelihood import scored_tokens, sequences_per_call
-from .orders import check_order, generation_queue, order_to_rank
+from .orders import (
+    LOGIT_ORDERS,
+    QUEUE_ORDERS,
+    TIE,
+    best,
+    check_order,
+    custom_scores,
+    generation_queue,
+    order_scores,
+    order_to_rank,
+)
 from .plans import check_plan, group_bounds
+from .scoring import evaluating, scored_tokens, sequences_per_call
+
+Order = Tensor | str | Callable[..., Any]
+_FIXED = sorted({*QUEUE_ORDERS} - {"random"})
 
 
 def log_prob(
     model: Any,
     input_ids: Tensor,
-    order: Tensor,
+    order: Order,
     *,
     plan: list[int] | None = None,
     attention_mask: Tensor | None = None,
@@ -36,21 +51,28 @@ def log_prob(
     them, it is the log-probability with which `generate` draws x by this order and plan: another distribution, which
     sums to 1 as well. Either way, a row costs one sequence through the network for each group.
 
+    An order that looks at the logits chooses each position by the tokens known before it and by nothing else, so that
+    the path belongs to x and the value is exact as well (DUEL, arXiv 2603.01367). Its steps have to wait for each
+    other: only rows go through the network side by side, while those of any other order do so too.
+
     Args:
-        model: the network, in evaluation mode; called with `input_ids`, `attention_mask`, `logits_positions`.
+        model: the network; called with `input_ids`, `attention_mask`, `logits_positions`, without dropout.
         input_ids: int64 (B, L), without masks.
-        order: int64 (L,) or (B, L), permutations of all positions; padding and given tokens are skipped.
+        order: int64 (L,) or (B, L), permutations of all positions, of which padding and given tokens are skipped;
+            "left_to_right", "right_to_left"; "confidence", "margin", "entropy"; or a callable as for `generate`, which
+            must not draw random numbers and gets None in place of a generator.
         plan: group sizes that sum to every row's number of scored tokens; None = one at a time.
         attention_mask: (B, L), 1 on real tokens, 0 on padding on either side.
         prompt_mask: (B, L), 1 on tokens that are given: log p(rest | prompt).
-        batch_size: sequences per network call; None = about 16,000 tokens. It does not change the result.
+        batch_size: sequences per network call; None = by memory. It does not change the result.
 
     Returns:
         float64 (B,), nats; 0 for a row without scored tokens.
 
     Raises:
         ValueError: on ids of the wrong shape, type or range, mask or pad ids among the real tokens, an order that is no
-            permutation, a plan that does not sum to every row's number of scored tokens, or a `batch_size` below 1.
+            permutation or of no known name, a plan that does not sum to every row's number of scored tokens, or a
+            `batch_size` below 1.
     """
     return _position_log_probs(model, input_ids, order, plan, attention_mask, prompt_mask, batch_size).sum(1)
 
@@ -59,7 +81,7 @@ def log_prob(
 def _position_log_probs(
     model: Any,
     input_ids: Tensor,
-    order: Tensor,
+    order: Any,
     plan: list[int] | None,
     attention_mask: Tensor | None,
     prompt_mask: Tensor | None,
@@ -68,12 +90,42 @@ def _position_log_probs(
     """float64 (B, L), nats: each position's term of [`log_prob`], 0 where nothing is scored."""
     scored_tokens(model.config, input_ids, attention_mask, None)  # a mask or padding is no given token either
     scored_BL = scored_tokens(model.config, input_ids, attention_mask, prompt_mask)
-    chunk, input_ids = sequences_per_call(batch_size, input_ids.shape[1]), input_ids.long()
-    order_BL = check_order(order, *input_ids.shape).to(input_ids.device)
-    queue_BL = generation_queue(order_to_rank(order_BL), scored_BL)
-    rank_BL = order_to_rank(queue_BL)  # among the scored positions
+    sizes = _sizes(plan, scored_BL.sum(1))
+    chunk = sequences_per_call(batch_size, input_ids, model.config.vocab_size)
+    if not callable(order) and not (isinstance(order, str) and order in LOGIT_ORDERS):
+        queue_BL = generation_queue(_known_scores(order, scored_BL), scored_BL)
+        with evaluating(model):
+            return _side_by_side(model, input_ids.long(), attention_mask, scored_BL, queue_BL, sizes, chunk)
+    attention = repeat(None) if attention_mask is None else attention_mask.split(chunk)
+    parts = zip(input_ids.long().split(chunk), attention, scored_BL.split(chunk))  # noqa: B905
+    with evaluating(model):
+        return torch.cat([_one_after_another(model, *part, order, sizes) for part in parts])
 
-    row_N, begin_N, end_N = _groups(plan, scored_BL.sum(1))
+
+def _known_scores(order: Any, scored_BL: Tensor) -> Tensor:
+    """(B, L), lower = earlier, of an order that is known beforehand. Raises ValueError on any other."""
+    if isinstance(order, str):
+        if order not in _FIXED:
+            names = ", ".join([*_FIXED, *LOGIT_ORDERS])
+            hint = "; the average over random orders is bounded by nelbo" if order == "random" else ""
+            raise ValueError(f"order is {order!r}; expected a LongTensor of positions, a callable or {names}{hint}.")
+        place_BL = _all_positions(scored_BL)
+        return order_scores(order, place_BL, place_BL)
+    return order_to_rank(check_order(order, *scored_BL.shape).to(scored_BL.device))
+
+
+def _side_by_side(
+    model: Any,
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    scored_BL: Tensor,
+    queue_BL: Tensor,
+    sizes: list[int],
+    chunk: int,
+) -> Tensor:
+    """All steps of all rows, as they are known beforehand: in as few calls as `chunk` sequences a call make."""
+    rank_BL = order_to_rank(queue_BL)  # among the scored positions
+    row_N, begin_N, end_N = _groups(sizes, scored_BL.sum(1))
     log_probs_BL = torch.zeros(input_ids.shape, dtype=torch.float64, device=input_ids.device)
     for first in range(0, len(row_N), chunk):
         part = slice(first, first + chunk)
@@ -84,25 +136,68 @@ def _position_log_probs(
         positions_NK = queue_BL[rows_N].gather(1, index_NK)
         hidden_NL = scored_BL[rows_N] & (rank_BL[rows_N] >= begin_N1)
         attention_NL = None if attention_mask is None else attention_mask[rows_N]
-        terms_NK = _log_probs_at(model, input_ids[rows_N], hidden_NL, attention_NL, positions_NK)
+        logits_NKV = _logits_at(model, input_ids[rows_N], hidden_NL, attention_NL, positions_NK)
+        terms_NK = _log_probs(logits_NKV, input_ids[rows_N].gather(1, positions_NK))
         log_probs_BL[rows_N[:, None], positions_NK] = terms_NK
     return log_probs_BL
 
 
-def _log_probs_at(
+def _one_after_another(
+    model: Any,
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    scored_BL: Tensor,
+    order: str | Callable[..., Any],
+    sizes: list[int],
+) -> Tensor:
+    """Steps whose positions depend on the logits; `best` chooses as it does in `generate`."""
+    log_probs_BL = torch.zeros(input_ids.shape, dtype=torch.float64, device=input_ids.device)
+    hidden_BL = scored_BL.clone()
+    for size in sizes:
+        row_N = hidden_BL.any(1).nonzero()[:, 0]  # a shorter row is done before the others
+        if not len(row_N):
+            break
+        hidden_NL = hidden_BL[row_N]
+        # a callable order is given whole rows
+        pool_NW = _hidden_first(hidden_NL) if isinstance(order, str) else _all_positions(hidden_NL)
+        open_NW = hidden_NL.gather(1, pool_NW)
+        attention_NL = None if attention_mask is None else attention_mask[row_N]
+        logits_NWV = _logits_at(model, input_ids[row_N], hidden_NL, attention_NL, pool_NW)
+        if isinstance(order, str):
+            chosen_NK = best(LOGIT_ORDERS[order](logits_NWV), open_NW, TIE, size)
+        else:
+            chosen_NK = best(custom_scores(order, logits_NWV, open_NW, None), open_NW, None, size)
+        positions_NK = pool_NW.gather(1, chosen_NK)
+        logits_NKV = logits_NWV.gather(1, chosen_NK[..., None].expand(-1, -1, logits_NWV.shape[2]))
+        log_probs_BL[row_N[:, None], positions_NK] = _log_probs(logits_NKV, input_ids[row_N].gather(1, positions_NK))
+        hidden_BL[row_N[:, None], positions_NK] = False
+    return log_probs_BL
+
+
+def _hidden_first(hidden_NL: Tensor) -> Tensor:
+    """int64 (N, W): each row's hidden positions from left to right, and known ones where it has fewer than W."""
+    return (~hidden_NL).to(torch.int8).argsort(dim=1, stable=True)[:, : int(hidden_NL.sum(1).max())]
+
+
+def _all_positions(hidden_NL: Tensor) -> Tensor:
+    return torch.arange(hidden_NL.shape[1], device=hidden_NL.device).expand_as(hidden_NL)
+
+
+def _logits_at(
     model: Any, ids_NL: Tensor, hidden_NL: Tensor, attention_NL: Tensor | None, positions_NK: Tensor
 ) -> Tensor:
-    """log p(x_p | what is not hidden) at the positions, float64 (N, K): one call of the network."""
+    """The logits (N, K, V) at some positions given what is not hidden: one call of the network."""
     masked_NL = ids_NL.masked_fill(hidden_NL, model.config.mask_token_id)
-    logits_NKV = model(input_ids=masked_NL, attention_mask=attention_NL, logits_positions=positions_NK).logits
-    tokens_NK1 = ids_NL.gather(1, positions_NK)[..., None]
-    return logits_NKV.double().log_softmax(-1).gather(2, tokens_NK1)[..., 0]
+    return model(input_ids=masked_NL, attention_mask=attention_NL, logits_positions=positions_NK).logits
 
 
-def _groups(plan: list[int] | None, num_scored_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _log_probs(logits_NKV: Tensor, tokens_NK: Tensor) -> Tensor:
+    """log p of the tokens, float64 (N, K), nats."""
+    return logits_NKV.double().log_softmax(-1).gather(2, tokens_NK[..., None])[..., 0]
+
+
+def _groups(sizes: list[int], num_scored_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Row of each (row, group) pair, and where in the row's queue the group begins and ends, int64 (N,) each."""
-    # without a plan, as many groups of one as the longest row needs
-    sizes = [1] * max(num_scored_B.tolist(), default=0) if plan is None else _checked(plan, num_scored_B)
     bounds_S = group_bounds([sizes])[0].to(num_scored_B.device)
     bounds_BS = torch.minimum(bounds_S, num_scored_B[:, None])  # a shorter row's last groups are empty
     # all rows' first groups, then all second ones: a plan's groups of one size share a call
@@ -110,8 +205,10 @@ def _groups(plan: list[int] | None, num_scored_B: Tensor) -> tuple[Tensor, Tenso
     return row_N, bounds_BS[row_N, group_N], bounds_BS[row_N, group_N + 1]
 
 
-def _checked(plan: list[int], num_scored_B: Tensor) -> list[int]:
-    """The plan. Raises ValueError unless it is one for every row."""
+def _sizes(plan: list[int] | None, num_scored_B: Tensor) -> list[int]:
+    """The plan, checked against every row; without one, as many groups of one as the longest row needs."""
+    if plan is None:
+        return [1] * max(num_scored_B.tolist(), default=0)
     if not isinstance(plan, (list, tuple)):
         raise ValueError(f"plan is {plan!r}; expected a list of group sizes, or None for one token at a time.")
     wrong = (num_scored_B != sum(plan)).nonzero()

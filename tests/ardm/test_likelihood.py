@@ -1,11 +1,14 @@
 """The NELBO equals the exact one from enumerating all orders; its standard error is one; padding changes nothing."""
 
 import math
+import types
 
 import pytest
 import torch
 
-from ardm import ARDMForMaskedLM, likelihood, nelbo
+from ardm import ARDMConfig, ARDMForMaskedLM, log_prob, nelbo, random_ratio_mask, scoring
+from ardm.layers_ardm import select_positions
+from ardm.masking import mean_cross_entropy
 
 MASK, PAD = 3, 4
 
@@ -37,7 +40,7 @@ def exact_nelbo(exact, start=None, sequences=None):
 def use_order(monkeypatch, rank):
     """Every draw of `nelbo` uses this one order."""
     uniforms = rank.double() / len(rank)
-    monkeypatch.setattr(likelihood, "order_uniforms", lambda seed, rows, length: uniforms.expand(len(rows), length))
+    monkeypatch.setattr(scoring, "order_uniforms", lambda seed, rows, length: uniforms.expand(len(rows), length))
 
 
 def test_every_sequence_within_four_standard_errors_of_the_exact_value(plain, exact):
@@ -76,9 +79,18 @@ def test_standard_error_is_calibrated(plain, exact):
         out = nelbo(plain, ids.repeat(200, 1), num_samples=num_samples, generator=generator(1))
         z = (out.nats - truth) / out.standard_error
         assert abs(z.mean()) < 4 / math.sqrt(200)
-        assert 0.85 < z.std() < 1.2
+        assert 0.9 < z.std() < 1.1
         ratio = out.nats.std() / out.standard_error.square().mean().sqrt()
-        assert 0.85 < ratio < 1.15
+        assert 0.9 < ratio < 1.1
+
+
+def test_squared_standard_error_is_unbiased_for_few_draws_too(plain, exact):
+    """Four or eight draws say little of one row's error; over many rows it is right on average."""
+    ids = torch.tensor([[0, 2, 1, 1]])
+    for num_samples in (2, 4, 5, 8):
+        out = nelbo(plain, ids.repeat(4000, 1), num_samples=num_samples, generator=generator(2))
+        assert 0.95 < out.nats.std() / out.standard_error.square().mean().sqrt() < 1.05
+        assert abs(out.nats.mean() - exact_nelbo(exact, sequences=ids)) < 4 * out.nats.std() / math.sqrt(4000)
 
 
 def test_standard_error_of_all_counts_is_calibrated(tiny_model):
@@ -215,8 +227,135 @@ def test_nothing_to_score(model, num_samples):
         ({"num_samples": 2.5}, "num_samples is 2.5"),
         ({"num_samples": "some"}, "num_samples is 'some'"),
         ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": 1.5}, "batch_size is 1.5"),
+        ({"num_samples": True}, "num_samples is True"),
+        ({"num_samples": "all", "num_orders": 0}, "num_orders is 0"),
+        ({"num_orders": 2}, "num_orders is 2 with num_samples=8"),
+        ({"row_numbers": torch.arange(2)}, r"row_numbers is torch.int64 \(2,\)"),
+        ({"row_numbers": torch.tensor([-1])}, "row_numbers holds -1"),
     ],
 )
 def test_bad_input_is_refused(model, change, message):
     with pytest.raises(ValueError, match=message):
         nelbo(model, **({"input_ids": torch.zeros(1, 3, dtype=torch.long)} | change))
+
+
+# ------------------------------------------------------------------------------------------ keys, orders, dropout
+@pytest.mark.parametrize(
+    "options", [{"num_samples": 6}, {"num_samples": "all"}, {"num_samples": "all", "num_orders": 3}]
+)
+def test_parts_of_a_data_set_are_numbered_like_the_whole(plain, options):
+    ids = torch.randint(0, 3, (7, 6))
+    whole = nelbo(plain, ids, generator=generator(), **options)
+    for part in (slice(0, 7, 2), slice(1, 7, 2), [6, 0, 3]):
+        numbers = torch.arange(7)[part]
+        out = nelbo(plain, ids[part], row_numbers=numbers, generator=generator(), **options)
+        torch.testing.assert_close(out.nats, whole.nats[part], rtol=1e-6, atol=0)
+        torch.testing.assert_close(out.standard_error, whole.standard_error[part], rtol=1e-5, atol=1e-7)
+    shifted = nelbo(plain, ids, row_numbers=torch.arange(1, 8), generator=generator(), **options)
+    assert not torch.isclose(shifted.nats, whole.nats, rtol=1e-4).any()
+
+
+def test_several_orders_at_each_count_are_calibrated_and_unbiased(plain, exact):
+    ids = torch.tensor([[0, 2, 1, 1]])
+    out = nelbo(plain, ids.repeat(200, 1), num_samples="all", num_orders=40, generator=generator(2))
+    z = (out.nats - exact_nelbo(exact, sequences=ids)) / out.standard_error
+    assert abs(z.mean()) < 4 / math.sqrt(200)
+    assert 0.9 < z.std() < 1.1
+    one = nelbo(plain, ids.repeat(8000, 1), num_samples="all", generator=generator(3)).nats
+    assert 0.9 < out.nats.std() / (one.std() / math.sqrt(40)) < 1.1
+
+
+def test_dropout_is_off_and_the_model_left_as_it_was(tiny_model):
+    model = tiny_model(hidden_dropout=0.5, attention_dropout=0.5)
+    ids = torch.randint(0, 3, (4, 8))
+    quiet = nelbo(model, ids, generator=generator()).nats
+    model.train()
+    model.get_input_embeddings().eval()  # a frozen part stays as it is
+    before = [module.training for module in model.modules()]
+    assert torch.equal(nelbo(model, ids, generator=generator()).nats, quiet)
+    assert [module.training for module in model.modules()] == before and not all(before)
+
+
+class MarkovModel:
+    """The exact conditionals of a stationary Markov chain given any known positions, by matrix products."""
+
+    def __init__(self, transition):
+        self.transition, states = transition, len(transition)
+        self.stationary = torch.linalg.matrix_power(transition, 500)[0]
+        self.config = types.SimpleNamespace(vocab_size=states + 1, mask_token_id=states, pad_token_id=None)
+
+    def __call__(self, input_ids, attention_mask=None, logits_positions=None):
+        num_rows, length = input_ids.shape
+        states = len(self.transition)
+        evidence = torch.ones(num_rows, length, states, dtype=torch.float64)
+        known = input_ids < states
+        evidence[known] = torch.eye(states, dtype=torch.float64)[input_ids[known]]
+        forward, backward = torch.empty_like(evidence), torch.ones_like(evidence)
+        forward[:, 0] = self.stationary
+        for i in range(1, length):
+            forward[:, i] = (forward[:, i - 1] * evidence[:, i - 1]) @ self.transition
+            backward[:, -i - 1] = (backward[:, -i] * evidence[:, -i]) @ self.transition.T
+        logits = torch.full((num_rows, length, states + 1), -torch.inf, dtype=torch.float64)
+        logits[..., :-1] = (forward * backward).log()
+        return types.SimpleNamespace(logits=select_positions(logits, logits_positions))
+
+    def draw(self, num_rows, length):
+        columns = [torch.multinomial(self.stationary, num_rows, replacement=True)]
+        for _ in range(length - 1):
+            columns.append(torch.multinomial(self.transition[columns[-1]], 1)[:, 0])
+        return torch.stack(columns, 1)
+
+    def entropy(self, length):
+        """H(x_1) + (L - 1) H(x_2 | x_1), nats."""
+        rows = -(self.transition * self.transition.log()).sum(1)
+        first = -(self.stationary * self.stationary.log()).sum()
+        return float(first + (length - 1) * (self.stationary * rows).sum())
+
+
+def test_a_perfect_model_of_a_markov_chain_has_its_entropy():
+    transition = torch.tensor([[0.8, 0.15, 0.05], [0.1, 0.7, 0.2], [0.3, 0.05, 0.65]], dtype=torch.float64)
+    model, length = MarkovModel(transition), 12
+    ids = model.draw(1500, length)
+    out = nelbo(model, ids, num_samples=8)
+    error = out.nats.std() / math.sqrt(len(ids))
+    assert abs(out.nats.mean() - model.entropy(length)) < 4 * error and error < 0.01 * model.entropy(length)
+    # in whatever order, the chain rule gives the same -log p(x): there is no gap between bound and truth
+    first, steps = model.stationary[ids[:, 0]], transition[ids[:, :-1], ids[:, 1:]]
+    truth = -(first.log() + steps.log().sum(1))
+    for order in ("left_to_right", torch.randperm(length), "confidence"):
+        torch.testing.assert_close(-log_prob(model, ids[:50], order), truth[:50])
+    noise = out.nats - truth
+    assert abs(noise.mean()) < 4 * noise.std() / math.sqrt(len(ids))
+    assert 0.9 < noise.std() / out.standard_error.square().mean().sqrt() < 1.1
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Has learned rows of one repeated symbol out of 16: the first token costs much, the rest little."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    model = ARDMForMaskedLM(ARDMConfig(vocab_size=17, mask_token_id=16, max_position_embeddings=8, **sizes))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-2)
+    for _ in range(150):
+        masked_ids, labels = random_ratio_mask(torch.randint(0, 16, (64, 1)).expand(-1, 8), 16)
+        loss = mean_cross_entropy(model(masked_ids).logits, labels).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.eval()
+
+
+@torch.no_grad()
+def test_stratified_counts_have_a_twentieth_of_the_variance_on_a_trained_model(trained):
+    """Of a batch's mean loss: the sequences are the same, counts and orders are drawn anew."""
+    ids = torch.arange(16)[:, None].expand(-1, 8)
+    means = {"stratified": [], "independent": []}
+    for _ in range(150):
+        for name, num_known in (("stratified", None), ("independent", torch.randint(0, 8, (16,)))):
+            masked_ids, labels = random_ratio_mask(ids, 16, num_known=num_known)
+            means[name].append(mean_cross_entropy(trained(masked_ids).logits, labels).mean())
+    stratified, independent = (torch.stack(values).double() for values in means.values())
+    assert stratified.var() <= independent.var() / 20
+    assert abs(stratified.mean() - independent.mean()) < 4 * independent.std() / math.sqrt(150)
+    assert independent.mean() < 0.75 * math.log(16)  # it has learned something: a fresh one has no variance at all

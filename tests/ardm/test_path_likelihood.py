@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ardm import log_prob, nelbo, uniform_plan
+from ardm.orders import confidence, entropy, margin
 from ardm.path_likelihood import _position_log_probs
 from ardm.plans import fixed_size_plan
 
@@ -232,6 +233,95 @@ def test_probability_zero_is_minus_infinity_and_no_error(model):
     assert values[0].isfinite() and values[1] == -torch.inf
 
 
+# ------------------------------------------------------------------------------------- orders that look at the logits
+def last_token_first(logits, masked, generator):
+    """A callable order: positions where the last data symbol is the likeliest come first."""
+    assert generator is None and masked.any(1).all()
+    return logits[..., 2] - logits[..., 0]
+
+
+FIXED = {"left_to_right": torch.arange(4), "right_to_left": torch.arange(4).flip(0)}
+SCORES = {"confidence": confidence, "margin": margin, "entropy": lambda logits: -entropy(logits)}
+SCORES |= {last_token_first: lambda logits: logits[..., 2] - logits[..., 0]}
+
+
+def adaptive_path(exact, score, row, plan):
+    """Positions in the order in which a score of the table's conditionals picks them, given the tokens before."""
+    state, path = torch.full_like(row, MASK), []
+    for size in plan:
+        log_probs = exact.table[(state * 4 ** torch.arange(len(row)).flip(0)).sum()]
+        scores = score(log_probs[None].float())[0].masked_fill(state != MASK, -torch.inf)
+        group = sorted(range(len(row)), key=lambda position: (-round(float(scores[position]), 5), position))[:size]
+        path += group
+        state[group] = row[group]
+    return torch.tensor(path)
+
+
+@pytest.mark.parametrize("plan", [None, [1, 3], [2, 2]])
+@pytest.mark.parametrize("order", [*FIXED, *SCORES])
+def test_deterministic_orders_are_distributions(plain, exact, order, plan):
+    values = log_prob(plain, exact[4].sequences, order, plan=plan)
+    close(values.exp().sum(), 1.0)
+    paths = set()
+    for row, value in zip(exact[4].sequences, values, strict=True):
+        path = FIXED[order] if order in FIXED else adaptive_path(exact[4], SCORES[order], row, plan or [1] * 4)
+        close(value, exact[4].log_prob(path, plan, sequences=row[None])[0], 1e-5)
+        paths.add(tuple(path.tolist()))
+    assert order in FIXED or len(paths) > 1  # an adaptive path depends on the text
+
+
+@pytest.mark.parametrize("order", ["confidence", "margin", "entropy", last_token_first, "right_to_left"])
+def test_adaptive_orders_with_padding_prompts_and_calls(model, order):
+    ids, real, _ = padded("right")
+    reference = log_prob(model, ids, order, attention_mask=real)
+    for side, length in (("left", 7), ("right", 8)):
+        others, others_real, _ = padded(side, length)
+        close(log_prob(model, others, order, attention_mask=others_real), reference, 1e-5)
+    for size in (1, 2, 3):
+        close(log_prob(model, ids, order, attention_mask=real, batch_size=size), reference, 1e-5)
+    for row, tokens in enumerate(ROWS):
+        close(log_prob(model, torch.tensor([tokens]), order), reference[row : row + 1], 1e-5)
+    prompt = torch.zeros_like(ids)
+    prompt[:, 0] = 1  # what is given is not chosen, and makes the rest conditional
+    given = _position_log_probs(model, ids, order, None, real, prompt, None)
+    assert (given[:, 0] == 0).all() and (given[0, 1:5] < 0).all() and (given[real == 0] == 0).all()
+    nothing = log_prob(model, ids, order, attention_mask=torch.zeros_like(ids))
+    assert nothing.tolist() == [0, 0, 0, 0]
+    assert log_prob(model, ids[:0], order).shape == (0,)
+
+
+@pytest.mark.parametrize("tokens_per_step", [1, 3])
+@pytest.mark.parametrize("order", ["confidence", "margin", "entropy"])
+@pytest.mark.parametrize("start", ["masks", "prompts", "prompts and padding"])
+def test_generate_reports_the_same_adaptive_log_probability(model, order, tokens_per_step, start):
+    ids, real = canvas(start)
+    out = model.generate(ids, real, return_dict_in_generate=True, order=order, tokens_per_step=tokens_per_step, seed=3)
+    hidden = ids == MASK
+    for row, count in enumerate(hidden.sum(1).tolist()):
+        used = {"attention_mask": real[row, None], "prompt_mask": ((real == 1) & ~hidden)[row, None]}
+        plan = fixed_size_plan(count, tokens_per_step)
+        value = log_prob(model, out.sequences[row, None], order, plan=plan, **used)
+        close(out.log_probs[row, None].double().sum(1), value, 1e-5)
+
+
+def test_a_callable_order_is_checked(plain):
+    ids = torch.zeros(1, 3, dtype=torch.long)
+    with pytest.raises(ValueError, match=r"scores are \(1, 2\)"):
+        log_prob(plain, ids, lambda logits, masked, generator: logits[:, :2, 0])
+    with pytest.raises(ValueError, match="NaN"):
+        log_prob(plain, ids, lambda logits, masked, generator: logits[..., 0] * torch.nan)
+
+
+def test_dropout_is_off(tiny_model):
+    model, ids = tiny_model(hidden_dropout=0.5), torch.zeros(2, 4, dtype=torch.long)
+    quiet = [log_prob(model, ids, order) for order in ("left_to_right", "confidence")]
+    model.train()
+    assert all(
+        torch.equal(a, log_prob(model, ids, b)) for a, b in zip(quiet, ("left_to_right", "confidence"), strict=True)
+    )
+    assert model.training
+
+
 # ----------------------------------------------------------------------------------------------------------- generation
 def canvas(start):
     """Six rows to be generated, and their attention mask: masks alone, around given tokens, beside padding too."""
@@ -308,7 +398,8 @@ ONE = torch.tensor([[0, 1, 2]])
         ({"order": torch.arange(3).repeat(2, 1)}, r"order has shape \(2, 3\)"),
         ({"order": torch.arange(3.0)}, "float32"),
         ({"order": [0, 1, 2]}, "order is list"),
-        ({"order": "random"}, "order is str"),
+        ({"order": "random"}, "order is 'random'.*nelbo"),
+        ({"order": "rightwards"}, "order is 'rightwards'.*left_to_right"),
         ({"plan": [1, 1]}, "plan sums to 2; expected 3, the scored tokens of row 0"),
         ({"plan": [1, 3]}, "plan sums to 4; expected 3"),
         ({"plan": [1.5, 1.5]}, "plan sums to 2"),
