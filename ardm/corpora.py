@@ -31,10 +31,25 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: the recipe's parser.
     """
-    group = parser.add_argument_group("data")
-    for name, (kind, default, text) in (_TEXTS | _TOKENS).items():
-        group.add_argument(f"--{name}", type=kind, default=default, help=f"{text} (default: {default})")
+    group = _add_flags(parser, _TEXTS | _TOKENS)
     group.add_argument("--streaming", action="store_true", help="read the data set while training")
+
+
+def add_held_out_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that [`load_held_out`] reads.
+
+    Args:
+        parser: the recipe's parser.
+    """
+    group = _add_flags(parser, _TEXTS)
+    group.add_argument("--sequence_length", type=int, help="tokens of a window (default: the most the model takes)")
+
+
+def _add_flags(parser: argparse.ArgumentParser, flags: dict[str, tuple[Any, Any, str]]) -> Any:
+    group = parser.add_argument_group("data")
+    for name, (kind, default, text) in flags.items():
+        group.add_argument(f"--{name}", type=kind, default=default, help=f"{text} (default: {default})")
+    return group
 
 
 def load_corpus(
@@ -58,6 +73,42 @@ def load_corpus(
     if tokenizer is None:
         tokenizer = _tokenizer(args, texts["train"])
     return tokenizer, {name: make_windows(split, tokenizer, args.sequence_length) for name, split in texts.items()}
+
+
+def load_held_out(args: argparse.Namespace, model: Any, tokenizer: PreTrainedTokenizerBase) -> Any:
+    """Reads the validation text for a saved model; a `validation_file` needs no training text beside it.
+
+    Args:
+        args: parsed flags of [`add_held_out_arguments`]; its `sequence_length` is filled in.
+        model: the model, whose longest sequence a window may have.
+        tokenizer: its tokenizer.
+
+    Returns:
+        Windows as [`ardm.data.make_windows`] makes them.
+
+    Raises:
+        ValueError: if there is no data, it cannot be read, or its windows do not fit the model.
+    """
+    longest = model.config.max_position_embeddings
+    args.sequence_length = longest if args.sequence_length is None else args.sequence_length
+    if not 1 <= args.sequence_length <= longest:
+        raise ValueError(f"sequence_length is {args.sequence_length}; expected 1..{longest}, what the model takes.")
+    named = {name: getattr(args, name) for name in _TEXTS}
+    if named["validation_file"] and not named["train_file"] and not named["dataset_name"]:
+        named["train_file"] = named["validation_file"]
+    return make_windows(load_texts(**named)["validation"], tokenizer, args.sequence_length)
+
+
+def held_out_name(args: argparse.Namespace) -> str:
+    """What the validation text is called in a report: a name, no path of this machine.
+
+    Args:
+        args: parsed flags of [`add_held_out_arguments`].
+
+    Returns:
+        The name.
+    """
+    return Path(args.validation_file).name if args.validation_file else f"held-out part of {corpus_name(args)}"
 
 
 def corpus_name(args: argparse.Namespace) -> str:

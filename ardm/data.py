@@ -2,9 +2,10 @@
 
 A corpus is the string `document + separator + document + ...`; a tokenizer maps it to N ids x, and window
 i = 0 .. floor(N / L) - 1 is x[i*L : (i+1)*L]. Windows neither overlap nor leave gaps, and each knows how many
-characters it stands for: nats over windows are nats of the corpus, and bits per character compare tokenizers.
+characters and bytes it stands for: nats over windows are nats of the corpus, and bits per character or byte compare
+tokenizers.
 
-Array suffixes: N tokens of some text, W windows, L tokens of a window; 2 = (id, number of characters).
+Array suffixes: N tokens of some text, W windows, L tokens of a window; 3 = (id, characters, bytes of UTF-8).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ __all__ = ["build_tokenizer", "embedded_text", "load_texts", "make_windows", "re
 
 SEPARATOR = "\n\n"
 
+_UNITS = ("num_characters", "num_bytes")
 _DOCUMENTS_AT_ONCE = 256
 _PIECES_AT_ONCE = 16  # about 1M characters: 100 MB of token objects while they are being converted
 
@@ -52,8 +54,9 @@ def make_windows(
         num_proc: number of processes, for a `Dataset` of many documents.
 
     Returns:
-        A data set in torch format with int64 `input_ids` (L,) and `num_characters`, how many characters begin
-        in the window: the sum over windows is the length of the joined text, less the dropped tail.
+        A data set in torch format with int64 `input_ids` (L,), `num_characters`, how many characters begin
+        in the window, and `num_bytes`, how many bytes of UTF-8 these are: the sum over windows is the length of
+        the joined text, less the dropped tail.
 
     Raises:
         ValueError: a tokenizer without mask token or not fast, `sequence_length` below 1, a tokenizer without
@@ -88,22 +91,23 @@ class _Windower:
         self.column = column
         self.backend: Any = None
         self.started = False
-        self.rest_2N = np.empty((2, 0), np.int32)
+        self.rest_3N = np.empty((3, 0), np.int32)
 
     def __call__(self, batch: dict[str, list[str | None]]) -> dict[str, np.ndarray]:
         if self.backend is None:  # not pickled: `encode_special_tokens` would be lost on the way to a process
             self.backend = Tokenizer.from_str(self.definition)
             self.backend.encode_special_tokens = True
-            self.separator_2N = self._separator()
-        tokens_2N = np.concatenate([self.rest_2N, *self._tokens(batch[self.column])], axis=1)
-        num_used = tokens_2N.shape[1] // self.sequence_length * self.sequence_length
-        self.rest_2N = tokens_2N[:, num_used:].copy()
-        ids_WL, characters_WL = tokens_2N[:, :num_used].reshape(2, -1, self.sequence_length)
-        return {"input_ids": ids_WL, "num_characters": characters_WL.sum(axis=1, dtype=np.int32)}
+            self.separator_3N = self._separator()
+        tokens_3N = np.concatenate([self.rest_3N, *self._tokens(batch[self.column])], axis=1)
+        num_used = tokens_3N.shape[1] // self.sequence_length * self.sequence_length
+        self.rest_3N = tokens_3N[:, num_used:].copy()
+        ids_WL, *units_WL = tokens_3N[:, :num_used].reshape(3, -1, self.sequence_length)
+        sums = [each.sum(axis=1, dtype=np.int32) for each in units_WL]
+        return {"input_ids": ids_WL, **dict(zip(_UNITS, sums, strict=True))}
 
     def _separator(self) -> np.ndarray:
         if self.eos_token_id is not None:
-            return np.array([[self.eos_token_id], [0]], np.int32)
+            return np.array([[self.eos_token_id], [0], [0]], np.int32)
         return _as_array(self.backend.encode(SEPARATOR, add_special_tokens=False), SEPARATOR)
 
     def _tokens(self, texts: Iterable[str | None]) -> Iterator[np.ndarray]:
@@ -112,7 +116,7 @@ class _Windower:
             pieces = [part for part in group if part is not None]
             encodings = self.backend.encode_batch(pieces, add_special_tokens=False)
             arrays = map(_as_array, encodings, pieces)
-            yield from [self.separator_2N if part is None else next(arrays) for part in group]
+            yield from [self.separator_3N if part is None else next(arrays) for part in group]
 
     def _parts(self, texts: Iterable[str | None]) -> Iterator[str | None]:
         """Pieces of the documents, and None for the separator between two documents."""
@@ -124,7 +128,7 @@ class _Windower:
             yield from pieces_of(text)
 
     def _check_separator(self) -> None:
-        if self.unk_token_id is not None and self.unk_token_id in self.separator_2N[0]:
+        if self.unk_token_id is not None and self.unk_token_id in self.separator_3N[0]:
             raise ValueError(
                 "the tokenizer cannot spell the blank line that joins documents, expected an eos_token "
                 f"or line breaks in its alphabet (add {SEPARATOR!r} to the texts it is built from)"
@@ -132,19 +136,28 @@ class _Windower:
 
 
 def _as_array(encoding: Encoding, text: str) -> np.ndarray:
-    """(2, N) ids and numbers of characters; a character of several tokens belongs to its first."""
+    """(3, N) ids, numbers of characters and of bytes; a character of several tokens belongs to its first."""
     ids_N = np.array(encoding.ids, np.int32)
     ends_N = np.fromiter((end for _, end in encoding.offsets), np.int32, len(ids_N))
     ends_N = np.maximum.accumulate(ends_N)
     ends_N[-1:] = len(text)  # a tokenizer may drop trailing spaces, but they were there
-    return np.stack([ids_N, np.diff(ends_N, prepend=np.int32(0))])
+    bytes_before = _utf8_lengths(text)
+    return np.stack([ids_N, *(np.diff(at_N, prepend=np.int32(0)) for at_N in (ends_N, bytes_before[ends_N]))])
+
+
+def _utf8_lengths(text: str) -> np.ndarray:
+    """int32 (characters + 1,): bytes of UTF-8 before each character, and of them all."""
+    code_points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    lengths = 1 + sum((code_points >= limit).astype(np.int32) for limit in (0x80, 0x800, 0x10000))
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
 
 
 def _features(sequence_length: int) -> Features:
     from datasets import Features, List, Value
 
     # A fixed length is stored without offsets: a batch is one take, not a loop over rows.
-    return Features({"input_ids": List(Value("int32"), length=sequence_length), "num_characters": Value("int32")})
+    units = {name: Value("int32") for name in _UNITS}
+    return Features({"input_ids": List(Value("int32"), length=sequence_length), **units})
 
 
 def _mapped_windows(dataset: Dataset, windower: _Windower, num_proc: int | None) -> Dataset:
@@ -153,6 +166,7 @@ def _mapped_windows(dataset: Dataset, windower: _Windower, num_proc: int | None)
 
     # Ours, because datasets would hash the tokenizer's pickle, which changes when the tokenizer is used.
     key = [
+        *_UNITS,  # windows cached before a unit was counted are others
         dataset._fingerprint,
         windower.definition,
         windower.eos_token_id,
@@ -183,9 +197,9 @@ def _mapped_windows(dataset: Dataset, windower: _Windower, num_proc: int | None)
 
 def _num_tokens(dataset: Dataset, windower: _Windower) -> int:
     """Counts again: the windows may have come from the cache, or from other processes."""
-    windower.started, windower.rest_2N = False, windower.rest_2N[:, :0]
+    windower.started, windower.rest_3N = False, windower.rest_3N[:, :0]
     num_windows = sum(len(windower(batch)["input_ids"]) for batch in dataset.iter(_DOCUMENTS_AT_ONCE))
-    return num_windows * windower.sequence_length + windower.rest_2N.shape[1]
+    return num_windows * windower.sequence_length + windower.rest_3N.shape[1]
 
 
 def _too_short(num_tokens: int, sequence_length: int) -> ValueError:
@@ -208,8 +222,8 @@ def _stream(dataset: IterableDataset, windower: _Windower, shards: list[int]) ->
     for index in shards:
         for batch in dataset.shard(dataset.num_shards, index).iter(_DOCUMENTS_AT_ONCE):
             windows = windower(batch)
-            for input_ids, num_characters in zip(windows["input_ids"], windows["num_characters"], strict=True):
+            for row in zip(*windows.values(), strict=True):
                 empty = False
-                yield {"input_ids": input_ids, "num_characters": num_characters}
+                yield dict(zip(windows, row, strict=True))
     if empty and dataset.num_shards == 1:
-        raise _too_short(windower.rest_2N.shape[1], windower.sequence_length)
+        raise _too_short(windower.rest_3N.shape[1], windower.sequence_length)

@@ -25,15 +25,18 @@ from .modeling_ardm import ARDMForMaskedLM
 
 __all__ = [
     "CardFigures",
+    "DEMO_FOLDER",
     "Evaluation",
     "model_card",
     "check_upload",
     "load_folder",
+    "load_saved",
     "plot_loss_curve",
     "save_folder",
     "upload_folder",
 ]
 
+DEMO_FOLDER = "runs/ardm"  # where `make demo` leaves its model
 _WRITING = ".writing-"
 _NOT_UPLOADED = [
     "checkpoint*",
@@ -182,6 +185,25 @@ def load_folder(
             f"sequence_length is {sequence_length}; expected at most the model's max_position_embeddings={longest}."
         )
     return model, tokenizer
+
+
+def load_saved(name_or_path: str) -> tuple[ARDMForMaskedLM, PreTrainedTokenizerBase]:
+    """Reads a saved model that must be there, for use.
+
+    Args:
+        name_or_path: the folder, or "user/name" on the Hub; recipes default to [`DEMO_FOLDER`].
+
+    Returns:
+        The model, in evaluation mode, and its tokenizer.
+
+    Raises:
+        ValueError: if there is no such model, or its vocabulary is too small for the tokenizer.
+    """
+    if name_or_path == DEMO_FOLDER and not Path(DEMO_FOLDER).exists():
+        raise ValueError(f"there is no {DEMO_FOLDER}; make it with `make demo`, or name a --model_name_or_path.")
+    model, tokenizer = load_folder(name_or_path)
+    assert model is not None and tokenizer is not None
+    return model.eval(), tokenizer
 
 
 def check_upload(repo_id: str | None) -> None:

@@ -55,8 +55,7 @@ def new_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase) -> A
 
 
 def report(args: argparse.Namespace, model: ARDMForMaskedLM, tokenizer: PreTrainedTokenizerBase,
-           evaluate: BoundEvaluation, result: TrainingResult) -> None:  # fmt: skip
-    bound = evaluate(model, num_samples=8)
+           evaluate: BoundEvaluation, bound: dict[str, float], result: TrainingResult) -> None:  # fmt: skip
     samples, infilled = write_samples(model, tokenizer, evaluate.input_ids[len(evaluate) // 2], seed=args.seed)
     corpus = corpus_name(args)
     figures = CardFigures(
@@ -91,8 +90,9 @@ def main(argv: list[str] | None = None) -> None:
     optimizer = muon_adamw(model, config.learning_rate, muon_learning_rate=args.muon_learning_rate)
     result = train(model, objective, windows["train"], config=config, optimizer=optimizer, eval_fn=evaluate,
                    accelerator=accelerator)  # fmt: skip
+    bound = evaluate(model, num_samples=8)
     if accelerator.is_main_process:
-        report(args, model, tokenizer, evaluate, result)
+        report(args, model, tokenizer, evaluate, bound, result)
     accelerator.end_training()
 
 

@@ -16,14 +16,13 @@ from typing import Any
 
 from ardm.checkpoints import check_writable
 from ardm.generation_config_ardm import ORDER_NAMES, RESAMPLE_NAMES
-from ardm.hub import load_folder
+from ardm.hub import DEMO_FOLDER, load_saved
 from ardm.launching import run_recipe
 from ardm.pages import plot_order, write_page
 from ardm.traces import Trace
 from ardm.training import quieten
 from ardm.watching import TerminalView
 
-DEFAULT_MODEL = "runs/ardm"
 SETTINGS: dict[str, dict[str, Any]] = {  # of `generate`, which checks them; not given = its own default
     "max_new_tokens": {"type": int, "help": "tokens to append to the prompt"},
     "order": {"choices": ORDER_NAMES},
@@ -44,7 +43,7 @@ SETTINGS: dict[str, dict[str, Any]] = {  # of `generate`, which checks them; not
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model_name_or_path", default=DEFAULT_MODEL, help="a folder, or user/name on the Hub")
+    parser.add_argument("--model_name_or_path", default=DEMO_FOLDER, help="a folder, or user/name on the Hub")
     parser.add_argument("--prompt", help="a text with gaps: ___, one token for each underscore")
     for name, options in SETTINGS.items():
         parser.add_argument(f"--{name}", **options)
@@ -66,12 +65,9 @@ def encode_prompt(prompt: str | None, tokenizer: Any, max_new_tokens: int | None
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    if args.model_name_or_path == DEFAULT_MODEL and not Path(DEFAULT_MODEL).exists():
-        raise ValueError(f"there is no {DEFAULT_MODEL}; make it with `make demo`, or name a --model_name_or_path.")
     check_writable(args.output_dir)
     quieten(True)
-    model, tokenizer = load_folder(args.model_name_or_path)
-    assert model is not None and tokenizer is not None
+    model, tokenizer = load_saved(args.model_name_or_path)
     view = TerminalView(tokenizer, args.delay)
     prompt = encode_prompt(args.prompt, tokenizer, args.max_new_tokens)
     settings = {name: value for name in SETTINGS if (value := getattr(args, name)) is not None}

@@ -296,6 +296,7 @@ def test_windows_partition_the_ids_and_characters_of_a_text(kind, length):
     # The characters that begin in ids[:n] are those of the text they spell; a cut one decodes to one U+FFFD.
     ends = [len(tokenizer.decode(ids[:n])) for n in range(length, num_used + 1, length)]
     assert np.cumsum(counts).tolist() == ends
+    assert np.cumsum(windows["num_bytes"]).tolist() == [len(SAMPLE[:end].encode()) for end in ends]
     if length == 1:
         assert counts.sum() == len(SAMPLE)
 
@@ -307,6 +308,7 @@ def test_documents_are_joined_by_a_blank_line_and_empty_ones_left_out(kind):
     windows = make_windows(rows("", *documents, None), tokenizer, 1)
     assert tokenizer.decode(ids_of(windows)) == "\n\n".join(documents)
     assert sum(windows["num_characters"]) == len("\n\n".join(documents))
+    assert sum(windows["num_bytes"]) == len("\n\n".join(documents).encode())
 
 
 def test_eos_token_joins_documents_and_has_no_characters():
@@ -314,7 +316,7 @@ def test_eos_token_joins_documents_and_has_no_characters():
     tokenizer.add_special_tokens({"eos_token": "[EOS]"})
     windows = make_windows(rows("ab", "cd"), tokenizer, 1)
     assert ids_of(windows).tolist() == [*b"ab", tokenizer.eos_token_id, *b"cd"]
-    assert list(windows["num_characters"]) == [1, 1, 0, 1, 1]
+    assert list(windows["num_characters"]) == list(windows["num_bytes"]) == [1, 1, 0, 1, 1]
 
 
 @kinds
@@ -328,7 +330,8 @@ def test_windows_go_on_across_batches_and_streams_are_equal(kind, monkeypatch):
     stream = make_windows(documents.to_iterable_dataset(), TOKENIZERS[kind], 50)
     for _ in range(2):  # a second pass starts anew
         assert (ids_of(stream) == ids_of(windows)).all()
-    assert [row["num_characters"] for row in stream] == list(windows["num_characters"])
+    for unit in ("num_characters", "num_bytes"):
+        assert [row[unit] for row in stream] == list(windows[unit])
     pairs = itertools.islice(zip(stream, stream, strict=True), 5)
     assert all((a["input_ids"] == b["input_ids"]).all() for a, b in pairs)
 

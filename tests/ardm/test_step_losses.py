@@ -132,6 +132,8 @@ def test_standard_errors_of_ragged_rows():
     assert out.to_dict()["standard_error"][2] is None and out.to_dict()["num_sequences"] == 3
     with pytest.raises(ValueError, match="equal lengths"):
         out.cost([1, 1, 1])
+    with pytest.raises(ValueError, match="plan sums to 4; expected 3, the number of losses"):
+        StepLosses(table[:1]).cost([2, 2])
 
 
 # ------------------------------------------------------------------------------------------------------ what plans cost
@@ -142,6 +144,11 @@ def test_cost_is_the_expectation_over_orders_of_the_plans_own_likelihood(average
     assert value == pytest.approx(float(truth.mean()), abs=1e-6)
     assert error == pytest.approx(float(truth.std()) / 9, abs=1e-6)
     assert value == pytest.approx(plan_cost(averaged.nats, plan))
+    ones = [1, 1, 1, 1]
+    lost = truth + torch.stack([exact.log_prob(order) for order in exact.orders]).mean(0)  # against one at a time
+    difference, error = averaged.cost(plan, ones)
+    assert difference == pytest.approx(float(lost.mean()), abs=1e-6)
+    assert error == pytest.approx(float(lost.std()) / 9, abs=1e-6)
 
 
 def test_a_single_sequence_has_no_error(plain):
