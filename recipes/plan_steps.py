@@ -55,7 +55,6 @@ def measure(args: argparse.Namespace, model: Any, windows: ScoredWindows) -> Ste
 
 
 def seconds(model: Any, length: int, budgets: list[int], repeats: int) -> list[float]:
-    """Median wall-clock of `generate`, a sequence."""
     masks = torch.full((BATCH, length), model.config.mask_token_id, device=model.device)
 
     def once(steps: int) -> tuple[float]:
@@ -71,9 +70,8 @@ def main(argv: list[str] | None = None) -> None:
     args, state = parse_args(argv), PartialState()
     quieten(state.is_main_process)
     model, tokenizer = load_saved(args.model_name_or_path)
-    folder = Path(
-        args.output_dir or (args.model_name_or_path if Path(args.model_name_or_path).is_dir() else "runs/plan")
-    )
+    local = Path(args.model_name_or_path)
+    folder = Path(args.output_dir or (local if local.is_dir() else "runs/plan"))
     check_writable(folder)
     with state.main_process_first():
         windows = ScoredWindows(load_held_out(args, model, tokenizer), args.max_eval_windows)

@@ -228,6 +228,64 @@ def launch(folder, text_file, *flags, script=()):
     return state, done
 
 
+def evaluate(arguments, monkeypatch, folder):
+    """Runs the recipe on small tasks; like a program of its own it changes `sys.argv` and the environment."""
+    monkeypatch.setattr(sys, "argv", ["lm_eval_ardm.py"])
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+    monkeypatch.chdir(folder)
+    module = recipe("lm_eval_ardm")
+    module.QUESTIONS, module.PAGES = 10, 3
+    module.main([*map(str, arguments)])
+
+
+def test_lm_eval_prints_a_table_for_the_demo_and_for_own_tasks(tmp_path, text_file, capsys, monkeypatch):
+    train(tmp_path / "runs" / "ardm", "--train_file", text_file)
+    capsys.readouterr()
+    module = recipe("lm_eval_ardm")
+    evaluate([], monkeypatch, tmp_path)
+    table = capsys.readouterr().out
+    accuracy, error = re.search(r"\|docs_choice\|.*\|acc +\|↑ +\|([\d.]+)\|± +\|([\d.]+)\|", table).groups()
+    assert 0 <= float(accuracy) <= 1 and 0 <= float(error) < 0.2
+    bits = re.search(r"\|docs_bits *\|.*\|bits_per_byte\|↓ +\|([\d.]+)\|", table)[1]
+    assert 2 < float(bits) < 8
+
+    (tmp_path / "tasks").mkdir()
+    module.write_tasks(tmp_path / "tasks")
+    own = ["--tasks", "docs_choice", "--include_path", tmp_path / "tasks", "--limit", 3]
+    evaluate(["--model_args", f"pretrained={tmp_path / 'runs' / 'ardm'},num_samples=1", *own], monkeypatch, tmp_path)
+    assert re.search(r"ardm .*limit: 3.*\n.*\n.*\n\|docs_choice\|", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"), [("num_samples=few", "num_samples"), ("pretrained=/gone/away", "no model can")]
+)
+def test_lm_eval_names_a_bad_option(tmp_path, monkeypatch, options, named):
+    recipe("lm_eval_ardm").write_tasks(tmp_path)
+    asked = ["--model_args", options, "--tasks", "docs_bits", "--include_path", tmp_path]
+    with pytest.raises(ValueError, match=named):
+        evaluate(asked, monkeypatch, tmp_path)
+
+
+def test_lm_eval_without_a_model_says_how_to_make_one(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="make demo"):
+        evaluate([], monkeypatch, tmp_path)
+
+
+@pytest.mark.slow
+def test_lm_eval_prints_the_same_table_on_two_processes(tmp_path, text_file):
+    train(tmp_path / "runs" / "ardm", "--train_file", text_file)
+    script = str(ROOT / "recipes" / "lm_eval_ardm.py")
+    launched = [sys.executable, "-m", "accelerate.commands.launch", "-q", "--cpu", "--num_processes", "2"]
+    launched += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    tables = []
+    for command in ([sys.executable, script], [*launched, script]):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=250, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr[-3000:]
+        tables.append([line for line in done.stdout.splitlines() if line.startswith("|docs_")])
+        assert ("on rank 1" in done.stderr) == (command[0:2] != [sys.executable, script])  # there were two
+    assert len(tables[0]) == 2 and tables[0] == tables[1]
+
+
 @pytest.mark.slow
 def test_the_training_benchmark_prints_a_row_for_each_loop(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["benchmark_training.py", "--steps", "44"])

@@ -1,0 +1,128 @@
+"""What the evaluation harness asks, as token ids that fit the model: pairs, windows and prompts.
+
+Each request has random numbers of its own, named by a key; see [`key_seed`].
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Encode = Callable[[str], list[int]]
+
+
+@dataclass
+class Prompt:
+    """A request for text.
+
+    Args:
+        place: its number among the requests.
+        ids: the context.
+        until: stop strings.
+        settings: of `generate`; only prompts with the same can share a call.
+        seed: of its row.
+    """
+
+    place: int
+    ids: list[int]
+    until: list[str]
+    settings: dict[str, Any]
+    seed: int
+
+
+def encode_pair(encode: Encode, longest: int, context: str, continuation: str) -> tuple[list[int], list[int]]:
+    """Ids of a context and a continuation that were encoded as one text.
+
+    The continuation takes the spaces at the end of the context, as the harness wants it.
+
+    Args:
+        encode: from text to ids, without special tokens.
+        longest: tokens that the model takes.
+        context: what is given; loses its beginning if it does not fit.
+        continuation: what is scored; an empty one gives two empty lists.
+
+    Returns:
+        (given, scored) ids, at most `longest` together.
+
+    Raises:
+        ValueError: if the continuation alone is too long.
+    """
+    if not continuation:
+        return [], []
+    kept = context.rstrip()
+    continuation = context[len(kept) :] + continuation
+    known, whole = encode(kept), encode(kept + continuation)
+    # a token across the seam would keep part of the continuation out of the score
+    joint = whole[: len(known)] == known
+    scored = whole[len(known) :] if joint else encode(continuation)
+    if len(scored) > longest:
+        raise ValueError(
+            f"a continuation has {len(scored)} tokens; expected at most max_position_embeddings={longest}."
+        )
+    return known[max(len(known) + len(scored) - longest, 0) :], scored
+
+
+def windows(ids: list[int], longest: int) -> list[tuple[list[int], list[int]]]:
+    """Cuts a text into windows of at most `longest` tokens.
+
+    Args:
+        ids: the text.
+        longest: tokens that the model takes.
+
+    Returns:
+        (given, scored) ids of each window. The scored ones make up the text; only the last window has given ones,
+        the text before it as far as that fits.
+    """
+    ends = [min(begin + longest, len(ids)) for begin in range(0, len(ids), longest)]
+    return [(ids[max(end - longest, 0) : i * longest], ids[i * longest : end]) for i, end in enumerate(ends)]
+
+
+def fit_context(ids: list[int], num_new: int, longest: int) -> list[int]:
+    """The end of a context that leaves room for new tokens.
+
+    Args:
+        ids: the context.
+        num_new: tokens to be generated.
+        longest: tokens that the model takes.
+
+    Returns:
+        The last ids, all if they fit.
+
+    Raises:
+        ValueError: if there is nothing to generate, or no room for any of the context.
+    """
+    least = min(len(ids), 1)
+    if not 1 <= num_new <= longest - least:
+        raise ValueError(
+            f"max_gen_toks is {num_new}; expected 1..{longest - least}, as max_position_embeddings={longest} has to "
+            f"hold {'the context and ' * least}what is generated."
+        )
+    return ids[max(len(ids) + num_new - longest, 0) :]
+
+
+def batches(prompts: Sequence[Prompt], batch_size: int) -> list[list[Prompt]]:
+    """Puts prompts of the same settings together, the longest first so that little is padding.
+
+    Args:
+        prompts: in any order.
+        batch_size: the most of a batch.
+
+    Returns:
+        All prompts, in batches.
+    """
+    groups: dict[str, list[Prompt]] = {}
+    for prompt in sorted(prompts, key=lambda prompt: -len(prompt.ids)):
+        groups.setdefault(json.dumps(prompt.settings, sort_keys=True, default=repr), []).append(prompt)
+    return [group[i : i + batch_size] for group in groups.values() for i in range(0, len(group), batch_size)]
+
+
+def cut(text: str, until: Sequence[str]) -> str:
+    """The text up to the first of the stop strings; an empty one stops nothing."""
+    ends = [text.find(stop) for stop in until if stop]
+    return text[: min((end for end in ends if end >= 0), default=len(text))]
+
+
+def key_seed(*key: Any) -> int:
+    """A seed of 63 bits that is a function of texts and numbers, the same in every process."""
+    return int.from_bytes(hashlib.sha256(json.dumps(key).encode()).digest()[:8], "big") >> 1

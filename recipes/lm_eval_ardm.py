@@ -1,0 +1,99 @@
+"""Runs EleutherAI's lm-evaluation-harness with a saved model, by the harness' own command line and tasks.
+
+    python recipes/lm_eval_ardm.py                                # a small test of what `make demo` left in runs/ardm
+    python recipes/lm_eval_ardm.py --model_args pretrained=runs/ardm,num_samples=32 --tasks lambada_openai --limit 100
+    python recipes/lm_eval_ardm.py --model_args pretrained=runs/ardm --tasks mine --include_path folder/of/my/tasks
+
+Needs `pip install 'ardm[lm-eval]'`. `--model ardm` is filled in; ardm/harness.py has the other model arguments. With no
+argument nothing is downloaded: the tasks are made from the held-out end of the embedded text. docs_choice asks which of
+4 pieces of 24 characters comes behind 72 others (a guess has acc 0.25), docs_bits for the bits per byte of pages of 256
+characters (an upper bound). Any CPU; 25 s: acc 0.48 +- 0.07, bits_per_byte 2.09.
+"""
+
+import json
+import random
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ardm.data import load_texts
+from ardm.launching import run_recipe
+from ardm.training import quieten
+
+DEFAULT_MODEL = "runs/ardm"
+CONTEXT, PIECE, PAGE = 72, 24, 256  # characters
+QUESTIONS, PAGES, OPTIONS = 60, 24, 4
+TASKS: dict[str, dict[str, Any]] = {
+    "docs_choice": {
+        "output_type": "multiple_choice",
+        "doc_to_text": "context",
+        "doc_to_choice": "options",
+        "doc_to_target": "answer",
+        "target_delimiter": "",
+        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+    },
+    "docs_bits": {
+        "output_type": "loglikelihood_rolling",
+        "doc_to_text": "",
+        "doc_to_target": "text",
+        "metric_list": [{"metric": "bits_per_byte", "aggregation": "bits_per_byte", "higher_is_better": False}],
+    },
+}
+
+
+def questions(text: str) -> Iterator[dict[str, Any]]:
+    """Places of the text with what follows, among pieces of other places."""
+    draw = random.Random(0)
+    # the harness would move spaces at the end of a context to the options
+    seams = [i for i in range(CONTEXT, len(text) - PIECE) if not text[i - 1].isspace()]
+    for _ in range(QUESTIONS):
+        seam, *others = draw.sample(seams, OPTIONS)
+        options = draw.sample([text[i : i + PIECE] for i in (seam, *others)], OPTIONS)
+        answer = options.index(text[seam : seam + PIECE])
+        yield {"context": text[seam - CONTEXT : seam], "options": options, "answer": answer}
+
+
+def write_tasks(folder: Path) -> None:
+    """Tasks as the harness reads them: a YAML file with the settings, which may be JSON, beside one with the data."""
+    text = load_texts()["validation"][0]["text"]
+    rows = {
+        "docs_choice": list(questions(text)),
+        "docs_bits": [{"text": text[i * PAGE : (i + 1) * PAGE]} for i in range(PAGES)],
+    }
+    for name, settings in TASKS.items():
+        data = folder / f"{name}.jsonl"
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows[name]), encoding="utf-8")
+        files = {"dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(data)}}, "test_split": "test"}
+        task = {"task": name, **files, **settings, "metadata": {"version": 1}}
+        (folder / f"{name}.yaml").write_text(json.dumps(task), encoding="utf-8")
+
+
+def demo_arguments(folder: Path) -> list[str]:
+    """A command line for the tasks of this recipe."""
+    if not Path(DEFAULT_MODEL).exists():
+        raise ValueError(f"there is no {DEFAULT_MODEL}; make it with `make demo`, or name a model with --model_args.")
+    write_tasks(folder)
+    model = ["--model_args", f"pretrained={DEFAULT_MODEL},num_samples=16,greedy=off"]
+    return [*model, "--tasks", ",".join(TASKS), "--include_path", str(folder)]
+
+
+def main(argv: list[str] | None = None) -> None:
+    import ardm.harness  # noqa: F401  registers the model, or says what to install
+
+    quieten(True)
+    from lm_eval.__main__ import cli_evaluate
+
+    argv = sys.argv[1:] if argv is None else argv
+    with tempfile.TemporaryDirectory() as folder:
+        argv = argv or demo_arguments(Path(folder))
+        command, rest = (argv[0], argv[1:]) if argv[0] in ("run", "ls", "validate") else ("run", argv)
+        named = {word.partition("=")[0] for word in rest} & {"--model", "-M", "--config", "-C"}
+        model = [] if named or command != "run" else ["--model", "ardm"]
+        sys.argv = ["lm-eval", command, *model, *rest]  # where the harness looks
+        cli_evaluate()
+
+
+if __name__ == "__main__":
+    run_recipe(main)
