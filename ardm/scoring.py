@@ -53,10 +53,9 @@ def row_numbers_of(row_numbers: Tensor | None, input_ids: Tensor) -> Tensor:
     if row_numbers.shape != input_ids.shape[:1] or row_numbers.is_floating_point():
         got = f"{row_numbers.dtype} {tuple(row_numbers.shape)}"
         raise ValueError(f"row_numbers is {got}; expected integers ({len(input_ids)},), one for each row.")
-    row_numbers = row_numbers.to(input_ids.device).long()  # in int32 the limit itself would overflow
     if (row_numbers < 0).any() or (row_numbers >= 2**31).any():
         raise ValueError(f"row_numbers holds {int(row_numbers.min())}..{int(row_numbers.max())}; expected 0..2^31-1.")
-    return row_numbers
+    return row_numbers.to(input_ids.device).long()
 
 
 def sequences_per_call(batch_size: int | None, input_ids: Tensor, vocab_size: int) -> int:
@@ -118,7 +117,7 @@ def masked_losses(
         for begin in range(0, len(losses_N), chunk):
             part = slice(begin, begin + chunk)
             rows = draws.row[part]
-            uniforms = order_uniforms(0, draws.key[part], length).gather(1, place_BL[rows])
+            uniforms = order_uniforms(seed, draws.key[part], length).gather(1, place_BL[rows])
             masked_ids, labels = mask_last(
                 input_ids[rows], model.config.mask_token_id, scored_BL[rows], draws.num_masked[part], uniforms
             )
