@@ -126,7 +126,7 @@ class BoundEvaluation(ScoredWindows):
         Returns:
             float64 (W,), nats.
         """
-        draws = num_samples or self.num_samples
+        draws = self.num_samples if num_samples is None else num_samples
 
         def score(model: Any, input_ids: Tensor, numbers: Tensor) -> Tensor:
             source = torch.Generator().manual_seed(self.seed)

@@ -1,7 +1,15 @@
 """Files that are whole: written aside, flushed to the disk and renamed into place."""
 
+import json
+import math
 import os
 from pathlib import Path
+from typing import Any
+
+
+def write_json_atomically(path: str | os.PathLike[str], content: Any) -> None:
+    """Writes a JSON file, all of it or none; a number that is not finite, which JSON has no word for, is null."""
+    write_text_atomically(path, json.dumps(_finite_or_null(content), indent=1) + "\n")
 
 
 def write_text_atomically(path: str | os.PathLike[str], text: str) -> None:
@@ -21,3 +29,11 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _finite_or_null(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite_or_null(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite_or_null(item) for item in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -13,6 +13,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 
@@ -73,6 +74,20 @@ def use_all_threads() -> None:
     command, environment = _parent()
     if "OMP_NUM_THREADS" not in environment and not any("num_cpu_threads_per_process" in word for word in command):
         torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def process_state() -> Any:
+    """This process among those that were launched, and its device, for a recipe that makes no `Accelerator`.
+
+    Returns:
+        An `accelerate.PartialState`.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    # The launcher's --cpu is in the environment, where PartialState does not look: on its own it would take each of
+    # several CPU processes for the only one. Random numbers are drawn in float64, which MPS does not have.
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or torch.backends.mps.is_available())
 
 
 def _parent() -> tuple[list[str], Mapping[str, str]]:

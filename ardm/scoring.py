@@ -53,9 +53,10 @@ def row_numbers_of(row_numbers: Tensor | None, input_ids: Tensor) -> Tensor:
     if row_numbers.shape != input_ids.shape[:1] or row_numbers.is_floating_point():
         got = f"{row_numbers.dtype} {tuple(row_numbers.shape)}"
         raise ValueError(f"row_numbers is {got}; expected integers ({len(input_ids)},), one for each row.")
+    row_numbers = row_numbers.to(input_ids.device).long()  # in int32 the limit itself would overflow
     if (row_numbers < 0).any() or (row_numbers >= 2**31).any():
         raise ValueError(f"row_numbers holds {int(row_numbers.min())}..{int(row_numbers.max())}; expected 0..2^31-1.")
-    return row_numbers.to(input_ids.device).long()
+    return row_numbers
 
 
 def sequences_per_call(batch_size: int | None, input_ids: Tensor, vocab_size: int) -> int:

@@ -4,7 +4,6 @@ Losses arrive in nats and are shown in bits: bits = nats / ln 2.
 """
 
 import io
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .files import write_atomically, write_text_atomically
+from .files import write_atomically, write_json_atomically, write_text_atomically
 from .plans import cosine_plan, monotone_fit, optimal_plan, uniform_plan
 from .step_losses import StepLosses
 
@@ -88,11 +87,11 @@ def save_step_losses(
         folder: the model's; `generation_config.json` and `per_step_losses.json` are replaced in it, each at once.
         generation_config: the model's, which is given the losses.
         losses: measured.
-        about: what else is to be known of them: data, seed, date, results.
+        about: what else is to be known of them: data, seed, date, results; numbers that are not finite become null.
     """
     measured, folder = losses.to_dict(), Path(folder)
     generation_config.per_step_losses = measured["nats_per_token"]
-    write_text_atomically(folder / "per_step_losses.json", json.dumps({**about, **measured}, indent=1) + "\n")
+    write_json_atomically(folder / "per_step_losses.json", {**about, **measured})
     write_text_atomically(folder / "generation_config.json", generation_config.to_json_string(use_diff=True))
 
 

@@ -12,20 +12,21 @@ scored, the same on any number of processes; 95 % intervals are over windows and
 """
 
 import argparse
-import json
 import time
+from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
 from torch import Tensor
 
 from ardm import log_prob, uniform_plan
 from ardm.bits import describe
+from ardm.checkpoints import check_writable
 from ardm.corpora import add_held_out_arguments, held_out_name, load_held_out
 from ardm.evaluation import BoundEvaluation
-from ardm.files import write_text_atomically
+from ardm.files import write_json_atomically
 from ardm.hub import DEMO_FOLDER, load_saved
-from ardm.launching import run_recipe
+from ardm.launching import process_state, run_recipe
+from ardm.scoring import require_positive
 from ardm.training import quieten
 
 ORDERS = ("left_to_right", "right_to_left", "confidence", "margin", "entropy")
@@ -46,6 +47,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the bound's draws")
     parser.add_argument("--output_file", help="also write the figures to this JSON file")
     args = parser.parse_args(argv)
+    if args.num_samples != "all":
+        require_positive("num_samples", args.num_samples, " or 'all'")
     if args.steps is not None and args.order is None:
         raise ValueError(f"steps is {args.steps} without an order; expected --order {'|'.join(ORDERS)} beside it.")
     return args
@@ -61,8 +64,10 @@ def nats(args: argparse.Namespace, model: Any, windows: BoundEvaluation) -> Tens
 
 def main(argv: list[str] | None = None) -> None:
     args, began = parse_args(argv), time.perf_counter()
-    state = PartialState()
+    state = process_state()
     quieten(state.is_main_process)
+    if args.output_file:
+        check_writable(Path(args.output_file).parent)
     model, tokenizer = load_saved(args.model_name_or_path)
     with state.main_process_first():  # one process fills the data cache, the others read it
         held_out = load_held_out(args, model, tokenizer)
@@ -80,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
         about |= {"data": held_out_name(args), "num_samples": args.num_samples if args.order is None else None}
         about |= {"model": args.model_name_or_path, "seed": args.seed, "seconds": round(time.perf_counter() - began, 1)}
         rows = {unit: {**figure._asdict(), "interval": figure.interval} for unit, figure in figures.items()}
-        write_text_atomically(args.output_file, json.dumps(about | {"figures": rows}, indent=2) + "\n")
+        write_json_atomically(args.output_file, about | {"figures": rows})
 
 
 if __name__ == "__main__":

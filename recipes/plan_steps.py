@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 
 from ardm import StepLosses, measure_step_losses
 from ardm.cards import machine
@@ -25,12 +24,11 @@ from ardm.checkpoints import check_writable
 from ardm.corpora import add_held_out_arguments, held_out_name, load_held_out
 from ardm.evaluation import ScoredWindows
 from ardm.hub import DEMO_FOLDER, load_saved
-from ardm.launching import run_recipe
+from ardm.launching import process_state, run_recipe
+from ardm.scoring import require_positive
 from ardm.step_report import compare_plans, plot_quality_against_steps, plot_step_losses, save_step_losses, table
 from ardm.timing import medians_in_turn
 from ardm.training import quieten
-
-BATCH = 8  # sequences that are written at once for the time
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -42,7 +40,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help="of the time, for the median")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output_dir", help="default: the model's folder, or runs/plan for a model of the Hub")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    require_positive("repeats", args.repeats)  # needed last; every other number is checked when it is first used
+    return args
 
 
 def measure(args: argparse.Namespace, model: Any, windows: ScoredWindows) -> StepLosses:
@@ -54,20 +54,19 @@ def measure(args: argparse.Namespace, model: Any, windows: ScoredWindows) -> Ste
     return StepLosses(windows.score(model, score, (args.sequence_length,), show_progress=True))
 
 
-def seconds(model: Any, length: int, budgets: list[int], repeats: int) -> list[float]:
-    masks = torch.full((BATCH, length), model.config.mask_token_id, device=model.device)
+def seconds(model: Any, length: int, budgets: list[int], repeats: int) -> dict[int, tuple[float, ...]]:
+    masks = torch.full((8, length), model.config.mask_token_id, device=model.device)  # eight are written at once
 
     def once(steps: int) -> tuple[float]:
         began = time.perf_counter()
         model.generate(masks, seed=0, plan="optimal", steps=steps).cpu()  # waits for a GPU
-        return ((time.perf_counter() - began) / BATCH,)
+        return ((time.perf_counter() - began) / len(masks),)
 
-    took = medians_in_turn({steps: partial(once, steps) for steps in budgets}, repeats)
-    return [median for (median,) in took.values()]
+    return medians_in_turn({steps: partial(once, steps) for steps in budgets}, repeats)
 
 
 def main(argv: list[str] | None = None) -> None:
-    args, state = parse_args(argv), PartialState()
+    args, state = parse_args(argv), process_state()
     quieten(state.is_main_process)
     model, tokenizer = load_saved(args.model_name_or_path)
     local = Path(args.model_name_or_path)
@@ -83,9 +82,9 @@ def main(argv: list[str] | None = None) -> None:
         return
     halves = [StepLosses(losses.sequence_nats[half::2]) for half in (0, 1)]
     budgets = [2**k for k in range(length.bit_length()) if 2**k < length] + [length]
-    rows = [compare_plans(steps, *halves) for steps in budgets]
     model.generation_config.per_step_losses = losses.nats.tolist()
-    rows = [{**row, "seconds": s} for row, s in zip(rows, seconds(model, length, budgets, args.repeats), strict=True)]
+    rows = [{**compare_plans(n, *halves), "seconds": s}
+            for n, (s,) in seconds(model, length, budgets, args.repeats).items()]  # fmt: skip
     about = {"data": held_out_name(args), "num_orders": args.num_orders, "seed": args.seed, "machine": machine()}
     about |= {"date": time.strftime("%Y-%m-%d"), "sequence_length": length, "budgets": rows}
     save_step_losses(folder, model.generation_config, losses, about)

@@ -1,11 +1,14 @@
 """The recipes run as a user runs them: small, from start to a model that loads again."""
 
+import contextlib
 import importlib.util
+import io
 import json
 import lzma
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from itertools import product
@@ -207,23 +210,20 @@ def test_watch_generation_says_what_is_wrong_before_it_begins(tmp_path, text_fil
             watch(arguments)
 
 
-def launch(folder, text_file, *flags, script=()):
+def launched(name, flags, words):
+    """A recipe in processes of its own, by `accelerate launch`."""
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    command = [
-        *(
-            sys.executable,
-            "-m",
-            "accelerate.commands.accelerate_cli",
-            "launch",
-            *flags,
-            ROOT / "recipes" / "train_ardm.py",
-        ),
-        *(*SMALL, "--output_dir", folder, "--train_file", text_file, *script),
-    ]
+    launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+    command = [*launcher, *flags, ROOT / "recipes" / f"{name}.py", *words]
     done = subprocess.run(
         list(map(str, command)), env=environment | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def launch(folder, text_file, *flags, script=()):
+    done = launched("train_ardm", flags, [*SMALL, "--output_dir", folder, "--train_file", text_file, *script])
     state = json.loads((folder / "checkpoints" / "step-00000006" / "run.json").read_text())
     return state, done
 
@@ -284,6 +284,272 @@ def test_lm_eval_prints_the_same_table_on_two_processes(tmp_path, text_file):
         tables.append([line for line in done.stdout.splitlines() if line.startswith("|docs_")])
         assert ("on rank 1" in done.stderr) == (command[0:2] != [sys.executable, script])  # there were two
     assert len(tables[0]) == 2 and tables[0] == tables[1]
+
+
+# ---------------------------------------------------------------------------------- a saved model on held-out text
+TEXT = "the quick brown fox – a café's – jumps over the lazy dog. " * 150
+HELD_OUT = "a dog jumps over the café – lazy quick and brown. " * 9  # 14 windows of 32 characters, and a rest
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder with a trained model in `model`, its text, and another text."""
+    folder = tmp_path_factory.mktemp("saved")
+    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
+    (folder / "held_out.txt").write_text(HELD_OUT, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
+        train(folder / "model", "--train_file", folder / "text.txt")
+    shutil.rmtree(folder / "model" / "checkpoints")
+    return folder
+
+
+@pytest.fixture
+def model_folder(saved, tmp_path):
+    """A copy that may be written to."""
+    return shutil.copytree(saved / "model", tmp_path / "model")
+
+
+def windows_of(folder, text, length=32):
+    """The model, and the text cut by hand."""
+    model, tokenizer = AutoModelForMaskedLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    ids = torch.tensor(tokenizer(text, add_special_tokens=False).input_ids)
+    assert len(ids) == len(text)
+    return model, ids[: len(ids) // length * length].view(-1, length)
+
+
+def numbered(ids, seed=0):
+    return {"row_numbers": torch.arange(len(ids)), "generator": torch.Generator().manual_seed(seed)}
+
+
+def evaluated(folder, *words):
+    """What `evaluate_ardm` writes to its file; what it prints says the same."""
+    file = folder / "figures" / "figures.json"
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        recipe("evaluate_ardm").main([*map(str, words), "--output_file", str(file)])
+    report = json.loads(file.read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    head, *lines = printed.getvalue().splitlines()
+    assert head == (
+        f"{report['what']}: {report['num_windows']} windows of {report['sequence_length']} tokens, {report['data']}"
+    )
+    assert len(lines) == len(report["figures"])
+    for line, (unit, figure) in zip(lines, report["figures"].items(), strict=True):
+        value, text = re.fullmatch(rf"  ([\d.]+) {unit}, (.*) \({report['kind']}\)", line).groups()
+        assert float(value) == pytest.approx(figure["value"], abs=0.51 * 10 ** -len(value.partition(".")[2]))
+        assert ("no interval known" in text) == (figure["standard_error"] is None)
+    return report
+
+
+def assert_figures(report, nats, text):
+    """Those of the windows' nats by hand, of a text whose every character is a token."""
+    read = text[: nats.numel() * report["sequence_length"]]
+    total, figures = float(nats.sum()) / math.log(2), report["figures"]
+    assert report["num_windows"] == len(nats)
+    assert {unit: figure["value"] for unit, figure in figures.items()} == pytest.approx(
+        {
+            "bits per token": total / len(read),
+            "bits per character": total / len(read),
+            "bits per byte": total / len(read.encode()),
+            "perplexity per token": 2 ** (total / len(read)),
+        },
+        rel=1e-6,
+    )
+    error = float(nats.std()) / math.sqrt(len(nats)) / report["sequence_length"] / math.log(2)
+    assert figures["bits per token"]["standard_error"] == pytest.approx(error, rel=1e-4)
+    low, high = figures["bits per token"]["interval"]
+    assert (high - low) / 2 == pytest.approx(1.96 * error, rel=1e-4)
+    assert len(read.encode()) > len(read)
+
+
+@pytest.mark.parametrize("num_samples", [8, 3, "all"])
+def test_evaluate_ardm_gives_the_bound_of_the_windows(saved, tmp_path, num_samples):
+    words = ["--model_name_or_path", saved / "model", "--validation_file", saved / "held_out.txt", "--seed", 5]
+    report = evaluated(tmp_path, *words, *([] if num_samples == 8 else ["--num_samples", num_samples]))
+    model, ids = windows_of(saved / "model", HELD_OUT)
+    assert_figures(report, ardm.nelbo(model, ids, num_samples=num_samples, **numbered(ids, 5)).nats, HELD_OUT)
+    assert (report["kind"], report["data"], report["num_samples"]) == ("upper bound", "held_out.txt", num_samples)
+    assert report["what"] == "NELBO over all orders" and report["seed"] == 5
+    again = evaluated(tmp_path, *words, "--num_samples", num_samples)
+    assert {**again, "seconds": 0} == {**report, "seconds": 0}
+
+
+@pytest.mark.parametrize(
+    ("order", "steps"), [("left_to_right", None), ("right_to_left", 3), ("confidence", None), ("confidence", 8)]
+)
+def test_evaluate_ardm_gives_the_exact_likelihood_in_one_order(saved, tmp_path, order, steps):
+    words = ["--model_name_or_path", saved / "model", "--validation_file", saved / "held_out.txt", "--order", order]
+    report = evaluated(tmp_path, *words, *([] if steps is None else ["--steps", steps]))
+    model, ids = windows_of(saved / "model", HELD_OUT)
+    plan = {None: None, 3: [10, 11, 11], 8: [4] * 8}[steps]
+    assert_figures(report, -ardm.log_prob(model, ids, order, plan=plan), HELD_OUT)
+    assert (report["kind"], report["num_samples"]) == ("exact", None)
+    how = "one token at a time" if steps is None else f"in {steps} steps"
+    assert report["what"] == f"-log p, {order}, {how}"
+
+
+def test_evaluate_ardm_holds_out_the_end_of_the_training_text_and_takes_shorter_and_fewer_windows(saved, tmp_path):
+    own = ["--model_name_or_path", saved / "model", "--train_file", saved / "text.txt", "--validation_fraction", 0.1]
+    report = evaluated(tmp_path, *own, "--sequence_length", 20, "--max_eval_windows", 7)
+    end = TEXT[-round(len(TEXT) / 10) :]
+    model, ids = windows_of(saved / "model", end, 20)
+    assert_figures(report, ardm.nelbo(model, ids[:7], **numbered(ids[:7])).nats, end)
+    assert report["data"] == "held-out part of text.txt"
+    one = evaluated(tmp_path, *own, "--max_eval_windows", 1)
+    assert all(figure["interval"] == [None, None] for figure in one["figures"].values())
+
+
+def no_call(*args, **kwargs):
+    pytest.fail("the network was called")
+
+
+EVALUATE_BAD = {
+    "steps is 4 without an order": ["--steps", 4],
+    r"steps is 33; expected 1\.\.32": ["--order", "confidence", "--steps", 33],
+    r"steps is 0; expected 1\.\.32": ["--order", "left_to_right", "--steps", 0],
+    "num_samples is 0; expected an integer of at least 1 or 'all'": [
+        *("--num_samples", 0, "--validation_file", "{tmp}/gone.txt")  # and so before the text is read
+    ],
+    "max_windows is 0": ["--max_eval_windows", 0],
+    r"sequence_length is 33; expected 1\.\.32": ["--sequence_length", 33],
+    "sequence_length is 0": ["--sequence_length", 0],
+    "no model can be loaded": ["--model_name_or_path", "{tmp}/nowhere"],
+    "gone.txt": ["--validation_file", "{tmp}/gone.txt"],
+    "expected at least 32 for one window": ["--validation_file", "{tmp}/short.txt"],
+    "written to": ["--output_file", "{tmp}/short.txt/figures.json"],
+}
+PLAN_BAD = {
+    "there are 3 windows of 32 tokens; expected at least 4": ["--max_eval_windows", 3],
+    "max_windows is 0": ["--max_eval_windows", 0],
+    "num_orders is 0": ["--num_orders", 0],
+    "repeats is 0": ["--repeats", 0],
+    r"sequence_length is 33; expected 1\.\.32": ["--sequence_length", 33],
+    "no model can be loaded": ["--model_name_or_path", "{tmp}/nowhere"],
+    "expected at least 32 for one window": ["--validation_file", "{tmp}/short.txt"],
+    "written to": ["--output_dir", "{tmp}/short.txt/plan"],
+}
+SAVED_BAD = [("evaluate_ardm", named) for named in EVALUATE_BAD] + [("plan_steps", named) for named in PLAN_BAD]
+
+
+@pytest.mark.parametrize(("name", "named"), SAVED_BAD)
+def test_bad_input_of_a_recipe_for_a_saved_model_is_named_before_the_network_is_called(
+    saved, tmp_path, monkeypatch, name, named
+):
+    (tmp_path / "short.txt").write_text("a dog")
+    words = {"evaluate_ardm": EVALUATE_BAD, "plan_steps": PLAN_BAD}[name][named]
+    words = [str(word).replace("{tmp}", str(tmp_path)) for word in words]
+    before = sorted(os.listdir(saved / "model"))
+    monkeypatch.setattr(ardm.ARDMForMaskedLM, "forward", no_call)
+    given = ["--model_name_or_path", str(saved / "model"), "--validation_file", str(saved / "held_out.txt")]
+    with pytest.raises(ValueError, match=named):
+        recipe(name).main([*given, *words])
+    assert sorted(os.listdir(saved / "model")) == before
+
+
+@pytest.mark.parametrize("name", ["evaluate_ardm", "plan_steps"])
+def test_without_a_model_a_recipe_says_how_to_make_one(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="no runs/ardm; make it with `make demo`"):
+        recipe(name).main([])
+    assert os.listdir(tmp_path) == []
+
+
+def group_sizes(order):
+    return torch.bincount(order[order >= 0]).tolist()
+
+
+def without_times(folder):
+    """What `plan_steps` saved, but for the clock and the machine."""
+    saved = json.loads((folder / "per_step_losses.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    return {**saved, "date": "", "machine": "", "budgets": [{**row, "seconds": 0} for row in saved["budgets"]]}
+
+
+def test_plan_steps_measures_a_model_that_then_plans_by_it(saved, model_folder, capsys):
+    words = ["--model_name_or_path", str(model_folder), "--validation_file", str(saved / "held_out.txt")]
+    recipe("plan_steps").main([*words, "--repeats", "1", "--seed", "3"])
+    printed = capsys.readouterr().out
+    assert printed.startswith("14 windows of 32 tokens, held_out.txt.\n") and "generation_config.json" in printed
+    assert all((model_folder / f"{name}.png").stat().st_size > 10_000 for name in (
+        "per_step_losses", "quality_against_steps"
+    ))  # fmt: skip
+    report = without_times(model_folder)
+    model, ids = windows_of(model_folder, HELD_OUT)
+    by_hand = ardm.measure_step_losses(model, ids, **numbered(ids, 3))
+    losses = model.generation_config.per_step_losses
+    assert losses == report["nats_per_token"] == pytest.approx(by_hand.nats.tolist(), rel=1e-6)
+    assert report["standard_error"] == pytest.approx(by_hand.standard_error.tolist(), rel=1e-4)
+    assert [report[name] for name in ("num_sequences", "data", "seed")] == [14, "held_out.txt", 3]
+
+    rows = re.findall(r"^ +(\d+) +[\d.]+ +[\d.]+ +([\d.]+) +([+-][\d.]+) ± [\d.]+ ", printed, re.MULTILINE)
+    assert [int(steps) for steps, *_ in rows] == [row["steps"] for row in report["budgets"]] == [1, 2, 4, 8, 16, 32]
+    chosen_on, held_out = (ardm.StepLosses(by_hand.sequence_nats[half::2]) for half in (0, 1))
+    for (_, bits, extra), row in zip(rows, report["budgets"], strict=True):
+        plan = ardm.optimal_plan(chosen_on.nats, row["steps"])
+        cost = ardm.plan_cost(held_out.nats, plan) / 32 / math.log(2)
+        assert row["optimal_plan"] == plan and row["bits_per_token"]["optimal"] == pytest.approx(cost, rel=1e-6)
+        assert float(bits) == pytest.approx(cost, abs=5.1e-4)
+        assert float(extra) == pytest.approx(row["extra_bits"]["optimal"], abs=5.1e-4)
+
+    out = model.generate(plan="optimal", steps=8, seed=0, return_dict_in_generate=True)
+    assert group_sizes(out.order[0]) == ardm.optimal_plan(losses, 8) and out.num_forward_passes == 8
+    recipe("plan_steps").main([*words, "--repeats", "1", "--seed", "3"])
+    assert without_times(model_folder) == report  # though the model now has losses of its own
+
+
+def test_plan_steps_leaves_the_model_alone_where_it_writes_elsewhere(saved, tmp_path):
+    def content():
+        return {path.name: path.read_bytes() for path in (saved / "model").iterdir()}
+
+    before = content()
+    words = ["--model_name_or_path", saved / "model", "--validation_file", saved / "held_out.txt", "--repeats", 1]
+    words += ["--output_dir", tmp_path / "a" / "plan", "--sequence_length", 7, "--num_orders", 2]
+    recipe("plan_steps").main([*map(str, words), "--max_eval_windows", "40"])  # more than are scored at once
+    assert content() == before
+    assert sorted(os.listdir(tmp_path / "a" / "plan")) == [
+        "generation_config.json", "per_step_losses.json", "per_step_losses.png", "quality_against_steps.png"
+    ]  # fmt: skip
+    report = without_times(tmp_path / "a" / "plan")
+    model, ids = windows_of(saved / "model", HELD_OUT, 7)
+    by_hand = ardm.measure_step_losses(model, ids[:40], num_orders=2, **numbered(ids[:40]))
+    assert report["nats_per_token"] == pytest.approx(by_hand.nats.tolist(), rel=1e-6)
+    assert [row["steps"] for row in report["budgets"]] == [1, 2, 4, 7]
+
+
+def close(found, expected):
+    """Equal but for the clock and 1e-6 of each number."""
+    if isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(
+            key == "seconds" or close(found[key], expected[key]) for key in expected
+        )
+    if isinstance(expected, list):
+        return len(found) == len(expected) and all(map(close, found, expected))
+    return found == (pytest.approx(expected, rel=1e-6, abs=1e-9) if isinstance(expected, float) else expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", [["--num_samples", 2], ["--order", "confidence"]])
+def test_evaluate_ardm_gives_the_same_figures_on_two_processes(saved, tmp_path, asked):
+    long = tmp_path / "long.txt"
+    long.write_text(HELD_OUT * 5, encoding="utf-8")
+    words = ["--model_name_or_path", saved / "model", "--validation_file", long, *asked]
+    one = evaluated(tmp_path, *words)
+    two = ["--num_processes", 2, "--cpu"]
+    done = launched("evaluate_ardm", two, [*words, "--output_file", tmp_path / "two.json"])
+    shared = json.loads((tmp_path / "two.json").read_text(encoding="utf-8"))
+    assert one["num_windows"] == 70 and "scored 16 of 35 windows" in done.stderr  # there were two
+    assert done.stdout.count("bits per token") == 1  # and one of them spoke
+    assert close(shared, one) and not close({**shared, "num_windows": 71}, one)
+
+
+@pytest.mark.slow
+def test_plan_steps_measures_the_same_on_two_processes(saved, tmp_path):
+    words = ["--model_name_or_path", saved / "model", "--validation_file", saved / "held_out.txt", "--repeats", 1]
+    words += ["--sequence_length", 8, "--output_dir"]
+    recipe("plan_steps").main([*map(str, words), str(tmp_path / "one")])
+    done = launched("plan_steps", ["--num_processes", 2, "--cpu"], [*words, tmp_path / "two"])
+    assert "of 28 windows" in done.stderr  # its share of 56
+    one, two = (without_times(tmp_path / name) for name in ("one", "two"))
+    assert one["num_sequences"] == 56 and close(two, one)
 
 
 @pytest.mark.slow

@@ -55,6 +55,19 @@ def test_one_process_that_was_to_be_two_is_replaced_by_two(launched):
     assert environment["ACCELERATE_USE_CPU"] == "true" and "MASTER_PORT" not in environment
 
 
+@pytest.mark.parametrize(("flag", "cpu"), [("true", True), ("1", True), ("false", False), (None, False)])
+def test_the_launchers_cpu_flag_reaches_accelerate(monkeypatch, flag, cpu):
+    asked = []
+    monkeypatch.setattr("accelerate.PartialState", lambda cpu: asked.append(cpu) or "the state")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    if flag:
+        monkeypatch.setenv("ACCELERATE_USE_CPU", flag)
+    assert launching.process_state() == "the state" and asked == [cpu]
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert launching.process_state() == "the state" and asked == [cpu, True]
+
+
 def test_a_process_that_has_a_rank_stays(launched, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     launching.start_processes()
