@@ -168,7 +168,7 @@ def _progress(total: int, shown: bool) -> Iterator[Callable[[int], Any]]:
             nonlocal done
             before, done = done, done + number
             if shown and 4 * before // total < 4 * done // total < 4:
-                logger.info("scored %d of %d windows", done, total)
+                logger.info("scored %d of this process's %d windows", done, total)
 
         yield bar.update if on_terminal else log
 

@@ -157,12 +157,13 @@ def scorer_kind(model: Any) -> str:
 
 @contextmanager
 def _evaluating(model: Any) -> Iterator[None]:
-    training = model.training
+    training = [module for module in model.modules() if module.training]  # frozen parts of it may not be
     model.eval()
     try:
         yield
     finally:
-        model.train(training)
+        for module in training:
+            module.training = True
 
 
 @torch.no_grad()

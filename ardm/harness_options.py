@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
 
 from .hub import load_folder
+from .launching import process_state
 
 
 def whole_number(name: str, value: Any, least: int, others: str = "") -> int:
@@ -42,7 +41,7 @@ def one_of(name: str, value: Any, allowed: Sequence[Any]) -> Any:
     return value
 
 
-def choose_device(device: str | torch.device | None) -> tuple[torch.device, PartialState]:
+def choose_device(device: str | torch.device | None) -> tuple[torch.device, Any]:
     """Where this process computes, and which of several processes it is.
 
     Args:
@@ -60,9 +59,7 @@ def choose_device(device: str | torch.device | None) -> tuple[torch.device, Part
         raise ValueError(f"device is {device!r}; expected a name like 'cpu' or 'cuda:0'.") from error
     if wanted is not None and wanted.type == "cuda" and not torch.cuda.is_available():
         wanted = torch.device("cpu")
-    # Accelerate's launcher says it in the environment, where only the larger Accelerator looks
-    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or (wanted is not None and wanted.type == "cpu")
-    state = PartialState(cpu=on_cpu)
+    state = process_state(cpu=wanted is not None and wanted.type == "cpu")
     return (state.device if wanted is None or state.num_processes > 1 else wanted), state
 
 

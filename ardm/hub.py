@@ -3,7 +3,9 @@
 Losses arrive in nats per token and are shown in bits: bits = nats / ln 2.
 """
 
+import filecmp
 import io
+import json
 import math
 import os
 import shutil
@@ -128,7 +130,8 @@ def save_folder(
     """Writes all of a model's repository: weights, configurations, tokenizer, model card, loss curve.
 
     Every file is written aside and renamed into place, so that an older model in the folder is replaced file by
-    file, never by half a file.
+    file, never by half a file. Per-step losses that were measured on these very weights stay in its
+    `generation_config.json`; those of other weights are dropped, with a warning.
 
     Args:
         folder: where to; made if needed, other files in it stay.
@@ -143,6 +146,7 @@ def save_folder(
         shutil.rmtree(unfinished)
     with tempfile.TemporaryDirectory(prefix=_WRITING, dir=folder) as aside:
         model.save_pretrained(aside)
+        _keep_step_losses(Path(aside), folder)
         tokenizer.save_pretrained(aside)
         if history:
             try:
@@ -153,6 +157,19 @@ def save_folder(
         (Path(aside) / "README.md").write_text(model_card(figures), encoding="utf-8")
         for file in Path(aside).iterdir():
             os.replace(file, folder / file.name)
+
+
+def _keep_step_losses(new: Path, old: Path) -> None:
+    """Carries measured per-step losses over from a folder whose weights are the same."""
+    name, weights = "generation_config.json", "model.safetensors"
+    losses = json.loads((old / name).read_text()).get("per_step_losses") if (old / name).is_file() else None
+    if losses is None:
+        return
+    if not (old / weights).is_file() or not filecmp.cmp(old / weights, new / weights, shallow=False):
+        warnings.warn(f"{old} had per_step_losses of other weights: measure them again (plan_steps.py).", stacklevel=3)
+        return
+    settings = json.loads((new / name).read_text())
+    (new / name).write_text(json.dumps({**settings, "per_step_losses": losses}, indent=2, sort_keys=True) + "\n")
 
 
 def load_folder(

@@ -54,7 +54,7 @@ def start_processes() -> None:
     if num_processes == 1:
         warnings.warn(
             "the launcher was asked for several CPU processes and started one, and how many cannot be told from "
-            f"{command}; use: torchrun --nproc_per_node N {sys.argv[0]}",
+            f"{command}; use: ACCELERATE_USE_CPU=true torchrun --nproc_per_node N {sys.argv[0]}",
             stacklevel=2,
         )
     else:
@@ -76,8 +76,11 @@ def use_all_threads() -> None:
         torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def process_state() -> Any:
+def process_state(cpu: bool = False) -> Any:
     """This process among those that were launched, and its device, for a recipe that makes no `Accelerator`.
+
+    Args:
+        cpu: compute on the CPU whatever else is there.
 
     Returns:
         An `accelerate.PartialState`.
@@ -87,7 +90,7 @@ def process_state() -> Any:
 
     # The launcher's --cpu is in the environment, where PartialState does not look: on its own it would take each of
     # several CPU processes for the only one. Random numbers are drawn in float64, which MPS does not have.
-    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or torch.backends.mps.is_available())
+    return PartialState(cpu=cpu or parse_flag_from_env("ACCELERATE_USE_CPU") or torch.backends.mps.is_available())
 
 
 def _parent() -> tuple[list[str], Mapping[str, str]]:

@@ -32,22 +32,22 @@ from ardm.training import quieten
 ORDERS = ("left_to_right", "right_to_left", "confidence", "margin", "entropy")
 
 
-def number_or_all(text: str) -> Any:
-    return text if text == "all" else int(text)
-
-
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model_name_or_path", default=DEMO_FOLDER, help="a folder, or user/name on the Hub")
     add_held_out_arguments(parser)
-    parser.add_argument("--num_samples", type=number_or_all, default=8, help="draws a window; all = every mask count")
+    parser.add_argument("--num_samples", help="of the bound: draws a window, or all = every mask count (default: 8)")
     parser.add_argument("--order", choices=ORDERS, help="exact -log p in this order, instead of the bound over all")
     parser.add_argument("--steps", type=int, help="with --order: so many groups of equal size, not one token at a time")
     parser.add_argument("--max_eval_windows", type=int, help="score the first ones alone")
     parser.add_argument("--seed", type=int, default=0, help="of the bound's draws")
     parser.add_argument("--output_file", help="also write the figures to this JSON file")
     args = parser.parse_args(argv)
+    if args.num_samples is not None and args.order is not None:
+        raise ValueError(f"num_samples is {args.num_samples} with an order; nothing is drawn for an exact likelihood.")
+    args.num_samples = "8" if args.num_samples is None else args.num_samples
     if args.num_samples != "all":
+        args.num_samples = int(args.num_samples) if args.num_samples.isdecimal() else args.num_samples
         require_positive("num_samples", args.num_samples, " or 'all'")
     if args.steps is not None and args.order is None:
         raise ValueError(f"steps is {args.steps} without an order; expected --order {'|'.join(ORDERS)} beside it.")

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from ardm.data import load_texts
+from ardm.hub import DEMO_FOLDER
 from ardm.launching import run_recipe
 from ardm.training import quieten
 
-DEFAULT_MODEL = "runs/ardm"
 CONTEXT, PIECE, PAGE = 72, 24, 256  # characters
 QUESTIONS, PAGES, OPTIONS = 60, 24, 4
 TASKS: dict[str, dict[str, Any]] = {
@@ -72,10 +72,10 @@ def write_tasks(folder: Path) -> None:
 
 def demo_arguments(folder: Path) -> list[str]:
     """A command line for the tasks of this recipe."""
-    if not Path(DEFAULT_MODEL).exists():
-        raise ValueError(f"there is no {DEFAULT_MODEL}; make it with `make demo`, or name a model with --model_args.")
+    if not Path(DEMO_FOLDER).exists():
+        raise ValueError(f"there is no {DEMO_FOLDER}; make it with `make demo`, or name a model with --model_args.")
     write_tasks(folder)
-    model = ["--model_args", f"pretrained={DEFAULT_MODEL},num_samples=16,greedy=off"]
+    model = ["--model_args", f"pretrained={DEMO_FOLDER},num_samples=16,greedy=off"]
     return [*model, "--tasks", ",".join(TASKS), "--include_path", str(folder)]
 
 

@@ -90,7 +90,8 @@ def main(argv: list[str] | None = None) -> None:
     save_step_losses(folder, model.generation_config, losses, about)
     print(f"{len(windows)} windows of {length} tokens, {held_out_name(args)}.\nUpper bounds on one half of them, "
           f"plans from the other.\n\n{table(rows, length)}")  # fmt: skip
-    print(f'\nper_step_losses are in {folder / "generation_config.json"}: generate(plan="optimal", steps=N) uses them.')
+    print(f'\nper_step_losses are in {folder / "generation_config.json"}: generate(plan="optimal", steps=N) uses them '
+          f"for up to {length} masks.")  # fmt: skip
     plot_step_losses(losses.nats, losses.standard_error, folder / "per_step_losses.png")
     plot_quality_against_steps(rows, length, folder / "quality_against_steps.png", held_out_name(args))
 

@@ -88,7 +88,7 @@ GRAPH: dict[str, dict[str, set[str] | None]] = {
         "hub": {"cards", "files", "configuration_ardm", "modeling_ardm", "likelihood", "plans"},
         # the evaluation harness
         "harness_requests": set(),
-        "harness_options": {"hub"},
+        "harness_options": {"hub", "launching"},
         "harness": {"generation_config_ardm", "harness_options", "harness_requests", "likelihood", "path_likelihood"},
     },
     "ddpm": {

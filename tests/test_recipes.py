@@ -20,6 +20,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 import ardm
+from ardm.cards import CardFigures
+from ardm.hub import save_folder
 
 ROOT = Path(__file__).parent.parent
 SIZES = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -399,6 +401,23 @@ def test_evaluate_ardm_holds_out_the_end_of_the_training_text_and_takes_shorter_
     assert all(figure["interval"] == [None, None] for figure in one["figures"].values())
 
 
+def test_measured_losses_stay_with_the_weights_that_they_are_of(model_folder, saved):
+    model, tokenizer = (kind.from_pretrained(saved / "model") for kind in (AutoModelForMaskedLM, AutoTokenizer))
+    config = model_folder / "generation_config.json"
+    plain = json.loads(config.read_text())
+    losses = [3.0 - i / 16 for i in range(32)]
+    config.write_text(json.dumps(plain | {"per_step_losses": losses}))
+    save_folder(model_folder, model, tokenizer, CardFigures())  # as the same command does after a finished run
+    assert json.loads(config.read_text()) == plain | {"per_step_losses": losses}
+    again = AutoModelForMaskedLM.from_pretrained(model_folder)
+    assert again.generate(plan="optimal", steps=4, seed=0).shape == (1, 32)
+    with torch.no_grad():
+        next(model.parameters()).add_(1e-3)
+    with pytest.warns(UserWarning, match="per_step_losses of other weights"):
+        save_folder(model_folder, model, tokenizer, CardFigures())
+    assert json.loads(config.read_text()) == plain
+
+
 def no_call(*args, **kwargs):
     pytest.fail("the network was called")
 
@@ -410,6 +429,8 @@ EVALUATE_BAD = {
     "num_samples is 0; expected an integer of at least 1 or 'all'": [
         *("--num_samples", 0, "--validation_file", "{tmp}/gone.txt")  # and so before the text is read
     ],
+    "num_samples is 'few'; expected an integer of at least 1 or 'all'": ["--num_samples", "few"],
+    "num_samples is 4 with an order": ["--num_samples", 4, "--order", "confidence"],
     "max_windows is 0": ["--max_eval_windows", 0],
     r"sequence_length is 33; expected 1\.\.32": ["--sequence_length", 33],
     "sequence_length is 0": ["--sequence_length", 0],
@@ -536,7 +557,7 @@ def test_evaluate_ardm_gives_the_same_figures_on_two_processes(saved, tmp_path, 
     two = ["--num_processes", 2, "--cpu"]
     done = launched("evaluate_ardm", two, [*words, "--output_file", tmp_path / "two.json"])
     shared = json.loads((tmp_path / "two.json").read_text(encoding="utf-8"))
-    assert one["num_windows"] == 70 and "scored 16 of 35 windows" in done.stderr  # there were two
+    assert one["num_windows"] == 70 and "scored 16 of this process's 35 windows" in done.stderr  # there were two
     assert done.stdout.count("bits per token") == 1  # and one of them spoke
     assert close(shared, one) and not close({**shared, "num_windows": 71}, one)
 
@@ -586,6 +607,19 @@ def test_the_generation_benchmark_prints_every_figure():
     assert many - few < 0.05 * grown
     assert many_with_history - few_with_history == pytest.approx(grown, rel=0.05)
     assert float(re.search(r"vocabulary 500: ([\d.]+) times", printed)[1]) > 0
+
+
+def test_the_likelihood_benchmark_prints_every_figure(saved, capsys):
+    small = ["--repeats", "8", "--estimates", "4", "--sequence_length", "8"]
+    recipe("benchmark_likelihood").main(["--model_name_or_path", str(saved / "model"), "--validation_file",
+                                         str(saved / "held_out.txt"), *small])  # fmt: skip
+    printed = capsys.readouterr().out
+    deviations = re.search(r"s\.d\. ([\d.]+) stratified, ([\d.]+) independent .* 1 : ([\d.]+)", printed).groups()
+    stratified, independent, ratio = map(float, deviations)
+    assert ratio == pytest.approx((independent / stratified) ** 2, rel=0.05)
+    errors = re.findall(r"(\w+) samples: s\.d\. [\d.]+ bits, spread / reported [\d.]+, s\.d\. of z [\d.]+", printed)
+    assert errors == ["8", "32", "128", "all"]
+    assert len(re.findall(r": \d+ tokens/s", printed)) == 2
 
 
 @pytest.mark.slow

@@ -179,8 +179,11 @@ def test_a_folder_is_loaded_and_its_kind_recognised(kind, request, tmp_path):
 def test_the_model_keeps_its_mode_and_dropout_is_off(causal):
     scorer, expected = load_scorer(causal, tokenizer()), load_scorer(causal, tokenizer()).nats([[0, 1, 2]])
     causal.train()
+    frozen = next(causal.children()).eval()
+    before = [module.training for module in causal.modules()]
     assert scorer.nats([[0, 1, 2]]) == expected and load_scorer(causal, tokenizer()).kind == "causal"
-    assert causal.training
+    assert [module.training for module in causal.modules()] == before
+    assert causal.training and not frozen.training
     causal.eval()
 
 
