@@ -13,6 +13,8 @@ from array import array
 from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -230,7 +232,9 @@ def group_bounds(plans: list[list[int]]) -> Tensor:
     return torch.tensor(padded, dtype=torch.long).reshape(len(plans), steps + 1).cumsum(1)
 
 
-def _check_steps(steps: int, length: int) -> None:
+def _check_steps(steps: Any, length: int) -> None:
+    if not isinstance(steps, Integral) or isinstance(steps, bool):
+        raise ValueError(f"steps is {steps!r}; expected an integer in 1..{length}.")
     if not 1 <= steps <= length and not steps == length == 0:
         raise ValueError(f"steps is {steps}; expected 1..{length} for {length} positions.")
 

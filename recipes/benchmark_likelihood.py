@@ -10,7 +10,7 @@
   error (1 = true), and the standard deviation of z = (estimate - truth) / error. For few samples an error is itself
   uncertain, and z has the heavier tails of a t-distribution although its square is right on average.
 - speed: tokens of sequences that went through the network, per second.
-Demo model, 2 CPU cores: 4 minutes. Figures: README.md.
+Demo model, 2 CPU cores: 3 minutes. Figures: README.md.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 import math
 import time
 from fractions import Fraction
+from functools import partial
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -258,6 +259,10 @@ def test_bad_budgets_and_plans_of_losses_are_refused():
     for steps in (-1, 0, 4):
         with pytest.raises(ValueError, match=rf"steps is {steps}; expected 1\.\.3 for 3 positions"):
             optimal_plan([3.0, 2.0, 1.0], steps)
+    for steps in (1.5, "2", True, None):
+        for budget in (lambda n: optimal_plan([3.0, 2.0, 1.0], n), partial(uniform_plan, 3), partial(cosine_plan, 3)):
+            with pytest.raises(ValueError, match=rf"steps is {steps!r}; expected an integer in 1\.\.3"):
+                budget(steps)
     # log-probabilities in place of losses; the fit alone would hide a single one
     with pytest.raises(ValueError, match=r"losses\[1\] is -1.0; expected nats, at least 0"):
         optimal_plan([2.0, -1.0, 5.0], 2)
