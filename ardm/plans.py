@@ -233,7 +233,8 @@ def group_bounds(plans: list[list[int]]) -> Tensor:
 
 
 def _check_steps(steps: Any, length: int) -> None:
-    if not isinstance(steps, Integral) or isinstance(steps, bool):
+    integer = isinstance(steps, Integral) and not isinstance(steps, bool)
+    if not integer:
         raise ValueError(f"steps is {steps!r}; expected an integer in 1..{length}.")
     if not 1 <= steps <= length and not steps == length == 0:
         raise ValueError(f"steps is {steps}; expected 1..{length} for {length} positions.")

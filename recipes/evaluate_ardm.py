@@ -8,7 +8,7 @@
 
 Without --order: the NELBO, an upper bound on -log p that averages over all orders, from --num_samples draws a window.
 With one: the exact -log p of the model that visits the positions in this order, no bound. Whole windows of the text are
-scored, the same on any number of processes; 95 % intervals are over windows and draws. Demo, 2 CPU cores: 10 s; exact 75 s.
+scored, the same on any number of processes; 95 % intervals are over windows and draws. Demo: 10 s; exact 75 s.
 """
 
 import argparse
