@@ -93,14 +93,54 @@ GRAPH: dict[str, dict[str, set[str] | None]] = {
     },
     "ddpm": {
         "__init__": ALL,
+        # the process and what a network says of it: no network
         "schedules": set(),
-        "unet": set(),
+        "respacing": set(),
+        "gaussians": set(),
+        "networks": set(),
+        "tables": set(),
+        "predictions": {"tables"},
+        "variances": {"tables"},
+        "losses": {"gaussians", "variances"},
+        "forward_process": {"schedules", "tables", "variances"},
+        "diffusion": {
+            "forward_process", "gaussians", "losses", "networks", "predictions", "respacing", "tables", "variances",
+        },
+        # from noise to images
+        "noise": set(),
+        "steps": {"diffusion", "noise"},
+        "samplers": {"diffusion", "networks", "noise", "predictions", "steps"},
+        "editing": {"diffusion", "networks", "predictions", "samplers"},
+        "drawing": {"diffusion", "networks", "noise", "samplers"},
+        # training
         "resampling": set(),
-        "metrics": set(),
-        "diffusion": {"schedules"},
-        "samplers": {"diffusion"},
-        "classifier": {"unet"},
+        "objective": {"diffusion", "noise", "pixels", "resampling"},
+        # the networks
+        "presets": set(),
+        "guided_diffusion": set(),
+        "configuration_unet": {"presets"},
+        "layers_unet": {"configuration_unet"},
+        "unet": {"configuration_unet", "guided_diffusion", "layers_unet"},
+        "classifier": {"configuration_unet", "layers_unet", "unet"},
         "guidance": {"diffusion", "classifier"},
+        # how good images are
+        "features": set(),
+        "feature_statistics": {"features"},
+        "distances": set(),
+        "inception": {"features"},
+        "feature_classifier": {"features"},
+        "metrics": {"distances", "feature_statistics", "features", "inception"},
+        "evaluation": {
+            "diffusion", "drawing", "feature_classifier", "gaussians", "metrics", "networks", "noise", "pixels",
+        },
+        # data, pictures, the Hub
+        "pixels": set(),
+        "sources": {"pixels"},
+        "data": {"pixels", "sources"},
+        "files": set(),
+        "pictures": {"files", "pixels"},
+        "cards": set(),
+        "hub": {"cards", "diffusion", "files", "unet"},
     },
 }  # fmt: skip
 

@@ -1,0 +1,39 @@
+"""Gaussian diffusion of images ("Diffusion Models Beat GANs", arXiv 2105.05233) on the Hugging Face stack."""
+
+from transformers import AutoConfig, AutoModel
+
+from .classifier import NoisyClassifier
+from .configuration_unet import ClassifierConfig, UNetConfig
+from .diffusion import BitsPerDim, GaussianDiffusion, Reverse
+from .editing import ddim_invert, image_to_image, inpaint, interpolate
+from .objective import DiffusionObjective
+from .resampling import LossSecondMomentTimesteps, UniformTimesteps
+from .samplers import SamplingState, sample
+from .schedules import cosine_schedule, linear_schedule, zero_terminal_snr
+from .unet import UNet
+
+__all__ = [
+    "BitsPerDim",
+    "ClassifierConfig",
+    "DiffusionObjective",
+    "GaussianDiffusion",
+    "LossSecondMomentTimesteps",
+    "NoisyClassifier",
+    "Reverse",
+    "SamplingState",
+    "UNet",
+    "UNetConfig",
+    "UniformTimesteps",
+    "cosine_schedule",
+    "ddim_invert",
+    "image_to_image",
+    "inpaint",
+    "interpolate",
+    "linear_schedule",
+    "sample",
+    "zero_terminal_snr",
+]
+
+for _config, _model in ((UNetConfig, UNet), (ClassifierConfig, NoisyClassifier)):
+    AutoConfig.register(_config.model_type, _config, exist_ok=True)
+    AutoModel.register(_config, _model, exist_ok=True)

@@ -1,0 +1,204 @@
+"""UNetConfig and ClassifierConfig: the sizes of the ADM U-Net and of its encoder half, the noisy classifier.
+
+    width of level l = channel_mult[l] * model_channels,    resolution of level l = image_size / 2^l
+
+("Diffusion Models Beat GANs", arXiv 2105.05233, section 3 and tables 11 and 12). Nothing of the diffusion process is
+here: schedules and variances belong to `GaussianDiffusion`.
+"""
+
+import math
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+from typing_extensions import Self
+
+from .presets import PRESETS
+
+
+@strict
+class _EncoderConfig(PreTrainedConfig):
+    """The fields that the U-Net and the classifier share, and their checks."""
+
+    image_size: int = 32
+    in_channels: int = 3
+    model_channels: int = 128
+    num_res_blocks: int = 3
+    channel_mult: tuple[int | float, ...] | list[int | float] = (1, 2, 2, 2)
+    attention_resolutions: tuple[int, ...] | list[int] = (16, 8)
+    num_heads: int = 4
+    num_head_channels: int | None = None
+    attention_order: str = "new"
+    use_scale_shift_norm: bool = True
+    resblock_updown: bool = True
+    conv_resample: bool = True
+    norm_num_groups: int = 32
+    dropout: float | int = 0.0
+
+    def __post_init__(self, **kwargs):
+        self.channel_mult, self.attention_resolutions = tuple(self.channel_mult), tuple(self.attention_resolutions)
+        self._check_numbers()
+        self._check_levels()
+        super().__post_init__(**kwargs)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Number of channels of each level."""
+        return tuple(int(mult * self.model_channels) for mult in self.channel_mult)
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Height and width of each level, in pixels."""
+        return tuple(self.image_size >> level for level in range(len(self.channel_mult)))
+
+    def heads_of(self, width: int) -> int:
+        """Number of attention heads in a layer of `width` channels."""
+        return self.num_heads if self.num_head_channels is None else width // self.num_head_channels
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> Self:
+        """The sizes of a released network.
+
+        Args:
+            name: the released file's name without suffix, such as "64x64_diffusion".
+            **changes: fields that shall differ from the preset.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            ValueError: if no network of this class has that name.
+        """
+        presets = PRESETS[cls.model_type]
+        if name not in presets:
+            raise ValueError(f"the preset is {name!r}; expected one of {', '.join(presets)}.")
+        return cls(**(presets[name] | changes))
+
+    def _check_numbers(self):
+        for name in ("image_size", "in_channels", "num_res_blocks", "num_heads", "norm_num_groups"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        width, heads = self.model_channels, self.num_head_channels
+        _require(width >= 2 and width % 2 == 0, "model_channels", width, "an even number (cosines and sines of t)")
+        _require(heads is None or heads >= 1, "num_head_channels", heads, "None or at least 1")
+        _require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
+        # "legacy" and "new" checkpoints have the same keys and shapes: only this field tells them apart
+        order = self.attention_order
+        _require(order in ("legacy", "new"), "attention_order", repr(order), "'legacy' or 'new'")
+
+    def _check_levels(self):
+        multiples, groups = self.channel_mult, self.norm_num_groups
+        _require(len(multiples) >= 1, "channel_mult", multiples, "one factor a level")
+        whole = all(mult > 0 and float(mult * self.model_channels).is_integer() for mult in multiples)
+        _require(whole, "channel_mult", multiples, f"factors that give whole widths of {self.model_channels}")
+        factor = 2 ** (len(multiples) - 1)
+        _require(self.image_size % factor == 0, "image_size", self.image_size, f"a multiple of 2^(levels-1) = {factor}")
+        fitting = math.gcd(*self.widths)
+        _require(
+            fitting % groups == 0,
+            "norm_num_groups",
+            groups,
+            f"a divisor of every width {self.widths}, that is of {fitting}",
+        )
+        unknown = set(self.attention_resolutions) - set(self.resolutions)
+        _require(
+            not unknown,
+            "attention_resolutions",
+            self.attention_resolutions,
+            f"resolutions in pixels that a level has: {self.resolutions}",
+        )
+        attended = zip(self.resolutions, self.widths, strict=True)
+        for width in [width for resolution, width in attended if resolution in self.attention_resolutions] + [
+            self.widths[-1]  # the middle block attends at any resolution
+        ]:
+            part = self.num_heads if self.num_head_channels is None else self.num_head_channels
+            name = "num_heads" if self.num_head_channels is None else "num_head_channels"
+            _require(width % part == 0, name, part, f"a divisor of the width {width} of a level with attention")
+
+
+@strict
+class UNetConfig(_EncoderConfig):
+    """Configuration of [`UNet`].
+
+    The defaults are Improved DDPM's network for CIFAR-10 (arXiv 2102.09672) with ADM's residual blocks;
+    `UNetConfig.preset("64x64_diffusion")` and so on are the released ADM networks.
+
+    Args:
+        image_size: height and width of the images, a multiple of 2^(levels - 1).
+        in_channels: number of channels of the images.
+        model_channels: base width; the timestep's embedding has four times as many channels.
+        num_res_blocks: residual blocks of each level of the encoder; the decoder has one more.
+        channel_mult: width of each level, in units of `model_channels`; a factor may be a fraction (0.5).
+        attention_resolutions: the levels with attention, by their height in pixels.
+        num_heads: number of attention heads, if `num_head_channels` is None.
+        num_head_channels: channels of each attention head, or None.
+        attention_order: how the rows of the query-key-value weights are ordered: "legacy" is (head, q/k/v, channel),
+            "new" is (q/k/v, head, channel). Of the released networks only "64x64_diffusion" is new.
+        use_scale_shift_norm: whether the timestep scales and shifts the second norm (adaptive group norm), or is added.
+        resblock_updown: whether residual blocks change the resolution, or plain layers do.
+        conv_resample: whether those plain layers have a convolution.
+        norm_num_groups: groups of each group norm, a divisor of every width.
+        dropout: probability of dropout in residual blocks during training.
+        learn_sigma: whether the output has C more channels, for the variance.
+        num_classes: number of classes, or None for an unconditional network.
+        null_class: whether label `num_classes` means "no class" and is what a call without labels uses; for
+            classifier-free guidance (arXiv 2207.12598). No released network has it.
+
+    Raises:
+        ValueError: if sizes do not fit together.
+    """
+
+    model_type = "ddpm_unet"
+
+    learn_sigma: bool = False
+    num_classes: int | None = None
+    null_class: bool = False
+
+    def __post_init__(self, **kwargs):
+        classes = self.num_classes
+        _require(classes is None or classes >= 1, "num_classes", classes, "None or at least 1")
+        _require(classes is not None or not self.null_class, "null_class", True, "False if num_classes is None")
+        super().__post_init__(**kwargs)
+
+    @property
+    def out_channels(self) -> int:
+        """C, or 2C with a learned variance."""
+        return self.in_channels * (2 if self.learn_sigma else 1)
+
+
+@strict
+class ClassifierConfig(_EncoderConfig):
+    """Configuration of [`NoisyClassifier`]; `ClassifierConfig.preset("64x64_classifier")` and so on are ADM's.
+
+    Args:
+        image_size: see [`UNetConfig`], as for the other fields.
+        in_channels: number of channels of the images.
+        model_channels: base width.
+        num_res_blocks: residual blocks of each level.
+        channel_mult: width of each level, in units of `model_channels`.
+        attention_resolutions: the levels with attention, by their height in pixels.
+        num_heads: number of attention heads, if `num_head_channels` is None.
+        num_head_channels: channels of each attention head, or None.
+        attention_order: "legacy" or "new"; the pooling layer's own attention has always the new order.
+        use_scale_shift_norm: whether the timestep scales and shifts the second norm, or is added.
+        resblock_updown: whether residual blocks change the resolution, or plain layers do.
+        conv_resample: whether those plain layers have a convolution.
+        norm_num_groups: groups of each group norm, a divisor of every width.
+        dropout: probability of dropout in residual blocks during training.
+        num_classes: number of classes K.
+
+    Raises:
+        ValueError: if sizes do not fit together.
+    """
+
+    model_type = "ddpm_classifier"
+
+    num_classes: int = 1000
+
+    def __post_init__(self, **kwargs):
+        _require(self.num_classes >= 1, "num_classes", self.num_classes, "at least 1")
+        super().__post_init__(**kwargs)
+
+
+def _require(condition: bool, name: str, got: object, expected: str) -> None:
+    if not condition:
+        raise ValueError(f"{name} is {got}; expected {expected}.")

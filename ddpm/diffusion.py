@@ -1,0 +1,256 @@
+"""GaussianDiffusion: the reverse process p that a network defines, its losses and its bound on the likelihood.
+
+    p(x_{t-1} | x_t) = N(coef1_t x0_hat + coef2_t x_t, e^log_variance I)                arXiv 2006.11239, equation 7
+
+x0_hat is the image that the network's output stands for (predictions.py). Everything goes through it: it is clipped,
+and mean, noise and bound follow. The network is told `timesteps[t]`, which is not t in a respaced chain.
+Tables and q itself are in forward_process.py. Shapes: B images (B, C, H, W), T timesteps.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .forward_process import ForwardProcess, like
+from .gaussians import gaussian_kl
+from .losses import LOSSES, Noised, bound_bits
+from .networks import Denoiser, call_network, evaluating
+from .predictions import PREDICTIONS, clipping, prediction_tables
+from .respacing import kept_timesteps
+from .tables import Table
+from .variances import LEARNED, VARIANCES
+
+
+class Reverse(NamedTuple):
+    """p(x_{t-1} | x_t): its mean and log-variance, and the image that it aims at, all (B, C, H, W)."""
+
+    mean: Tensor
+    log_variance: Tensor
+    x0: Tensor
+
+
+class BitsPerDim(NamedTuple):
+    """The bound on -log2 p(image), bits per dimension, float64: total (B,) = prior (B,) + sum of per_step (B, T).
+
+    `per_step[:, 0]` is the decoder's term, `per_step[:, t]` the divergence of the step from t to t - 1.
+    """
+
+    total: Tensor
+    prior: Tensor
+    per_step: Tensor
+
+
+class GaussianDiffusion(ForwardProcess):
+    """A noise schedule, and what the network's output means.
+
+    Args:
+        betas: (T,) of the schedule, taken as float64.
+        prediction: what the network predicts: "epsilon" (the noise), "sample" (the image), "v_prediction" or "previous"
+            (the mean of x_{t-1}); see predictions.py.
+        variance: of p: "fixed_small", "fixed_large", "learned" or "learned_range"; see variances.py. With a fixed one,
+            a second half of the network's output is ignored.
+        loss: what `losses` gives: "simple", "hybrid" or "vlb"; see losses.py.
+        min_snr_gamma: caps the weight of nearly clean images in the simple loss (5 is usual); None = all weights are 1.
+
+    Raises:
+        ValueError: if a name is unknown, betas are no schedule, or the network could say nothing at the last step.
+    """
+
+    def __init__(
+        self,
+        betas: Tensor,
+        prediction: str = "epsilon",
+        variance: str = "learned_range",
+        loss: str = "hybrid",
+        *,
+        min_snr_gamma: float | None = None,
+    ):
+        choices = (("prediction", prediction, PREDICTIONS), ("variance", variance, VARIANCES), ("loss", loss, LOSSES))
+        for name, value, known in choices:
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, known))}.")
+        if min_snr_gamma is not None and not min_snr_gamma > 0:
+            raise ValueError(f"min_snr_gamma is {min_snr_gamma}; expected a number above 0, or None.")
+        super().__init__(betas)
+        if prediction == "epsilon" and self.betas[-1] == 1:
+            raise ValueError(
+                "prediction is 'epsilon' and the last beta is 1, so that x_{T-1} is nothing but noise and a prediction "
+                "of it tells nothing of the image; expected 'v_prediction' or 'sample'."
+            )
+        self.prediction, self.variance, self.loss, self.min_snr_gamma = prediction, variance, loss, min_snr_gamma
+        self._times: dict[torch.device, Tensor] = {}
+        # What the network means does not change when steps are left out: "previous" is of its own chain.
+        coefficients = (self.posterior_mean_coef1, self.posterior_mean_coef2)
+        self._predicted = prediction_tables(prediction, self.alphas_cumprod, *coefficients)
+        self.loss_weights = None if min_snr_gamma is None else self._capped_weights(min_snr_gamma)
+
+    def _capped_weights(self, gamma: float) -> Table:
+        snr = self.alphas_cumprod / (1 - self.alphas_cumprod)
+        return Table(snr.clamp(max=gamma) * self._predicted.x0_from_output.values**2)
+
+    def respace(self, respacing: str | int) -> "GaussianDiffusion":
+        """The same process seen at some of its timesteps only: alpha_bar there is the same, bit for bit.
+
+        Args:
+            respacing: "250" or 250, "ddim25", "10,10,10"; see respacing.py.
+
+        Returns:
+            A diffusion over those steps, whose `timesteps` are what the network is told.
+
+        Raises:
+            ValueError: if the respacing cannot be read or kept.
+        """
+        kept = torch.tensor(kept_timesteps(self.num_timesteps, respacing))
+        alphas_cumprod = self.alphas_cumprod[kept]
+        previous = torch.cat((torch.ones_like(alphas_cumprod[:1]), alphas_cumprod[:-1]))
+        adjacent = kept.diff(prepend=torch.tensor([-1])) == 1
+        spaced = copy.copy(self)
+        # a step of the old chain keeps its very beta: what 1 - ab_t / ab_{t-1} gives is off by rounding
+        betas = torch.where(adjacent, self.betas[kept], 1 - alphas_cumprod / previous)
+        ForwardProcess.__init__(spaced, betas, alphas_cumprod, self.timesteps[kept])
+        spaced._times = {}
+        spaced._predicted = type(self._predicted)(*(Table(table.values[kept]) for table in self._predicted))
+        spaced.loss_weights = None if self.loss_weights is None else Table(self.loss_weights.values[kept])
+        return spaced
+
+    # ------------------------------------------------------------------------------------------------- the process p
+    def p_mean_variance(
+        self, model: Denoiser, x_t: Tensor, t: Tensor | int, labels: Tensor | None = None, *, clip: bool | str = True
+    ) -> Reverse:
+        """p(x_{t-1} | x_t) by the network.
+
+        Args:
+            model: `model(x, t)`, or `model(x, t, labels=labels)` where labels are given, t being `timesteps[t]`.
+            x_t: noised images (B, C, H, W).
+            t: int64 (B,) or one number, 0..T-1.
+            labels: int64 (B,), or None.
+            clip: of the predicted image: True or "static" = to [-1, 1], "dynamic", False.
+
+        Returns:
+            [`Reverse`].
+
+        Raises:
+            ValueError: if the network's output has another shape than it should.
+        """
+        return self.reverse(self.call(model, x_t, t, labels), x_t, t, clipping(clip))
+
+    def call(self, model: Denoiser, x_t: Tensor, t: Tensor | int, labels: Tensor | None = None) -> Tensor:
+        """The network's output (B, C or 2C, H, W), its shape checked; arguments as in `p_mean_variance`."""
+        if isinstance(t, int):
+            times = torch.full((len(x_t),), int(self.timesteps[t]), device=x_t.device)
+        else:
+            if x_t.device not in self._times:
+                self._times[x_t.device] = self.timesteps.to(x_t.device)
+            times = self._times[x_t.device][t]
+        return call_network(model, x_t, times, labels, learned_variance=self.variance in LEARNED)
+
+    def reverse(
+        self, output: Tensor, x_t: Tensor, t: Tensor | int, clip: Callable[[Tensor], Tensor] | None = None
+    ) -> Reverse:
+        """p(x_{t-1} | x_t) from the network's output.
+
+        Args:
+            output: (B, C or 2C, H, W).
+            x_t: what the network was given.
+            t: int64 (B,) or one number, 0..T-1.
+            clip: function of the predicted image; None = it stays as it is.
+
+        Returns:
+            [`Reverse`].
+        """
+        predicted, rest = output[:, : x_t.shape[1]], output[:, x_t.shape[1] :]
+        tables = self._predicted
+        x0 = tables.x0_from_xt.at(t, x_t) * x_t + tables.x0_from_output.at(t, x_t) * predicted
+        x0 = x0 if clip is None else clip(x0)
+        mean = self._coef1.at(t, x0) * x0 + self._coef2.at(t, x0) * x_t
+        log_variance = VARIANCES[self.variance](self._log_variances, t, rest)
+        return Reverse(mean, like(log_variance, mean), x0)
+
+    def target(self, x0: Tensor, t: Tensor | int, noise: Tensor) -> Tensor:
+        """What the network should say of x_t = `q_sample(x0, t, noise)`, (B, C, H, W)."""
+        tables = self._predicted
+        return tables.target_from_x0.at(t, x0) * x0 + tables.target_from_noise.at(t, x0) * noise
+
+    def epsilon(self, x0: Tensor, x_t: Tensor, t: Tensor | int) -> Tensor:
+        """The noise in x_t if its image is x0: (x_t - sqrt(ab_t) x_0) / sqrt(1 - ab_t), (B, C, H, W)."""
+        return (x_t - self._signal.at(t, x0) * x0) / self._noise.at(t, x0)
+
+    # ---------------------------------------------------------------------------------------------------- likelihood
+    def losses(
+        self, model: Denoiser, x0: Tensor, t: Tensor, noise: Tensor | None = None, labels: Tensor | None = None
+    ) -> Tensor:
+        """The loss of each image at its timestep.
+
+        Args:
+            model: as for [`GaussianDiffusion.p_mean_variance`].
+            x0: images (B, C, H, W) in [-1, 1].
+            t: int64 (B,), 0..T-1.
+            noise: standard normal, like `x0`; None = drawn here.
+            labels: int64 (B,), or None.
+
+        Returns:
+            (B,); see losses.py for its unit.
+
+        Raises:
+            ValueError: if images, timesteps or the network's output are not as they should be.
+        """
+        self._check(x0, t)
+        noise = torch.randn_like(x0) if noise is None else noise
+        batch = Noised(x0, t, noise, self.q_sample(x0, t, noise))
+        return LOSSES[self.loss](self, batch, self.call(model, batch.x_t, t, labels))
+
+    @torch.no_grad()
+    def bits_per_dim(
+        self,
+        model: Denoiser,
+        x0: Tensor,
+        labels: Tensor | None = None,
+        *,
+        clip: bool | str = True,
+        generator: torch.Generator | None = None,
+    ) -> BitsPerDim:
+        """The variational bound on -log2 p(image), all T terms, each with fresh noise (one network call a timestep).
+
+        Args:
+            model: as for [`GaussianDiffusion.p_mean_variance`].
+            x0: images (B, C, H, W), grey values k / 127.5 - 1.
+            labels: int64 (B,), or None.
+            clip: of the predicted image, as in `p_mean_variance`.
+            generator: of the noise, on the device of the images or the CPU.
+
+        Returns:
+            [`BitsPerDim`].
+
+        Raises:
+            ValueError: if images or the network's output are not as they should be.
+        """
+        self._check(x0)
+        clip_x0, terms = clipping(clip), []
+        with evaluating(model):
+            for t in range(self.num_timesteps):
+                device = x0.device if generator is None else generator.device
+                noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=device).to(x0.device)
+                x_t = self.q_sample(x0, t, noise)
+                p = self.reverse(self.call(model, x_t, t, labels), x_t, t, clip_x0)
+                terms.append(bound_bits(x0, t, self.q_posterior(x0, x_t, t), p.mean, p.log_variance).double())
+        last = self.num_timesteps - 1
+        variance = self._noise.values[last] ** 2
+        nats = gaussian_kl(self._signal.at(last, x0) * x0.double(), variance.log(), 0.0, 0.0)
+        prior, per_step = nats.flatten(1).mean(1) / math.log(2), torch.stack(terms, dim=1)
+        return BitsPerDim(prior + per_step.sum(1), prior, per_step)
+
+    def _check(self, x0: Tensor, t: Tensor | None = None) -> None:
+        if not x0.is_floating_point() or x0.ndim < 2:
+            raise ValueError(f"images are {x0.dtype} of shape {tuple(x0.shape)}; expected floats (B, C, H, W).")
+        if t is not None and (t.shape != x0.shape[:1] or t.dtype != torch.long):
+            raise ValueError(f"t is {t.dtype} of shape {tuple(t.shape)}; expected int64 ({len(x0)},).")
+        if x0.device.type != "cpu" or len(x0) == 0:  # a GPU would have to wait for the answer
+            return
+        if not x0.abs().max() <= 1 + 1e-5:
+            raise ValueError(f"images lie in [{x0.min():.4g}, {x0.max():.4g}]; expected [-1, 1] (x / 127.5 - 1).")
+        if t is not None and not ((t >= 0) & (t < self.num_timesteps)).all():
+            raise ValueError(f"t lies in {t.min()}..{t.max()}; expected 0..{self.num_timesteps - 1}.")

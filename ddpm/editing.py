@@ -1,0 +1,221 @@
+"""Images that begin as other images: changed, filled in, turned into their noise, and blended.
+
+    image_to_image   noise an image up to a level, and sample from there                 arXiv 2108.01073, section 3
+    inpaint          after each step the known part is put back, noised as much as the   arXiv 2201.09865, algorithm 1
+                     rest; going up and down again several times lets the rest agree with it
+    ddim_invert      the path of "ddim" from an image to the noise that gives it         arXiv 2010.02502, section 4.3
+    interpolate      between the noises of two images, on the sphere, and back           arXiv 2010.02502, section 5.3
+
+All take the options of `sample`; levels and the loop are explained in samplers.py.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .diffusion import GaussianDiffusion
+from .networks import Denoiser, evaluating
+from .predictions import clipping
+from .samplers import prepare, sample
+
+
+def image_to_image(
+    model: Denoiser, images: Tensor, diffusion: GaussianDiffusion, *, strength: float = 0.5, **options: Any
+) -> Tensor:
+    """Samples that resemble given images.
+
+    Args:
+        model: as for `sample`.
+        images: (B, C, H, W) in [-1, 1].
+        diffusion: of the model.
+        strength: share of the steps that are gone back, in (0, 1]: 1 leaves next to nothing of the image.
+        **options: of `sample`.
+
+    Returns:
+        Images (B, C, H, W).
+
+    Raises:
+        ValueError: if images or an option are not as they should be.
+    """
+    if not 0 < strength <= 1:
+        raise ValueError(f"strength is {strength}; expected a number in (0, 1].")
+    _check_images(images)
+    sampling = prepare(model, diffusion, len(images), **options)
+    level = max(1, round(strength * sampling.diffusion.num_timesteps))
+    start = sampling.diffusion.q_sample(images, level - 1, sampling.noise(images))
+    return sampling.follow(range(level, -1, -1), start)
+
+
+def inpaint(
+    model: Denoiser,
+    images: Tensor,
+    mask: Tensor,
+    diffusion: GaussianDiffusion,
+    *,
+    jump_length: int = 10,
+    num_passes: int = 1,
+    **options: Any,
+) -> Tensor:
+    """Fills in a part of images.
+
+    Args:
+        model: as for `sample`.
+        images: (B, C, H, W) in [-1, 1]; what they hold where the mask is True does not matter.
+        mask: bool, broadcasts to the images: True where something is to be made.
+        diffusion: of the model.
+        jump_length: steps of a stretch that is gone several times.
+        num_passes: how often each stretch is gone; the paper takes 10, and 10 times the network calls.
+        **options: of `sample`.
+
+    Returns:
+        Images (B, C, H, W), the known part as it was.
+
+    Raises:
+        ValueError: if images, mask or an option are not as they should be.
+    """
+    _check_images(images)
+    if mask.dtype != torch.bool:
+        raise ValueError(f"mask is {mask.dtype}; expected bool, True where something is to be made.")
+    fits = [size in (1, whole) for size, whole in zip(mask.shape[::-1], images.shape[::-1], strict=False)]
+    if mask.ndim > images.ndim or not all(fits):
+        raise ValueError(f"mask has shape {tuple(mask.shape)}; expected one that broadcasts to {tuple(images.shape)}.")
+    if jump_length < 1 or num_passes < 1:
+        raise ValueError(f"jump_length is {jump_length} and num_passes {num_passes}; expected at least 1 of each.")
+    sampling = prepare(model, diffusion, len(images), **options)
+
+    def keep_known(x: Tensor, level: int) -> Tensor:
+        known = images if level == 0 else sampling.diffusion.q_sample(images, level - 1, sampling.noise(images))
+        return torch.where(mask, x, known)
+
+    path = repainting_path(sampling.diffusion.num_timesteps, jump_length, num_passes)
+    return sampling.follow(path, keep_known(sampling.noise(images), path[0]), keep_known)
+
+
+def repainting_path(num_steps: int, jump_length: int, num_passes: int) -> list[int]:
+    """Levels from num_steps to 0, every stretch of `jump_length` steps gone down `num_passes` times.
+
+    Args:
+        num_steps: N.
+        jump_length: steps of a stretch; the last one may be shorter.
+        num_passes: times.
+
+    Returns:
+        The levels, each one off its neighbours.
+    """
+    path = [num_steps]
+    while path[-1] > 0:
+        top, bottom = path[-1], max(0, path[-1] - jump_length)
+        down, up = list(range(top - 1, bottom - 1, -1)), list(range(bottom + 1, top + 1))
+        path += (down + up) * (num_passes - 1) + down
+    return path
+
+
+@torch.no_grad()
+def ddim_invert(
+    model: Denoiser,
+    images: Tensor,
+    diffusion: GaussianDiffusion,
+    *,
+    steps: int | str | None = None,
+    labels: Tensor | None = None,
+    eta: float = 0.0,
+    clip: bool | str = False,
+) -> Tensor:
+    """The noise from which "ddim" makes given images, up to an error that falls as 1 / steps.
+
+    Each step of the sampler is gone backwards with the image that the network predicts where it stands: between the
+    levels l and l + 1, from the noise that it finds at level l; for the first step, from the clean image, at level 1's
+    t.
+
+    Args:
+        model: as for `sample`.
+        images: (B, C, H, W) in [-1, 1].
+        diffusion: of the model.
+        steps: how many, as for `sample`.
+        labels: int64 (B,), or None.
+        eta: only 0: noise that is drawn cannot be undone.
+        clip: of the predicted images, as for `sample`.
+
+    Returns:
+        x_{T-1}, (B, C, H, W): `sample(..., sampler="ddim", noise=...)` makes the images of it.
+
+    Raises:
+        ValueError: if images or an option are not as they should be.
+    """
+    if eta != 0:
+        raise ValueError(f"eta is {eta}; expected 0: only the deterministic sampler can be inverted.")
+    _check_images(images)
+    chain, clip_x0 = diffusion if steps is None else diffusion.respace(steps), clipping(clip)
+    signal, spread = chain.alphas_cumprod.sqrt().tolist(), (1 - chain.alphas_cumprod).sqrt().tolist()
+    x = images
+    with evaluating(model):
+        for t in range(chain.num_timesteps):
+            here = max(t - 1, 0)  # where x stands
+            x0 = chain.reverse(chain.call(model, x, here, labels), x, here, clip_x0).x0
+            epsilon = chain.epsilon(x0, x, here)
+            x = signal[t] * (images if t == 0 else x0) + spread[t] * epsilon
+    return x
+
+
+def interpolate(
+    model: Denoiser,
+    first: Tensor,
+    second: Tensor,
+    diffusion: GaussianDiffusion,
+    *,
+    weights: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
+    steps: int | str | None = None,
+    labels: Tensor | None = None,
+    **options: Any,
+) -> Tensor:
+    """Images on the way from one to another.
+
+    Args:
+        model: as for `sample`.
+        first: images (B, C, H, W) in [-1, 1].
+        second: images of the same shape.
+        diffusion: of the model.
+        weights: places on the way, 0 = first, 1 = second.
+        steps: how many, as for `sample`.
+        labels: int64 (B,), or None.
+        **options: of `sample`, with sampler "ddim".
+
+    Returns:
+        (len(weights), B, C, H, W).
+
+    Raises:
+        ValueError: if images or an option are not as they should be.
+    """
+    if first.shape != second.shape:
+        raise ValueError(f"the images have shapes {tuple(first.shape)} and {tuple(second.shape)}; expected the same.")
+    start, end = (ddim_invert(model, images, diffusion, steps=steps, labels=labels) for images in (first, second))
+    options |= {"sampler": "ddim", "steps": steps, "labels": labels}
+    between = [sample(model, first.shape, diffusion, noise=slerp(start, end, w), **options) for w in weights]
+    return torch.stack(between)
+
+
+def slerp(first: Tensor, second: Tensor, weight: float) -> Tensor:
+    """Spherical interpolation of each row: noise stays as long as noise is.
+
+    Args:
+        first: (B, ...).
+        second: of the same shape.
+        weight: 0 = first, 1 = second.
+
+    Returns:
+        Like `first`.
+    """
+    shape = (-1, *[1] * (first.ndim - 1))
+    one, other = first.flatten(1), second.flatten(1)
+    cosine = (one * other).sum(1) / (one.norm(dim=1) * other.norm(dim=1)).clamp(min=1e-12)
+    angle = cosine.clamp(-1, 1).acos().clamp(min=1e-4).view(shape)  # of nearly equal rows: the plain mean
+    angle = angle.clamp(max=math.pi - 1e-4)
+    return (((1 - weight) * angle).sin() * first + (weight * angle).sin() * second) / angle.sin()
+
+
+def _check_images(images: Tensor) -> None:
+    if not images.is_floating_point() or images.ndim < 2:
+        raise ValueError(f"images are {images.dtype} of shape {tuple(images.shape)}; expected floats (B, C, H, W).")

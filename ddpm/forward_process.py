@@ -1,0 +1,103 @@
+"""ForwardProcess: the process q that turns an image into noise, one small step at a time, as float64 tables.
+
+    q(x_t | x_{t-1})      = N(sqrt(1 - beta_t) x_{t-1}, beta_t I)                     arXiv 2006.11239, equation 2
+    q(x_t | x_0)          = N(sqrt(ab_t) x_0, (1 - ab_t) I)                                           equation 4
+    q(x_{t-1} | x_t, x_0) = N(coef1_t x_0 + coef2_t x_t, posterior_variance_t I)                equations 6 and 7
+
+ab_t = alphas_cumprod[t], the product of 1 - beta up to t. t = 0..T-1 is an index into the betas; x_{-1} is the image.
+What is computed from images has their dtype. Images are (B, C, H, W), but any (B, ...) will do.
+"""
+
+import torch
+from torch import Tensor
+
+from .schedules import check_betas
+from .tables import Table
+from .variances import LogVariances
+
+
+class ForwardProcess:
+    """The tables of a schedule, and what can be drawn from q.
+
+    Args:
+        betas: (T,), taken as float64.
+        alphas_cumprod: float64 (T,) where they are known better than as a product; None = the product.
+        timesteps: int64 (T,), what a network is told in place of 0..T-1; None = just these.
+
+    Raises:
+        ValueError: if betas are no schedule.
+    """
+
+    def __init__(self, betas: Tensor, alphas_cumprod: Tensor | None = None, timesteps: Tensor | None = None):
+        self.betas = betas = check_betas(betas)
+        self.alphas_cumprod = (1 - betas).cumprod(0) if alphas_cumprod is None else alphas_cumprod
+        self.timesteps = torch.arange(len(betas)) if timesteps is None else timesteps
+        self.alphas_cumprod_prev = torch.cat((torch.ones_like(betas[:1]), self.alphas_cumprod[:-1]))
+        noise, noise_prev = 1 - self.alphas_cumprod, 1 - self.alphas_cumprod_prev
+        # equation 7
+        self.posterior_variance = betas * noise_prev / noise
+        self.posterior_mean_coef1 = betas * self.alphas_cumprod_prev.sqrt() / noise  # of x_0
+        self.posterior_mean_coef2 = noise_prev * (1 - betas).sqrt() / noise  # of x_t
+        self._signal, self._noise = Table(self.alphas_cumprod.sqrt()), Table(noise.sqrt())
+        self._keep, self._add = Table((1 - betas).sqrt()), Table(betas.sqrt())
+        self._coef1, self._coef2 = Table(self.posterior_mean_coef1), Table(self.posterior_mean_coef2)
+        self._posterior_variance = Table(self.posterior_variance)
+        self._log_variances = LogVariances(betas, self.posterior_variance)
+        self._times: dict[torch.device, Tensor] = {}
+
+    @property
+    def num_timesteps(self) -> int:
+        """T, the number of steps of this chain."""
+        return len(self.betas)
+
+    def q_sample(self, x0: Tensor, t: Tensor | int, noise: Tensor | None = None) -> Tensor:
+        """Draws from q(x_t | x_0), equation 4.
+
+        Args:
+            x0: images (B, C, H, W).
+            t: int64 (B,) or one number, 0..T-1.
+            noise: standard normal, like `x0`; None = drawn here.
+
+        Returns:
+            x_t, like `x0`.
+        """
+        noise = torch.randn_like(x0) if noise is None else noise
+        return self._signal.at(t, x0) * x0 + self._noise.at(t, x0) * noise
+
+    def q_step(self, x_previous: Tensor, t: Tensor | int, noise: Tensor | None = None) -> Tensor:
+        """Draws from q(x_t | x_{t-1}), equation 2: one step of the forward process.
+
+        Args:
+            x_previous: x_{t-1}, (B, C, H, W).
+            t: int64 (B,) or one number, 0..T-1.
+            noise: standard normal, like `x_previous`; None = drawn here.
+
+        Returns:
+            x_t, like `x_previous`.
+        """
+        noise = torch.randn_like(x_previous) if noise is None else noise
+        return self._keep.at(t, x_previous) * x_previous + self._add.at(t, x_previous) * noise
+
+    def q_posterior(self, x0: Tensor, x_t: Tensor, t: Tensor | int) -> tuple[Tensor, Tensor, Tensor]:
+        """Moments of q(x_{t-1} | x_t, x_0), equations 6 and 7.
+
+        Args:
+            x0: images (B, C, H, W).
+            x_t: the same, noised.
+            t: int64 (B,) or one number, 0..T-1.
+
+        Returns:
+            Mean, variance and log-variance, all (B, C, H, W). At t = 0 the variance is 0 and the log-variance that of
+            t = 1.
+        """
+        mean = self._coef1.at(t, x0) * x0 + self._coef2.at(t, x0) * x_t
+        return (
+            mean,
+            like(self._posterior_variance.at(t, mean), mean),
+            like(self._log_variances.small.at(t, mean), mean),
+        )
+
+
+def like(value: Tensor | float, x: Tensor) -> Tensor:
+    """A table's entries as a tensor of the shape of x."""
+    return (value if isinstance(value, Tensor) else x.new_full((), value)).expand_as(x)

@@ -1,0 +1,239 @@
+"""sample: from noise to images, by one loop whose step is the sampler.
+
+The loop follows a path of levels l = number of steps left: N, N - 1, ..., 0, where x at level l is x_t for t = l - 1
+and level 0 is the image. Down is a step of the sampler (steps.py), up is a step of q: so sampling, image-to-image (a
+path that begins lower) and inpainting (a path that goes back up, editing.py) are the same loop. Source: arXiv
+2006.11239, algorithm 2; the rest in steps.py.
+"""
+
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .diffusion import GaussianDiffusion, Reverse
+from .networks import Denoiser, evaluating
+from .noise import RowNoise, stream
+from .predictions import clipping
+from .steps import STEPS, Predict, Step
+
+
+class SamplingState(NamedTuple):
+    """What a callback sees after each step: x now, the image that it aims at, steps done, of how many, and the
+    level."""
+
+    x: Tensor
+    x0: Tensor
+    step: int
+    num_steps: int
+    level: int
+
+
+class Predictor:
+    """Calls the network: (x_t, t) -> p(x_{t-1} | x_t). A guidance wraps this object, and reads from it what it needs.
+
+    Args:
+        model: a denoiser.
+        diffusion: the chain that is sampled.
+        labels: int64 (B,), or None.
+        clip: function of the predicted image.
+    """
+
+    def __init__(
+        self, model: Denoiser, diffusion: GaussianDiffusion, labels: Tensor | None, clip: Callable[[Tensor], Tensor]
+    ):
+        self.model, self.diffusion, self.labels, self.clip = model, diffusion, labels, clip
+
+    def __call__(self, x: Tensor, t: int) -> Reverse:
+        """p(x_{t-1} | x_t) for all images at one t."""
+        return self.diffusion.reverse(self.diffusion.call(self.model, x, t, self.labels), x, t, self.clip)
+
+
+@dataclass
+class Sampling:
+    """A chain, a sampler and where randomness comes from, ready to follow paths of levels."""
+
+    model: Denoiser
+    diffusion: GaussianDiffusion
+    predict: Predict
+    step: Step
+    noise: RowNoise
+    callback: Callable[[SamplingState], Any] | None
+    progress: bool
+
+    @torch.no_grad()
+    def follow(
+        self, levels: Sequence[int], x: Tensor, constrain: Callable[[Tensor, int], Tensor] | None = None
+    ) -> Tensor:
+        """Takes x along a path of levels.
+
+        Args:
+            levels: each one off its neighbours; the first is where x stands.
+            x: (B, C, H, W).
+            constrain: (x, level) -> x, applied at every level that a step of the sampler reaches.
+
+        Returns:
+            x at the last level.
+        """
+        moves = list(itertools.pairwise(levels))
+        with evaluating(self.model):
+            for number, (level, following) in enumerate(self._bar(moves)):
+                if following > level:
+                    x = self.diffusion.q_step(x, level, self.noise(x))
+                    continue
+                x, x0 = self.step(self.predict, x, level - 1)
+                if constrain is not None:
+                    x = constrain(x, following)
+                if self.callback is not None:
+                    self.callback(SamplingState(x, x0, number + 1, len(moves), following))
+        return x
+
+    def _bar(self, moves: list[tuple[int, int]]) -> Iterable[tuple[int, int]]:
+        if not self.progress:
+            return moves
+        from tqdm.auto import tqdm
+
+        return tqdm(moves, unit="step", desc="sampling", leave=False)
+
+
+def prepare(
+    model: Denoiser,
+    diffusion: GaussianDiffusion,
+    num_images: int,
+    *,
+    sampler: str = "ddpm",
+    steps: int | str | None = None,
+    eta: float = 0.0,
+    labels: Tensor | None = None,
+    guidance: Callable[[Predictor], Predict] | None = None,
+    clip: bool | str = True,
+    generator: torch.Generator | Sequence[torch.Generator] | None = None,
+    seed: int | Sequence[int] | None = None,
+    callback: Callable[[SamplingState], Any] | None = None,
+    progress: bool | None = None,
+) -> Sampling:
+    """Checks the options of [`sample`] and makes the objects that they stand for.
+
+    Args:
+        model: as for [`sample`], and so are all others but
+        diffusion: not respaced yet,
+        num_images: B.
+        sampler: name.
+        steps: number of steps.
+        eta: of "ddim".
+        labels: int64 (B,).
+        guidance: wraps the predictor.
+        clip: of predicted images.
+        generator: one, or one an image.
+        seed: a number, or one an image.
+        callback: called after each step.
+        progress: whether to show a bar.
+
+    Returns:
+        [`Sampling`].
+
+    Raises:
+        ValueError: if an option is not as it should be.
+    """
+    if sampler not in STEPS:
+        raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(map(repr, STEPS))}.")
+    if not 0 <= eta <= 1 or (eta and sampler != "ddim"):
+        raise ValueError(f"eta is {eta} and the sampler {sampler!r}; expected 0, or with 'ddim' a number in [0, 1].")
+    if labels is not None and (labels.shape != (num_images,) or labels.dtype != torch.long):
+        raise ValueError(f"labels are {labels.dtype} {tuple(labels.shape)}; expected int64 ({num_images},).")
+    if guidance is not None and not callable(guidance):
+        raise ValueError(f"guidance is a {type(guidance).__name__}; expected a function that wraps a predictor.")
+    spaced = diffusion if steps is None else diffusion.respace(steps)
+    noise = RowNoise(_generators(num_images, generator, seed))
+    plain = Predictor(model, spaced, labels, clipping(clip))
+    options = {"eta": eta} if sampler == "ddim" else {}
+    return Sampling(
+        model=model,
+        diffusion=spaced,
+        predict=plain if guidance is None else guidance(plain),
+        step=STEPS[sampler](spaced, noise, **options),
+        noise=noise,
+        callback=callback,
+        progress=sys.stderr.isatty() if progress is None else progress,
+    )
+
+
+def sample(
+    model: Denoiser,
+    shape: Sequence[int],
+    diffusion: GaussianDiffusion,
+    *,
+    sampler: str = "ddpm",
+    steps: int | str | None = None,
+    eta: float = 0.0,
+    labels: Tensor | None = None,
+    guidance: Callable[[Predictor], Predict] | None = None,
+    clip: bool | str = True,
+    generator: torch.Generator | Sequence[torch.Generator] | None = None,
+    seed: int | Sequence[int] | None = None,
+    noise: Tensor | None = None,
+    callback: Callable[[SamplingState], Any] | None = None,
+    progress: bool | None = None,
+) -> Tensor:
+    """Draws images from a model.
+
+    Args:
+        model: `model(x, t, labels=None)`; a module is put into evaluation mode meanwhile.
+        shape: (B, C, H, W).
+        diffusion: of the model.
+        sampler: "ddpm" (ancestral, with the diffusion's variance), "ddim", "heun" (two network calls a step) or
+            "dpm_solver++" (2M).
+        steps: how many, evenly spaced and beginning at T - 1, or a respacing as "ddim25" or "10,10,10"; None = all of
+            the diffusion's.
+        eta: of "ddim": 0 = deterministic, 1 = as much noise as "ddpm" with variance "fixed_small".
+        labels: int64 (B,) for a class-conditional model.
+        guidance: given the [`Predictor`], returns what takes its place; see guidance.py.
+        clip: of the predicted image at each step: True or "static" = to [-1, 1], "dynamic" (arXiv 2205.11487), False.
+        generator: of all noise, or one for each image.
+        seed: a number: image r draws from the stream of (seed, r); or one number an image, whose stream it is. An
+            image then does not depend on the others of its batch. Not together with `generator`.
+        noise: x at the first step, (B, C, H, W), instead of a draw.
+        callback: called with a [`SamplingState`] after each step.
+        progress: whether to show a progress bar; None = on a terminal.
+
+    Returns:
+        Images (B, C, H, W) in [-1, 1] (unless `clip` is False), on the model's device; float32, or like `noise`.
+
+    Raises:
+        ValueError: if an option is not as it should be.
+    """
+    shape = tuple(shape)
+    if len(shape) < 2 or any(not isinstance(size, int) or size < 1 for size in shape):
+        raise ValueError(f"shape is {shape}; expected (B, C, H, W), positive integers.")
+    if noise is not None and tuple(noise.shape) != shape:
+        raise ValueError(f"noise has shape {tuple(noise.shape)}; expected {shape}.")
+    sampling = prepare(
+        model, diffusion, shape[0], sampler=sampler, steps=steps, eta=eta, labels=labels, guidance=guidance, clip=clip,
+        generator=generator, seed=seed, callback=callback, progress=progress,
+    )  # fmt: skip
+    start = sampling.noise(torch.empty(shape, device=device_of(model, noise))) if noise is None else noise
+    return sampling.follow(range(sampling.diffusion.num_timesteps, -1, -1), start)
+
+
+def device_of(model: Denoiser, other: Tensor | None = None) -> torch.device:
+    """The device of a model's parameters; of a tensor, or the default one, for any other callable."""
+    parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    known = parameter if parameter is not None else other
+    return torch.get_default_device() if known is None else known.device
+
+
+def _generators(
+    num_images: int, generator: torch.Generator | Sequence[torch.Generator] | None, seed: int | Sequence[int] | None
+) -> torch.Generator | Sequence[torch.Generator] | None:
+    if generator is not None and seed is not None:
+        raise ValueError("got both generator and seed; expected at most one of them.")
+    if isinstance(seed, int):
+        return [stream(seed, row) for row in range(num_images)]
+    given = generator if seed is None else [stream(int(number)) for number in seed]
+    if isinstance(given, Sequence) and len(given) != num_images:
+        raise ValueError(f"there are {len(given)} generators or seeds; expected one for each of {num_images} images.")
+    return given

@@ -1,0 +1,184 @@
+"""UNet: the network eps(x_t, t, y) of ADM, and the encoder that it shares with the noisy classifier.
+
+    e = MLP(embed(t)) + class embedding(y);    h = stem(x);    h, skips = encoder(h, e);    h = middle(h, e)
+    h = decoder(h, skips, e);    output = conv(SiLU(GroupNorm(h)))
+
+("Diffusion Models Beat GANs", arXiv 2105.05233, section 3; the U-Net of arXiv 2006.11239 with attention at several
+resolutions, resampling residual blocks and adaptive group norm.)
+
+Shapes: B batch, C channels of the image, H height, W width, E = 4 * model_channels.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+from transformers import initialization as init
+
+from .configuration_unet import ClassifierConfig, UNetConfig
+from .guided_diffusion import GuidedDiffusionMixin
+from .layers_unet import GroupNorm, MiddleBlock, TimestepEmbedding, UNetBlock, ZeroConv2d, ZeroLinear
+
+
+class UNetPreTrainedModel(GuidedDiffusionMixin, PreTrainedModel):
+    """Initialisation, checks of the inputs, and what transformers needs to know of the architecture."""
+
+    main_input_name = "x"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["UNetBlock", "MiddleBlock"]
+    _supports_sdpa = True
+    _supports_attention_backend = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, (ZeroConv2d, ZeroLinear)):
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)  # type: ignore[arg-type]  # all layers here have one
+        elif isinstance(module, (nn.Conv2d, nn.Linear)):
+            bound = module.weight[0].numel() ** -0.5  # PyTorch's own, with which ADM was trained
+            init.uniform_(module.weight, -bound, bound)
+            init.uniform_(module.bias, -bound, bound)  # type: ignore[arg-type]
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight)
+        elif isinstance(module, nn.GroupNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+
+    def _check_images(self, x: Tensor, t: Tensor) -> Tensor:
+        """Raises ValueError if x or t do not fit the network; returns t as (B,)."""
+        config = self.config
+        expected = (config.in_channels, config.image_size, config.image_size)
+        if x.ndim != 4 or x.shape[1:] != expected:
+            raise ValueError(f"x has shape {tuple(x.shape)}; expected (B, {', '.join(map(str, expected))}).")
+        if not x.is_floating_point():
+            raise ValueError(f"x is {x.dtype}; expected floats in [-1, 1].")
+        if t.ndim == 0:
+            return t.expand(len(x))
+        if t.shape != x.shape[:1]:
+            raise ValueError(f"t has shape {tuple(t.shape)}; expected ({len(x)},), one timestep an image, or ().")
+        return t
+
+
+class Encoder(nn.Module):
+    """The stem and the blocks down to the lowest resolution.
+
+    Args:
+        config: sizes of the network.
+
+    Attributes:
+        skip_widths: channels of every output, that of the stem first.
+    """
+
+    def __init__(self, config: UNetConfig | ClassifierConfig):
+        super().__init__()
+        width = config.widths[0]
+        self.stem = nn.Conv2d(config.in_channels, width, 3, padding=1)
+        self.skip_widths, blocks = [width], []
+        for level, (out_width, resolution) in enumerate(zip(config.widths, config.resolutions, strict=True)):
+            for _ in range(config.num_res_blocks):
+                blocks.append(UNetBlock(config, width, out_width, resolution in config.attention_resolutions))
+                width = out_width
+                self.skip_widths.append(width)
+            if level < len(config.widths) - 1:
+                blocks.append(UNetBlock(config, width, width, resample="down", residual=False))
+                self.skip_widths.append(width)
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor, silu_e: Tensor) -> list[Tensor]:
+        """(B, C, H, W) and (B, E) -> the stem's output and every block's, the last of which goes on."""
+        h = self.stem(x)
+        if h.device.type == "cpu":  # a tenth faster than planes of channels; on a GPU the caller's layout is kept
+            h = h.contiguous(memory_format=torch.channels_last)
+        outputs = [h]
+        for block in self.blocks:
+            outputs.append(block(outputs[-1], silu_e))
+        return outputs
+
+
+def decoder_blocks(config: UNetConfig, skip_widths: list[int]) -> nn.ModuleList:
+    """The blocks back up to the full resolution; each is given one more of the encoder's outputs, last one first."""
+    width, skips, blocks = config.widths[-1], list(skip_widths), []
+    for level in reversed(range(len(config.widths))):
+        out_width, attention = config.widths[level], config.resolutions[level] in config.attention_resolutions
+        for index in range(config.num_res_blocks + 1):
+            resample = "up" if level > 0 and index == config.num_res_blocks else None
+            blocks.append(UNetBlock(config, width + skips.pop(), out_width, attention, resample))
+            width = out_width
+    assert not skips
+    return nn.ModuleList(blocks)
+
+
+class UNet(UNetPreTrainedModel):
+    """The ADM U-Net: a noisy image and its timestep in, the prediction out. A fresh one predicts exactly 0.
+
+    As with every transformers model, gradient checkpointing trades time for memory. Try
+    `to(memory_format=torch.channels_last)` for speed: on a CPU activations are so anyway, and weights should follow.
+    `set_attn_implementation("eager")` allows a second derivative, which fused attention does not.
+
+    Args:
+        config: sizes of the network.
+    """
+
+    config: UNetConfig
+    config_class = UNetConfig
+
+    def __init__(self, config: UNetConfig):
+        super().__init__(config)
+        embedding_width = 4 * config.model_channels
+        self.time_embedding = TimestepEmbedding(config)
+        self.class_embedding = None
+        if config.num_classes is not None:
+            self.class_embedding = nn.Embedding(config.num_classes + config.null_class, embedding_width)
+        self.encoder = Encoder(config)
+        self.middle = MiddleBlock(config)
+        self.decoder = decoder_blocks(config, self.encoder.skip_widths)
+        self.norm = GroupNorm(config.norm_num_groups, config.widths[0])
+        self.head = ZeroConv2d(config.widths[0], config.out_channels, 3, padding=1)
+        self.post_init()
+
+    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Predicts the noise (or what else the diffusion says) of a batch.
+
+        Args:
+            x: float (B, C, H, W), noisy images.
+            t: int64 or float (B,) or (), the timesteps as the network was trained with.
+            labels: int64 (B,), classes; `num_classes` means none if the network has a null class, which is also what
+                None means then.
+
+        Returns:
+            (B, C, H, W), or (B, 2C, H, W) if the variance is learned: prediction first; of x's dtype.
+
+        Raises:
+            ValueError: if shapes do not fit the network, or labels are missing, superfluous or (on a CPU) out of range.
+        """
+        t = self._check_images(x, t)
+        e = self.time_embedding(t)
+        if self.class_embedding is not None:
+            e = e + self.class_embedding(self._labels_or_null(labels, t, self.class_embedding.num_embeddings))
+        elif labels is not None:
+            raise ValueError("got labels; expected None, as the network is unconditional (num_classes is None).")
+        silu_e = F.silu(e)
+        skips = self.encoder(x.to(self.head.weight.dtype), silu_e)
+        h = self.middle(skips[-1], silu_e)
+        for block in self.decoder:
+            h = block(h, silu_e, skips.pop())
+        output = self.head(F.silu(self.norm(h))).to(x.dtype)
+        return output.contiguous() if x.is_contiguous() else output
+
+    def _labels_or_null(self, labels: Tensor | None, t: Tensor, num_rows: int) -> Tensor:
+        if labels is not None:
+            check_labels(labels, t, num_rows)
+            return labels
+        if not self.config.null_class:
+            raise ValueError(f"labels are None; expected int64 (B,), classes in 0..{num_rows - 1}.")
+        return torch.full_like(t, num_rows - 1, dtype=torch.int64)
+
+
+def check_labels(labels: Tensor, t: Tensor, num_rows: int) -> None:
+    """Raises ValueError unless labels are int64 (B,) and, on a CPU, in 0..num_rows - 1."""
+    if labels.shape != t.shape or labels.dtype != torch.int64:
+        raise ValueError(f"labels are {labels.dtype} {tuple(labels.shape)}; expected int64 ({len(t)},).")
+    if labels.device.type != "cpu" or torch.compiler.is_compiling():
+        return  # a GPU would have to wait for the answer
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_rows:
+        raise ValueError(f"labels reach from {labels.min()} to {labels.max()}; expected 0..{num_rows - 1}.")

@@ -1,0 +1,66 @@
+"""Data whose best denoiser is known in closed form: a Gaussian, and a mixture of Gaussians."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+
+@dataclass
+class ExactMixture:
+    """p(x0) = sum_k weight_k N(mean_k, std^2), independently in every dimension of (B, C, ...); float64."""
+
+    means: torch.Tensor
+    weights: torch.Tensor
+    std: float
+
+    def draw(self, *shape, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        count = torch.Size(shape).numel()
+        chosen = self.means[torch.multinomial(self.weights, count, replacement=True, generator=generator)]
+        return (chosen + self.std * torch.randn(count, generator=generator, dtype=torch.float64)).view(shape)
+
+    def posterior(self, x, signal, variance):
+        """Mean and variance of x0 given x = signal * x0 + N(0, variance)."""
+        total = self.std**2 * signal**2 + variance
+        distance = x[..., None] - signal * self.means
+        shares = (self.weights.log() - distance**2 / (2 * total)).softmax(-1)
+        means = self.means + self.std**2 * signal / total * distance
+        mean = (shares * means).sum(-1)
+        within = self.std**2 * variance / total
+        return mean, within + (shares * (means - mean[..., None]) ** 2).sum(-1)
+
+    def denoiser(self, diffusion, optimal_variance=False):
+        """The exact network for prediction "epsilon", told the diffusion's own timesteps.
+
+        With `optimal_variance` its second half is the log-variance of the true p(x_{t-1} | x_t): variance "learned".
+        """
+        place = {int(time): t for t, time in enumerate(diffusion.timesteps)}
+
+        def model(x, times, labels=None):
+            t = place[int(times[0])]
+            assert (times == times[0]).all()
+            bar = diffusion.alphas_cumprod[t]
+            mean, spread = self.posterior(x, bar.sqrt(), 1 - bar)
+            epsilon = (x - bar.sqrt() * mean) / (1 - bar).sqrt()
+            if not optimal_variance:
+                return epsilon
+            variance = diffusion.posterior_variance[t] + diffusion.posterior_mean_coef1[t] ** 2 * spread
+            return torch.cat((epsilon, variance.log()), dim=1)
+
+        return model
+
+
+@pytest.fixture
+def gaussian():
+    """(mean, std) -> [`ExactMixture`] of one component."""
+    return lambda mean=0.0, std=1.0: ExactMixture(
+        torch.tensor([mean], dtype=torch.float64), torch.ones(1).double(), std
+    )
+
+
+@pytest.fixture
+def mixture():
+    """Three components."""
+    means, weights = torch.tensor([[-0.6, 0.1, 0.8], [0.3, 0.5, 0.2]], dtype=torch.float64)
+    return ExactMixture(means, weights, 0.05)

@@ -1,0 +1,446 @@
+"""Released checkpoints: names, shapes and sizes of all nine; the same function as an independent network; round trips.
+
+The weights themselves are not here. What they must look like is generated below from the flags with which they were
+published, and what they must compute is taken from diffusers' U-Net.
+"""
+
+import pytest
+import torch
+
+from ddpm.classifier import NoisyClassifier
+from ddpm.configuration_unet import ClassifierConfig, UNetConfig
+from ddpm.unet import UNet
+
+MULT = {64: (1, 2, 3, 4), 128: (1, 1, 2, 3, 4), 256: (1, 1, 2, 2, 4, 4), 512: (0.5, 1, 1, 2, 2, 4, 4)}
+# name: (size, width, residual blocks, classes), (tensors, millions of parameters) -- arXiv 2105.05233, tables 11 and 12
+UNETS = {
+    "64x64_diffusion": ((64, 192, 3, 1000), (541, 295.90)),
+    "128x128_diffusion": ((128, 256, 2, 1000), (493, 421.53)),
+    "256x256_diffusion": ((256, 256, 2, 1000), (567, 553.84)),
+    "256x256_diffusion_uncond": ((256, 256, 2, None), (566, 552.81)),
+    "512x512_diffusion": ((512, 256, 2, 1000), (645, 559.00)),
+    "lsun_bedroom": ((256, 256, 2, None), (566, 552.81)),
+    "lsun_cat": ((256, 256, 2, None), (566, 552.81)),
+    "lsun_horse": ((256, 256, 2, None), (566, 552.81)),
+    "lsun_horse_nodropout": ((256, 256, 2, None), (566, 552.81)),
+}
+CLASSIFIERS = {
+    "64x64_classifier": ((64, 128, 4, 1000), (307, 65.44)),
+    "128x128_classifier": ((128, 128, 2, 1000), (221, 42.57)),
+    "256x256_classifier": ((256, 128, 2, 1000), (249, 54.10)),
+    "512x512_classifier": ((512, 128, 2, 1000), (281, 54.45)),
+}
+TINY = {"image_size": 8, "in_channels": 2, "model_channels": 8, "channel_mult": (1, 2), "num_res_blocks": 1}
+TINY |= {"attention_resolutions": (4,), "num_heads": 2, "norm_num_groups": 4}
+VARIANTS = [
+    {},
+    {"attention_order": "legacy"},
+    {"num_head_channels": 4, "channel_mult": (0.5, 1, 2), "attention_resolutions": (8, 2), "num_res_blocks": 2},
+    {"resblock_updown": False},
+    {"resblock_updown": False, "conv_resample": False},
+    {"use_scale_shift_norm": False},
+    {"image_size": 12, "in_channels": 1, "channel_mult": (1, 1, 3), "attention_resolutions": (), "num_res_blocks": 3},
+    {"channel_mult": (2,), "attention_resolutions": (8,)},
+]
+CLASS_VARIANTS = [{}, {"learn_sigma": True}, {"num_classes": 5}, {"num_classes": 5, "learn_sigma": True}]
+
+
+def randomise(model, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():  # the layers that start at 0 too
+            scale = 0.3 if parameter.ndim == 1 else parameter[0].numel() ** -0.5
+            parameter.normal_(0, scale, generator=generator)
+    return model.eval()
+
+
+class Table(dict):
+    """Name -> shape of every tensor in a released file, written down block by block from the flags alone."""
+
+    def __init__(self, width, scale_shift=True, updown=True, conv_resample=True):
+        self.embedding, self.scale_shift = 4 * width, scale_shift
+        self.updown, self.conv_resample = updown, conv_resample
+        self.layer("time_embed.0", self.embedding, width)
+        self.layer("time_embed.2", self.embedding, self.embedding)
+
+    def layer(self, name, out, *rest):
+        self[f"{name}.weight"], self[f"{name}.bias"] = (out, *rest), (out,)
+
+    def residual(self, name, width, out):
+        self.layer(f"{name}.in_layers.0", width)
+        self.layer(f"{name}.in_layers.2", out, width, 3, 3)
+        self.layer(f"{name}.emb_layers.1", out * (1 + self.scale_shift), self.embedding)
+        self.layer(f"{name}.out_layers.0", out)
+        self.layer(f"{name}.out_layers.3", out, out, 3, 3)
+        if width != out:
+            self.layer(f"{name}.skip_connection", out, width, 1, 1)
+
+    def attention(self, name, width):
+        self.layer(f"{name}.norm", width)
+        self.layer(f"{name}.qkv", 3 * width, width, 1)
+        self.layer(f"{name}.proj_out", width, width, 1)
+
+    def resampling(self, name, width, layer):
+        if self.updown:
+            self.residual(name, width, width)
+        elif self.conv_resample:
+            self.layer(f"{name}.{layer}", width, width, 3, 3)
+
+    def encoder(self, size, channels, widths, depth, attended):
+        self.layer("input_blocks.0.0", widths[0], channels, 3, 3)
+        width, number, skips = widths[0], 1, [widths[0]]
+        for level, out in enumerate(widths):
+            for _ in range(depth):
+                self.residual(f"input_blocks.{number}.0", width, out)
+                if size // 2**level in attended:
+                    self.attention(f"input_blocks.{number}.1", out)
+                width, number = out, number + 1
+                skips.append(width)
+            if level < len(widths) - 1:
+                self.resampling(f"input_blocks.{number}.0", width, "op")
+                number += 1
+                skips.append(width)
+        self.residual("middle_block.0", width, width)
+        self.attention("middle_block.1", width)
+        self.residual("middle_block.2", width, width)
+        return width, skips
+
+    def decoder(self, size, widths, depth, attended, skips):
+        width, number = widths[-1], 0
+        for level in range(len(widths) - 1, -1, -1):
+            for block in range(depth + 1):
+                self.residual(f"output_blocks.{number}.0", width + skips.pop(), widths[level])
+                width, attention = widths[level], size // 2**level in attended
+                if attention:
+                    self.attention(f"output_blocks.{number}.1", width)
+                if level and block == depth:
+                    self.resampling(f"output_blocks.{number}.{1 + attention}", width, "conv")
+                number += 1
+        self.layer("out.0", width)
+        return width
+
+
+def unet_table(size, width, depth, classes, mult, channels=3, out_channels=6, attended=(32, 16, 8), **flags):
+    table, widths = Table(width, **flags), [int(m * width) for m in mult]
+    if classes is not None:
+        table["label_emb.weight"] = (classes, 4 * width)
+    _, skips = table.encoder(size, channels, widths, depth, attended)
+    last = table.decoder(size, widths, depth, attended, skips)
+    table.layer("out.2", out_channels, last, 3, 3)
+    return table
+
+
+def classifier_table(size, width, depth, classes, mult, channels=3, attended=(32, 16, 8), **flags):
+    table, widths = Table(width, **flags), [int(m * width) for m in mult]
+    last, _ = table.encoder(size, channels, widths, depth, attended)
+    table.layer("out.0", last)
+    table["out.2.positional_embedding"] = (last, (size // 2 ** (len(mult) - 1)) ** 2 + 1)
+    table.layer("out.2.qkv_proj", 3 * last, last, 1)
+    table.layer("out.2.c_proj", classes, last, 1)
+    return table
+
+
+def shapes(model):
+    return {name: tuple(tensor.shape) for name, tensor in model.to_guided_diffusion().items()}
+
+
+def flags_of(config):
+    return {
+        "size": config.image_size,
+        "width": config.model_channels,
+        "depth": config.num_res_blocks,
+        "classes": config.num_classes,
+        "mult": config.channel_mult,
+        "channels": config.in_channels,
+        "attended": config.attention_resolutions,
+        "scale_shift": config.use_scale_shift_norm,
+        "updown": config.resblock_updown,
+        "conv_resample": config.conv_resample,
+    }
+
+
+# --------------------------------------------------------------------------------------------------- the released files
+@pytest.mark.parametrize("name", UNETS)
+def test_released_unets_have_these_tensors(name):
+    (size, width, depth, classes), (num_tensors, millions) = UNETS[name]
+    with torch.device("meta"):
+        model = UNet(UNetConfig.preset(name))
+    table = shapes(model)
+    assert table == unet_table(size, width, depth, classes, MULT[size])
+    assert len(table) == num_tensors
+    assert round(sum(parameter.numel() for parameter in model.parameters()) / 1e6, 2) == millions
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_released_classifiers_have_these_tensors(name):
+    (size, width, depth, classes), (num_tensors, millions) = CLASSIFIERS[name]
+    with torch.device("meta"):
+        model = NoisyClassifier(ClassifierConfig.preset(name))
+    table = shapes(model)
+    assert table == classifier_table(size, width, depth, classes, MULT[size])
+    assert len(table) == num_tensors
+    assert round(sum(parameter.numel() for parameter in model.parameters()) / 1e6, 2) == millions
+
+
+@pytest.mark.parametrize("classes", CLASS_VARIANTS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_of_the_unet_has_the_grammar(variant, classes):
+    config = UNetConfig(**(TINY | variant | classes))
+    assert shapes(UNet(config)) == unet_table(**flags_of(config), out_channels=config.out_channels)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_of_the_classifier_has_the_grammar(variant):
+    config = ClassifierConfig(**(TINY | variant), num_classes=7)
+    assert shapes(NoisyClassifier(config)) == classifier_table(**flags_of(config))
+
+
+def test_attention_order_and_heads_of_the_presets():
+    new = [name for name in UNETS if UNetConfig.preset(name).attention_order == "new"]
+    assert new == ["64x64_diffusion"]
+    assert all(ClassifierConfig.preset(name).attention_order == "legacy" for name in CLASSIFIERS)
+    assert [UNetConfig.preset("128x128_diffusion").heads_of(width) for width in (512, 1024)] == [4, 4]
+    assert [UNetConfig.preset("256x256_diffusion").heads_of(width) for width in (512, 1024)] == [8, 16]
+    dropout = {name: UNetConfig.preset(name).dropout for name in UNETS if UNetConfig.preset(name).dropout}
+    assert dropout == dict.fromkeys(("64x64_diffusion", "lsun_bedroom", "lsun_cat", "lsun_horse"), 0.1)
+
+
+# --------------------------------------------------------------------------------------------------------- round trips
+@pytest.mark.parametrize("classes", CLASS_VARIANTS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_unet_round_trip_from_a_random_file(tmp_path, variant, classes):
+    config = UNetConfig(**(TINY | variant | classes))
+    table = unet_table(**flags_of(config), out_channels=config.out_channels)
+    state = {name: torch.randn(shape) for name, shape in table.items()}
+    torch.save(state, tmp_path / "in.pt")
+    model = UNet.from_guided_diffusion(tmp_path / "in.pt", config)
+    assert not model.training
+    model.to_guided_diffusion(tmp_path / "out.pt")
+    written = torch.load(tmp_path / "out.pt", weights_only=True)
+    assert written.keys() == state.keys()
+    assert all(torch.equal(written[name], state[name]) for name in state)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.pt", "out.pt"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_classifier_round_trip_from_a_random_file(tmp_path, variant):
+    config = ClassifierConfig(**(TINY | variant), num_classes=7)
+    state = {name: torch.randn(shape) for name, shape in classifier_table(**flags_of(config)).items()}
+    # as files were written before PyTorch 1.6
+    torch.save(state, tmp_path / "in.pt", _use_new_zipfile_serialization=False)
+    written = NoisyClassifier.from_guided_diffusion(tmp_path / "in.pt", preset=config).to_guided_diffusion()
+    assert written.keys() == state.keys()
+    assert all(torch.equal(written[name], state[name]) for name in state)
+
+
+def test_loading_does_not_keep_the_file(tmp_path):
+    model = randomise(UNet(UNetConfig(**TINY)))
+    state = model.to_guided_diffusion(tmp_path / "model.pt")
+    loaded = UNet.from_guided_diffusion(tmp_path / "model.pt", model.config)
+    torch.save({name: tensor + 1 for name, tensor in state.items()}, tmp_path / "model.pt")
+    for name, parameter in model.named_parameters():
+        assert torch.equal(loaded.get_parameter(name), parameter)
+        assert loaded.get_parameter(name).requires_grad
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    model = UNet(UNetConfig(**TINY))
+    (tmp_path / "model.pt").write_bytes(b"old")
+    monkeypatch.setattr(torch, "save", lambda content, file: (file.write(b"half"), 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        model.to_guided_diffusion(tmp_path / "model.pt")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("model.pt", b"old")]
+
+
+def test_a_file_that_does_not_fit_its_preset_says_what_differs(tmp_path):
+    config, path = UNetConfig(**TINY, num_classes=5), tmp_path / "model.pt"
+    state = UNet(config).to_guided_diffusion(path)
+
+    def complaint(config):
+        with pytest.raises(ValueError, match="does not fit") as error:
+            UNet.from_guided_diffusion(path, config)
+        return str(error.value)
+
+    assert "1 unexpected (label_emb.weight)" in complaint(UNetConfig(**TINY))
+    assert "1 of another shape (label_emb.weight (5, 32) for (6, 32))" in complaint(UNetConfig(**TINY, num_classes=6))
+    assert "(out.2.weight (2, 8, 3, 3) for (4, 8, 3, 3), out.2.bias (2,) for (4,))" in complaint(
+        UNetConfig(**TINY, num_classes=5, learn_sigma=True)
+    )
+    deeper = complaint(UNetConfig(**(TINY | {"num_res_blocks": 2}), num_classes=5))
+    assert " missing (input_blocks.4.0.in_layers.0.weight," in deeper and ", ...)" in deeper
+    torch.save({**state, "extra": torch.zeros(1)}, path)
+    assert "1 unexpected (extra)" in complaint(config)
+
+
+@pytest.mark.parametrize("content", [[torch.zeros(1)], {"model": {"weight": torch.zeros(1)}}])
+def test_a_file_without_state_dict_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="no state dict"):
+        UNet.from_guided_diffusion(tmp_path / "model.pt", UNetConfig(**TINY))
+
+
+def test_unknown_preset_is_refused_before_the_file_is_read():
+    with pytest.raises(ValueError, match=r"'64x64_classifier'; expected one of 64x64_diffusion, "):
+        UNet.from_guided_diffusion("nowhere.pt", "64x64_classifier")
+
+
+# -------------------------------------------------------------------------------- the same function as diffusers' U-Net
+RESIDUAL = {"in_layers.0": "norm1", "in_layers.2": "conv1", "emb_layers.1": "time_emb_proj"}
+RESIDUAL |= {"out_layers.0": "norm2", "out_layers.3": "conv2", "skip_connection": "conv_shortcut"}
+EQUIVALENTS = {
+    "scale-shift": {},
+    "additive": {"use_scale_shift_norm": False},
+    "plain resampling": {"resblock_updown": False},
+    "classes": {"num_classes": 5},
+    "learned sigma": {"learn_sigma": True, "num_classes": 3},
+    "three levels": {"image_size": 16, "channel_mult": (1, 2, 3), "attention_resolutions": (8, 4), "num_res_blocks": 2},
+    "attention everywhere": {"attention_resolutions": (8, 4), "in_channels": 3},
+}
+
+
+def twin(config):
+    """diffusers' network of the same sizes; an attention head's width is one number there."""
+    diffusers = pytest.importorskip("diffusers")
+    down, up = ("ResnetDownsample", "ResnetUpsample") if config.resblock_updown else ("Down", "Up")
+    attended = [resolution in config.attention_resolutions for resolution in config.resolutions]
+    model = diffusers.UNet2DModel(
+        sample_size=config.image_size,
+        in_channels=config.in_channels,
+        out_channels=config.out_channels,
+        block_out_channels=config.widths,
+        layers_per_block=config.num_res_blocks,
+        down_block_types=["AttnDownBlock2D" if attention else f"{down}Block2D" for attention in attended],
+        up_block_types=["AttnUpBlock2D" if attention else f"{up}Block2D" for attention in attended[::-1]],
+        downsample_type="resnet" if config.resblock_updown else "conv",
+        upsample_type="resnet" if config.resblock_updown else "conv",
+        resnet_time_scale_shift="scale_shift" if config.use_scale_shift_norm else "default",
+        norm_num_groups=config.norm_num_groups,
+        attn_norm_num_groups=config.norm_num_groups,
+        attention_head_dim=config.num_head_channels,
+        num_class_embeds=config.num_classes,
+    )
+    return randomise(model, seed=1)
+
+
+def twin_modules(config):
+    """Released name of every module -> its name in diffusers; attention apart."""
+    levels, depth = len(config.widths), config.num_res_blocks
+    modules = {"time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2"}
+    modules |= {"label_emb": "class_embedding", "input_blocks.0.0": "conv_in"}
+    modules |= {"out.0": "conv_norm_out", "out.2": "conv_out"}
+    residuals, attentions = {"middle_block.0": "mid_block.resnets.0", "middle_block.2": "mid_block.resnets.1"}, {}
+    attentions["middle_block.1"] = "mid_block.attentions.0"
+    number = 1
+    for level in range(levels):
+        for block in range(depth):
+            residuals[f"input_blocks.{number}.0"] = f"down_blocks.{level}.resnets.{block}"
+            attentions[f"input_blocks.{number}.1"] = f"down_blocks.{level}.attentions.{block}"
+            number += 1
+        residuals[f"input_blocks.{number}.0"] = f"down_blocks.{level}.downsamplers.0"
+        modules[f"input_blocks.{number}.0.op"] = f"down_blocks.{level}.downsamplers.0.conv"
+        number += 1
+    for level in range(levels):
+        for block in range(depth + 1):
+            name = f"output_blocks.{level * (depth + 1) + block}"
+            residuals[f"{name}.0"] = f"up_blocks.{level}.resnets.{block}"
+            attentions[f"{name}.1"] = f"up_blocks.{level}.attentions.{block}"
+        attention = config.resolutions[levels - 1 - level] in config.attention_resolutions
+        residuals[f"{name}.{1 + attention}"] = f"up_blocks.{level}.upsamplers.0"
+        modules[f"{name}.{1 + attention}.conv"] = f"up_blocks.{level}.upsamplers.0.conv"
+    for released, theirs in residuals.items():
+        modules |= {f"{released}.{layer}": f"{theirs}.{name}" for layer, name in RESIDUAL.items()}
+    for released, theirs in attentions.items():
+        modules[f"{released}.norm"] = f"{theirs}.group_norm"
+    return modules, attentions
+
+
+def to_twin(state, config):
+    """A released state dict of the new order -> diffusers' names."""
+    modules, attentions = twin_modules(config)
+    result = {}
+    for name, tensor in state.items():
+        module, _, kind = name.rpartition(".")
+        block, _, layer = module.rpartition(".")
+        if layer == "qkv":
+            matrix = tensor.squeeze(-1) if kind == "weight" else tensor
+            for part, rows in zip("qkv", matrix.chunk(3), strict=True):
+                result[f"{attentions[block]}.to_{part}.{kind}"] = rows
+        elif layer == "proj_out":
+            result[f"{attentions[block]}.to_out.0.{kind}"] = tensor.squeeze(-1) if kind == "weight" else tensor
+        else:
+            result[f"{modules[module]}.{kind}"] = tensor
+    return result
+
+
+def from_twin(state, config, table):
+    """diffusers' state dict -> released names, in the new order."""
+    modules, attentions = twin_modules(config)
+    result = {}
+    for name, shape in table.items():
+        module, _, kind = name.rpartition(".")
+        block, _, layer = module.rpartition(".")
+        if layer == "qkv":
+            tensor = torch.cat([state[f"{attentions[block]}.to_{part}.{kind}"] for part in "qkv"])
+        elif layer == "proj_out":
+            tensor = state[f"{attentions[block]}.to_out.0.{kind}"]
+        else:
+            tensor = state[f"{modules[module]}.{kind}"]
+        result[name] = tensor.reshape(shape)
+    return result
+
+
+def legacy_rows(state, config):
+    """The rows of every query-key-value layer, from (q/k/v, head, channel) to (head, q/k/v, channel)."""
+    result = dict(state)
+    for name, tensor in state.items():
+        if ".qkv." in name:
+            rows = tensor.unflatten(0, (3, -1, config.num_head_channels))
+            result[name] = rows.transpose(0, 1).reshape(tensor.shape)
+    return result
+
+
+def parity_config(variant, **changes):
+    return UNetConfig(**(TINY | {"num_head_channels": 4} | EQUIVALENTS[variant] | changes))
+
+
+@torch.no_grad()
+def outputs(ours, theirs):
+    config = ours.config
+    x = torch.randn(3, config.in_channels, config.image_size, config.image_size)
+    t = torch.tensor([0, 37, 999])
+    labels = None if config.num_classes is None else torch.arange(3) % config.num_classes
+    return ours(x, t, labels), theirs(x, t, class_labels=labels).sample
+
+
+@pytest.mark.parametrize("variant", EQUIVALENTS)
+def test_diffusers_computes_the_same_with_our_weights(variant):
+    config = parity_config(variant)
+    ours, theirs = randomise(UNet(config)), twin(config)
+    theirs.load_state_dict(to_twin(ours.to_guided_diffusion(), config))
+    first, second = outputs(ours, theirs)
+    assert first.std() > 0.1
+    torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("order", ["new", "legacy"])
+@pytest.mark.parametrize("variant", EQUIVALENTS)
+def test_we_compute_the_same_with_weights_of_diffusers(tmp_path, variant, order):
+    config = parity_config(variant, attention_order=order)
+    theirs = twin(config)
+    table = unet_table(**flags_of(config), out_channels=config.out_channels)
+    state = from_twin(theirs.state_dict(), config, table)
+    torch.save(state if order == "new" else legacy_rows(state, config), tmp_path / "model.pt")
+    first, second = outputs(UNet.from_guided_diffusion(tmp_path / "model.pt", config), theirs)
+    assert first.std() > 0.1
+    torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-5)
+
+
+def test_the_wrong_attention_order_gives_other_images(tmp_path):
+    """Why the order is never guessed: the same file loads without complaint either way."""
+    legacy = randomise(UNet(parity_config("three levels", attention_order="legacy")))
+    state = legacy.to_guided_diffusion(tmp_path / "model.pt")
+    new = UNet.from_guided_diffusion(tmp_path / "model.pt", parity_config("three levels", attention_order="new"))
+    x, t = torch.randn(2, 2, 16, 16), torch.tensor([5, 500])
+    with torch.no_grad():
+        assert (legacy(x, t) - new(x, t)).abs().max() > 1e-2
+    assert all(torch.equal(tensor, state[name]) for name, tensor in new.to_guided_diffusion().items())
