@@ -92,7 +92,7 @@ class ImageDataset(Dataset):
         return [self[index] for index in indices]
 
 
-def load_images(args: argparse.Namespace) -> dict[str, ImageDataset | None]:
+def load_images(args: argparse.Namespace) -> dict[str, Any]:
     """Finds the images that the flags name and splits them.
 
     Args:

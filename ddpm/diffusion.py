@@ -117,6 +117,24 @@ class GaussianDiffusion(ForwardProcess):
         spaced.loss_weights = None if self.loss_weights is None else Table(self.loss_weights.values[kept])
         return spaced
 
+    def with_variance(self, variance: str) -> "GaussianDiffusion":
+        """The same process with another variance of p, to sample a network with; see variances.py.
+
+        Args:
+            variance: its name.
+
+        Returns:
+            A diffusion that shares the tables.
+
+        Raises:
+            ValueError: if there is no such variance.
+        """
+        if variance not in VARIANCES:
+            raise ValueError(f"variance is {variance!r}; expected one of {', '.join(map(repr, VARIANCES))}.")
+        other = copy.copy(self)
+        other.variance = variance
+        return other
+
     # ------------------------------------------------------------------------------------------------- the process p
     def p_mean_variance(
         self, model: Denoiser, x_t: Tensor, t: Tensor | int, labels: Tensor | None = None, *, clip: bool | str = True
@@ -237,11 +255,15 @@ class GaussianDiffusion(ForwardProcess):
                 x_t = self.q_sample(x0, t, noise)
                 p = self.reverse(self.call(model, x_t, t, labels), x_t, t, clip_x0)
                 terms.append(bound_bits(x0, t, self.q_posterior(x0, x_t, t), p.mean, p.log_variance).double())
-        last = self.num_timesteps - 1
-        variance = self._noise.values[last] ** 2
-        nats = gaussian_kl(self._signal.at(last, x0) * x0.double(), variance.log(), 0.0, 0.0)
-        prior, per_step = nats.flatten(1).mean(1) / math.log(2), torch.stack(terms, dim=1)
+        prior, per_step = self.prior_bits(x0), torch.stack(terms, dim=1)
         return BitsPerDim(prior + per_step.sum(1), prior, per_step)
+
+    def prior_bits(self, x0: Tensor) -> Tensor:
+        """KL(q(x_{T-1} | x_0) || N(0, I)), which no network can change: bits per dimension, float64 (B,)."""
+        last = self.num_timesteps - 1
+        log_variance = (1 - self.alphas_cumprod[last]).log()
+        nats = gaussian_kl(self._signal.at(last, x0) * x0.double(), log_variance.to(x0.device), 0.0, 0.0)
+        return nats.flatten(1).mean(1) / math.log(2)
 
     def _check(self, x0: Tensor, t: Tensor | None = None) -> None:
         if not x0.is_floating_point() or x0.ndim < 2:

@@ -58,13 +58,15 @@ def image_grid(
     return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
 
 
-def comparison_grid(rows: Mapping[str, Mapping[str, Tensor]], path: str | os.PathLike[str], title: str = "") -> None:
+def comparison_grid(rows: Mapping[str, Mapping[str, Tensor]], title: str = "") -> bytes:
     """Draws a table of grids, such as samplers (rows) by numbers of steps (columns).
 
     Args:
         rows: row label -> column label -> images as for [`image_grid`]; a missing column is left empty.
-        path: the PNG file.
         title: above all.
+
+    Returns:
+        A PNG file's content.
 
     Raises:
         ImportError: if matplotlib is not installed.
@@ -91,7 +93,7 @@ def comparison_grid(rows: Mapping[str, Mapping[str, Tensor]], path: str | os.Pat
                 axes.imshow(np.asarray(image_grid(cells[column]).convert("RGB")), interpolation="nearest")
     png = io.BytesIO()
     figure.savefig(png, format="png")
-    write_bytes(path, png.getvalue())
+    return png.getvalue()
 
 
 def write_png(path: str | os.PathLike[str], picture: Any) -> None:

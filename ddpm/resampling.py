@@ -28,6 +28,13 @@ class UniformTimesteps:
     def update(self, t: Tensor, losses: Tensor) -> None:
         """Learns nothing from losses."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on as before."""
+
 
 class LossSecondMomentTimesteps:
     """Timesteps with probabilities after the second moment of their loss.
@@ -92,10 +99,9 @@ class LossSecondMomentTimesteps:
         Raises:
             ValueError: if it is of another number of timesteps or length of history.
         """
-        if state["history"].shape != self.history.shape:
-            raise ValueError(
-                f"the saved history has shape {tuple(state['history'].shape)}; expected {tuple(self.history.shape)}."
-            )
+        found = tuple(state["history"].shape) if "history" in state else None
+        if found != tuple(self.history.shape):
+            raise ValueError(f"the saved history has shape {found}; expected {tuple(self.history.shape)}.")
         self.history, self.counts = state["history"].clone(), state["counts"].clone()
 
 

@@ -131,7 +131,12 @@ GRAPH: dict[str, dict[str, set[str] | None]] = {
         "feature_classifier": {"features"},
         "metrics": {"distances", "feature_statistics", "features", "inception"},
         "evaluation": {
-            "diffusion", "drawing", "feature_classifier", "gaussians", "metrics", "networks", "noise", "pixels",
+            "cards", "diffusion", "drawing", "feature_classifier", "losses", "metrics", "networks", "noise", "pixels",
+        },
+        "report": {"cards", "data", "diffusion", "drawing", "evaluation", "networks", "pictures"},
+        "arguments": {
+            "configuration_unet", "diffusion", "losses", "objective", "predictions", "resampling", "schedules", "unet",
+            "variances",
         },
         # data, pictures, the Hub
         "pixels": set(),
