@@ -45,7 +45,8 @@ class Run:
         self.step = 0
         self.history: list[dict[str, float]] = []
         self.sums: dict[str, Any] = {}  # tensors, or numbers from a checkpoint
-        self.num_summed, self.num_skipped = 0, 0
+        self.num_summed = 0
+        self.num_skipped, self.num_skipped_in_a_row = 0, 0
         self.seconds_before, self.began = 0.0, time.perf_counter()  # of the run's earlier calls; of this one
         self.global_batch_size = (
             config.per_device_train_batch_size * config.gradient_accumulation_steps * accelerator.num_processes
@@ -127,12 +128,13 @@ class Run:
         norm = self.accelerator.clip_grad_norm_(self.params, self.config.max_grad_norm or math.inf)
         finite = norm is None or math.isfinite(norm)
         scaled = self.accelerator.scaler is not None  # fp16: the scaler skips the step and lowers its scale
-        self.num_skipped = 0 if finite else self.num_skipped + 1
+        self.num_skipped += not finite
+        self.num_skipped_in_a_row = 0 if finite else self.num_skipped_in_a_row + 1
         if not finite and not scaled:
             logger.warning("step %d: the gradient is not finite; the step is skipped.", self.step)
-        if self.num_skipped > _MAX_SKIPPED_STEPS:
+        if self.num_skipped_in_a_row > _MAX_SKIPPED_STEPS:
             raise RuntimeError(
-                f"the gradient was not finite for {self.num_skipped} steps in a row, up to step {self.step}; lower the "
+                f"the gradient was not finite for {self.num_skipped_in_a_row} steps in a row, up to step {self.step}; lower the "
                 f"learning rate. The last good checkpoint is in {self.folder.root}."
             )
         return finite or scaled
@@ -144,7 +146,9 @@ class Run:
         names = sorted(self.sums)
         means = torch.stack([self.sums[name].float().to(self.accelerator.device) for name in names]) / self.num_summed
         means = self.accelerator.reduce(means, reduction="mean").tolist()
-        self._record(dict(zip(names, means, strict=True)) | {"learning_rate": self.optimizer.param_groups[0]["lr"]})
+        skipped = {"skipped_steps": self.num_skipped} if self.num_skipped else {}
+        rate = {"learning_rate": self.optimizer.param_groups[0]["lr"]}
+        self._record(dict(zip(names, means, strict=True)) | rate | skipped)
         self.sums, self.num_summed = {}, 0
 
     def evaluate(self, eval_fn: Callable[[nn.Module], dict[str, float]]) -> None:
@@ -190,7 +194,8 @@ class Run:
         if main:
             self.average.save(path / _AVERAGE)
             state = {"step": self.step, "identity": self.identity, "history": self.history, "sums": sums}
-            (path / "run.json").write_text(json.dumps(state | {"seconds": self.seconds()}))
+            counted = {"seconds": self.seconds(), "skipped_steps": self.num_skipped}
+            (path / "run.json").write_text(json.dumps(state | counted))
 
     def _sums_of_all_processes(self) -> list[Any]:
         """What the next log entry has so far: [values, number of micro-batches] of each process."""
@@ -225,6 +230,7 @@ class Run:
             group.update(given)  # a learning rate that was changed since holds from here on
         self.average.load(path / _AVERAGE)
         self.step, self.history, self.seconds_before = state["step"], state["history"], state["seconds"]
+        self.num_skipped = state.get("skipped_steps", 0)
         if len(state["sums"]) == self.accelerator.num_processes:
             self.sums, self.num_summed = state["sums"][self.accelerator.process_index]
         logger.info("resumed from %s", path)

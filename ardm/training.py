@@ -48,6 +48,7 @@ class TrainingResult:
         seconds: wall-clock seconds of the run, resumed parts included.
         samples_per_second: of this call, over all processes.
         resumed_from: step that this call started at.
+        skipped_steps: steps of the run whose gradient was not finite, and which changed nothing.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
@@ -55,6 +56,7 @@ class TrainingResult:
     seconds: float = 0.0
     samples_per_second: float = 0.0
     resumed_from: int = 0
+    skipped_steps: int = 0
 
 
 def train(
@@ -124,7 +126,7 @@ def _take_all_steps(
         total = run.seconds() if run.step > first_step else run.seconds_before  # a finished run takes no time again
     run.finish()
     rate = (run.step - first_step) * run.global_batch_size / seconds
-    return TrainingResult(run.history, run.step, total, rate, first_step)
+    return TrainingResult(run.history, run.step, total, rate, first_step, run.num_skipped)
 
 
 def make_accelerator(config: TrainingConfig) -> Any:

@@ -17,12 +17,12 @@ from .variances import LEARNED, VARIANCES
 
 _NETWORK: dict[str, tuple[Any, Any, str]] = {
     "preset": (str, None, "a released network's sizes, such as 64x64_diffusion, instead of the flags below"),
-    "model_channels": (int, 64, "base width"),
+    "model_channels": (int, 32, "base width"),
     "channel_mult": (float, [1, 2], "width of each level, in units of the base width"),
     "num_res_blocks": (int, 2, "residual blocks of a level"),
     "attention_resolutions": (int, [4], "levels with attention, by their height in pixels"),
     "num_head_channels": (int, 32, "channels of an attention head"),
-    "norm_num_groups": (int, 32, "groups of a group norm"),
+    "norm_num_groups": (int, 8, "groups of a group norm"),
     "dropout": (float, 0.0, "in residual blocks"),
 }
 _CHOICES: dict[str, tuple[Any, str, str]] = {

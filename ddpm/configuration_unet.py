@@ -149,7 +149,7 @@ class UNetConfig(_EncoderConfig):
 
     model_type = "ddpm_unet"
 
-    learn_sigma: bool = False
+    learn_sigma: bool = True
     num_classes: int | None = None
     null_class: bool = False
 

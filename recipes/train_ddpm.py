@@ -31,8 +31,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_image_arguments(parser)
     add_model_arguments(parser)
-    add_training_arguments(parser, output_dir="runs/ddpm", max_train_steps=1500, per_device_train_batch_size=64,
-                           learning_rate=1e-3, ema_decay=0.995, eval_steps=500, decay_ratio=0.5)  # fmt: skip
+    add_training_arguments(parser, output_dir="runs/ddpm", max_train_steps=3000, per_device_train_batch_size=64,
+                           learning_rate=2e-3, ema_decay=0.995, eval_steps=1000, checkpointing_steps=500)  # fmt: skip
     parser.add_argument("--max_eval_images", type=int, default=180, help="held-out images whose bound is estimated")
     parser.add_argument("--num_quality_images", type=int, default=500, help="samples behind each FID; 0 = no FID")
     parser.add_argument("--quality_steps", nargs="+", default=["10", "25", "50"], help="numbers of steps to compare")

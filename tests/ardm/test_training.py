@@ -518,7 +518,10 @@ def test_a_step_with_a_bad_gradient_is_skipped(tmp_path, caplog, bad, max_grad_n
     assert equal(seen[2], seen[3]) and equal(seen[3], seen[4]) and not equal(seen[4], seen[5])
     assert caplog.text.count("the gradient is not finite; the step is skipped") == 2
     assert all(tensor.isfinite().all() for tensor in weights(outcome.model))
-    assert outcome.result.num_steps == 12
+    assert outcome.result.num_steps == 12 and outcome.result.skipped_steps == 2
+    assert [entry.get("skipped_steps") for entry in outcome.result.history] == [None, 2, 2, 2, 2, 2]
+    again = fit(tmp_path, loss_fn=loss_fn, max_grad_norm=max_grad_norm)
+    assert again.result.skipped_steps == 2  # kept in the checkpoint
 
 
 def test_too_many_bad_gradients_in_a_row_end_the_run(tmp_path):
