@@ -138,7 +138,7 @@ class UNetConfig(_EncoderConfig):
         conv_resample: whether those plain layers have a convolution.
         norm_num_groups: groups of each group norm, a divisor of every width.
         dropout: probability of dropout in residual blocks during training.
-        learn_sigma: whether the output has C more channels, for the variance.
+        learn_sigma: whether the output has C more channels, for a learned variance.
         num_classes: number of classes, or None for an unconditional network.
         null_class: whether label `num_classes` means "no class" and is what a call without labels uses; for
             classifier-free guidance (arXiv 2207.12598). No released network has it.

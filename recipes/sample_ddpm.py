@@ -39,9 +39,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--clip", choices=["static", "dynamic", "none"], default="static")
     parser.add_argument("--class_name", help="draw this class only; nothing = all of them in turn")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--trajectory", action="store_true", help="also write how the first images come to be, as a GIF"
-    )
+    parser.add_argument("--trajectory", action="store_true", help="also write how the first images appear, as a GIF")
     return parser.parse_args(argv)
 
 

@@ -123,6 +123,7 @@ GRAPH: dict[str, dict[str, set[str] | None]] = {
         "unet": {"configuration_unet", "guided_diffusion", "layers_unet"},
         "classifier": {"configuration_unet", "layers_unet", "unet"},
         "guidance": {"diffusion", "classifier"},
+        "peers": {"configuration_unet"},
         # how good images are
         "features": set(),
         "feature_statistics": {"features"},

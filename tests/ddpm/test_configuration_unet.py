@@ -21,7 +21,8 @@ def test_widths_and_resolutions():
     assert config.widths == (128, 256, 256, 512, 512, 1024, 1024)
     assert config.resolutions == (512, 256, 128, 64, 32, 16, 8)
     assert (config.out_channels, config.heads_of(1024)) == (6, 16)
-    assert UNetConfig(in_channels=1).out_channels == 1
+    assert UNetConfig(in_channels=1).out_channels == 2
+    assert UNetConfig(in_channels=1, learn_sigma=False).out_channels == 1
 
 
 def test_a_preset_with_changes():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ddpm.configuration_unet import UNetConfig
+from ddpm.peers import diffusers_twin
 from ddpm.unet import UNet
 
 TINY = {"image_size": 8, "in_channels": 2, "model_channels": 8, "channel_mult": (1, 2), "num_res_blocks": 1}
@@ -15,10 +16,10 @@ RESIDUAL = {"in_layers.0": "norm1", "in_layers.2": "conv1", "emb_layers.1": "tim
 RESIDUAL |= {"out_layers.0": "norm2", "out_layers.3": "conv2", "skip_connection": "conv_shortcut"}
 EQUIVALENTS = {
     "scale-shift": {},
-    "additive": {"use_scale_shift_norm": False},
+    "additive": {"use_scale_shift_norm": False, "learn_sigma": False},
     "plain resampling": {"resblock_updown": False},
     "classes": {"num_classes": 5},
-    "learned sigma": {"learn_sigma": True, "num_classes": 3},
+    "fixed sigma": {"learn_sigma": False, "num_classes": 3},
     "three levels": {"image_size": 16, "channel_mult": (1, 2, 3), "attention_resolutions": (8, 4), "num_res_blocks": 2},
     "attention everywhere": {"attention_resolutions": (8, 4), "in_channels": 3},
 }
@@ -34,27 +35,8 @@ def randomise(model, seed=0):
 
 
 def twin(config):
-    """diffusers' network of the same sizes; an attention head's width is one number there."""
-    diffusers = pytest.importorskip("diffusers")
-    down, up = ("ResnetDownsample", "ResnetUpsample") if config.resblock_updown else ("Down", "Up")
-    attended = [resolution in config.attention_resolutions for resolution in config.resolutions]
-    model = diffusers.UNet2DModel(
-        sample_size=config.image_size,
-        in_channels=config.in_channels,
-        out_channels=config.out_channels,
-        block_out_channels=config.widths,
-        layers_per_block=config.num_res_blocks,
-        down_block_types=["AttnDownBlock2D" if attention else f"{down}Block2D" for attention in attended],
-        up_block_types=["AttnUpBlock2D" if attention else f"{up}Block2D" for attention in attended[::-1]],
-        downsample_type="resnet" if config.resblock_updown else "conv",
-        upsample_type="resnet" if config.resblock_updown else "conv",
-        resnet_time_scale_shift="scale_shift" if config.use_scale_shift_norm else "default",
-        norm_num_groups=config.norm_num_groups,
-        attn_norm_num_groups=config.norm_num_groups,
-        attention_head_dim=config.num_head_channels,
-        num_class_embeds=config.num_classes,
-    )
-    return randomise(model, seed=1)
+    pytest.importorskip("diffusers")
+    return randomise(diffusers_twin(config), seed=1)
 
 
 def twin_modules(config):
