@@ -24,6 +24,7 @@ logger = logging.getLogger("ardm.training")
 # Tied weights are saved once and loaded into both: nothing to warn of at every checkpoint.
 logging.getLogger("accelerate.utils.other").addFilter(lambda record: "Removed shared tensor" not in record.getMessage())
 _AVERAGE = "average.safetensors"
+_WHOLE_GRADIENTS = ("NO", "MULTI_CPU", "MULTI_GPU")  # Accelerate's kinds of runs where no gradient is sharded
 _MAX_SKIPPED_STEPS = 20  # in a row: beyond that the run has diverged
 
 
@@ -125,7 +126,7 @@ class Run:
         self.step += 1
 
     def _gradients_are_finite(self) -> bool:
-        norm = self.accelerator.clip_grad_norm_(self.params, self.config.max_grad_norm or math.inf)
+        norm = self._clip_gradients()
         finite = norm is None or math.isfinite(norm)
         scaled = self.accelerator.scaler is not None  # fp16: the scaler skips the step and lowers its scale
         self.num_skipped += not finite
@@ -134,10 +135,21 @@ class Run:
             logger.warning("step %d: the gradient is not finite; the step is skipped.", self.step)
         if self.num_skipped_in_a_row > _MAX_SKIPPED_STEPS:
             raise RuntimeError(
-                f"the gradient was not finite for {self.num_skipped_in_a_row} steps in a row, up to step {self.step}; lower the "
-                f"learning rate. The last good checkpoint is in {self.folder.root}."
+                f"the gradient was not finite for {self.num_skipped_in_a_row} steps in a row, up to step {self.step}; "
+                f"lower the learning rate. The last good checkpoint is in {self.folder.root}."
             )
         return finite or scaled
+
+    def _clip_gradients(self) -> Tensor | None:
+        """Scales gradients down to `max_grad_norm` where they are larger; gives their norm."""
+        limit = self.config.max_grad_norm or math.inf
+        if self.accelerator.distributed_type.value not in _WHOLE_GRADIENTS:
+            return self.accelerator.clip_grad_norm_(self.params, limit)
+        self.accelerator.unscale_gradients()
+        norm = torch.nn.utils.get_total_norm([param.grad for param in self.params if param.grad is not None])
+        if norm > limit:  # else it would multiply all of them by 1
+            torch.nn.utils.clip_grads_with_norm_(self.params, limit, norm)
+        return norm
 
     # ----------------------------------------------------------------------------------------- figures and state
     def log_if_due(self, last: bool) -> None:

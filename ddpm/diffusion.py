@@ -10,6 +10,7 @@ Tables and q itself are in forward_process.py. Shapes: B images (B, C, H, W), T 
 import copy
 import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -25,12 +26,42 @@ from .tables import Table
 from .variances import LEARNED, VARIANCES
 
 
-class Reverse(NamedTuple):
-    """p(x_{t-1} | x_t): its mean and log-variance, and the image that it aims at, all (B, C, H, W)."""
+class Reverse:
+    """p(x_{t-1} | x_t): the image x0 that it aims at, its mean and its log-variance, all (B, C, H, W).
 
-    mean: Tensor
-    log_variance: Tensor
-    x0: Tensor
+    Mean and log-variance are computed when they are asked for: deterministic samplers never do.
+
+    Args:
+        diffusion: the chain.
+        x_t: where it stands.
+        t: int64 (B,) or one number, 0..T-1.
+        x0: the image, clipped or not.
+        rest: the second half of the network's output, or nothing (B, 0, H, W).
+    """
+
+    def __init__(self, diffusion: "GaussianDiffusion", x_t: Tensor, t: Tensor | int, x0: Tensor, rest: Tensor):
+        self.diffusion, self.x_t, self.t, self.x0, self.rest = diffusion, x_t, t, x0, rest
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """coef1_t x0 + coef2_t x_t."""
+        return self.diffusion.posterior_mean(self.x0, self.x_t, self.t)
+
+    @cached_property
+    def log_variance(self) -> Tensor:
+        """By the diffusion's variance, nats."""
+        variance = VARIANCES[self.diffusion.variance]
+        return like(variance(self.diffusion.log_variances, self.t, self.rest), self.x0)
+
+    def with_x0(self, x0: Tensor) -> "Reverse":
+        """The same aimed at another image, which moves the mean."""
+        return Reverse(self.diffusion, self.x_t, self.t, x0, self.rest)
+
+    def with_mean(self, mean: Tensor) -> "Reverse":
+        """The same with another mean, aimed at the same image."""
+        moved = self.with_x0(self.x0)
+        moved.mean = mean
+        return moved
 
 
 class BitsPerDim(NamedTuple):
@@ -183,10 +214,7 @@ class GaussianDiffusion(ForwardProcess):
         predicted, rest = output[:, : x_t.shape[1]], output[:, x_t.shape[1] :]
         tables = self._predicted
         x0 = tables.x0_from_xt.at(t, x_t) * x_t + tables.x0_from_output.at(t, x_t) * predicted
-        x0 = x0 if clip is None else clip(x0)
-        mean = self._coef1.at(t, x0) * x0 + self._coef2.at(t, x0) * x_t
-        log_variance = VARIANCES[self.variance](self._log_variances, t, rest)
-        return Reverse(mean, like(log_variance, mean), x0)
+        return Reverse(self, x_t, t, x0 if clip is None else clip(x0), rest)
 
     def target(self, x0: Tensor, t: Tensor | int, noise: Tensor) -> Tensor:
         """What the network should say of x_t = `q_sample(x0, t, noise)`, (B, C, H, W)."""

@@ -153,13 +153,12 @@ class SampleEvaluation:
     Args:
         dataset: real images, with "images" uint8 (C, H, W).
         extractor: as for `ImageQualityEvaluation`.
-        num_images: samples of each evaluation.
-        num_classes: samples get the labels 0, 1, ... in turn; None = no labels.
+        num_images: samples of each evaluation; their labels go through the data set's classes in turn.
         batch_size: images drawn side by side.
         seed: of the samples.
 
     Raises:
-        ValueError: if there are no images.
+        ValueError: if there are no images, or none are to be drawn.
     """
 
     def __init__(
@@ -167,21 +166,18 @@ class SampleEvaluation:
         dataset: Any,
         extractor: Any,
         num_images: int,
-        num_classes: int | None,
         batch_size: int = 250,
         seed: int = 0,
     ):
         from accelerate import PartialState
 
+        if num_images < 1:
+            raise ValueError(f"num_quality_images is {num_images}; expected at least 1, or 0 in the recipe for no FID.")
         self.state = PartialState()
-        real = stacked(dataset)[0]
-        self.image_shape, self.num_images, self.batch_size, self.seed = (
-            tuple(real.shape[1:]),
-            num_images,
-            batch_size,
-            seed,
-        )
-        self.labels, self.num_real = balanced_labels(num_images, num_classes), len(real)
+        real, labels = stacked(dataset)
+        self.image_shape, self.num_images, self.num_real = tuple(real.shape[1:]), num_images, len(real)
+        self.batch_size, self.seed = batch_size, seed
+        self.labels = balanced_labels(num_images, None if labels is None else int(labels.max()) + 1)
         self.quality = ImageQualityEvaluation(extractor, seed=seed)
         for numbers in torch.arange(len(real))[self.state.process_index :: self.state.num_processes].split(batch_size):
             self.quality.update_reference(to_model_range(real[numbers]), numbers)

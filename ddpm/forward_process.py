@@ -42,7 +42,7 @@ class ForwardProcess:
         self._keep, self._add = Table((1 - betas).sqrt()), Table(betas.sqrt())
         self._coef1, self._coef2 = Table(self.posterior_mean_coef1), Table(self.posterior_mean_coef2)
         self._posterior_variance = Table(self.posterior_variance)
-        self._log_variances = LogVariances(betas, self.posterior_variance)
+        self.log_variances = LogVariances(betas, self.posterior_variance)
         self._times: dict[torch.device, Tensor] = {}
 
     @property
@@ -90,12 +90,13 @@ class ForwardProcess:
             Mean, variance and log-variance, all (B, C, H, W). At t = 0 the variance is 0 and the log-variance that of
             t = 1.
         """
-        mean = self._coef1.at(t, x0) * x0 + self._coef2.at(t, x0) * x_t
-        return (
-            mean,
-            like(self._posterior_variance.at(t, mean), mean),
-            like(self._log_variances.small.at(t, mean), mean),
-        )
+        mean, tables = self.posterior_mean(x0, x_t, t), (self._posterior_variance, self.log_variances.small)
+        variance, log_variance = (like(table.at(t, mean), mean) for table in tables)
+        return mean, variance, log_variance
+
+    def posterior_mean(self, x0: Tensor, x_t: Tensor, t: Tensor | int) -> Tensor:
+        """coef1_t x_0 + coef2_t x_t, the mean of q(x_{t-1} | x_t, x_0), (B, C, H, W)."""
+        return self._coef1.at(t, x0) * x0 + self._coef2.at(t, x0) * x_t
 
 
 def like(value: Tensor | float, x: Tensor) -> Tensor:

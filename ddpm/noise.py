@@ -32,10 +32,12 @@ class RowNoise:
     Args:
         generators: one a row; a single one for the whole batch (whose rows then depend on the batch); or None for
             torch's global one. A generator on the CPU serves images on any device.
+        ahead: how many draws of a small image to make at once, if many of one shape will be asked for.
     """
 
-    def __init__(self, generators: Sequence[torch.Generator] | torch.Generator | None = None):
-        self.generators = generators
+    def __init__(self, generators: Sequence[torch.Generator] | torch.Generator | None = None, ahead: int = 1):
+        self.generators, self.ahead = generators, ahead
+        self._ready: list[Tensor] = []
 
     def __call__(self, like: Tensor) -> Tensor:
         """Draws noise of the shape, dtype and device of a batch.
@@ -53,7 +55,13 @@ class RowNoise:
             return _normal(like.shape, like, self.generators)
         if len(self.generators) != len(like):
             raise ValueError(f"there are {len(self.generators)} generators or seeds for {len(like)} images.")
-        return torch.stack([_normal(like.shape[1:], like, generator) for generator in self.generators])
+        if not self._ready:
+            # as many as an image's size alone says: the batch and the number of steps must not matter
+            count = max(1, min(self.ahead, 4096 // max(like[0].numel(), 1)))
+            shape = torch.Size((count, *like.shape[1:]))
+            rows = [_normal(shape, like, generator) for generator in self.generators]
+            self._ready = list(torch.stack(rows, dim=1).unbind())[::-1]
+        return self._ready.pop()
 
 
 def _normal(shape: torch.Size, like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -78,7 +78,7 @@ def draw_pictures(
         )
         return images
 
-    allowed = [count for count in steps if count <= diffusion.num_timesteps]
+    allowed = [count for count in steps if count <= diffusion.num_timesteps] or [diffusion.num_timesteps]
     rows = {
         sampler: {f"{count} steps": grid(20, sampler=sampler, steps=count) for count in allowed}
         for sampler, (_, variance) in SAMPLERS.items()

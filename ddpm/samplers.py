@@ -148,7 +148,7 @@ def prepare(
     if guidance is not None and not callable(guidance):
         raise ValueError(f"guidance is a {type(guidance).__name__}; expected a function that wraps a predictor.")
     spaced = diffusion if steps is None else diffusion.respace(steps)
-    noise = RowNoise(_generators(num_images, generator, seed))
+    noise = RowNoise(_generators(num_images, generator, seed), ahead=16)
     plain = Predictor(model, spaced, labels, clipping(clip))
     options = {"eta": eta} if sampler == "ddim" else {}
     return Sampling(

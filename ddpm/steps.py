@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from .diffusion import GaussianDiffusion, Reverse
@@ -71,7 +72,7 @@ class DDIMStep:
 
     def move(self, x: Tensor, x0: Tensor, t: int) -> Tensor:
         """x_{t-1} if the image is x0."""
-        moved = self.of_x0[t] * x0 + self.of_x[t] * x
+        moved = torch.add(self.of_x0[t] * x0, x, alpha=self.of_x[t])
         return moved + self.sigmas[t] * self.noise(x) if self.sigmas[t] else moved
 
     def __call__(self, predict: Predict, x: Tensor, t: int) -> tuple[Tensor, Tensor]:

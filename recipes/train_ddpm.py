@@ -13,12 +13,14 @@ import argparse
 import shlex
 import sys
 import time
+from typing import Any
 
 from ardm.cards import machine
 from ardm.checkpoints import check_writable
 from ardm.hub import check_upload, upload_folder
 from ardm.launching import run_recipe
 from ardm.training import add_training_arguments, make_accelerator, quieten, train, training_config
+from ddpm import GaussianDiffusion
 from ddpm.arguments import add_model_arguments, new_diffusion, new_network, new_objective
 from ddpm.cards import CardFigures
 from ddpm.data import add_image_arguments, data_name, load_images
@@ -43,6 +45,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def sample_evaluation(args: argparse.Namespace, images: Any, diffusion: GaussianDiffusion) -> SampleEvaluation | None:
+    """Made before the training: a wrong flag must not be found after it."""
+    if args.num_quality_images == 0:
+        return None
+    for steps in args.quality_steps:
+        diffusion.respace(steps)
+    extractor = args.inception_weights or extractor_of(images, data_name(args))  # None without labels
+    return extractor and SampleEvaluation(images["train"], extractor, args.num_quality_images, seed=args.seed)
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     config = training_config(args)
@@ -64,15 +76,14 @@ def main(argv: list[str] | None = None) -> None:
     bound = None
     if images["validation"] is not None:
         bound = BoundEvaluation(images["validation"], diffusion, args.max_eval_images, seed=config.seed)
+    evaluation = sample_evaluation(args, images, diffusion)
     result = train(model, objective, data, config=config, eval_fn=bound, accelerator=accelerator)
     figures = card_facts(args, model, diffusion, data) | {
         "machine": machine(), "date": time.strftime("%Y-%m-%d"), "wall_clock_seconds": result.seconds,
         "command": f"accelerate launch {shlex.join(sys.argv)}"}  # fmt: skip
     if bound is not None:
         figures["likelihood"] = bound.likelihood(model, data_name(args))
-    extractor = args.inception_weights or extractor_of(images, data_name(args))
-    if args.num_quality_images and extractor is not None:
-        evaluation = SampleEvaluation(data, extractor, args.num_quality_images, num_classes, seed=config.seed)
+    if evaluation is not None:
         figures |= {"quality": measure_quality(evaluation, model, diffusion, args.quality_steps), **evaluation.about()}
     if accelerator.is_main_process:
         pictures = draw_pictures(model, diffusion, (data.num_channels, data.image_size, data.image_size), num_classes)

@@ -128,7 +128,7 @@ def test_guidance_takes_the_place_of_the_predictor(sampler):
         def predict(x, t):
             seen.append(t)
             p = predictor(x, t)
-            return p._replace(x0=torch.ones_like(p.x0), mean=torch.ones_like(p.mean))
+            return p.with_x0(torch.ones_like(p.x0)).with_mean(torch.ones_like(p.mean))
 
         return predict
 

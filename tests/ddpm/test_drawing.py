@@ -1,0 +1,57 @@
+"""Drawing: every number once, whatever the batches and processes, and each image its own."""
+
+import pytest
+import torch
+
+from ddpm.diffusion import GaussianDiffusion
+from ddpm.drawing import balanced_labels, draw_images
+from ddpm.schedules import cosine_schedule
+
+DIFFUSION = GaussianDiffusion(cosine_schedule(20), variance="fixed_small")
+
+
+def model(x, t, labels=None):
+    shift = 0 if labels is None else labels.view(-1, 1, 1, 1) / 10
+    return 0.5 * x + shift
+
+
+def drawn(num_images=11, batch_size=64, num_processes=1, **options):
+    found = {}
+    for rank in range(num_processes):
+        shares = {"process_index": rank, "num_processes": num_processes}
+        for numbers, images in draw_images(model, DIFFUSION, num_images, (1, 2, 2), batch_size=batch_size,
+                                           steps=5, **shares, **options):  # fmt: skip
+            assert len(numbers) == len(images) <= batch_size
+            assert all(number % num_processes == rank for number in numbers.tolist())
+            assert not found.keys() & set(numbers.tolist())
+            found |= dict(zip(numbers.tolist(), images, strict=True))
+    assert sorted(found) == list(range(num_images))
+    return torch.stack([found[number] for number in range(num_images)])
+
+
+def test_images_are_the_same_in_any_batches_on_any_processes():
+    labels = balanced_labels(11, 3)
+    expected = drawn(labels=labels)
+    for batch_size, num_processes in ((1, 1), (4, 1), (3, 2), (64, 4), (2, 16)):
+        found = drawn(batch_size=batch_size, num_processes=num_processes, labels=labels)
+        torch.testing.assert_close(found, expected)
+    assert len({float(image.sum()) for image in expected}) == 11
+    assert not torch.allclose(drawn(labels=labels, seed=1), expected)
+    torch.testing.assert_close(drawn(5, labels=labels[:5]), expected[:5])
+
+
+def test_labels_go_to_their_images():
+    plain, shifted = drawn(), drawn(labels=torch.tensor([0] * 10 + [1]))
+    torch.testing.assert_close(plain[:10], shifted[:10])
+    assert not torch.allclose(plain[10], shifted[10])
+
+
+def test_balanced_labels():
+    assert balanced_labels(7, 3).tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert balanced_labels(7, None) is None
+
+
+@pytest.mark.parametrize("bad", [{"num_images": 0}, {"batch_size": 0}, {"labels": torch.zeros(3, dtype=torch.long)}])
+def test_bad_input(bad):
+    with pytest.raises(ValueError, match="expected"):
+        drawn(**bad)
