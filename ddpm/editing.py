@@ -10,14 +10,14 @@ All take the options of `sample`; levels and the loop are explained in samplers.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .diffusion import GaussianDiffusion
-from .networks import Denoiser, evaluating
+from .networks import Denoiser, check_images, evaluating
 from .predictions import clipping
 from .samplers import prepare, sample
 
@@ -32,7 +32,7 @@ def image_to_image(
         images: (B, C, H, W) in [-1, 1].
         diffusion: of the model.
         strength: share of the steps that are gone back, in (0, 1]: 1 leaves next to nothing of the image.
-        **options: of `sample`.
+        **options: of `sample`, but `noise`.
 
     Returns:
         Images (B, C, H, W).
@@ -42,7 +42,7 @@ def image_to_image(
     """
     if not 0 < strength <= 1:
         raise ValueError(f"strength is {strength}; expected a number in (0, 1].")
-    _check_images(images)
+    check_images(images)
     sampling = prepare(model, diffusion, len(images), **options)
     level = max(1, round(strength * sampling.diffusion.num_timesteps))
     start = sampling.diffusion.q_sample(images, level - 1, sampling.noise(images))
@@ -68,7 +68,7 @@ def inpaint(
         diffusion: of the model.
         jump_length: steps of a stretch that is gone several times.
         num_passes: how often each stretch is gone; the paper takes 10, and 10 times the network calls.
-        **options: of `sample`.
+        **options: of `sample`, but `noise`.
 
     Returns:
         Images (B, C, H, W), the known part as it was.
@@ -76,12 +76,14 @@ def inpaint(
     Raises:
         ValueError: if images, mask or an option are not as they should be.
     """
-    _check_images(images)
-    if mask.dtype != torch.bool:
-        raise ValueError(f"mask is {mask.dtype}; expected bool, True where something is to be made.")
+    check_images(images, limit=math.inf)  # what lies under the mask may be anything
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        given = mask.dtype if isinstance(mask, Tensor) else f"a {type(mask).__name__}"
+        raise ValueError(f"mask is {given}; expected a bool tensor, True where something is to be made.")
     fits = [size in (1, whole) for size, whole in zip(mask.shape[::-1], images.shape[::-1], strict=False)]
     if mask.ndim > images.ndim or not all(fits):
         raise ValueError(f"mask has shape {tuple(mask.shape)}; expected one that broadcasts to {tuple(images.shape)}.")
+    check_images(images, known=~mask)
     if jump_length < 1 or num_passes < 1:
         raise ValueError(f"jump_length is {jump_length} and num_passes {num_passes}; expected at least 1 of each.")
     sampling = prepare(model, diffusion, len(images), **options)
@@ -147,7 +149,7 @@ def ddim_invert(
     """
     if eta != 0:
         raise ValueError(f"eta is {eta}; expected 0: only the deterministic sampler can be inverted.")
-    _check_images(images)
+    check_images(images, limit=math.inf)
     chain, clip_x0 = diffusion if steps is None else diffusion.respace(steps), clipping(clip)
     signal, spread = chain.alphas_cumprod.sqrt().tolist(), (1 - chain.alphas_cumprod).sqrt().tolist()
     x = images
@@ -181,7 +183,7 @@ def interpolate(
         weights: places on the way, 0 = first, 1 = second.
         steps: how many, as for `sample`.
         labels: int64 (B,), or None.
-        **options: of `sample`, with sampler "ddim".
+        **options: of `sample`, but `noise`; the sampler is "ddim".
 
     Returns:
         (len(weights), B, C, H, W).
@@ -191,8 +193,14 @@ def interpolate(
     """
     if first.shape != second.shape:
         raise ValueError(f"the images have shapes {tuple(first.shape)} and {tuple(second.shape)}; expected the same.")
+    weights = list(weights) if isinstance(weights, Iterable) else []
+    if not weights or not all(math.isfinite(weight) for weight in weights):
+        raise ValueError(f"weights are {weights}; expected at least one number.")
+    if options.setdefault("sampler", "ddim") != "ddim":
+        raise ValueError(f"sampler is {options['sampler']!r}; expected 'ddim', the one that can be inverted.")
+    prepare(model, diffusion, len(first), steps=steps, labels=labels, **options)  # finds what is wrong before the work
     start, end = (ddim_invert(model, images, diffusion, steps=steps, labels=labels) for images in (first, second))
-    options |= {"sampler": "ddim", "steps": steps, "labels": labels}
+    options |= {"steps": steps, "labels": labels}
     between = [sample(model, first.shape, diffusion, noise=slerp(start, end, w), **options) for w in weights]
     return torch.stack(between)
 
@@ -214,8 +222,3 @@ def slerp(first: Tensor, second: Tensor, weight: float) -> Tensor:
     angle = cosine.clamp(-1, 1).acos().clamp(min=1e-4).view(shape)  # of nearly equal rows: the plain mean
     angle = angle.clamp(max=math.pi - 1e-4)
     return (((1 - weight) * angle).sin() * first + (weight * angle).sin() * second) / angle.sin()
-
-
-def _check_images(images: Tensor) -> None:
-    if not images.is_floating_point() or images.ndim < 2:
-        raise ValueError(f"images are {images.dtype} of shape {tuple(images.shape)}; expected floats (B, C, H, W).")

@@ -8,6 +8,8 @@ ab_t = alphas_cumprod[t], the product of 1 - beta up to t. t = 0..T-1 is an inde
 What is computed from images has their dtype. Images are (B, C, H, W), but any (B, ...) will do.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -60,8 +62,11 @@ class ForwardProcess:
 
         Returns:
             x_t, like `x0`.
+
+        Raises:
+            ValueError: if timesteps or noise are not as they should be.
         """
-        noise = torch.randn_like(x0) if noise is None else noise
+        noise = self._noise_for(x0, t, noise)
         return self._signal.at(t, x0) * x0 + self._noise.at(t, x0) * noise
 
     def q_step(self, x_previous: Tensor, t: Tensor | int, noise: Tensor | None = None) -> Tensor:
@@ -74,8 +79,11 @@ class ForwardProcess:
 
         Returns:
             x_t, like `x_previous`.
+
+        Raises:
+            ValueError: if timesteps or noise are not as they should be.
         """
-        noise = torch.randn_like(x_previous) if noise is None else noise
+        noise = self._noise_for(x_previous, t, noise)
         return self._keep.at(t, x_previous) * x_previous + self._add.at(t, x_previous) * noise
 
     def q_posterior(self, x0: Tensor, x_t: Tensor, t: Tensor | int) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,7 +97,11 @@ class ForwardProcess:
         Returns:
             Mean, variance and log-variance, all (B, C, H, W). At t = 0 the variance is 0 and the log-variance that of
             t = 1.
+
+        Raises:
+            ValueError: if timesteps are not as they should be.
         """
+        self.check_times(t, x0)
         mean, tables = self.posterior_mean(x0, x_t, t), (self._posterior_variance, self.log_variances.small)
         variance, log_variance = (like(table.at(t, mean), mean) for table in tables)
         return mean, variance, log_variance
@@ -97,6 +109,25 @@ class ForwardProcess:
     def posterior_mean(self, x0: Tensor, x_t: Tensor, t: Tensor | int) -> Tensor:
         """coef1_t x_0 + coef2_t x_t, the mean of q(x_{t-1} | x_t, x_0), (B, C, H, W)."""
         return self._coef1.at(t, x0) * x0 + self._coef2.at(t, x0) * x_t
+
+    def check_times(self, t: Any, x: Tensor) -> None:
+        """Raises ValueError unless t is a number or int64 (B,), in 0..T-1; a tensor's values are seen on a CPU only."""
+        if isinstance(t, Tensor):
+            if t.shape != x.shape[:1] or t.dtype != torch.long:
+                raise ValueError(f"t is {t.dtype} of shape {tuple(t.shape)}; expected int64 ({len(x)},).")
+            seen = t.device.type == "cpu" and len(t) > 0
+            wrong = seen and not 0 <= int(t.min()) <= int(t.max()) < self.num_timesteps
+        else:
+            wrong = not isinstance(t, int) or not 0 <= t < self.num_timesteps
+        if wrong:
+            given = f"{t.min()}..{t.max()}" if isinstance(t, Tensor) else repr(t)
+            raise ValueError(f"t is {given}; expected 0..{self.num_timesteps - 1}.")
+
+    def _noise_for(self, x: Tensor, t: Tensor | int, noise: Tensor | None) -> Tensor:
+        self.check_times(t, x)
+        if noise is not None and noise.shape != x.shape:
+            raise ValueError(f"noise has shape {tuple(noise.shape)}; expected {tuple(x.shape)}, that of the images.")
+        return torch.randn_like(x) if noise is None else noise
 
 
 def like(value: Tensor | float, x: Tensor) -> Tensor:

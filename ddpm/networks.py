@@ -6,10 +6,36 @@ Any callable `model(x, t, labels=None)` that maps noised images (B, C, H, W) and
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor, nn
 
 Denoiser = Callable[..., Tensor]
+
+
+def check_images(images: Any, known: Tensor | None = None, limit: float = 1.0) -> None:
+    """Finds out whether images are what models see; their values on a CPU only, as a GPU would have to wait.
+
+    Args:
+        images: floats (B, C, H, W) in [-1, 1].
+        known: bool, broadcasts to the images: where values count; None = everywhere.
+        limit: largest absolute value; infinity for data that is no image, such as a Gaussian's.
+
+    Raises:
+        ValueError: if they are something else.
+    """
+    if not isinstance(images, Tensor):
+        raise ValueError(f"images are a {type(images).__name__}; expected a tensor (B, C, H, W).")
+    if not images.is_floating_point() or images.ndim < 2:
+        raise ValueError(f"images are {images.dtype} of shape {tuple(images.shape)}; expected floats (B, C, H, W).")
+    values = images if known is None else images[known.expand_as(images)]
+    if (
+        images.device.type == "cpu"
+        and values.numel()
+        and not (values.isfinite().all() and values.abs().max() <= limit + 1e-5)
+    ):
+        low, high = float(values.min()), float(values.max())
+        raise ValueError(f"images lie in [{low:.4g}, {high:.4g}]; expected [-1, 1] (x / 127.5 - 1), all finite.")
 
 
 def call_network(model: Denoiser, x_t: Tensor, times: Tensor, labels: Tensor | None, learned_variance: bool) -> Tensor:

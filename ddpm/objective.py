@@ -51,6 +51,11 @@ class DiffusionObjective:
         label_dropout: float = 0.0,
         null_label: int | None = None,
     ):
+        if timesteps is not None and timesteps.num_timesteps != diffusion.num_timesteps:
+            raise ValueError(
+                f"timesteps are of {timesteps.num_timesteps} steps and the diffusion of {diffusion.num_timesteps}; "
+                "expected the same."
+            )
         if not 0 <= label_dropout < 1 or (label_dropout and null_label is None):
             raise ValueError(
                 f"label_dropout is {label_dropout} and null_label {null_label}; expected [0, 1) and a label."

@@ -88,7 +88,7 @@ def clipping(clip: bool | str | None) -> Callable[[Tensor], Tensor]:
         "dynamic": dynamic_threshold,
         "none": lambda x0: x0,
     }
-    if clip not in functions:
+    if not isinstance(clip, str) or clip not in functions:
         raise ValueError(f"clip is {clip!r}; expected True, False, 'static' or 'dynamic'.")
     return functions[clip]
 

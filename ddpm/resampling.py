@@ -16,9 +16,14 @@ class UniformTimesteps:
 
     Args:
         num_timesteps: T.
+
+    Raises:
+        ValueError: if there is none.
     """
 
     def __init__(self, num_timesteps: int):
+        if num_timesteps < 1:
+            raise ValueError(f"num_timesteps is {num_timesteps}; expected at least 1.")
         self.num_timesteps = num_timesteps
 
     def probabilities(self) -> Tensor:
@@ -82,6 +87,7 @@ class LossSecondMomentTimesteps:
             losses: (B,), unweighted.
         """
         t, losses = _gathered(t.detach(), losses.detach().double())
+        assert not len(t) or 0 <= int(t.min()) <= int(t.max()) < self.num_timesteps
         for timestep, loss in zip(t.tolist(), losses.tolist(), strict=True):
             self.history[timestep] = torch.cat((self.history[timestep, 1:], self.history.new_tensor([loss])))
             self.counts[timestep] += 1
@@ -99,7 +105,7 @@ class LossSecondMomentTimesteps:
         Raises:
             ValueError: if it is of another number of timesteps or length of history.
         """
-        found = tuple(state["history"].shape) if "history" in state else None
+        found = tuple(state["history"].shape) if {"history", "counts"} <= state.keys() else None
         if found != tuple(self.history.shape):
             raise ValueError(f"the saved history has shape {found}; expected {tuple(self.history.shape)}.")
         self.history, self.counts = state["history"].clone(), state["counts"].clone()

@@ -139,12 +139,12 @@ def prepare(
     Raises:
         ValueError: if an option is not as it should be.
     """
-    if sampler not in STEPS:
+    if not isinstance(sampler, str) or sampler not in STEPS:
         raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(map(repr, STEPS))}.")
     if not 0 <= eta <= 1 or (eta and sampler != "ddim"):
         raise ValueError(f"eta is {eta} and the sampler {sampler!r}; expected 0, or with 'ddim' a number in [0, 1].")
-    if labels is not None and (labels.shape != (num_images,) or labels.dtype != torch.long):
-        raise ValueError(f"labels are {labels.dtype} {tuple(labels.shape)}; expected int64 ({num_images},).")
+    if labels is not None:
+        _check_labels(labels, num_images)
     if guidance is not None and not callable(guidance):
         raise ValueError(f"guidance is a {type(guidance).__name__}; expected a function that wraps a predictor.")
     spaced = diffusion if steps is None else diffusion.respace(steps)
@@ -206,11 +206,10 @@ def sample(
     Raises:
         ValueError: if an option is not as it should be.
     """
-    shape = tuple(shape)
-    if len(shape) < 2 or any(not isinstance(size, int) or size < 1 for size in shape):
-        raise ValueError(f"shape is {shape}; expected (B, C, H, W), positive integers.")
-    if noise is not None and tuple(noise.shape) != shape:
-        raise ValueError(f"noise has shape {tuple(noise.shape)}; expected {shape}.")
+    shape = _checked_shape(shape)
+    if noise is not None and not (isinstance(noise, Tensor) and noise.is_floating_point() and noise.shape == shape):
+        given = f"{noise.dtype} {tuple(noise.shape)}" if isinstance(noise, Tensor) else f"a {type(noise).__name__}"
+        raise ValueError(f"noise is {given}; expected floats of shape {shape}.")
     sampling = prepare(
         model, diffusion, shape[0], sampler=sampler, steps=steps, eta=eta, labels=labels, guidance=guidance, clip=clip,
         generator=generator, seed=seed, callback=callback, progress=progress,
@@ -226,14 +225,36 @@ def device_of(model: Denoiser, other: Tensor | None = None) -> torch.device:
     return torch.get_default_device() if known is None else known.device
 
 
-def _generators(
-    num_images: int, generator: torch.Generator | Sequence[torch.Generator] | None, seed: int | Sequence[int] | None
-) -> torch.Generator | Sequence[torch.Generator] | None:
+def _checked_shape(shape: Any) -> tuple[int, ...]:
+    sizes = tuple(shape) if isinstance(shape, Sequence) else ()
+    if len(sizes) < 2 or any(not hasattr(size, "__index__") or size < 1 for size in sizes):
+        raise ValueError(f"shape is {shape!r}; expected (B, C, H, W), positive integers.")
+    return tuple(map(int, sizes))
+
+
+def _check_labels(labels: Any, num_images: int) -> None:
+    if not isinstance(labels, Tensor):
+        raise ValueError(f"labels are a {type(labels).__name__}; expected an int64 tensor ({num_images},).")
+    if labels.shape != (num_images,) or labels.dtype != torch.long:
+        raise ValueError(f"labels are {labels.dtype} {tuple(labels.shape)}; expected int64 ({num_images},).")
+
+
+def _generators(num_images: int, generator: Any, seed: Any) -> Any:
+    """One generator for all, one an image, or None; from either argument."""
     if generator is not None and seed is not None:
         raise ValueError("got both generator and seed; expected at most one of them.")
-    if isinstance(seed, int):
-        return [stream(seed, row) for row in range(num_images)]
-    given = generator if seed is None else [stream(int(number)) for number in seed]
-    if isinstance(given, Sequence) and len(given) != num_images:
-        raise ValueError(f"there are {len(given)} generators or seeds; expected one for each of {num_images} images.")
-    return given
+    if hasattr(seed, "__index__") and not isinstance(seed, Tensor):  # numpy's integers too
+        return [stream(int(seed), row) for row in range(num_images)]
+    if seed is not None:
+        seeds = seed.tolist() if isinstance(seed, Tensor) else seed
+        if isinstance(seeds, str) or not isinstance(seeds, Sequence) or not all(hasattr(s, "__index__") for s in seeds):
+            raise ValueError(f"seed is {seed!r}; expected an integer, or one for each image.")
+        generator = [stream(int(number)) for number in seeds]
+    several = isinstance(generator, Sequence) and all(isinstance(each, torch.Generator) for each in generator)
+    if generator is not None and not several and not isinstance(generator, torch.Generator):
+        raise ValueError(f"generator is {generator!r}; expected a torch.Generator, or a list of one for each image.")
+    if several and len(generator) != num_images:
+        raise ValueError(
+            f"there are {len(generator)} generators or seeds; expected one for each of {num_images} images."
+        )
+    return generator

@@ -96,15 +96,21 @@ def check_betas(betas: Tensor, minimum: int = 1) -> Tensor:
     Raises:
         ValueError: if it is not a vector of at least `minimum` numbers in (0, 1], of which only the last may be 1.
     """
-    betas = torch.as_tensor(betas, device="cpu").detach().to(torch.float64).clone()
+    try:
+        betas = torch.as_tensor(betas, device="cpu").detach().to(torch.float64).clone()
+    except (TypeError, ValueError, RuntimeError) as error:  # torch has no single type for this
+        raise ValueError(
+            f"betas are {betas!r}; expected a vector of numbers, such as cosine_schedule(1000)."
+        ) from error
     if betas.ndim != 1 or len(betas) < minimum:
         raise ValueError(f"betas have shape {tuple(betas.shape)}; expected (T,) with T of at least {minimum}.")
-    if not ((betas > 0) & (betas <= 1)).all() or (betas[:-1] == 1).any():
+    if not ((betas > 0) & (betas <= 1) & (1 - betas < 1)).all() or (betas[:-1] == 1).any():
         low, high = float(betas.min()), float(betas.max())
         raise ValueError(f"betas lie in [{low}, {high}]; expected numbers in (0, 1], of which only the last may be 1.")
     return betas
 
 
 def _check_count(num_timesteps: int, minimum: int) -> None:
-    if not isinstance(num_timesteps, int) or isinstance(num_timesteps, bool) or num_timesteps < minimum:
+    integer = hasattr(num_timesteps, "__index__") and not isinstance(num_timesteps, bool)  # numpy's too
+    if not integer or num_timesteps < minimum:
         raise ValueError(f"num_timesteps is {num_timesteps!r}; expected an integer of at least {minimum}.")

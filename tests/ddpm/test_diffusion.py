@@ -194,6 +194,31 @@ def test_a_respaced_chain_is_the_same_process(schedule, kind, respacing):
     assert float(spaced.q_posterior(x0, x_t, 0)[2].mean()) == pytest.approx(float(first))  # of the respaced tables
 
 
+def test_loss_weights_are_those_of_the_kept_steps():
+    full = GaussianDiffusion(linear_schedule(100), min_snr_gamma=5.0)
+    spaced = full.respace("7")
+    assert torch.equal(spaced.loss_weights.values, full.loss_weights.values[spaced.timesteps])
+
+
+@pytest.mark.parametrize("t", [-1, 100, 3.0, torch.tensor([-1, 2]), torch.tensor([1, 100]), torch.tensor([1]),
+                               torch.tensor([1.0, 2.0])])  # fmt: skip
+def test_timesteps_that_there_are_not(t):
+    diffusion, x = GaussianDiffusion(linear_schedule(100)), torch.zeros(2, 1, 4, 4)
+    calls = (lambda: diffusion.q_sample(x, t), lambda: diffusion.q_step(x, t), lambda: diffusion.q_posterior(x, x, t),
+             lambda: diffusion.p_mean_variance(silent, x, t))  # fmt: skip
+    for call in calls:
+        with pytest.raises(ValueError, match="t is "):
+            call()
+
+
+def test_noise_of_another_shape_is_not_spread():
+    diffusion, x = GaussianDiffusion(linear_schedule(100)), torch.zeros(2, 1, 4, 4)
+    for call in (lambda noise: diffusion.q_sample(x, 3, noise), lambda noise: diffusion.q_step(x, 3, noise),
+                 lambda noise: diffusion.losses(silent, x, torch.tensor([1, 2]), noise)):  # fmt: skip
+        with pytest.raises(ValueError, match="noise has shape"):
+            call(torch.zeros(1, 1, 4, 4))
+
+
 def test_keeping_all_changes_no_bit():
     full = GaussianDiffusion(cosine_schedule(200))
     same = full.respace("200")
@@ -276,11 +301,14 @@ def test_bad_images_and_timesteps():
         (x, torch.tensor([-1, 1]), "expected 0..99"),
         (x, torch.tensor([1]), "shape"),
         (x, torch.tensor([1.0, 2.0]), "int64"),
+        (x, 3, "t is a int"),
     ):
         with pytest.raises(ValueError, match=message):
             diffusion.losses(silent, images, times)
     with pytest.raises(ValueError, match="expected"):
         diffusion.bits_per_dim(silent, x - 2)
+    with pytest.raises(ValueError, match=r"noise has shape \(2, 1, 4, 5\)"):
+        diffusion.losses(silent, x, t, torch.zeros(2, 1, 4, 5))
 
 
 @pytest.mark.parametrize("variance", VARIANCES)

@@ -1,6 +1,7 @@
 """Images made from images: inversion, its error, paths with jumps, known pixels, the ends of interpolation."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -16,6 +17,32 @@ from ddpm.steps import STEPS
 def setting(mixture):
     diffusion = GaussianDiffusion(SCHEDULES["linear"](1000), variance="fixed_small")
     return mixture, diffusion, mixture.denoiser(diffusion)
+
+
+def test_images_that_are_none_are_refused_before_the_network_is_called():
+    diffusion, calls = GaussianDiffusion(SCHEDULES["cosine"](20), "sample", "fixed_small"), []
+
+    def model(x, t):
+        calls.append(t)
+        return x
+
+    image, mask = torch.zeros(2, 1, 2, 2), torch.tensor([[True, False], [True, True]]).view(1, 1, 2, 2)
+    for bad in (image + 2, image * math.nan):
+        with pytest.raises(ValueError, match=r"expected \[-1, 1\]"):
+            image_to_image(model, bad, diffusion)
+        with pytest.raises(ValueError, match=r"expected \[-1, 1\]"):
+            inpaint(model, bad, mask, diffusion)
+    for edit in (ddim_invert, image_to_image):
+        for bad in (image.numpy(), image * math.nan):
+            with pytest.raises(ValueError, match="images"):
+                edit(model, bad, diffusion)
+    for options, message in (
+        ({"weights": ()}, "weights"), ({"weights": [math.nan]}, "weights"), ({"sampler": "heun"}, "sampler"),
+        ({"eta": 3}, "eta"), ({"clip": "so"}, "clip"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            interpolate(model, image, image, diffusion, **options)
+    assert not calls
 
 
 # ----------------------------------------------------------------------------------------------------------- inversion
@@ -174,7 +201,25 @@ def test_bad_input(mask, options, message):
     with pytest.raises(ValueError, match=message):
         inpaint(lambda x, t: x, torch.zeros(2, 1, 2, 2), mask, diffusion, **options)
     with pytest.raises(ValueError, match="uint8"):
-        inpaint(lambda x, t: x, torch.zeros(2, 1, 2, 2, dtype=torch.uint8), mask.bool(), diffusion)
+        inpaint(lambda x, t: x, torch.zeros(2, 1, 2, 2, dtype=torch.uint8), mask, diffusion)
+
+
+def test_the_known_part_is_as_noisy_as_the_rest():
+    diffusion = GaussianDiffusion(SCHEDULES["cosine"](20), "sample", "fixed_small")
+    images, seen = torch.full((4000, 1), 0.5, dtype=torch.float64), {}
+    nothing = torch.zeros(1, 1, dtype=torch.bool)  # nothing is to be made: x is the known part alone
+    start = []
+
+    def model(x, t):
+        start.append(x)
+        return images
+
+    inpaint(model, images, nothing, diffusion, callback=lambda state: seen.update({state.level: state.x}))
+    seen[20] = start[0]
+    for level, x in seen.items():
+        bar = 1.0 if level == 0 else float(diffusion.alphas_cumprod[level - 1])
+        assert float(x.mean()) == pytest.approx(0.5 * bar**0.5, abs=4 * (1 - bar) ** 0.5 / 4000**0.5 + 1e-9)
+        assert float(x.std()) == pytest.approx((1 - bar) ** 0.5, rel=0.05, abs=1e-9)
 
 
 # -------------------------------------------------------------------------------------------------------- interpolation

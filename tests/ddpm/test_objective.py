@@ -145,6 +145,19 @@ def test_resampling_lowers_the_variance_of_the_bound():
     assert abs(means[0] - means[1]) < 4 * spreads[0] / 20
 
 
+def test_the_losses_of_the_last_step_are_in_the_saved_history():
+    objective = DiffusionObjective(DIFFUSION, timesteps=LossSecondMomentTimesteps(10, 2))
+    for step in range(3):
+        objective(Spy(), Numbered(range(8 * step, 8 * step + 8), 8))
+    assert int(objective.state_dict()["counts"].sum()) == 24
+    assert int(objective.state_dict()["counts"].sum()) == 24  # asking changes nothing
+
+
+def test_timesteps_are_of_the_diffusion():
+    with pytest.raises(ValueError, match="20 steps and the diffusion of 10"):
+        DiffusionObjective(DIFFUSION, timesteps=LossSecondMomentTimesteps(20))
+
+
 def test_floats_are_taken_as_they_are():
     batch = Numbered(range(8), 8)
     batch["images"] = IMAGES[:8].float() / 127.5 - 1

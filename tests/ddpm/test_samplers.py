@@ -191,7 +191,18 @@ def test_a_progress_bar_where_it_is_asked_for(capsys):
         ({"seed": 1, "generator": torch.Generator()}, "both"),
         ({"seed": [1, 2]}, "2 generators or seeds"),
         ({"generator": [torch.Generator()]}, "1 generators or seeds"),
-        ({"noise": torch.zeros(4, 2, 3, 4)}, "noise has shape"),
+        ({"noise": torch.zeros(4, 2, 3, 4)}, r"noise is torch.float32 \(4, 2, 3, 4\)"),
+        ({"noise": torch.zeros(SHAPE, dtype=torch.long)}, "noise is torch.int64"),
+        ({"noise": [0.0]}, "noise is a list"),
+        ({"labels": 3}, "labels are a int"),
+        ({"labels": [0, 1, 2, 3]}, "labels are a list"),
+        ({"seed": 1.5}, "seed is 1.5"),
+        ({"seed": "1234"}, "seed is '1234'"),
+        ({"seed": [0.5] * 4}, "seed is"),
+        ({"generator": 7}, "generator is 7"),
+        ({"generator": [7] * 4}, "generator is"),
+        ({"sampler": ["ddpm"]}, "sampler is"),
+        ({"clip": [1]}, "clip is"),
         ({"guidance": 3.0}, "guidance is a float"),
     ],
 )
@@ -202,7 +213,18 @@ def test_bad_options_are_refused_before_the_network_is_called(options, message):
     assert net.times == []
 
 
-@pytest.mark.parametrize("shape", [(0, 1, 2, 2), (4,), (2, 1.5, 2, 2), (2, -1, 2, 2)])
+def test_numpys_integers_are_integers():
+    import numpy as np
+
+    shape = tuple(np.int64(size) for size in SHAPE)
+    expected = sample(Net(), SHAPE, DIFFUSION, steps=3, seed=7)
+    assert torch.equal(sample(Net(), shape, DIFFUSION, steps=3, seed=np.int64(7)), expected)
+    seeds = torch.tensor([1, 2, 3, 4])
+    listed = sample(Net(), SHAPE, DIFFUSION, steps=3, seed=seeds.tolist())
+    assert torch.equal(sample(Net(), SHAPE, DIFFUSION, steps=3, seed=seeds), listed)
+
+
+@pytest.mark.parametrize("shape", [(0, 1, 2, 2), (4,), (2, 1.5, 2, 2), (2, -1, 2, 2), 16, DIFFUSION])
 def test_bad_shapes(shape):
     with pytest.raises(ValueError, match="shape is"):
         sample(Net(), shape, DIFFUSION)

@@ -67,7 +67,8 @@ def test_every_named_schedule_is_one(name):
 @pytest.mark.parametrize(
     "betas",
     [torch.zeros(3), torch.tensor([0.1, 1.0, 0.1]), torch.tensor([0.1, float("nan")]), torch.tensor([-0.1, 0.2]),
-     torch.ones(2, 2) / 2, torch.tensor([]), torch.tensor([0.1, 1.5])],
+     torch.ones(2, 2) / 2, torch.tensor([]), torch.tensor([0.1, 1.5]), "linear", linear_schedule, None,
+     torch.tensor([1e-20, 0.1], dtype=torch.float64)],
 )  # fmt: skip
 def test_no_schedule(betas):
     with pytest.raises(ValueError, match="betas"):
