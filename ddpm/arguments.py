@@ -18,13 +18,14 @@ from .variances import LEARNED, VARIANCES
 _NETWORK: dict[str, tuple[Any, Any, str]] = {
     "preset": (str, None, "a released network's sizes, such as 64x64_diffusion, instead of the flags below"),
     "model_channels": (int, 32, "base width"),
-    "channel_mult": (float, [1, 2], "width of each level, in units of the base width"),
+    "channel_mult": (float, None, "width of each level, in units of the base width; nothing = by the images' size"),
     "num_res_blocks": (int, 2, "residual blocks of a level"),
-    "attention_resolutions": (int, [4], "levels with attention, by their height in pixels"),
+    "attention_resolutions": (int, None, "levels with attention, by their height in pixels; nothing = by the size"),
     "num_head_channels": (int, 32, "channels of an attention head"),
     "norm_num_groups": (int, 8, "groups of a group norm"),
     "dropout": (float, 0.0, "in residual blocks"),
 }
+_LISTS = ("channel_mult", "attention_resolutions")
 _CHOICES: dict[str, tuple[Any, str, str]] = {
     "schedule": (SCHEDULES, "cosine", "noise schedule"),
     "prediction": (PREDICTIONS, "epsilon", "what the network predicts"),
@@ -42,7 +43,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """
     group = parser.add_argument_group("network")
     for name, (kind, default, text) in _NETWORK.items():
-        several = "+" if isinstance(default, list) else None
+        several = "*" if name in _LISTS else None
         group.add_argument(f"--{name}", type=kind, default=default, nargs=several, help=f"{text} (default: {default})")
     group = parser.add_argument_group("diffusion")
     for name, (known, default, text) in _CHOICES.items():
@@ -92,10 +93,35 @@ def new_network(args: argparse.Namespace, image_size: int, num_channels: int, nu
             )
     else:
         sizes: dict[str, Any] = {name: getattr(args, name) for name in _NETWORK if name != "preset"}
-        sizes["channel_mult"] = [int(factor) if factor == int(factor) else factor for factor in sizes["channel_mult"]]
+        sizes |= levels_for(image_size, args.channel_mult, args.attention_resolutions)
         config = UNetConfig(image_size=image_size, **sizes, **data)
     torch.manual_seed(args.seed)
     return UNet(config)
+
+
+def levels_for(
+    image_size: int, channel_mult: list[float] | None = None, attention_resolutions: list[int] | None = None
+) -> dict[str, list]:
+    """Levels of a network for images of some size: halved while it is even and above 4, four at most.
+
+    Args:
+        image_size: pixels a side.
+        channel_mult: width of each level, if it is chosen.
+        attention_resolutions: levels with attention, if they are chosen; else all below the first that have 16 pixels
+            or less a side.
+
+    Returns:
+        Both, as `UNetConfig` takes them.
+    """
+    if channel_mult is None:
+        sizes = [image_size]
+        while sizes[-1] % 2 == 0 and sizes[-1] > 4 and len(sizes) < 4:
+            sizes.append(sizes[-1] // 2)
+        channel_mult = [1.0, 2.0, 2.0, 2.0][: len(sizes)]
+    factors = [int(factor) if factor == int(factor) else factor for factor in channel_mult]
+    if attention_resolutions is None:
+        attention_resolutions = [image_size >> level for level in range(1, len(factors)) if image_size >> level <= 16]
+    return {"channel_mult": factors, "attention_resolutions": attention_resolutions}
 
 
 def new_objective(args: argparse.Namespace, diffusion: GaussianDiffusion) -> DiffusionObjective:

@@ -188,6 +188,8 @@ def _size_facts(figures: CardFigures) -> dict[str, object]:
 
 def _classes(names: Sequence[str] | None) -> str:
     rows = [(label, name) for label, name in enumerate(names or ())]
+    if all(str(label) == name for label, name in rows):
+        return ""
     table = _table(["Label", "Class"], rows)
     return table if len(rows) <= 20 else f"<details><summary>{len(rows)} classes</summary>\n\n{table}\n\n</details>"
 

@@ -8,6 +8,7 @@ A file does not say how its query-key-value rows are ordered: the preset does, a
 """
 
 import os
+import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,7 +67,10 @@ class GuidedDiffusionMixin(nn.Module):
             ValueError: if the file holds no state dict, or one that does not fit the preset.
         """
         config = cls.config_class.preset(preset) if isinstance(preset, str) else preset
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:  # whatever torch makes of another file
+            raise ValueError(f"{path} is no file of tensors: {str(error).splitlines()[0]}") from error
         if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
             raise ValueError(f"{path} holds no state dict; expected a file of names and tensors.")
         with torch.device("meta"):  # 2 GB of weights are not drawn at random first

@@ -142,7 +142,8 @@ def _read_diffusion(name: str) -> tuple[GaussianDiffusion, list[str] | None]:
         assert path is not None
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"there is no model in {name!r} that `save_folder` wrote: {error}") from error
+        reason = f"the folder has no {DIFFUSION_FILE}" if Path(name).is_dir() else error
+        raise ValueError(f"there is no model in {name!r} that `save_folder` wrote: {reason}") from error
     try:
         settings = json.loads(text)
         betas = torch.tensor(settings["betas"], dtype=torch.float64)
@@ -158,7 +159,7 @@ def loss_curve(history: Sequence[Mapping[str, float]]) -> bytes:
     """Draws the training loss, as it is and smoothed, and the evaluations.
 
     Args:
-        history: rows with "step" and any of "unweighted_loss" (or "loss") and "eval_loss".
+        history: rows with "step" and any of "loss" and "eval_loss".
 
     Returns:
         A PNG file's content.
@@ -167,8 +168,7 @@ def loss_curve(history: Sequence[Mapping[str, float]]) -> bytes:
         ImportError: if matplotlib is not installed.
         ValueError: if no row has a finite loss.
     """
-    key = "unweighted_loss" if any("unweighted_loss" in row for row in history) else "loss"
-    train, validation = _points(history, key), _points(history, "eval_loss")
+    train, validation = _points(history, "loss"), _points(history, "eval_loss")
     if len(train) + len(validation) == 0:
         raise ValueError(f"none of the history's {len(history)} rows has a finite loss; expected one to draw.")
     try:

@@ -60,7 +60,9 @@ def call_network(model: Denoiser, x_t: Tensor, times: Tensor, labels: Tensor | N
     single = tuple(x_t.shape)
     double = (single[0], 2 * single[1], *single[2:])
     if output.shape != double and (learned_variance or output.shape != single):
-        expected = f"{double} with a learned variance" if learned_variance else f"{single} or {double}"
+        expected = (
+            f"{double} with a learned variance, or another variance=" if learned_variance else f"{single} or {double}"
+        )
         raise ValueError(f"the network made {tuple(output.shape)} of images {single}; expected {expected}.")
     return output
 

@@ -74,7 +74,7 @@ class DiffusionObjective:
             batch: see above.
 
         Returns:
-            "loss", which is minimised, and "unweighted_loss", of the timesteps as they were chosen.
+            "loss", which is minimised: on average the mean over all timesteps, however they are chosen.
         """
         numbers = batch.sample_numbers.tolist()
         images, labels = self._images(batch["images"], numbers), self._labels(batch.get("labels"), numbers)
@@ -83,7 +83,7 @@ class DiffusionObjective:
         streams = [stream(self.seed, _NOISE, number, device=images.device) for number in numbers]
         losses = self.diffusion.losses(model, images, t, RowNoise(streams)(images), labels)
         self.seen.append((t, losses.detach()))
-        return {"loss": (weights * losses).mean(), "unweighted_loss": losses.mean()}
+        return {"loss": (weights * losses).mean()}
 
     def _choose(self, numbers: list[int], global_batch_size: int) -> tuple[Tensor, Tensor]:
         step = numbers[0] // global_batch_size

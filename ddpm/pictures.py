@@ -143,6 +143,21 @@ def write_images(folder: str | os.PathLike[str], images: Tensor, first_index: in
     return paths
 
 
+def check_image_folder(folder: str | os.PathLike[str], num_images: int) -> None:
+    """Makes sure that no images of an earlier run would lie beside those of this one.
+
+    Args:
+        folder: where [`write_images`] will write.
+        num_images: how many.
+
+    Raises:
+        ValueError: if numbered images beyond them are there.
+    """
+    beyond = [path for path in Path(folder).glob("*.png") if path.stem.isdecimal() and int(path.stem) >= num_images]
+    if beyond:
+        raise ValueError(f"{folder} holds {len(beyond)} images beyond {num_images}; expected another output_dir.")
+
+
 def write_npz(path: str | os.PathLike[str], images: Tensor, labels: Tensor | None = None) -> None:
     """Writes what guided-diffusion's evaluator reads: arr_0, uint8 (N, H, W, C), and arr_1, the labels.
 

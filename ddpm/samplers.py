@@ -191,7 +191,8 @@ def sample(
             the diffusion's.
         eta: of "ddim": 0 = deterministic, 1 = as much noise as "ddpm" with variance "fixed_small".
         labels: int64 (B,) for a class-conditional model.
-        guidance: given the [`Predictor`], returns what takes its place; see guidance.py.
+        guidance: given the [`Predictor`], returns what takes its place: a function of (x, t) that gives a [`Reverse`],
+            such as `lambda predict: lambda x, t: move(predict(x, t))` where move(p) is `p.with_mean(p.mean + ...)`.
         clip: of the predicted image at each step: True or "static" = to [-1, 1], "dynamic" (arXiv 2205.11487), False.
         generator: of all noise, or one for each image.
         seed: a number: image r draws from the stream of (seed, r); or one number an image, whose stream it is. An

@@ -19,7 +19,7 @@ from ardm.launching import process_state, run_recipe
 from ardm.training import quieten
 from ddpm.drawing import balanced_labels, draw_images
 from ddpm.hub import load_class_names, load_folder
-from ddpm.pictures import image_grid, write_gif, write_images, write_npz, write_png
+from ddpm.pictures import check_image_folder, image_grid, write_gif, write_images, write_npz, write_png
 from ddpm.pixels import to_model_range, to_uint8
 from ddpm.steps import STEPS
 
@@ -38,7 +38,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--variance", help="of ddpm's steps, instead of the model's: fixed_small or fixed_large")
     parser.add_argument("--clip", choices=["static", "dynamic", "none"], default="static")
     parser.add_argument("--class_name", help="draw this class only; nothing = all of them in turn")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of all images")
     parser.add_argument("--trajectory", action="store_true", help="also write how the first images appear, as a GIF")
     return parser.parse_args(argv)
 
@@ -56,6 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.model_name_or_path == DEMO_FOLDER and not Path(DEMO_FOLDER).exists():
         raise ValueError(f"there is no {DEMO_FOLDER}; make it with train_ddpm.py, or name a --model_name_or_path.")
     check_writable(args.output_dir)
+    check_image_folder(args.output_dir, args.num_images)
     state = process_state()
     quieten(state.is_main_process)
     model, diffusion = load_folder(args.model_name_or_path)
@@ -63,10 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     labels = choose_labels(args, load_class_names(args.model_name_or_path))
     shape = (model.config.in_channels, model.config.image_size, model.config.image_size)
     options = {"sampler": args.sampler, "steps": args.steps, "eta": args.eta}
-    options |= {
-        "clip": False if args.clip == "none" else args.clip,
-        "progress": None if state.is_main_process else False,
-    }
+    options |= {"clip": args.clip != "none" and args.clip, "progress": None if state.is_main_process else False}
     frames: list[Any] = []
     if args.trajectory:
         options["callback"] = lambda now: frames.append(image_grid(now.x[:40].clamp(-1, 1), 10))

@@ -37,7 +37,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                            learning_rate=2e-3, ema_decay=0.995, eval_steps=1000, checkpointing_steps=500)  # fmt: skip
     parser.add_argument("--max_eval_images", type=int, default=180, help="held-out images whose bound is estimated")
     parser.add_argument("--num_quality_images", type=int, default=500, help="samples behind each FID; 0 = no FID")
-    parser.add_argument("--quality_steps", nargs="+", default=["10", "25", "50"], help="numbers of steps to compare")
+    parser.add_argument("--quality_steps", nargs="+", default=["10", "25", "50"], help="of the table of FID")
     parser.add_argument("--inception_weights", help="pt_inception-2015-12-05-6726825d.pth: FID by Inception's features")
     parser.add_argument("--model_name_or_path", help="go on from a saved model and its diffusion")
     parser.add_argument("--push_to_hub", action="store_true", help="upload the result to --hub_model_id")
@@ -81,6 +81,8 @@ def main(argv: list[str] | None = None) -> None:
     figures = card_facts(args, model, diffusion, data) | {
         "machine": machine(), "date": time.strftime("%Y-%m-%d"), "wall_clock_seconds": result.seconds,
         "command": f"accelerate launch {shlex.join(sys.argv)}"}  # fmt: skip
+    if accelerator.is_main_process:  # before the scoring, which may take longer than it did to train
+        save_folder(args.output_dir, model, diffusion, CardFigures(**figures), result.history)
     if bound is not None:
         figures["likelihood"] = bound.likelihood(model, data_name(args))
     if evaluation is not None:
@@ -88,9 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     if accelerator.is_main_process:
         pictures = draw_pictures(model, diffusion, (data.num_channels, data.image_size, data.image_size), num_classes)
         save_folder(args.output_dir, model, diffusion, CardFigures(**figures), result.history, pictures)
-        print(
-            f"Saved in {args.output_dir}: the model, README.md, samples.png, steps.png.", figures.get("likelihood", "")
-        )
+        print(f"Saved in {args.output_dir}: the model, README.md, samples.png, steps.png, loss_curve.png.")
         if args.push_to_hub:
             print("Uploaded to", upload_folder(args.output_dir, args.hub_model_id))
     accelerator.end_training()

@@ -123,6 +123,13 @@ def test_sample_ddpm_draws_what_sample_does(trained, tmp_path, capsys):
     assert "7 images of" in capsys.readouterr().out and (tmp_path / "drawn" / "grid.png").is_file()
 
 
+def test_sample_ddpm_mixes_no_images_of_another_run(trained, tmp_path):
+    draw(trained, tmp_path, "--num_images", 3)
+    draw(trained, tmp_path, "--num_images", 3, "--seed", 1)
+    with pytest.raises(ValueError, match="1 images beyond 2"):
+        draw(trained, tmp_path, "--num_images", 2)
+
+
 def test_sample_ddpm_draws_one_class_and_a_trajectory(trained, tmp_path):
     content = draw(trained, tmp_path, "--num_images", 4, "--class_name", 7, "--variance", "fixed_large", "--trajectory")
     assert content["arr_1"].tolist() == [7] * 4
@@ -184,7 +191,7 @@ def test_a_saved_model_goes_on_learning(trained, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--image_size", "9"], "image_size"),
+        (["--image_size", "9", "--channel_mult", "1", "2"], "image_size"),
         (["--train_dir", "gone"], "gone"),
         (["--channels", "2"], "channels"),
         (["--num_timesteps", "1"], "num_timesteps"),

@@ -5,7 +5,7 @@ import argparse
 import pytest
 import torch
 
-from ddpm.arguments import add_model_arguments, new_diffusion, new_network, new_objective
+from ddpm.arguments import add_model_arguments, levels_for, new_diffusion, new_network, new_objective
 from ddpm.resampling import LossSecondMomentTimesteps, UniformTimesteps
 
 
@@ -54,8 +54,21 @@ def test_a_preset_is_for_its_size():
         new_network(parsed("--preset", "mine"), 64, 3, None)
 
 
+@pytest.mark.parametrize(
+    ("size", "factors", "attended"),
+    [(4, [1], []), (8, [1, 2], [4]), (16, [1, 2, 2], [8, 4]), (28, [1, 2, 2], [14, 7]), (32, [1, 2, 2, 2], [16, 8, 4]),
+     (64, [1, 2, 2, 2], [16, 8]), (7, [1], [])],
+)  # fmt: skip
+def test_levels_follow_the_images(size, factors, attended):
+    assert levels_for(size) == {"channel_mult": factors, "attention_resolutions": attended}
+    config = new_network(parsed("--model_channels", "16", "--num_head_channels", "16"), size, 3, None).config
+    assert (list(config.channel_mult), list(config.attention_resolutions)) == (factors, attended)
+    assert levels_for(size, [1.0, 1.5])["channel_mult"] == [1, 1.5]
+    assert levels_for(size, None, [size])["attention_resolutions"] == [size]
+
+
 def test_sizes_that_do_not_fit():
     with pytest.raises(ValueError, match="image_size"):
-        new_network(parsed(), 9, 1, None)
+        new_network(parsed("--channel_mult", "1", "2"), 9, 1, None)
     with pytest.raises(ValueError, match="num_timesteps"):
         new_diffusion(parsed("--schedule", "linear", "--num_timesteps", "5"))

@@ -53,6 +53,17 @@ def test_fixed_variances():
         assert float(large.log_variance.exp()) == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_what_a_guidance_may_change():
+    diffusion = GaussianDiffusion(linear_schedule(100), variance="fixed_small")
+    x_t, x0, mean = torch.randn(3, 2, 1, 3, 3)
+    p = diffusion.p_mean_variance(silent, x_t, 40)
+    aimed = p.with_x0(x0)
+    assert torch.equal(aimed.x0, x0) and torch.equal(aimed.mean, diffusion.q_posterior(x0, x_t, 40)[0])
+    moved = aimed.with_mean(mean)
+    assert torch.equal(moved.mean, mean) and torch.equal(moved.x0, x0)
+    assert torch.equal(moved.log_variance, p.log_variance) and not torch.equal(p.mean, aimed.mean)
+
+
 def test_a_fixed_variance_ignores_a_learned_one():
     output, x_t = torch.randn(2, 2, 3, 3), torch.randn(2, 1, 3, 3)
     diffusion = GaussianDiffusion(linear_schedule(100), variance="fixed_large")

@@ -102,6 +102,17 @@ def test_image_to_image_begins_at_the_level_of_its_strength(setting):
     image_to_image(model, torch.zeros(1, 1, dtype=torch.float64), diffusion, strength=0.4, steps=50, seed=0,
                    callback=lambda state: levels.append(state.level))  # fmt: skip
     assert levels == list(range(19, -1, -1))
+    seen = []
+
+    def look(x, t):
+        seen.append(x)
+        return x
+
+    images = torch.full((4000, 1), 0.5, dtype=torch.float64)
+    image_to_image(look, images, diffusion, strength=0.4, steps=50, seed=0)
+    bar = float(diffusion.respace(50).alphas_cumprod[19])
+    assert float(seen[0].std()) == pytest.approx((1 - bar) ** 0.5, rel=0.04)
+    assert float(seen[0].mean()) == pytest.approx(0.5 * bar**0.5, abs=0.03)
     for strength in (0, -1, 1.1, float("nan")):
         with pytest.raises(ValueError, match="strength"):
             image_to_image(model, torch.zeros(1, 1), diffusion, strength=strength)

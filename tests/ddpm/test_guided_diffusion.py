@@ -233,6 +233,13 @@ def test_classifier_round_trip_from_a_random_file(tmp_path, variant):
     assert all(torch.equal(written[name], state[name]) for name in state)
 
 
+def test_a_file_of_something_else(tmp_path):
+    for content in (b"# A text", b"", b"\x80\x04."):
+        (tmp_path / "model.pt").write_bytes(content)
+        with pytest.raises(ValueError, match="is no file of tensors"):
+            UNet.from_guided_diffusion(tmp_path / "model.pt", UNetConfig(**TINY))
+
+
 def test_loading_does_not_keep_the_file(tmp_path):
     model = randomise(UNet(UNetConfig(**TINY)))
     state = model.to_guided_diffusion(tmp_path / "model.pt")
