@@ -69,8 +69,9 @@ class GuidedDiffusionMixin(nn.Module):
         config = cls.config_class.preset(preset) if isinstance(preset, str) else preset
         try:
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:  # whatever torch makes of another file
-            raise ValueError(f"{path} is no file of tensors ({type(error).__name__}); expected a state dict.") from error
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:  # whatever torch makes of it
+            kind = type(error).__name__
+            raise ValueError(f"{path} is no file of tensors ({kind}); expected a state dict.") from error
         if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
             raise ValueError(f"{path} holds no state dict; expected a file of names and tensors.")
         with torch.device("meta"):  # 2 GB of weights are not drawn at random first
