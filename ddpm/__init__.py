@@ -5,7 +5,10 @@ from transformers import AutoConfig, AutoModel
 from .classifier import NoisyClassifier
 from .configuration_unet import ClassifierConfig, UNetConfig
 from .diffusion import BitsPerDim, GaussianDiffusion, Reverse
+from .drawing import draw_images
 from .editing import ddim_invert, image_to_image, inpaint, interpolate
+from .hub import load_folder, save_folder
+from .metrics import ImageQualityEvaluation
 from .objective import DiffusionObjective
 from .resampling import LossSecondMomentTimesteps, UniformTimesteps
 from .samplers import SamplingState, sample
@@ -17,6 +20,7 @@ __all__ = [
     "ClassifierConfig",
     "DiffusionObjective",
     "GaussianDiffusion",
+    "ImageQualityEvaluation",
     "LossSecondMomentTimesteps",
     "NoisyClassifier",
     "Reverse",
@@ -26,11 +30,14 @@ __all__ = [
     "UniformTimesteps",
     "cosine_schedule",
     "ddim_invert",
+    "draw_images",
     "image_to_image",
     "inpaint",
     "interpolate",
     "linear_schedule",
+    "load_folder",
     "sample",
+    "save_folder",
     "zero_terminal_snr",
 ]
 

@@ -35,8 +35,11 @@ _CHOICES: dict[str, tuple[Any, str, str]] = {
 }
 
 
+MODEL_FLAGS = (*_NETWORK, "schedule", "prediction", "variance", "loss", "num_timesteps", "min_snr_gamma")
+
+
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that the functions below read.
+    """Adds the flags that the functions below read; they also read `--seed` and `--random_flip`.
 
     Args:
         parser: the recipe's parser.

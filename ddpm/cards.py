@@ -22,7 +22,7 @@ _CAPTIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Likelihood:
-    """The bound on held-out images, as `GaussianDiffusion.bits_per_dim` gives it."""
+    """The bound on held-out images, as `BoundEvaluation` estimates it."""
 
     dataset: str
     num_images: int

@@ -119,7 +119,7 @@ class _EncoderConfig(PreTrainedConfig):
 class UNetConfig(_EncoderConfig):
     """Configuration of [`UNet`].
 
-    The defaults are Improved DDPM's network for CIFAR-10 (arXiv 2102.09672) with ADM's residual blocks;
+    The defaults are Improved DDPM's network for CIFAR-10 (arXiv 2102.09672), without dropout, with ADM's blocks;
     `UNetConfig.preset("64x64_diffusion")` and so on are the released ADM networks.
 
     Args:

@@ -34,7 +34,7 @@ _FLAGS: dict[str, tuple[Any, Any, str]] = {
     "channels": (int, None, "1 = gray, 3 = RGB; nothing = gray if all images are"),
 }
 _SWITCHES: dict[str, tuple[bool | None, str]] = {
-    "random_flip": (False, "mirror every other image, left to right, in training"),
+    "random_flip": (False, "mirror each image with probability 1/2, left to right, in training"),
     "class_conditional": (None, "give labels; nothing = if the data has them"),
 }
 
@@ -79,10 +79,7 @@ class ImageDataset(Dataset):
             with self.source.images.open(number) as image:
                 item = {"images": prepare_image(image, self.image_size, self.num_channels)}
         except (OSError, SyntaxError, ValueError) as error:  # what PIL raises of files that are cut off or damaged
-            name = (
-                self.source.images.name(number) if isinstance(self.source.images, ColumnImages) else f"image {number}"
-            )
-            raise ValueError(f"{name} cannot be used: {error}") from error
+            raise ValueError(f"{self.source.images.name(number)} cannot be used: {error}") from error
         if self.source.labels is not None:
             item["labels"] = torch.tensor(self.source.labels[number])
         return item

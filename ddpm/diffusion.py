@@ -49,7 +49,7 @@ class Reverse:
 
     @cached_property
     def log_variance(self) -> Tensor:
-        """By the diffusion's variance, nats."""
+        """Natural logarithm, by the diffusion's variance."""
         variance = VARIANCES[self.diffusion.variance]
         return like(variance(self.diffusion.log_variances, self.t, self.rest), self.x0)
 

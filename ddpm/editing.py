@@ -6,7 +6,7 @@
     ddim_invert      the path of "ddim" from an image to the noise that gives it         arXiv 2010.02502, section 4.3
     interpolate      between the noises of two images, on the sphere, and back           arXiv 2010.02502, section 5.3
 
-All take the options of `sample`; levels and the loop are explained in samplers.py.
+All but ddim_invert take the options of `sample` except `noise`; levels and the loop are explained in samplers.py.
 """
 
 import math
@@ -142,7 +142,7 @@ def ddim_invert(
         clip: of the predicted images, as for `sample`.
 
     Returns:
-        x_{T-1}, (B, C, H, W): `sample(..., sampler="ddim", noise=...)` makes the images of it.
+        x_{T-1}, (B, C, H, W): `sample(..., sampler="ddim", noise=..., clip=False)` makes the images of it.
 
     Raises:
         ValueError: if images or an option are not as they should be.
@@ -171,6 +171,7 @@ def interpolate(
     weights: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
     steps: int | str | None = None,
     labels: Tensor | None = None,
+    clip: bool | str = False,
     **options: Any,
 ) -> Tensor:
     """Images on the way from one to another.
@@ -183,6 +184,7 @@ def interpolate(
         weights: places on the way, 0 = first, 1 = second.
         steps: how many, as for `sample`.
         labels: int64 (B,), or None.
+        clip: of the predicted images, on both ways: else the ends would not be the images.
         **options: of `sample`, but `noise`; the sampler is "ddim".
 
     Returns:
@@ -198,10 +200,10 @@ def interpolate(
         raise ValueError(f"weights are {weights}; expected at least one number.")
     if options.setdefault("sampler", "ddim") != "ddim":
         raise ValueError(f"sampler is {options['sampler']!r}; expected 'ddim', the one that can be inverted.")
-    prepare(model, diffusion, len(first), steps=steps, labels=labels, **options)  # finds what is wrong before the work
-    start, end = (ddim_invert(model, images, diffusion, steps=steps, labels=labels) for images in (first, second))
-    options |= {"steps": steps, "labels": labels}
-    between = [sample(model, first.shape, diffusion, noise=slerp(start, end, w), **options) for w in weights]
+    common: dict[str, Any] = {"steps": steps, "labels": labels, "clip": clip}
+    prepare(model, diffusion, len(first), **common, **options)  # finds what is wrong before the work
+    start, end = (ddim_invert(model, images, diffusion, **common) for images in (first, second))
+    between = [sample(model, first.shape, diffusion, noise=slerp(start, end, w), **common, **options) for w in weights]
     return torch.stack(between)
 
 

@@ -172,7 +172,7 @@ class SampleEvaluation:
         from accelerate import PartialState
 
         if num_images < 1:
-            raise ValueError(f"num_quality_images is {num_images}; expected at least 1, or 0 in the recipe for no FID.")
+            raise ValueError(f"num_images is {num_images}; expected at least 1.")
         self.state = PartialState()
         real, labels = stacked(dataset)
         self.image_shape, self.num_images, self.num_real = tuple(real.shape[1:]), num_images, len(real)

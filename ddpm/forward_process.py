@@ -45,7 +45,6 @@ class ForwardProcess:
         self._coef1, self._coef2 = Table(self.posterior_mean_coef1), Table(self.posterior_mean_coef2)
         self._posterior_variance = Table(self.posterior_variance)
         self.log_variances = LogVariances(betas, self.posterior_variance)
-        self._times: dict[torch.device, Tensor] = {}
 
     @property
     def num_timesteps(self) -> int:

@@ -16,9 +16,9 @@ def gaussian_kl(
 
     Args:
         mean: of the first, any shape.
-        log_variance: of the first, nats.
+        log_variance: of the first, natural logarithm.
         other_mean: of the second.
-        other_log_variance: of the second, nats.
+        other_log_variance: of the second.
 
     Returns:
         Tensor of the shape to which all broadcast, at least 0.
@@ -38,7 +38,7 @@ def discretised_log_prob(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tenso
     Args:
         x: floating point, grey values k / 127.5 - 1 for k = 0..255.
         mean: of the same shape.
-        log_variance: nats, broadcasts to that shape.
+        log_variance: natural logarithm, broadcasts to that shape.
 
     Returns:
         Nats, float64, of that shape, at most 0.

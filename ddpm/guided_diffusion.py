@@ -11,12 +11,13 @@ import os
 import pickle
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Self
+
+from .files import replacing
 
 # Our name of a module, below the block that holds it -> theirs.
 TOP_LEVEL = {
@@ -69,7 +70,7 @@ class GuidedDiffusionMixin(nn.Module):
         config = cls.config_class.preset(preset) if isinstance(preset, str) else preset
         try:
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:  # whatever torch makes of it
+        except (OSError, pickle.UnpicklingError, RuntimeError, EOFError) as error:  # whatever torch makes of it
             kind = type(error).__name__
             raise ValueError(f"{path} is no file of tensors ({kind}); expected a state dict.") from error
         if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
@@ -94,7 +95,8 @@ class GuidedDiffusionMixin(nn.Module):
         own_state = self.state_dict()
         state = {name: own_state[own].reshape(released_shape(self, own)) for own, name in released_names(self).items()}
         if path is not None:
-            save_atomically(path, state)
+            with replacing(path) as file:
+                torch.save(state, file)
         return state
 
 
@@ -154,17 +156,3 @@ def check_fit(expected: Mapping[str, tuple[int, ...]], state: Mapping[str, Tenso
     ]
     if found:
         raise ValueError(f"the checkpoint does not fit its preset: tensors {'; '.join(found)}.")
-
-
-def save_atomically(path: str | os.PathLike[str], content: Any) -> None:
-    """Writes a .pt file so that, whatever happens, `path` holds all of the old content or all of the new."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(partial, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -172,7 +172,7 @@ class FIDInception(nn.Module):
 
 
 def load_inception(path: str | Path) -> FeatureExtractor:
-    """The extractor of published FIDs, from a file of its weights.
+    """The extractor that pytorch-fid has, from a file of its weights; TensorFlow's own resizing differs slightly.
 
     Args:
         path: a state dict written by `torch.save`, which is read without executing pickled code, or safetensors.

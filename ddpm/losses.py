@@ -39,7 +39,7 @@ def bound_bits(
         t: int64 (B,), or one number for all.
         posterior: mean, variance and log-variance of q(x_{t-1} | x_t, x_0).
         mean: of p(x_{t-1} | x_t).
-        log_variance: of the same, nats.
+        log_variance: of the same, natural logarithm.
 
     Returns:
         (B,), bits per dimension. Source: arXiv 2006.11239, equations 5 and 13.

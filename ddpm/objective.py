@@ -33,7 +33,7 @@ class DiffusionObjective:
         seed: key of everything random.
         timesteps: how timesteps are chosen; None = uniformly. It learns from the losses of a step when the next begins,
             so that splitting a step into micro-batches changes nothing.
-        random_flip: mirror every other image, left to right.
+        random_flip: mirror each image with probability 1/2, left to right.
         label_dropout: share of the labels that are replaced by `null_label`, for classifier-free guidance.
         null_label: label of an image without class.
 

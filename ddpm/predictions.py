@@ -1,10 +1,10 @@
 """What a network predicts, as four tables: the image that its output stands for, and the target that it is trained on.
 
-With a = sqrt(alpha_bar_t), s = sqrt(1 - alpha_bar_t) and the posterior's mean c x_0 + d x_t (diffusion.py),
+With a = sqrt(alpha_bar_t), s = sqrt(1 - alpha_bar_t) and the posterior's mean c x_0 + d x_t (forward_process.py),
 
     x0_hat = x0_from_xt * x_t + x0_from_output * output;       target = target_from_x0 * x_0 + target_from_noise * noise
 
-    epsilon        1/a   -s/a        0    1     arXiv 2006.11239, equation 11
+    epsilon        1/a   -s/a        0    1     arXiv 2006.11239, equation 15
     sample          0     1          1    0
     v_prediction    a    -s         -s    a     arXiv 2202.00512, appendix D
     previous      -d/c   1/c     c + d a  d s   the mean of x_{t-1}; equation 8 of arXiv 2006.11239

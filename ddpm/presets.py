@@ -1,4 +1,4 @@
-"""The sizes of the released ADM networks, by file name (arXiv 2105.05233, tables 11 and 12; the repository's flags).
+"""The sizes of the released ADM networks but the upsamplers, by file name (arXiv 2105.05233, tables 11 and 12).
 
 The diffusion process that each was trained with: T = 1000 steps and a learned range of variances; the cosine schedule
 for "64x64_diffusion", the linear one for all others. A classifier is for the process of the U-Net of its size.

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from .arguments import MODEL_FLAGS
 from .cards import SampleQuality, run_flags
 from .data import ImageDataset, data_name
 from .diffusion import GaussianDiffusion
@@ -31,6 +32,8 @@ def card_facts(
     Returns:
         Fields of `CardFigures`.
     """
+    # a saved model has its own network and diffusion, whatever the flags say
+    unused = MODEL_FLAGS if getattr(args, "model_name_or_path", None) else ()
     return {
         "model_name": args.hub_model_id,
         "num_parameters": model.num_parameters(),
@@ -42,7 +45,7 @@ def card_facts(
             name: getattr(diffusion, name)
             for name in ("num_timesteps", "prediction", "variance", "loss", "min_snr_gamma")
         },
-        "hyperparameters": run_flags(args),
+        "hyperparameters": {name: value for name, value in run_flags(args).items() if name not in unused},
         "seed": args.seed,
     }
 

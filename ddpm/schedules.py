@@ -32,7 +32,7 @@ def linear_schedule(num_timesteps: int = 1000) -> Tensor:
 
 
 def cosine_schedule(num_timesteps: int = 1000, max_beta: float = 0.999) -> Tensor:
-    """alpha_bar(s) = cos^2((s + 0.008) / 1.008 * pi / 2) at s = t / T: noise grows more gently at both ends.
+    """alpha_bar_t = f((t + 1) / T) / f(0), f(s) = cos^2((s + 0.008) / 1.008 * pi / 2), but betas are capped.
 
     Source: arXiv 2102.09672, equation 17.
 
@@ -66,6 +66,9 @@ def zero_terminal_snr(betas: Tensor) -> Tensor:
 
     Returns:
         betas, float64 (T,), the last one exactly 1.
+
+    Raises:
+        ValueError: if betas are no schedule of at least two steps.
     """
     betas = check_betas(betas, minimum=2)
     roots = (1 - betas).cumprod(0).sqrt()

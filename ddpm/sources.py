@@ -79,7 +79,8 @@ class ColumnImages:
 
     def name(self, number: int) -> str:
         """What to call the image in a message."""
-        return self.rows[number][self.column]["path"] or f"image {number} of column {self.column!r}"
+        entry = self.rows[number][self.column]
+        return (entry and entry["path"]) or f"image {number} of column {self.column!r}"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """UNet: the network eps(x_t, t, y) of ADM, and the encoder that it shares with the noisy classifier.
 
-    e = MLP(embed(t)) + class embedding(y);    h = stem(x);    h, skips = encoder(h, e);    h = middle(h, e)
+    e = SiLU(MLP(embed(t)) + class embedding(y));    skips = encoder(x, e);    h = middle(skips[-1], e)
     h = decoder(h, skips, e);    output = conv(SiLU(GroupNorm(h)))
 
 ("Diffusion Models Beat GANs", arXiv 2105.05233, section 3; the U-Net of arXiv 2006.11239 with attention at several

@@ -32,7 +32,7 @@ class LogVariances:
         self.beta = Table(betas.log())
 
 
-_LogVariance = Callable[[LogVariances, Tensor | int, Tensor], Tensor | float]  # tables, t, second half -> nats
+_LogVariance = Callable[[LogVariances, Tensor | int, Tensor], Tensor | float]  # tables, t, second half
 
 
 def _learned_range(tables: LogVariances, t: Tensor | int, v: Tensor) -> Tensor:

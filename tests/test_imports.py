@@ -117,7 +117,7 @@ GRAPH: dict[str, dict[str, set[str] | None]] = {
         "objective": {"diffusion", "noise", "pixels", "resampling"},
         # the networks
         "presets": set(),
-        "guided_diffusion": set(),
+        "guided_diffusion": {"files"},
         "configuration_unet": {"presets"},
         "layers_unet": {"configuration_unet"},
         "unet": {"configuration_unet", "guided_diffusion", "layers_unet"},
@@ -134,7 +134,7 @@ GRAPH: dict[str, dict[str, set[str] | None]] = {
         "evaluation": {
             "cards", "diffusion", "drawing", "feature_classifier", "losses", "metrics", "networks", "noise", "pixels",
         },
-        "report": {"cards", "data", "diffusion", "drawing", "evaluation", "networks", "pictures"},
+        "report": {"arguments", "cards", "data", "diffusion", "drawing", "evaluation", "networks", "pictures"},
         "arguments": {
             "configuration_unet", "diffusion", "losses", "objective", "predictions", "resampling", "schedules", "unet",
             "variances",
