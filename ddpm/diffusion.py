@@ -21,6 +21,7 @@ from .gaussians import gaussian_kl
 from .losses import LOSSES, Noised, bound_bits
 from .networks import Denoiser, call_network, check_images, evaluating
 from .predictions import PREDICTIONS, clipping, prediction_tables
+from .progress import with_progress
 from .respacing import kept_timesteps
 from .tables import Table
 from .variances import LEARNED, VARIANCES
@@ -261,6 +262,7 @@ class GaussianDiffusion(ForwardProcess):
         *,
         clip: bool | str = True,
         generator: torch.Generator | None = None,
+        progress: bool | None = None,
     ) -> BitsPerDim:
         """The variational bound on -log2 p(image), all T terms, each with fresh noise (one network call a timestep).
 
@@ -270,6 +272,7 @@ class GaussianDiffusion(ForwardProcess):
             labels: int64 (B,), or None.
             clip: of the predicted image, as in `p_mean_variance`.
             generator: of the noise, on the device of the images or the CPU.
+            progress: whether to show a progress bar; None = on a terminal.
 
         Returns:
             [`BitsPerDim`].
@@ -280,7 +283,7 @@ class GaussianDiffusion(ForwardProcess):
         check_images(x0)
         clip_x0, terms = clipping(clip), []
         with evaluating(model):
-            for t in range(self.num_timesteps):
+            for t in with_progress(range(self.num_timesteps), "bound", progress):
                 device = x0.device if generator is None else generator.device
                 noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=device).to(x0.device)
                 x_t = self.q_sample(x0, t, noise)

@@ -19,6 +19,7 @@ from torch import Tensor
 from .diffusion import GaussianDiffusion
 from .networks import Denoiser, check_images, evaluating
 from .predictions import clipping
+from .progress import with_progress
 from .samplers import prepare, sample
 
 
@@ -125,6 +126,7 @@ def ddim_invert(
     labels: Tensor | None = None,
     eta: float = 0.0,
     clip: bool | str = False,
+    progress: bool | None = None,
 ) -> Tensor:
     """The noise from which "ddim" makes given images, up to an error that falls as 1 / steps.
 
@@ -140,6 +142,7 @@ def ddim_invert(
         labels: int64 (B,), or None.
         eta: only 0: noise that is drawn cannot be undone.
         clip: of the predicted images, as for `sample`.
+        progress: whether to show a progress bar; None = on a terminal.
 
     Returns:
         x_{T-1}, (B, C, H, W): `sample(..., sampler="ddim", noise=..., clip=False)` makes the images of it.
@@ -154,7 +157,7 @@ def ddim_invert(
     signal, spread = chain.alphas_cumprod.sqrt().tolist(), (1 - chain.alphas_cumprod).sqrt().tolist()
     x = images
     with evaluating(model):
-        for t in range(chain.num_timesteps):
+        for t in with_progress(range(chain.num_timesteps), "inverting", progress):
             here = max(t - 1, 0)  # where x stands
             x0 = chain.reverse(chain.call(model, x, here, labels), x, here, clip_x0).x0
             epsilon = chain.epsilon(x0, x, here)

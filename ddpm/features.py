@@ -6,13 +6,14 @@ name of phi. Anything that maps images to features serves: a network, or a funct
 Shapes: B images, C channels, H x W pixels, F features, K classes.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from .networks import evaluating
 
 _ROUNDING = 1e-6  # by which a pixel may leave [-1, 1], and 1000 times that a sum of float32 probabilities 1
 
@@ -70,7 +71,7 @@ class FeatureExtractor:
             raise ValueError("there is no image to extract features from; expected at least one.")
         if isinstance(self.function, nn.Module):
             parameter = next(self.function.parameters(), images)
-            with _evaluation_mode(self.function):
+            with evaluating(self.function):
                 output = self.function(images.to(parameter.device))
         else:
             output = self.function(images)
@@ -143,14 +144,3 @@ def check_images(images: Any) -> None:
     if len(images) and images.abs().max() > 1 + _ROUNDING:
         low, high = images.min().item(), images.max().item()
         raise ValueError(f"images lie in [{low:.4g}, {high:.4g}]; expected [-1, 1]: rescale or clamp them.")
-
-
-@contextmanager
-def _evaluation_mode(module: nn.Module) -> Iterator[None]:
-    modes = [(part, part.training) for part in module.modules()]  # `train(mode)` would unfreeze frozen parts
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode

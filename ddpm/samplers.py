@@ -7,8 +7,7 @@ path that begins lower) and inpainting (a path that goes back up, editing.py) ar
 """
 
 import itertools
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from .diffusion import GaussianDiffusion, Reverse
 from .networks import Denoiser, evaluating
 from .noise import RowNoise, stream
 from .predictions import clipping
+from .progress import with_progress
 from .steps import STEPS, Predict, Step
 
 
@@ -63,7 +63,7 @@ class Sampling:
     step: Step
     noise: RowNoise
     callback: Callable[[SamplingState], Any] | None
-    progress: bool
+    progress: bool | None
 
     @torch.no_grad()
     def follow(
@@ -81,7 +81,7 @@ class Sampling:
         """
         moves = list(itertools.pairwise(levels))
         with evaluating(self.model):
-            for number, (level, following) in enumerate(self._bar(moves)):
+            for number, (level, following) in enumerate(with_progress(moves, "sampling", self.progress)):
                 if following > level:
                     x = self.diffusion.q_step(x, level, self.noise(x))
                     continue
@@ -91,13 +91,6 @@ class Sampling:
                 if self.callback is not None:
                     self.callback(SamplingState(x, x0, number + 1, len(moves), following))
         return x
-
-    def _bar(self, moves: list[tuple[int, int]]) -> Iterable[tuple[int, int]]:
-        if not self.progress:
-            return moves
-        from tqdm.auto import tqdm
-
-        return tqdm(moves, unit="step", desc="sampling", leave=False)
 
 
 def prepare(
@@ -158,7 +151,7 @@ def prepare(
         step=STEPS[sampler](spaced, noise, **options),
         noise=noise,
         callback=callback,
-        progress=sys.stderr.isatty() if progress is None else progress,
+        progress=progress,
     )
 
 

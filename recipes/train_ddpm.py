@@ -2,9 +2,9 @@
 
     accelerate launch recipes/train_ddpm.py                                       # scikit-learn's digits, 8 x 8 pixels
     accelerate launch recipes/train_ddpm.py --train_dir photos --image_size 64 --preset 64x64_diffusion --random_flip
-    accelerate launch --config_file recipes/accelerate/two_gpus.yaml recipes/train_ddpm.py --mixed_precision bf16
+    accelerate launch --config_file recipes/accelerate/several_gpus.yaml recipes/train_ddpm.py --mixed_precision bf16
 
-With no argument: 2 CPU cores, 4 minutes of training and 2 of scoring; see README for what came out.
+With no argument: 2 CPU cores, 4 to 5 minutes of training and 2 of scoring; 3.93 bits per dimension, FID 0.07.
 The same command again resumes a stopped run; a finished one is only scored and saved again, for example with more of
 --quality_steps 10 25 50 1000.
 """

@@ -216,6 +216,22 @@ def test_train_ddpm_names_what_is_wrong_before_it_trains(tmp_path, monkeypatch, 
     assert not trained
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes" / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
+def test_accelerate_reads_its_configurations(path):
+    from accelerate.commands.config import load_config_from_file
+
+    config = load_config_from_file(str(path))  # a field that it does not know is an error
+    kinds = {"one_gpu": "NO", "several_gpus": "MULTI_GPU", "fsdp": "FSDP"}
+    assert config.distributed_type.value == kinds[path.stem] and config.mixed_precision == "bf16"
+    assert (config.num_processes == 1) == (path.stem == "one_gpu")
+
+
+def test_configurations_that_are_named_are_there():
+    texts = [ROOT / "ddpm" / "README.md", *(ROOT / "recipes").glob("*ddpm.py"), *(ROOT / "recipes").glob("*/*.yaml")]
+    named = {name for text in texts for name in re.findall(r"recipes/accelerate/\w+\.yaml", text.read_text())}
+    assert named and all((ROOT / name).is_file() for name in named)
+
+
 def test_the_model_must_fit_the_images(trained, tmp_path):
     np.save(tmp_path / "images.npy", np.zeros((20, 16, 16, 3), dtype=np.uint8))
     with pytest.raises(ValueError, match="expected"):

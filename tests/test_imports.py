@@ -104,13 +104,14 @@ GRAPH: dict[str, dict[str, set[str] | None]] = {
         "losses": {"gaussians", "variances"},
         "forward_process": {"schedules", "tables", "variances"},
         "diffusion": {
-            "forward_process", "gaussians", "losses", "networks", "predictions", "respacing", "tables", "variances",
+            "forward_process", "gaussians", "losses", "networks", "predictions", "progress", "respacing", "tables",
+            "variances",
         },
         # from noise to images
         "noise": set(),
         "steps": {"diffusion", "noise"},
-        "samplers": {"diffusion", "networks", "noise", "predictions", "steps"},
-        "editing": {"diffusion", "networks", "predictions", "samplers"},
+        "samplers": {"diffusion", "networks", "noise", "predictions", "progress", "steps"},
+        "editing": {"diffusion", "networks", "predictions", "progress", "samplers"},
         "drawing": {"diffusion", "networks", "noise", "samplers"},
         # training
         "resampling": set(),
@@ -125,7 +126,8 @@ GRAPH: dict[str, dict[str, set[str] | None]] = {
         "guidance": {"diffusion", "classifier"},
         "peers": {"configuration_unet"},
         # how good images are
-        "features": set(),
+        "progress": set(),
+        "features": {"networks"},
         "feature_statistics": {"features"},
         "distances": set(),
         "inception": {"features"},
