@@ -21,10 +21,10 @@ from torch import Tensor
 
 from .canvas import Canvas
 from .draws import Draw
-from .endings import Endings
+from .stopping import Endings
 from .guidance import Network
 from .passes import Passes
-from .processing import Processing
+from .logits_processing import Processing
 from .resampling import Resampling
 from .selection import Selection
 from .streaming import Streaming

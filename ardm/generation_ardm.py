@@ -24,12 +24,12 @@ from .assembly import is_left_to_right, make_resampling, make_selection, plan_pa
 from .canvas import Canvas, append_masks, row_streams
 from .decoding import Decoding
 from .draws import make_draw
-from .endings import Endings
+from .stopping import Endings
 from .generation_config_ardm import SETTINGS, ARDMGenerationConfig, ARDMGenerationOutput
 from .guidance import Network, guided
 from .masking import check_ids
 from .orders import LOGIT_ORDERS
-from .processing import Processing
+from .logits_processing import Processing
 from .streaming import Streaming
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .masking import stratified_num_masked
 from .randomness import draw_seed, keyed_uniforms
-from .scoring import Draws, masked_losses, require_positive, row_numbers_of, scored_tokens
+from .masked_losses import Draws, masked_losses, require_positive, row_numbers_of, scored_tokens
 
 _COUNT_STREAM = 21
 

@@ -18,7 +18,7 @@ from .masking import IGNORED, keyed_random_ratio_mask, maskable_tokens, mean_cro
 
 @dataclass
 class RandomRatioObjective:
-    """A loss function for `ardm.training.train`, over batches with `input_ids` and optional masks.
+    """A loss function for `ardm.training.loop.train`, over batches with `input_ids` and optional masks.
 
     Args:
         mask_token_id: the id that hides a token.
@@ -63,7 +63,7 @@ class RandomRatioObjective:
 
         Args:
             model: a masked language model that takes `logits_positions`.
-            batch: an `ardm.training.Batch` with `input_ids` int64 (B, L), optional `attention_mask`, `prompt_mask`.
+            batch: an `ardm.training.loop.Batch` with `input_ids` int64 (B, L), optional `attention_mask`, `prompt_mask`.
 
         Returns:
             "loss", which is minimised; "nats_per_token", the mean cross-entropy without weights, the bound wherever

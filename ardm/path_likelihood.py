@@ -28,7 +28,7 @@ from .orders import (
     order_to_rank,
 )
 from .plans import check_plan, group_bounds
-from .scoring import evaluating, scored_tokens, sequences_per_call
+from .masked_losses import evaluating, scored_tokens, sequences_per_call
 
 Order = Tensor | str | Callable[..., Any]
 _FIXED = sorted({*QUEUE_ORDERS} - {"random"})

@@ -20,7 +20,7 @@ from torch import Tensor
 from .likelihood import by_row, every_count
 from .plans import check_plan
 from .randomness import draw_seed
-from .scoring import masked_losses, require_positive, row_numbers_of, scored_tokens
+from .masked_losses import masked_losses, require_positive, row_numbers_of, scored_tokens
 
 
 @dataclass(frozen=True)

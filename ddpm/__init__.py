@@ -2,18 +2,18 @@
 
 from transformers import AutoConfig, AutoModel
 
-from .classifier import NoisyClassifier
-from .configuration_unet import ClassifierConfig, UNetConfig
+from .models.classifier import NoisyClassifier
+from .models.configuration_unet import ClassifierConfig, UNetConfig
 from .diffusion import BitsPerDim, GaussianDiffusion, Reverse
 from .drawing import draw_images
 from .editing import ddim_invert, image_to_image, inpaint, interpolate
-from .hub import load_folder, save_folder
-from .metrics import ImageQualityEvaluation
+from .hub.folder import load_folder, save_folder
+from .metrics.quality import ImageQualityEvaluation
 from .objective import DiffusionObjective
-from .resampling import LossSecondMomentTimesteps, UniformTimesteps
+from .timesteps import LossSecondMomentTimesteps, UniformTimesteps
 from .samplers import SamplingState, sample
 from .schedules import cosine_schedule, linear_schedule, zero_terminal_snr
-from .unet import UNet
+from .models.unet import UNet
 
 __all__ = [
     "BitsPerDim",

@@ -19,7 +19,7 @@ from torch import Tensor
 from .forward_process import ForwardProcess, like
 from .gaussians import gaussian_kl
 from .losses import LOSSES, Noised, bound_bits
-from .networks import Denoiser, call_network, check_images, evaluating
+from .denoisers import Denoiser, call_network, check_images, evaluating
 from .predictions import PREDICTIONS, clipping, prediction_tables
 from .progress import with_progress
 from .respacing import kept_timesteps

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .diffusion import GaussianDiffusion
-from .networks import Denoiser
+from .denoisers import Denoiser
 from .noise import stream
 from .samplers import device_of, sample
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .diffusion import GaussianDiffusion
-from .networks import Denoiser, check_images, evaluating
+from .denoisers import Denoiser, check_images, evaluating
 from .predictions import clipping
 from .progress import with_progress
 from .samplers import prepare, sample

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from .diffusion import GaussianDiffusion
 from .noise import RowNoise, stream
-from .pixels import to_model_range
-from .resampling import UniformTimesteps, stratified_timesteps
+from .data.pixels import to_model_range
+from .timesteps import UniformTimesteps, stratified_timesteps
 
 _STEP, _NOISE, _FLIP, _LABEL = range(4)  # kinds of draws: no two share a stream
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .configuration_unet import UNetConfig
+from .models.configuration_unet import UNetConfig
 
 
 def diffusers_twin(config: UNetConfig) -> Any:

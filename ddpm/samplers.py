@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .diffusion import GaussianDiffusion, Reverse
-from .networks import Denoiser, evaluating
+from .denoisers import Denoiser, evaluating
 from .noise import RowNoise, stream
 from .predictions import clipping
 from .progress import with_progress

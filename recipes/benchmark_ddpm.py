@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from ardm.launching import run_recipe
-from ardm.timing import Stopwatch, medians_in_turn
-from ardm.training import TrainingConfig, make_accelerator, quieten, train
+from ardm.training.launching import run_recipe
+from ardm.training.timing import Stopwatch, medians_in_turn
+from ardm.training.loop import TrainingConfig, make_accelerator, quieten, train
 from ddpm import DiffusionObjective, GaussianDiffusion, UNet, UNetConfig, cosine_schedule, sample
 from ddpm.peers import diffusers_twin
 from ddpm.steps import STEPS

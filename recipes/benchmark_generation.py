@@ -20,9 +20,9 @@ import torch
 from transformers.modeling_outputs import MaskedLMOutput
 
 from ardm import ARDMConfig, ARDMForMaskedLM
-from ardm.launching import run_recipe
+from ardm.training.launching import run_recipe
 from ardm.layers_ardm import select_positions
-from ardm.timing import Stopwatch, live_bytes, medians_in_turn
+from ardm.training.timing import Stopwatch, live_bytes, medians_in_turn
 
 BATCH, LENGTH, MASK, VOCABULARY = 8, 128, 27, 50_000
 SIZES = {192: (6, 512, 32, 1.02), 768: (12, 2048, 3, 1.01)}  # width: heads, MLP, steps measured, target

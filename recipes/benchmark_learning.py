@@ -18,12 +18,12 @@ from typing import Any
 import torch
 
 from ardm import ARDMConfig, ARDMForMaskedLM, random_ratio_mask
-from ardm.evaluation import BoundEvaluation
-from ardm.launching import run_recipe
+from ardm.evaluation.bound import BoundEvaluation
+from ardm.training.launching import run_recipe
 from ardm.masking import IGNORED, mean_cross_entropy
 from ardm.objective import RandomRatioObjective
-from ardm.optim import muon_adamw
-from ardm.training import TrainingConfig, quieten, train
+from ardm.training.optim import muon_adamw
+from ardm.training.loop import TrainingConfig, quieten, train
 
 LENGTH, MASK = 128, 27
 SIZES: dict[str, Any] = {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 6,

@@ -22,13 +22,13 @@ import torch
 from torch import Tensor
 
 from ardm import log_prob, nelbo, random_ratio_mask
-from ardm.corpora import add_held_out_arguments, held_out_name, load_held_out
-from ardm.evaluation import ScoredWindows
-from ardm.hub import DEMO_FOLDER, load_saved
-from ardm.launching import process_state, run_recipe
+from ardm.data.arguments import add_held_out_arguments, held_out_name, load_held_out
+from ardm.evaluation.bound import ScoredWindows
+from ardm.hub.folder import DEMO_FOLDER, load_saved
+from ardm.training.launching import process_state, run_recipe
 from ardm.masking import IGNORED, mean_cross_entropy
-from ardm.scoring import require_positive
-from ardm.training import quieten
+from ardm.masked_losses import require_positive
+from ardm.training.loop import quieten
 
 BATCH = 32
 SAMPLES: tuple[Any, ...] = (8, 32, 128, "all")

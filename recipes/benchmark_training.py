@@ -20,11 +20,11 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
 
 from ardm import ARDMConfig, ARDMForMaskedLM, random_ratio_mask
-from ardm.launching import run_recipe
+from ardm.training.launching import run_recipe
 from ardm.objective import RandomRatioObjective
-from ardm.optim import muon_adamw
-from ardm.timing import Stopwatch, matmul_flops
-from ardm.training import TrainingConfig, make_accelerator, quieten, train
+from ardm.training.optim import muon_adamw
+from ardm.training.timing import Stopwatch, matmul_flops
+from ardm.training.loop import TrainingConfig, make_accelerator, quieten, train
 
 LENGTH, MASK = 128, 27
 SIZES: dict[str, Any] = {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 6,

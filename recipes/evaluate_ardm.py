@@ -19,15 +19,15 @@ from typing import Any
 from torch import Tensor
 
 from ardm import log_prob, uniform_plan
-from ardm.bits import describe
-from ardm.checkpoints import check_writable
-from ardm.corpora import add_held_out_arguments, held_out_name, load_held_out
-from ardm.evaluation import BoundEvaluation
-from ardm.files import write_json_atomically
-from ardm.hub import DEMO_FOLDER, load_saved
-from ardm.launching import process_state, run_recipe
-from ardm.scoring import require_positive
-from ardm.training import quieten
+from ardm.metrics.bits import describe
+from ardm.training.checkpoints import check_writable
+from ardm.data.arguments import add_held_out_arguments, held_out_name, load_held_out
+from ardm.evaluation.bound import BoundEvaluation
+from ardm.training.files import write_json_atomically
+from ardm.hub.folder import DEMO_FOLDER, load_saved
+from ardm.training.launching import process_state, run_recipe
+from ardm.masked_losses import require_positive
+from ardm.training.loop import quieten
 
 ORDERS = ("left_to_right", "right_to_left", "confidence", "margin", "entropy")
 

@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ardm.data import load_texts
-from ardm.hub import DEMO_FOLDER
-from ardm.launching import run_recipe
-from ardm.training import quieten
+from ardm.data.windows import load_texts
+from ardm.hub.folder import DEMO_FOLDER
+from ardm.training.launching import run_recipe
+from ardm.training.loop import quieten
 
 CONTEXT, PIECE, PAGE = 72, 24, 256  # characters
 QUESTIONS, PAGES, OPTIONS = 60, 24, 4
@@ -80,7 +80,7 @@ def demo_arguments(folder: Path) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    import ardm.harness  # noqa: F401  registers the model, or says what to install
+    import ardm.harness.model  # noqa: F401  registers the model, or says what to install
 
     quieten(True)
     from lm_eval.__main__ import cli_evaluate

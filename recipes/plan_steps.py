@@ -19,16 +19,16 @@ from typing import Any
 import torch
 
 from ardm import StepLosses, measure_step_losses
-from ardm.cards import machine
-from ardm.checkpoints import check_writable
-from ardm.corpora import add_held_out_arguments, held_out_name, load_held_out
-from ardm.evaluation import ScoredWindows
-from ardm.hub import DEMO_FOLDER, load_saved
-from ardm.launching import process_state, run_recipe
-from ardm.scoring import require_positive
-from ardm.step_report import compare_plans, plot_quality_against_steps, plot_step_losses, save_step_losses, table
-from ardm.timing import medians_in_turn
-from ardm.training import quieten
+from ardm.hub.cards import machine
+from ardm.training.checkpoints import check_writable
+from ardm.data.arguments import add_held_out_arguments, held_out_name, load_held_out
+from ardm.evaluation.bound import ScoredWindows
+from ardm.hub.folder import DEMO_FOLDER, load_saved
+from ardm.training.launching import process_state, run_recipe
+from ardm.masked_losses import require_positive
+from ardm.evaluation.step_report import compare_plans, plot_quality_against_steps, plot_step_losses, save_step_losses, table
+from ardm.training.timing import medians_in_turn
+from ardm.training.loop import quieten
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 
-from ardm.checkpoints import check_writable
-from ardm.launching import process_state, run_recipe
-from ardm.training import quieten
+from ardm.training.checkpoints import check_writable
+from ardm.training.launching import process_state, run_recipe
+from ardm.training.loop import quieten
 from ddpm.drawing import balanced_labels, draw_images
-from ddpm.hub import load_class_names, load_folder
-from ddpm.pictures import check_image_folder, image_grid, write_gif, write_images, write_npz, write_png
-from ddpm.pixels import to_model_range, to_uint8
+from ddpm.hub.folder import load_class_names, load_folder
+from ddpm.hub.pictures import check_image_folder, image_grid, write_gif, write_images, write_npz, write_png
+from ddpm.data.pixels import to_model_range, to_uint8
 from ddpm.steps import STEPS
 
 DEMO_FOLDER = "runs/ddpm"

@@ -17,15 +17,15 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ardm import ARDMConfig, ARDMForMaskedLM
-from ardm.cards import CardFigures, Evaluation, hyperparameters, machine
-from ardm.checkpoints import check_writable
-from ardm.corpora import add_data_arguments, corpus_name, load_corpus
-from ardm.evaluation import BoundEvaluation, write_samples
-from ardm.hub import check_upload, load_folder, save_folder, upload_folder
-from ardm.launching import run_recipe
+from ardm.hub.cards import CardFigures, Evaluation, hyperparameters, machine
+from ardm.training.checkpoints import check_writable
+from ardm.data.arguments import add_data_arguments, corpus_name, load_corpus
+from ardm.evaluation.bound import BoundEvaluation, write_samples
+from ardm.hub.folder import check_upload, load_folder, save_folder, upload_folder
+from ardm.training.launching import run_recipe
 from ardm.objective import RandomRatioObjective
-from ardm.optim import muon_adamw
-from ardm.training import TrainingResult, add_training_arguments, make_accelerator, quieten, train, training_config
+from ardm.training.optim import muon_adamw
+from ardm.training.loop import TrainingResult, add_training_arguments, make_accelerator, quieten, train, training_config
 
 SIZES = {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 6, "intermediate_size": 512}
 

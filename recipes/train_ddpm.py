@@ -15,18 +15,18 @@ import sys
 import time
 from typing import Any
 
-from ardm.cards import machine
-from ardm.checkpoints import check_writable
-from ardm.hub import check_upload, upload_folder
-from ardm.launching import run_recipe
-from ardm.training import add_training_arguments, make_accelerator, quieten, train, training_config
+from ardm.hub.cards import machine
+from ardm.training.checkpoints import check_writable
+from ardm.hub.folder import check_upload, upload_folder
+from ardm.training.launching import run_recipe
+from ardm.training.loop import add_training_arguments, make_accelerator, quieten, train, training_config
 from ddpm import GaussianDiffusion
-from ddpm.arguments import add_model_arguments, new_diffusion, new_network, new_objective
-from ddpm.cards import CardFigures
-from ddpm.data import add_image_arguments, data_name, load_images
-from ddpm.evaluation import BoundEvaluation, SampleEvaluation, extractor_of
-from ddpm.hub import load_folder, save_folder
-from ddpm.report import card_facts, draw_pictures, measure_quality
+from ddpm.evaluation.arguments import add_model_arguments, new_diffusion, new_network, new_objective
+from ddpm.hub.cards import CardFigures
+from ddpm.data.images import add_image_arguments, data_name, load_images
+from ddpm.evaluation.evaluation import BoundEvaluation, SampleEvaluation, extractor_of
+from ddpm.hub.folder import load_folder, save_folder
+from ddpm.evaluation.report import card_facts, draw_pictures, measure_quality
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

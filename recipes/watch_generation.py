@@ -14,14 +14,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ardm.checkpoints import check_writable
+from ardm.training.checkpoints import check_writable
 from ardm.generation_config_ardm import ORDER_NAMES, RESAMPLE_NAMES
-from ardm.hub import DEMO_FOLDER, load_saved
-from ardm.launching import run_recipe
-from ardm.pages import plot_order, write_page
-from ardm.traces import Trace
-from ardm.training import quieten
-from ardm.watching import TerminalView
+from ardm.hub.folder import DEMO_FOLDER, load_saved
+from ardm.training.launching import run_recipe
+from ardm.viewing.pages import plot_order, write_page
+from ardm.viewing.traces import Trace
+from ardm.training.loop import quieten
+from ardm.viewing.terminal import TerminalView
 
 SETTINGS: dict[str, dict[str, Any]] = {  # of `generate`, which checks them; not given = its own default
     "max_new_tokens": {"type": int, "help": "tokens to append to the prompt"},

@@ -5,10 +5,10 @@ import argparse
 import pytest
 import torch
 
-from ardm.training import TrainingConfig, train
+from ardm.training.loop import TrainingConfig, train
 from ddpm import DiffusionObjective, GaussianDiffusion, UNet, UNetConfig, cosine_schedule, sample
-from ddpm.data import add_image_arguments, load_images
-from ddpm.evaluation import SAMPLERS, BoundEvaluation, SampleEvaluation, extractor_of
+from ddpm.data.images import add_image_arguments, load_images
+from ddpm.evaluation.evaluation import SAMPLERS, BoundEvaluation, SampleEvaluation, extractor_of
 
 
 @pytest.mark.slow

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from transformers import AutoModel
 
 import ddpm
-from ddpm.hub import load_class_names, load_folder
-from ddpm.pixels import to_uint8
+from ddpm.hub.folder import load_class_names, load_folder
+from ddpm.data.pixels import to_uint8
 
 ROOT = Path(__file__).parent.parent
 NETWORK = ["--model_channels", "8", "--num_res_blocks", "1", "--norm_num_groups", "4", "--num_head_channels", "8"]

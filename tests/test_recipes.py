@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 import ardm
-from ardm.cards import CardFigures
-from ardm.hub import save_folder
+from ardm.hub.cards import CardFigures
+from ardm.hub.folder import save_folder
 
 ROOT = Path(__file__).parent.parent
 SIZES = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -157,7 +157,7 @@ def test_bad_input_is_an_error_that_names_it(tmp_path, named):
 
 
 def test_what_would_make_the_upload_fail_is_said_before_the_training(tmp_path, monkeypatch):
-    monkeypatch.setattr("ardm.hub.get_token", lambda: None)
+    monkeypatch.setattr("ardm.hub.folder.get_token", lambda: None)
     with pytest.raises(ValueError, match="log in"):
         train(tmp_path / "run", "--push_to_hub", "--hub_model_id", "someone/something")
 

@@ -5,7 +5,7 @@ import torch
 
 from ardm.masking import IGNORED, keyed_random_ratio_mask
 from ardm.objective import RandomRatioObjective
-from ardm.training import Batch
+from ardm.training.loop import Batch
 
 LENGTH, MASK = 6, 4
 

@@ -10,7 +10,7 @@ from transformers import TextIteratorStreamer, TextStreamer
 from transformers.generation import NoRepeatNGramLogitsProcessor, SuppressTokensLogitsProcessor, TextDiffusionStreamer
 
 from ardm import ARDMForMaskedLM
-from ardm.tokenization import build_tokenizer
+from ardm.data.tokenization import build_tokenizer
 
 TOKENIZER = build_tokenizer("char", "abc \n.")  # ids 0 "\n", 1 " ", 2 ".", 3 a, 4 b, 5 c, then [UNK], [MASK], [PAD]
 MASK, PAD, EOS = TOKENIZER.mask_token_id, TOKENIZER.pad_token_id, 2

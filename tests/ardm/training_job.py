@@ -13,9 +13,9 @@ from accelerate import PartialState
 from torch import nn
 from torch.utils.data import IterableDataset
 
-from ardm.launching import start_processes
-from ardm.optim import muon_adamw
-from ardm.training import TrainingConfig, train
+from ardm.training.launching import start_processes
+from ardm.training.optim import muon_adamw
+from ardm.training.loop import TrainingConfig, train
 
 CLASSES, LENGTH, NUM_EXAMPLES = 7, 6, 20
 
@@ -112,7 +112,7 @@ def main() -> None:
 
 def _slow_down_saving(seconds: float) -> None:
     """So that a kill finds a checkpoint half-written: rests after the state, before the average and the seal."""
-    from ardm.run import Run
+    from ardm.training.run import Run
 
     write = Run._write
 

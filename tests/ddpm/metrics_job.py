@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-from ddpm.features import FeatureExtractor
-from ddpm.metrics import ImageQualityEvaluation
+from ddpm.metrics.features import FeatureExtractor
+from ddpm.metrics.quality import ImageQualityEvaluation
 
 NUM_REFERENCE, NUM_SAMPLES = 61, 47
 

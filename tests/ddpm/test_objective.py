@@ -5,7 +5,7 @@ import torch
 
 from ddpm.diffusion import GaussianDiffusion
 from ddpm.objective import DiffusionObjective
-from ddpm.resampling import LossSecondMomentTimesteps
+from ddpm.timesteps import LossSecondMomentTimesteps
 from ddpm.schedules import cosine_schedule
 
 DIFFUSION = GaussianDiffusion(cosine_schedule(10), variance="learned_range", loss="vlb")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from ddpm.configuration_unet import UNetConfig
+from ddpm.models.configuration_unet import UNetConfig
 from ddpm.peers import diffusers_twin
-from ddpm.unet import UNet
+from ddpm.models.unet import UNet
 
 SMALL = {"image_size": 8, "in_channels": 1, "model_channels": 8, "channel_mult": (1, 2), "norm_num_groups": 4}
 

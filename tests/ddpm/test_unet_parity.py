@@ -6,9 +6,9 @@ diffusers has the new attention order alone; files of the legacy order have the 
 import pytest
 import torch
 
-from ddpm.configuration_unet import UNetConfig
+from ddpm.models.configuration_unet import UNetConfig
 from ddpm.peers import diffusers_twin
-from ddpm.unet import UNet
+from ddpm.models.unet import UNet
 
 TINY = {"image_size": 8, "in_channels": 2, "model_channels": 8, "channel_mult": (1, 2), "num_res_blocks": 1}
 TINY |= {"attention_resolutions": (4,), "num_heads": 2, "norm_num_groups": 4}

@@ -1,0 +1,23 @@
+"""What a run reports of a text model: the bound on held-out windows, samples, and what fewer steps cost."""
+
+from .bound import BoundEvaluation, ScoredWindows, write_samples
+from .step_report import (
+    compare_plans,
+    describe_plan,
+    plot_quality_against_steps,
+    plot_step_losses,
+    save_step_losses,
+    table,
+)
+
+__all__ = [
+    "BoundEvaluation",
+    "ScoredWindows",
+    "compare_plans",
+    "describe_plan",
+    "plot_quality_against_steps",
+    "plot_step_losses",
+    "save_step_losses",
+    "table",
+    "write_samples",
+]

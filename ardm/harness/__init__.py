@@ -1,0 +1,5 @@
+"""Models under EleutherAI's lm-evaluation-harness; importing this registers the model "ardm" there."""
+
+from .model import ARDMHarness
+
+__all__ = ["ARDMHarness"]

@@ -1,0 +1,6 @@
+"""A text model as a folder for the Hub: weights, tokenizer, card and pictures, saved whole and loaded checked."""
+
+from .cards import CardFigures, Evaluation, model_card
+from .folder import DEMO_FOLDER, load_folder, save_folder
+
+__all__ = ["DEMO_FOLDER", "CardFigures", "Evaluation", "load_folder", "model_card", "save_folder"]

@@ -1,0 +1,92 @@
+"""The model card says what it is told, in Markdown and YAML that the Hub reads back."""
+
+import pytest
+from huggingface_hub import ModelCard
+
+from ardm.hub.cards import CardFigures, Evaluation, model_card
+
+EVALUATION = Evaluation(
+    dataset="wiki27", num_windows=2000, bits_per_token=(3.5, 0.01), bits_per_character=(2.958, 0.008)
+)
+FULL = CardFigures(
+    model_name="me/model",
+    num_parameters=1_800_000,
+    sequence_length=128,
+    training_data="The first part of wiki27.",
+    hyperparameters={"learning_rate": 0.002, "a|b": "c\nd"},
+    command="accelerate launch recipes/train_ardm.py",
+    seed=0,
+    machine="2 CPU cores",
+    date="2022-04-25",
+    wall_clock_seconds=119.7,
+    evaluation=EVALUATION,
+    loss_curve="loss_curve.png",
+    samples=["a sample", "code: ```\n# no heading\n````"],
+    infilled=["known [filled] known"],
+    limitations="Trained for minutes.",
+    datasets=["me/wiki27"],
+    language="en",
+)
+
+
+def test_front_matter_is_read_back():
+    data = ModelCard(model_card(FULL)).data
+    assert (data.library_name, data.pipeline_tag, data.license) == ("transformers", "fill-mask", "apache-2.0")
+    assert data.datasets == ["me/wiki27"]
+    assert {"ardm", "masked-diffusion", "text-diffusion"} <= set(data.tags)
+    [result] = data.eval_results
+    assert (result.metric_type, result.metric_value) == ("bits_per_character", 2.958)
+    assert result.dataset_name == "wiki27"
+
+
+def test_card_says_all_it_was_told():
+    card = model_card(FULL)
+    for told in (
+        "# me/model", "1,800,000", "128", "The first part of wiki27.",
+        "accelerate launch recipes/train_ardm.py", "Seed: 0", "2 CPU cores", "2022-04-25", "2 min 0 s",
+        "| learning_rate | 0.002 |", r"| a\|b | c d |", "](loss_curve.png)", "Trained for minutes.",
+        "2,000 validation windows of wiki27", "Upper bound (NELBO)",
+        "| bits per token | 3.5000 ± 0.0100 |", "| bits per character | 2.9580 ± 0.0080 |",
+        "a sample", "known [filled] known", 'from_pretrained("me/model")',
+        "arxiv.org/abs/2110.02037", "hoogeboom2022autoregressive", "- torch ", "- transformers ",
+    ):  # fmt: skip
+        assert told in card, told
+
+
+def test_card_that_knows_nothing_invents_nothing():
+    card = model_card(CardFigures())
+    assert ModelCard(card).data.eval_results is None
+    for absent in (
+        "None",
+        "Seed",
+        "Wall-clock",
+        "## Training",
+        "## Evaluation",
+        "## Samples",
+        "## Limitations",
+        "![",
+        "±",
+    ):
+        assert absent not in card, absent
+
+
+def test_without_a_name_there_is_no_model_index():
+    assert ModelCard(model_card(CardFigures(evaluation=EVALUATION))).data.eval_results is None
+
+
+def test_without_characters_the_index_holds_bits_per_token():
+    evaluation = Evaluation(dataset="wiki27", num_windows=2, bits_per_token=(3.5, 0.01))
+    card = model_card(CardFigures(model_name="me/model", evaluation=evaluation))
+    assert ModelCard(card).data.eval_results[0].metric_type == "bits_per_token"
+    assert "bits per character" not in card
+
+
+@pytest.mark.parametrize("text", ["plain", "``` inside", "````\n```\n", "`````", ""])
+def test_a_sample_cannot_leave_its_fence(text):
+    card = model_card(CardFigures(samples=[text]))
+    block = card.split("## Samples\n\n")[1].split("\n\n## Versions")[0]
+    opening, *inside, closing = block.split("\n")
+    fence = opening.removesuffix("text")
+    assert set(fence) == {"`"} and closing == fence
+    assert "\n".join(inside) == text
+    assert not any(line.strip().startswith(fence) for line in inside)

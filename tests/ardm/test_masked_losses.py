@@ -1,0 +1,230 @@
+"""Losses of masked versions are those of a plain loop; a call is bounded in memory; the model stays as it was."""
+
+import copy
+import types
+
+import pytest
+import torch
+from torch import nn
+
+from ardm.masking import order_uniforms
+from ardm.masked_losses import (
+    Draws,
+    evaluating,
+    masked_losses,
+    require_positive,
+    row_numbers_of,
+    scored_tokens,
+    sequences_per_call,
+)
+
+MASK, PAD = 3, 4
+IDS = torch.tensor([[0, 1, 2, 0, 1, 2], [PAD, PAD, 2, 2, 1, 0], [1, 0, PAD, PAD, PAD, PAD], [2, 1, 1, 0, 2, PAD]])
+PROMPT = torch.tensor([[0, 1, 0, 0, 0, 0], [0] * 6, [0] * 6, [1, 0, 0, 1, 0, 0]])
+DRAWS = Draws(
+    row=torch.tensor([0, 3, 1, 1, 2, 0, 3, 0, 2, 1]),
+    key=torch.tensor([5, 2**40 + 1, 7, 8, 9, 10, 0, 3 * 2**32, 2**62, 1]),
+    num_masked=torch.tensor([5, 2, 4, 1, 1, 3, 3, 1, 2, 2]),
+)
+SEED = 11
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model):
+    return tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD, scale=0.8)
+
+
+# --------------------------------------------------------------------------------------------------------- losses
+def losses(model, ids=IDS, attention_mask=IDS != PAD, prompt_mask=PROMPT, draws=DRAWS, seed=SEED, batch_size=None):
+    scored = scored_tokens(model.config, ids, attention_mask, prompt_mask)
+    return masked_losses(model, ids, attention_mask, scored, draws, seed, batch_size)
+
+
+@torch.no_grad()
+def one_at_a_time(model, ids=IDS, attention_mask=IDS != PAD, prompt_mask=PROMPT, draws=DRAWS, seed=SEED):
+    """The definition, draw by draw, on rows that have no padding to begin with."""
+    values = []
+    for row, key, num_masked in zip(*(part.tolist() for part in draws), strict=True):
+        real = attention_mask[row].nonzero()[:, 0].tolist()
+        text = [int(ids[row, place]) for place in real]
+        scored = [i for i, place in enumerate(real) if not prompt_mask[row, place]]
+        uniforms = order_uniforms(seed, torch.tensor([key]), len(text))[0].tolist()
+        order = sorted(range(len(scored)), key=lambda i: uniforms[i])  # the i-th scored token has the i-th number
+        hidden = [scored[i] for i in order[len(scored) - num_masked :]]
+        masked = [MASK if i in hidden else token for i, token in enumerate(text)]
+        log_probs = model(torch.tensor([masked])).logits[0].double().log_softmax(-1)
+        values.append(-sum(float(log_probs[i, text[i]]) for i in hidden) / num_masked)
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def test_they_are_those_of_a_loop_over_single_rows_and_masks(model):
+    expected = one_at_a_time(model)
+    for batch_size in (None, 1, 3, 100):
+        found = losses(model, batch_size=batch_size)
+        assert found.dtype == torch.float64 and not found.requires_grad
+        torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
+    assert expected.std() > 0.1  # no two of these could be mistaken for each other
+    unpadded = IDS[:1].repeat(4, 1)
+    none = torch.zeros_like(unpadded)
+    draws = DRAWS._replace(num_masked=torch.arange(10) % 6 + 1)
+    reference = one_at_a_time(model, unpadded, none == 0, none, draws)
+    torch.testing.assert_close(losses(model, unpadded, None, None, draws), reference, rtol=0, atol=2e-6)
+
+
+def test_sums_are_taken_in_float64(model):
+    exact = copy.deepcopy(model).double()
+    torch.testing.assert_close(losses(exact), one_at_a_time(exact), rtol=1e-12, atol=0)
+
+
+def test_padding_on_either_side_and_prompts_do_not_change_a_rows_orders(model):
+    text, draws = [0, 2, 1, 0], Draws(torch.zeros(6, dtype=torch.long), torch.arange(6), torch.tensor([1, 2, 3] * 2))
+    found = []
+    for before, after in ((0, 0), (3, 0), (0, 3), (2, 2)):
+        row = torch.tensor([[PAD] * before + text + [PAD] * after])
+        found.append(losses(model, row, row != PAD, torch.zeros_like(row), draws))
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=0, atol=2e-6)
+
+
+def test_draws_depend_on_seed_and_key(model):
+    base, half = losses(model), DRAWS._replace(key=DRAWS.key + 1)
+    partly = DRAWS.num_masked < torch.tensor([5, 3, 4, 4, 2, 5, 3, 5, 2, 4])  # where not all is masked
+    for other in (losses(model, seed=SEED + 1), losses(model, draws=half)):
+        assert (other - base)[partly].abs().gt(1e-4).sum() >= 3
+        torch.testing.assert_close(other[~partly], base[~partly], rtol=0, atol=2e-6)  # all masked in any order
+
+
+def test_no_draw_costs_no_call():
+    silent = types.SimpleNamespace(config=types.SimpleNamespace(vocab_size=5, mask_token_id=3))  # cannot be called
+    nothing = torch.empty(0, dtype=torch.long)
+    found = masked_losses(silent, IDS, None, IDS != PAD, Draws(nothing, nothing, nothing), 0, None)
+    assert found.shape == (0,) and found.dtype == torch.float64
+
+
+def test_calls_hold_no_more_sequences_than_asked_for_and_logits_of_masked_positions_only(model):
+    calls = []
+
+    def recorded(input_ids, attention_mask, logits_positions):
+        calls.append(len(input_ids))
+        assert torch.equal(logits_positions, input_ids == MASK)
+        return model(input_ids=input_ids, attention_mask=attention_mask, logits_positions=logits_positions)
+
+    recorded.config = model.config
+    torch.testing.assert_close(losses(recorded, batch_size=4), losses(model), rtol=0, atol=2e-6)
+    assert calls == [4, 4, 2]
+
+
+# ------------------------------------------------------------------------------------------------- scored tokens
+def test_scored_tokens_are_real_ones_outside_the_prompt(model):
+    scored = scored_tokens(model.config, IDS, IDS != PAD, PROMPT)
+    assert torch.equal(scored, (IDS != PAD) & (PROMPT == 0))
+    assert scored_tokens(model.config, IDS[:1], None, None).all()
+    for ids, message in (([[0, PAD]], "the pad id 4 among its real tokens"), ([[0, 5]], r"expected 0\.\.4")):
+        with pytest.raises(ValueError, match=message):
+            scored_tokens(model.config, torch.tensor(ids), None, None)
+    assert scored_tokens(types.SimpleNamespace(vocab_size=5, mask_token_id=3), IDS[:1], None, None).all()  # no pad id
+
+
+# -------------------------------------------------------------------------------------------------- size of a call
+@pytest.mark.parametrize("device", ["cpu", "meta"])  # meta: any device but the CPU
+@pytest.mark.parametrize("vocab_size", [2, 28, 50_257, 256_000, 2**40])
+@pytest.mark.parametrize("length", [0, 1, 7, 128, 4_096, 10**6])
+def test_a_call_fits_the_memory_and_is_never_empty(device, vocab_size, length):
+    number = sequences_per_call(None, torch.empty(0, length, dtype=torch.long, device=device), vocab_size)
+    assert isinstance(number, int) and number >= 1
+    tokens = {"cpu": 2_048, "meta": 16_384}[device]
+    logits = 2**27  # 2.7 GB at 20 bytes
+    assert number == 1 or (number * length <= tokens and number * length * vocab_size <= logits)
+    more = (number + 1) * max(length, 1)
+    assert more > tokens or more * vocab_size > logits  # and not smaller than it need be
+
+
+def test_a_call_on_a_gpu_is_larger_and_a_large_vocabulary_makes_it_smaller():
+    def number(device, vocab_size):
+        return sequences_per_call(None, torch.empty(9, 128, dtype=torch.long, device=device), vocab_size)
+
+    assert [number("cpu", 28), number("meta", 28)] == [16, 128]
+    assert [number("cpu", 500_000), number("meta", 500_000)] == [2, 2]
+
+
+def test_the_callers_number_is_taken_as_it_is():
+    huge = torch.empty(1, 10**6, dtype=torch.long)
+    assert [sequences_per_call(n, huge, 10**6) for n in (1, 5, 10**9)] == [1, 5, 10**9]
+    for wrong in (0, -1, 2.0, True, "4"):
+        with pytest.raises(ValueError, match=f"batch_size is {wrong!r}; expected an integer of at least 1"):
+            sequences_per_call(wrong, huge, 10)
+
+
+# ------------------------------------------------------------------------------------------------ small checks
+def test_row_numbers_are_places_unless_given():
+    assert row_numbers_of(None, IDS).tolist() == [0, 1, 2, 3]
+    for dtype in (torch.int64, torch.int32, torch.uint8):
+        found = row_numbers_of(torch.tensor([9, 0, 9, 3], dtype=dtype), IDS)
+        assert found.dtype == torch.int64 and found.tolist() == [9, 0, 9, 3]
+    assert row_numbers_of(torch.tensor([2**31 - 1]), IDS[:1]).tolist() == [2**31 - 1]
+    assert row_numbers_of(torch.empty(0, dtype=torch.long), IDS[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        (torch.arange(3), r"torch\.int64 \(3,\); expected integers \(4,\)"),
+        (torch.arange(4.0), r"torch\.float32 \(4,\)"),
+        (torch.zeros(4, 1, dtype=torch.long), r"\(4, 1\)"),
+        (torch.tensor([0, -2, 1, 5]), r"holds -2\.\.5; expected 0\.\.2\^31-1"),
+        (torch.tensor([0, 1, 2, 2**31]), r"holds 0\.\.2147483648"),
+    ],
+)
+def test_other_row_numbers_are_refused(numbers, message):
+    with pytest.raises(ValueError, match=message):
+        row_numbers_of(numbers, IDS)
+
+
+def test_require_positive():
+    for right in (1, 10**20, torch.arange(3).shape[0]):
+        require_positive("n", right)
+    for wrong in (0, -3, 1.0, float("nan"), True, False, None, "1", [1]):
+        with pytest.raises(ValueError) as caught:
+            require_positive("n", wrong, " or 'all'")
+        assert str(caught.value) == f"n is {wrong!r}; expected an integer of at least 1 or 'all'."
+
+
+def mixed_modules():
+    """Some modules train, and some in and around them do not."""
+    outer = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout(), nn.Linear(2, 2)), nn.Linear(2, 2))
+    outer[1].eval()
+    outer[1][1].train()
+    return outer
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_evaluating_leaves_every_module_as_it_was(fails):
+    for model in (mixed_modules(), mixed_modules().eval(), mixed_modules().train()):
+        before = [module.training for module in model.modules()]
+        try:
+            with evaluating(model):
+                assert not any(module.training for module in model.modules())
+                if fails:
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            assert fails
+        assert [module.training for module in model.modules()] == before
+
+
+def test_evaluating_leaves_anything_else_alone():
+    class Other:
+        training = True
+
+    other = Other()
+    with evaluating(other):
+        assert vars(other) == {} and other.training
+    with evaluating(len):
+        assert len([1]) == 1
+
+
+def test_a_failing_model_is_left_as_it_was(tiny_model):
+    model = tiny_model(hidden_dropout=0.5).train()
+    model.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        losses(model, IDS[:1], None, None, Draws(*torch.tensor([[0], [0], [1]])))
+    assert all(module.training for module in model.modules())

@@ -1,0 +1,373 @@
+"""Endings: a row's result is that of a full generation, cut behind its first end; finishing early only saves work."""
+
+import itertools
+
+import hypothesis
+import pytest
+import torch
+from hypothesis import strategies as st
+from transformers.generation import (
+    EosTokenCriteria,
+    MaxLengthCriteria,
+    MaxTimeCriteria,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    StopStringCriteria,
+    SuppressTokensLogitsProcessor,
+)
+
+from ardm import ARDMForMaskedLM
+from ardm.data.tokenization import build_tokenizer
+
+MASK, PAD, EOS = 3, 4, 2
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model):
+    return tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD, max_position_embeddings=12)
+
+
+def masks(*shape):
+    return torch.full(shape, MASK)
+
+
+def full(model, ids, attention_mask=None, **settings):
+    return model.generate(ids, attention_mask, return_dict_in_generate=True, **settings)
+
+
+# ----------------------------------------------------------------------------------------------------- the reference
+def end_of(text, given, ends_text):
+    """How many tokens of a row (without padding) stay, by asking for one beginning after another."""
+    begin = max((place + 1 for place, here in enumerate(given) if here), default=0)
+    return next((n for n in range(begin + 1, len(text) + 1) if ends_text(text[:n])), len(text))
+
+
+def cut(out, real, ends_text, pad=PAD):
+    """sequences, order and log_probs of a full generation with each row cut; the number of tokens that stay."""
+    sequences, order, log_probs, kept = out.sequences.clone(), out.order.clone(), out.log_probs.clone(), []
+    for row, is_real in enumerate(real):
+        places = is_real.nonzero()[:, 0]
+        text = sequences[row, places].tolist()
+        kept.append(end_of(text, (order[row, places] < 0).tolist(), ends_text))
+        behind = places[kept[-1] :]
+        sequences[row, behind], order[row, behind], log_probs[row, behind] = pad, -1, 0.0
+    return sequences, order, log_probs, kept
+
+
+def assert_is_cut(out, reference, real, ends_text, pad=PAD):
+    sequences, order, log_probs, kept = cut(reference, real, ends_text, pad)
+    assert torch.equal(out.sequences, sequences)
+    assert torch.equal(out.order, order)
+    torch.testing.assert_close(out.log_probs, log_probs, rtol=0, atol=1e-9)
+    assert out.num_forward_passes <= reference.num_forward_passes
+    if out.num_forward_passes:
+        per_call = (order >= 0).sum() / (len(order) * out.num_forward_passes)
+        assert out.tokens_per_forward == pytest.approx(float(per_call))
+    return kept
+
+
+def is_eos(text):
+    return text[-1] == EOS
+
+
+def last_two_alike(text):
+    return len(text) > 1 and text[-1] == text[-2]
+
+
+class LastTwoAlike(StoppingCriteria):
+    def __call__(self, input_ids, scores, **kwargs):
+        if input_ids.shape[1] < 2:
+            return torch.zeros(len(input_ids), dtype=torch.bool)
+        return input_ids[:, -1] == input_ids[:, -2]
+
+
+def parity(logits, masked, generator):
+    return (torch.arange(masked.shape[1]) % 2 == 0).expand_as(masked)
+
+
+SETTINGS = st.fixed_dictionaries(
+    {"order": st.sampled_from(["random", "left_to_right", "right_to_left", "confidence", "margin", "entropy", parity])},
+    optional={
+        "tokens_per_step": st.integers(1, 4),
+        "block_length": st.integers(1, 5),
+        "amount": st.sampled_from([{"threshold": 0.5}, {"entropy_bound": 0.7}]),
+        "again": st.sampled_from([{"resample_steps": 2, "resample_order": order, "resample_fraction": 0.4}
+                                  for order in ("random", "least_confident", "remdm_cap", "remdm_conf")]),
+        "guidance_scale": st.just(1.5),
+        "max_new_tokens": st.integers(0, 4),
+    },
+)  # fmt: skip
+
+
+@st.composite
+def cases(draw):
+    """A ragged batch with EOS tokens anywhere, its real tokens, and settings."""
+    settings = draw(SETTINGS)
+    amount, again = settings.pop("amount", {}), settings.pop("again", {})
+    if amount and "remdm" in again.get("resample_order", ""):
+        again = {}
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    shape = draw(st.integers(1, 4)), draw(st.integers(1, 8))
+    edges = torch.randint(0, shape[1] + 1, (2, shape[0], 1), generator=generator).sort(0).values
+    real = (torch.arange(shape[1]) >= edges[0]) & (torch.arange(shape[1]) < edges[1])
+    ids = torch.randint(0, 3, shape, generator=generator)
+    hidden = torch.rand(shape, generator=generator) < 0.6
+    if draw(st.booleans()):  # a prompt, then masks
+        hidden = torch.arange(shape[1]) >= edges[0] + torch.randint(0, 3, (shape[0], 1), generator=generator)
+    filler = draw(st.sampled_from([PAD, EOS]))  # what stands in the padding ends nothing
+    return ids.masked_fill(hidden, MASK).masked_fill(~real, filler), real, settings | amount | again
+
+
+def result_mask(real, new):
+    """Which positions of the result are real: new masks lie behind the last real token."""
+    rows = []
+    for row in real.tolist():
+        end = max((place + 1 for place, here in enumerate(row) if here), default=0)
+        rows.append(row[:end] + [True] * new + row[end:])
+    return torch.tensor(rows).reshape(len(real), -1)
+
+
+@hypothesis.settings(max_examples=70, deadline=None)
+@hypothesis.given(cases(), st.integers(0, 2**40))
+def test_an_eos_cuts_the_full_generation(model, case, seed):
+    ids, real, settings = case
+    reference = full(model, ids, real.long(), seed=seed, **settings)
+    out = full(model, ids, real.long(), seed=seed, eos_token_id=EOS, **settings)
+    assert_is_cut(out, reference, result_mask(real, settings.get("max_new_tokens", 0)), is_eos)
+
+
+@hypothesis.settings(max_examples=50, deadline=None)
+@hypothesis.given(cases(), st.integers(0, 2**40), st.booleans())
+def test_a_criterion_cuts_the_full_generation(model, case, seed, with_eos):
+    ids, real, settings = case
+    reference = full(model, ids, real.long(), seed=seed, **settings)
+    eos = {"eos_token_id": EOS} if with_eos else {}
+    out = full(model, ids, real.long(), seed=seed, stopping_criteria=[LastTwoAlike()], **settings, **eos)
+    kept = assert_is_cut(
+        out, reference, result_mask(real, settings.get("max_new_tokens", 0)),
+        lambda text: last_two_alike(text) or (with_eos and is_eos(text)),
+    )  # fmt: skip
+    assert len(kept) == len(ids)
+
+
+# --------------------------------------------------------------------------------------------------- what is an end
+def test_only_generated_tokens_behind_the_last_given_one_end_a_row(model):
+    def only_eos(ids, scores):
+        return scores.masked_fill(torch.arange(5) != EOS, -torch.inf)
+
+    ids = torch.tensor([[EOS, 0, EOS, MASK, MASK, MASK], [MASK, 1, MASK, EOS, MASK, MASK], [MASK, MASK, MASK, 0, 1, 0]])
+    for order in ("random", "left_to_right", "confidence"):
+        out = model.generate(ids, order=order, eos_token_id=EOS, logits_processor=[only_eos])
+        assert out.tolist() == [[2, 0, 2, 2, PAD, PAD], [2, 1, 2, 2, 2, PAD], [2, 2, 2, 0, 1, 0]]
+
+
+def test_several_ids_end_a_row(model):
+    reference = full(model, masks(20, 8), seed=1)
+    real = torch.ones(20, 8, dtype=torch.bool)
+    out = full(model, masks(20, 8), seed=1, eos_token_id=[EOS, 0])
+    assert_is_cut(out, reference, real, lambda text: text[-1] in (EOS, 0))
+    assert torch.equal(full(model, masks(20, 8), seed=1, eos_token_id=[EOS]).sequences,
+                       full(model, masks(20, 8), seed=1, eos_token_id=EOS).sequences)  # fmt: skip
+
+
+def test_without_a_pad_id_eos_fills(tiny_model):
+    model = tiny_model()
+    reference, real = full(model, masks(20, 8), seed=1), torch.ones(20, 8, dtype=torch.bool)
+    kept = assert_is_cut(full(model, masks(20, 8), seed=1, eos_token_id=EOS), reference, real, is_eos, pad=EOS)
+    assert min(kept) < 8
+    ends = full(model, masks(20, 8), seed=1, eos_token_id=[0, EOS])
+    assert_is_cut(ends, reference, real, lambda text: text[-1] in (EOS, 0), pad=0)  # the first of several
+    given = full(model, masks(20, 8), seed=1, eos_token_id=EOS, pad_token_id=1)
+    assert_is_cut(given, reference, real, is_eos, pad=1)
+
+
+def test_the_models_own_eos_counts(tiny_model):
+    model = tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD, eos_token_id=EOS)
+    plain = tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD)
+    expected = full(plain, masks(8, 8), seed=1, eos_token_id=EOS)
+    assert torch.equal(model.generate(masks(8, 8), seed=1), expected.sequences)
+    assert torch.equal(model.generate(masks(8, 8), seed=1, eos_token_id=1),
+                       plain.generate(masks(8, 8), seed=1, eos_token_id=1))  # fmt: skip
+
+
+def test_an_eos_that_never_comes_changes_nothing(model):
+    def never(ids, scores):
+        return scores.index_fill(1, torch.tensor([EOS]), -torch.inf)
+
+    for order in ("random", "left_to_right", "entropy"):
+        settings = {"order": order, "seed": 1, "logits_processor": [never], "tokens_per_step": 2}
+        one, two = full(model, masks(3, 8), **settings), full(model, masks(3, 8), eos_token_id=EOS, **settings)
+        assert torch.equal(one.sequences, two.sequences) and torch.equal(one.log_probs, two.log_probs)
+        assert torch.equal(one.order, two.order) and one.num_forward_passes == two.num_forward_passes == 4
+
+
+def test_a_row_without_masks_has_no_end(model):
+    ids = torch.tensor([[0, EOS, 1, PAD], [EOS, MASK, MASK, MASK]])
+    settings = {"seed": 1, "eos_token_id": EOS, "stopping_criteria": [MaxLengthCriteria(2)]}
+    out = full(model, ids, **settings)
+    assert out.sequences[0].tolist() == ids[0].tolist()
+    assert out.sequences[1, 2:].tolist() == [PAD, PAD]
+    assert full(model, ids[:1], **settings).num_forward_passes == 0
+
+
+# ------------------------------------------------------------------------------------------------ what it saves
+@pytest.mark.parametrize(
+    ("settings", "passes"),
+    [
+        ({"order": "left_to_right"}, [3, 6]),  # EOS is the third token, the sixth
+        ({"order": "left_to_right", "tokens_per_step": 2}, [2, 3]),
+        ({"block_length": 3}, [3, 6]),
+        ({"block_length": 4, "tokens_per_step": 4}, [1, 2]),
+        ({"order": "right_to_left"}, [12, 12]),
+        ({"order": "confidence", "block_length": 6, "tokens_per_step": 3}, [2, 2]),
+        ({"order": "left_to_right", "threshold": 1e-9}, [1, 1]),
+        ({"order": "left_to_right", "resample_steps": 2}, [14, 14]),  # a revised text has no end before the last pass
+    ],
+    ids=str,
+)
+def test_rows_stop_early(model, settings, passes):
+    def eos_at(place):
+        def processor(ids, scores, positions):
+            at = (positions == place)[:, None] == (torch.arange(5) == EOS)
+            return scores.masked_fill(~at, -torch.inf)
+
+        return processor
+
+    for place, count in zip((2, 5), passes, strict=True):
+        out = full(model, masks(2, 12), eos_token_id=EOS, logits_processor=[eos_at(place)], **settings)
+        assert out.num_forward_passes == count
+        assert ((out.sequences == EOS) == (torch.arange(12) == place)).all()
+        assert ((out.sequences == PAD) == (torch.arange(12) > place)).all()
+
+
+def test_a_row_that_has_ended_waits_for_the_others(model):
+    settings = {"order": "left_to_right", "eos_token_id": EOS, "seed": list(range(6))}
+    out = full(model, masks(6, 12), **settings)
+    alone = [full(model, masks(1, 12), **(settings | {"seed": row})) for row in range(6)]
+    assert [one.sequences[0].tolist() for one in alone] == out.sequences.tolist()
+    passes = [one.num_forward_passes for one in alone]
+    assert passes == [int((row >= 0).sum()) for row in out.order] and len(set(passes)) > 2
+    assert out.num_forward_passes == max(passes)
+
+
+@pytest.mark.parametrize("order", ["random", "left_to_right", "right_to_left", "confidence", "entropy"])
+def test_the_end_is_the_same_however_many_at_a_time(model, order):
+    """Of a model that predicts the same at every position and state, nothing but the random numbers matters."""
+    constant = ARDMForMaskedLM(model.config).eval()
+    settings = {"order": order, "eos_token_id": EOS, "seed": 1}
+    one = constant.generate(masks(10, 12), **settings)
+    assert len((one != PAD).sum(1).unique()) > 3
+    for more in ({"tokens_per_step": 3}, {"steps": 2}, {"block_length": 5}, {"threshold": 0.3}):
+        assert torch.equal(constant.generate(masks(10, 12), **settings, **more), one), more
+
+
+# ------------------------------------------------------------------------------------------------ stock criteria
+RAGGED = torch.tensor([[0, 1, 0] + [MASK] * 7, [PAD, PAD, 1] + [MASK] * 7, [MASK, 1, 2, 1, MASK, MASK] + [PAD] * 4,
+                       [MASK] * 10])  # fmt: skip
+STEPS = [{"order": "left_to_right"}, {"order": "random"}, {"order": "left_to_right", "tokens_per_step": 3},
+         {"order": "confidence", "block_length": 4}, {"resample_steps": 2, "resample_fraction": 0.3}]  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", STEPS, ids=str)
+def test_eos_token_criteria_are_the_eos_token_id(model, settings):
+    one = full(model, RAGGED, seed=1, eos_token_id=[EOS, 0], **settings)
+    two = full(model, RAGGED, seed=1, stopping_criteria=[EosTokenCriteria([EOS, 0])], **settings)
+    assert torch.equal(one.sequences, two.sequences) and torch.equal(one.order, two.order)
+    assert torch.equal(one.log_probs, two.log_probs) and one.num_forward_passes == two.num_forward_passes
+
+
+@pytest.mark.parametrize("settings", STEPS, ids=str)
+@pytest.mark.parametrize("length", [2, 5, 10])
+@pytest.mark.parametrize("eos", [{}, {"eos_token_id": EOS}], ids=str)
+def test_max_length_criteria_count_a_rows_own_tokens(model, settings, length, eos):
+    """The prompt included, padding not: whatever the other rows hold."""
+    reference = full(model, RAGGED, seed=1, **settings)
+    criteria = StoppingCriteriaList([MaxLengthCriteria(length)])
+    out = full(model, RAGGED, seed=1, stopping_criteria=criteria, **settings, **eos)
+    assert_is_cut(out, reference, RAGGED != PAD, lambda text: len(text) >= length or (bool(eos) and is_eos(text)))
+
+
+@pytest.mark.parametrize("settings", STEPS, ids=str)
+def test_a_stop_string_ends_a_text(tiny_model, settings):
+    tokenizer = build_tokenizer("char", "abcdef")
+    mask, pad = tokenizer.mask_token_id, tokenizer.pad_token_id
+    model = tiny_model(vocab_size=len(tokenizer), mask_token_id=mask, pad_token_id=pad, max_position_embeddings=16)
+    ids = torch.tensor([[0, 1, 0] + [mask] * 9, [pad, pad, 1] + [mask] * 9, [mask] * 12, [2, 1] + [mask] * 10])
+    letters = [SuppressTokensLogitsProcessor(list(range(3, tokenizer.unk_token_id + 1)))]  # a, b and c alone
+    for strings in (["ab"], ["ca", "bbb"]):
+
+        def ends(text, strings=strings):
+            return any(tokenizer.decode(text).endswith(string) for string in strings)
+
+        reference = full(model, ids, seed=2, logits_processor=letters, **settings)
+        criteria = [StopStringCriteria(tokenizer, strings)]
+        out = full(model, ids, seed=2, logits_processor=letters, stopping_criteria=criteria, **settings)
+        kept = assert_is_cut(out, reference, ids != pad, ends, pad)
+        assert min(kept) < 10 and len(set(kept)) > 1
+
+
+@pytest.mark.parametrize("settings", [{"order": "left_to_right"}, {"order": "random"}, {"block_length": 3}], ids=str)
+def test_a_time_limit_stops_at_once(model, settings):
+    """As soon as there is a first token: one step of a left-to-right generation."""
+    criteria = [MaxTimeCriteria(1.0, initial_timestamp=0.0)]
+    ids = torch.cat((torch.tensor([[0, 1]]), masks(1, 10)), 1)
+    reference = full(model, ids, seed=1, **settings)
+    out = full(model, ids, seed=1, stopping_criteria=criteria, **settings)
+    assert out.num_forward_passes == int(reference.order[0, 2]) + 1
+    assert out.sequences[0].tolist() == [*reference.sequences[0, :3].tolist(), *[PAD] * 9]
+    later = full(model, ids, seed=1, stopping_criteria=[MaxTimeCriteria(1e9)], **settings)
+    assert torch.equal(later.sequences, reference.sequences)
+
+
+def test_a_time_limit_is_seen_in_the_middle(model):
+    class AfterCalls(StoppingCriteria):
+        def __init__(self, calls):
+            self.calls = calls
+
+        def __call__(self, input_ids, scores, **kwargs):
+            self.calls -= 1
+            return self.calls < 0
+
+    out = full(model, masks(2, 10), order="left_to_right", stopping_criteria=[AfterCalls(4)])
+    assert out.num_forward_passes == 5 and ((out.sequences != PAD).sum(1) == 5).all()
+    # nothing new is complete in front, and the time is up: what is complete stays
+    order = torch.tensor([0, 1, 9, 8, 7, 6, 5, 4, 3, 2])
+    out = full(model, masks(1, 10), order=order, stopping_criteria=[AfterCalls(4)])
+    assert out.num_forward_passes == 5 and (out.sequences != PAD).sum() == 2
+
+
+def test_every_beginning_is_asked_for_in_turn(model):
+    seen = []
+
+    def criterion(input_ids, scores):
+        assert scores is None
+        seen.append(input_ids[0].tolist())
+        return False
+
+    for settings in ({}, {"tokens_per_step": 4}, {"order": "left_to_right"}, {"resample_steps": 3}):
+        seen.clear()
+        ids = torch.tensor([[PAD, 0, 1] + [MASK] * 6 + [PAD]])
+        out = model.generate(ids, seed=1, stopping_criteria=[criterion], **settings)
+        text = out[0, 1:9].tolist()
+        asked = [beginning for beginning, _ in itertools.groupby(seen)]  # the longest may be asked about again
+        assert asked == [text[:length] for length in range(3, 9)]
+
+
+def test_none_in_the_call_turns_the_models_eos_off(tiny_model):
+    model = tiny_model(vocab_size=5, mask_token_id=3, pad_token_id=4, eos_token_id=2)
+    ids = torch.full((20, 8), 3)
+    assert (model.generate(ids, seed=1) == 4).any()
+    assert not (model.generate(ids, seed=1, eos_token_id=None) == 4).any()
+
+
+def test_ends_without_something_to_put_behind_them_are_refused(tiny_model, monkeypatch):
+    model = tiny_model()
+    criteria = [MaxLengthCriteria(4)]
+    reference, real = full(model, masks(2, 8), seed=1), torch.ones(2, 8, dtype=torch.bool)
+    for filler in ({"pad_token_id": 1}, {"eos_token_id": 1}):
+        out = full(model, masks(2, 8), seed=1, stopping_criteria=criteria, **filler)
+        assert_is_cut(out, reference, real, lambda text, filler=filler: len(text) == 4
+                      or ("eos_token_id" in filler and text[-1] == 1), pad=1)  # fmt: skip
+    monkeypatch.setattr(ARDMForMaskedLM, "forward", lambda *_, **__: pytest.fail("the network was called"))
+    with pytest.raises(ValueError, match="stopping_criteria need a pad_token_id"):
+        model.generate(masks(2, 8), stopping_criteria=criteria)

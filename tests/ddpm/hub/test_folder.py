@@ -1,0 +1,150 @@
+"""A saved model comes back to the bit; a damaged one says what is wrong; a failed save leaves the old one."""
+
+import io
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ddpm import hub
+from ddpm.hub.cards import CardFigures
+from ddpm.diffusion import GaussianDiffusion
+from ddpm.schedules import cosine_schedule, linear_schedule
+from ddpm.models.unet import UNet, UNetConfig
+
+SIZES = {"image_size": 8, "in_channels": 1, "model_channels": 8, "num_res_blocks": 1, "channel_mult": (1, 2)}
+SIZES |= {"attention_resolutions": (4,), "num_heads": 2, "norm_num_groups": 4, "num_classes": 3}
+HISTORY = [{"step": step, "loss": 2 / step} for step in range(1, 101)]
+
+
+@pytest.fixture
+def model():
+    model = UNet(UNetConfig(**SIZES)).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+DIFFUSIONS = [
+    lambda: GaussianDiffusion(cosine_schedule(100), "v_prediction", "fixed_small", "simple", min_snr_gamma=5.0),
+    lambda: GaussianDiffusion(linear_schedule(50), "epsilon", "learned_range", "hybrid"),
+    lambda: GaussianDiffusion(torch.rand(7, dtype=torch.float64) / 3 + 1e-9, "sample", "learned", "vlb"),
+]
+
+
+@pytest.mark.parametrize("make", DIFFUSIONS)
+def test_model_and_diffusion_come_back_to_the_bit(tmp_path, model, make):
+    diffusion = make()
+    hub.save_folder(tmp_path / "run", model, diffusion, CardFigures(class_names=["a", "b", "c"]))
+    loaded, again = hub.load_folder(tmp_path / "run")
+    assert again.betas.dtype == torch.float64 and torch.equal(again.betas, diffusion.betas)
+    for name in ("prediction", "variance", "loss", "min_snr_gamma"):
+        assert getattr(again, name) == getattr(diffusion, name)
+    x, t, labels = torch.randn(2, 1, 8, 8), torch.tensor([0, 5]), torch.tensor([0, 2])
+    assert not loaded.training and torch.equal(loaded(x, t, labels), model(x, t, labels))
+    assert hub.load_class_names(tmp_path / "run") == ["a", "b", "c"]
+
+
+def test_folder_holds_all_that_the_card_shows(tmp_path, model):
+    pictures = {"samples.png": Image.new("L", (3, 2)), "trajectory.gif": b"GIF89a"}
+    hub.save_folder(tmp_path, model, DIFFUSIONS[0](), CardFigures(), HISTORY, pictures)
+    names = {"config.json", "model.safetensors", "diffusion_config.json", "README.md", "loss_curve.png", *pictures}
+    assert {file.name for file in tmp_path.iterdir()} == names
+    card = (tmp_path / "README.md").read_text()
+    assert all(f"]({name})" in card for name in ("loss_curve.png", *pictures))
+    assert (tmp_path / "trajectory.gif").read_bytes() == b"GIF89a"
+    with Image.open(tmp_path / "samples.png") as picture:
+        assert picture.size == (3, 2)
+    assert hub.load_class_names(tmp_path) is None
+
+
+def test_a_failed_save_leaves_the_older_model_whole(tmp_path, model, monkeypatch):
+    hub.save_folder(tmp_path, model, DIFFUSIONS[0](), CardFigures(), pictures={"a.png": b"old"})
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def fail(folder):
+        Path(folder, "config.json").write_text("half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(model, "save_pretrained", fail)
+    with pytest.raises(OSError, match="no space"):
+        hub.save_folder(tmp_path, model, DIFFUSIONS[1](), CardFigures(), pictures={"a.png": b"new"})
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_a_missing_matplotlib_does_not_cost_the_model(tmp_path, model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.warns(UserWarning, match=r"without its loss curve.*ardm\[plots\]"):
+        hub.save_folder(tmp_path, model, DIFFUSIONS[0](), CardFigures(), HISTORY)
+    assert (tmp_path / "model.safetensors").exists() and "![" not in (tmp_path / "README.md").read_text()
+
+
+def test_what_cannot_be_saved_is_refused_before_writing(tmp_path, model):
+    with pytest.raises(ValueError, match="respaced"):
+        hub.save_folder(tmp_path / "x", model, DIFFUSIONS[0]().respace(10), CardFigures())
+    with pytest.raises(ValueError, match="without folders"):
+        hub.save_folder(tmp_path / "x", model, DIFFUSIONS[0](), CardFigures(), pictures={"../a.png": b""})
+    assert not (tmp_path / "x").exists()
+
+
+def change(**changes):
+    return lambda settings: json.dumps(settings | changes)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda settings: json.dumps(settings)[:40], "damaged"),
+        (lambda settings: "[]", "damaged"),
+        (lambda settings: json.dumps({k: v for k, v in settings.items() if k != "betas"}), "it has no 'betas'"),
+        (change(betas=[0.1, "x"]), "damaged"),
+        (change(betas=[]), "damaged"),
+        (change(betas=[[0.1]]), "damaged"),
+        (change(betas=[0.1, 2.0]), "damaged"),
+        (change(prediction="noise"), "prediction is 'noise'"),
+    ],
+)
+def test_a_damaged_diffusion_says_what_is_wrong(tmp_path, model, damage, message):
+    hub.save_folder(tmp_path, model, DIFFUSIONS[0](), CardFigures())
+    path = tmp_path / "diffusion_config.json"
+    path.write_text(damage(json.loads(path.read_text())))
+    with pytest.raises(ValueError, match=r"diffusion_config\.json is damaged") as caught:
+        hub.load_folder(tmp_path)
+    assert message in str(caught.value)
+
+
+def test_a_missing_or_damaged_network_is_a_value_error(tmp_path, model):
+    with pytest.raises(ValueError, match="there is no model"):
+        hub.load_folder(tmp_path)
+    hub.save_folder(tmp_path, model, DIFFUSIONS[0](), CardFigures())
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(ValueError, match="no network can be loaded"):
+        hub.load_folder(tmp_path)
+    weights.unlink()
+    with pytest.raises(ValueError, match="no network can be loaded"):
+        hub.load_folder(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------------- loss curve
+@pytest.mark.parametrize("history", [HISTORY, HISTORY[:1], [{"step": 1, "eval_loss": 1.0}]])
+def test_loss_curve_is_a_png(history):
+    assert Image.open(io.BytesIO(hub.loss_curve(history))).format == "PNG"
+
+
+@pytest.mark.parametrize("history", [[], [{"step": 1}], [{"step": 1, "loss": math.nan}]])
+def test_loss_curve_without_a_loss_is_refused(history):
+    with pytest.raises(ValueError, match="finite loss"):
+        hub.loss_curve(history)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 7, 200, 1000])
+def test_smoothing_is_the_mean_of_centred_slices(length):
+    values, half = np.random.default_rng(0).normal(size=length), max(length // 60, 1)
+    expected = [values[max(i - half, 0) : i + half + 1].mean() for i in range(length)]
+    np.testing.assert_allclose(hub.smoothed(values), expected, atol=1e-12)

@@ -1,0 +1,164 @@
+"""Grids hold the very pixels, files hold the very arrays, and a failed write leaves the old file."""
+
+import math
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ddpm.files import replacing
+from ddpm.hub.pictures import (
+    comparison_grid,
+    image_grid,
+    to_nhwc,
+    write_bytes,
+    write_gif,
+    write_images,
+    write_npz,
+    write_png,
+)
+from ddpm.data.pixels import to_model_range
+
+
+def random_images(count=5, channels=3, height=4, width=6):
+    pixels = torch.randint(256, (count, channels, height, width), dtype=torch.uint8)
+    return pixels, to_model_range(pixels)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("columns", "scale", "padding"), [(2, 3, 2), (5, 1, 0), (1, 2, 1), (7, 1, 3)])
+def test_cells_of_a_grid_are_the_images(channels, columns, scale, padding):
+    pixels, images = random_images(channels=channels)
+    picture = image_grid(images, columns, scale, padding)
+    assert picture.mode == ("L" if channels == 1 else "RGB")
+    rows = math.ceil(5 / columns)
+    assert picture.size == (columns * (6 * scale + padding) + padding, rows * (4 * scale + padding) + padding)
+    array = np.asarray(picture).reshape(picture.height, picture.width, channels)
+    seen = np.zeros(array.shape[:2], dtype=bool)
+    for number in range(5):
+        top = padding + number // columns * (4 * scale + padding)
+        left = padding + number % columns * (6 * scale + padding)
+        for y in range(scale):
+            for x in range(scale):
+                cell = array[top + y : top + 4 * scale : scale, left + x : left + 6 * scale : scale]
+                assert np.array_equal(cell, pixels[number].permute(1, 2, 0))
+        seen[top : top + 4 * scale, left : left + 6 * scale] = True
+    assert (array[~seen] == 255).all()
+
+
+def test_a_grid_is_square_and_legible_by_itself():
+    assert image_grid(torch.zeros(9, 1, 8, 8)).size == (3 * 66 + 2,) * 2
+    assert image_grid(torch.zeros(10, 1, 256, 256)).size == (4 * 258 + 2, 3 * 258 + 2)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 4, 4), (3, 4, 4), (0, 3, 4, 4), (1, 4, 4, 3)])
+def test_other_shapes_are_refused(shape):
+    with pytest.raises(ValueError, match=r"expected \(N, C, H, W\)"):
+        image_grid(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("numbers", [{"num_columns": 0}, {"scale": 0}, {"padding": -1}])
+def test_numbers_of_a_grid_are_checked(numbers):
+    with pytest.raises(ValueError, match="expected at least 1, 1 and 0"):
+        image_grid(torch.zeros(1, 1, 2, 2), **numbers)
+
+
+def test_comparison_labels_rows_and_columns_once(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    drawn, savefig = [], Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), savefig(self, *a, **k)))
+    rows = {
+        "ddpm": {"10": torch.zeros(4, 1, 8, 8), "50": torch.ones(4, 1, 8, 8)},
+        "ddim": {"50": torch.ones(1, 3, 8, 8)},
+    }
+    assert comparison_grid(rows, "title").startswith(b"\x89PNG")
+    axes = drawn[0].axes
+    assert [(a.get_ylabel(), a.get_title(), len(a.images)) for a in axes] == [
+        ("ddpm", "10", 1), ("", "50", 1), ("ddim", "", 0), ("", "", 1)
+    ]  # fmt: skip
+    assert drawn[0].get_suptitle() == "title"
+    assert np.array_equal(axes[0].images[0].get_array(), np.asarray(image_grid(rows["ddpm"]["10"]).convert("RGB")))
+    with pytest.raises(ValueError, match="expected images under"):
+        comparison_grid({"ddpm": {}})
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_image_files_are_numbered_and_exact(tmp_path, channels):
+    pixels, images = random_images(channels=channels)
+    paths = write_images(tmp_path / "new", images, first_index=98)
+    assert [path.name for path in paths] == ["000098.png", "000099.png", "000100.png", "000101.png", "000102.png"]
+    for path, expected in zip(paths, pixels, strict=True):
+        with Image.open(path) as picture:
+            assert np.array_equal(np.asarray(picture).reshape(4, 6, channels), expected.permute(1, 2, 0))
+    with pytest.raises(ValueError, match="first_index"):
+        write_images(tmp_path, images, -1)
+
+
+@pytest.mark.parametrize("labels", [None, torch.arange(5)])
+def test_npz_is_what_the_evaluator_reads(tmp_path, labels):
+    pixels, images = random_images()
+    write_npz(tmp_path / "samples", images, labels)  # numpy would append .npz to a name
+    with np.load(tmp_path / "samples") as content:
+        assert content.files == ["arr_0", "arr_1"][: 1 if labels is None else 2]
+        assert content["arr_0"].dtype == np.uint8 and np.array_equal(content["arr_0"], pixels.permute(0, 2, 3, 1))
+        assert labels is None or np.array_equal(content["arr_1"], labels)
+    with pytest.raises(ValueError, match="one an image"):
+        write_npz(tmp_path / "samples", images, torch.arange(3))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_gif_shows_every_frame(tmp_path, channels):
+    frames = [image_grid(torch.full((1, channels, 2, 2), value), scale=2) for value in (-1.0, 0.0, 1.0, 1.0)]
+    write_gif(tmp_path / "x.gif", iter(frames), milliseconds=50, hold_milliseconds=700)
+    with Image.open(tmp_path / "x.gif") as gif:
+        durations, values = [], []
+        for number in range(gif.n_frames):
+            gif.seek(number)
+            durations.append(gif.info["duration"])
+            values.append(gif.convert("L").getpixel((3, 3)))
+        assert gif.info["loop"] == 0
+    assert values[:3] == pytest.approx([0, 128, 255], abs=1) and sum(durations) == 3 * 50 + 700
+
+
+@pytest.mark.parametrize("frames", [[], [Image.new("L", (2, 2)), Image.new("L", (3, 2))]])
+def test_gif_of_no_or_unequal_frames_is_refused(tmp_path, frames):
+    with pytest.raises(ValueError, match="of one size"):
+        write_gif(tmp_path / "x.gif", frames)
+    assert os.listdir(tmp_path) == []
+
+
+# ------------------------------------------------------------------------------------------------------------ files
+class Broken:
+    def save(self, file, format):
+        file.write(b"half")
+        raise OSError("no space left")
+
+
+def test_a_failed_write_leaves_the_old_file_alone(tmp_path):
+    path = tmp_path / "x.png"
+    write_bytes(path, b"old")
+    with pytest.raises(OSError, match="no space"):
+        write_png(path, Broken())
+    with pytest.raises(KeyboardInterrupt), replacing(path) as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["x.png"]
+
+
+def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "deep" / "x"
+    write_bytes(path, b"old")
+    with replacing(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new" and os.listdir(path.parent) == ["x"]
+
+
+def test_pixels_are_rounded_not_cut_off():
+    assert (
+        to_nhwc(torch.full((1, 1, 1, 1), 0.0)).item() == 128 and to_nhwc(torch.full((1, 1, 1, 1), -0.999)).item() == 0
+    )

@@ -1,0 +1,163 @@
+"""The noisy classifier: pooling by one attention query, the U-Net's own encoder, gradients for guidance."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel
+
+from ddpm.models.classifier import AttentionPool, NoisyClassifier
+from ddpm.models.configuration_unet import ClassifierConfig, UNetConfig
+from ddpm.models.unet import UNet
+
+TINY = {"image_size": 8, "in_channels": 2, "model_channels": 8, "channel_mult": (1, 2), "num_res_blocks": 1}
+TINY |= {"attention_resolutions": (4,), "num_heads": 2, "norm_num_groups": 4}
+VARIANTS = [
+    {},
+    {"attention_order": "legacy"},
+    {"image_size": 20, "in_channels": 1, "channel_mult": (0.5, 1, 2), "attention_resolutions": (10, 5)},
+    {"resblock_updown": False, "use_scale_shift_norm": False},
+    {"channel_mult": (1,), "attention_resolutions": ()},
+]
+
+
+def randomise(model, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():  # the layers that start at 0 too
+            scale = 0.3 if parameter.ndim == 1 else parameter[0].numel() ** -0.5
+            parameter.normal_(0, scale, generator=generator)
+    return model.eval()
+
+
+def tiny(**changes):
+    return randomise(NoisyClassifier(ClassifierConfig(**(TINY | {"num_classes": 5} | changes))))
+
+
+def batch(model, size=3):
+    config = model.config
+    return torch.randn(size, config.in_channels, config.image_size, config.image_size), torch.randint(0, 1000, (size,))
+
+
+def checkpoint_activations(model):
+    """Transformers renamed the method in 5.24 and warns of the old name."""
+    name = "activation_checkpointing_enable"
+    getattr(model, name if hasattr(model, name) else "gradient_checkpointing_enable")()
+
+
+def close(first, second, tolerance=1e-5):
+    torch.testing.assert_close(first, second, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("order", ["new", "legacy"])
+@pytest.mark.parametrize("num_heads", [1, 2, 3])
+def test_pooling_is_attention_of_the_mean(num_heads, order):
+    """Written out for all tokens, head by head; its rows are in the new order whatever that of the blocks is."""
+    sizes = TINY | {"model_channels": 6, "norm_num_groups": 2, "num_heads": num_heads, "attention_order": order}
+    config = ClassifierConfig(**sizes, num_classes=5)
+    config._attn_implementation = "sdpa"
+    pool, h = randomise(AttentionPool(config)), torch.randn(2, 12, 4, 4)
+    tokens = torch.cat((h.flatten(2).mean(2, keepdim=True), h.flatten(2)), 2) + pool.positional_embedding
+    rows, channels, mixed = pool.qkv.weight @ tokens + pool.qkv.bias[:, None], 12 // num_heads, []
+    for head in range(num_heads):
+        query, key, value = (rows[:, (i * num_heads + head) * channels :][:, :channels] for i in range(3))
+        weights = torch.einsum("bcn,bcm->bnm", query, key).div(channels**0.5).softmax(-1)
+        mixed.append(torch.einsum("bnm,bcm->bcn", weights, value))
+    everywhere = pool.out.weight @ torch.cat(mixed, 1) + pool.out.bias[:, None]
+    close(pool(h), everywhere[:, :, 0])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_logits_are_the_pooled_half_of_a_unet(variant):
+    """The U-Net with the classifier's weights computes the same up to its middle."""
+    model = tiny(**variant)
+    unet = UNet(UNetConfig(**(TINY | variant))).eval()
+    shared = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(("norm.", "pool."))}
+    assert not unet.load_state_dict(shared, strict=False).unexpected_keys
+    found = []
+    unet.middle.register_forward_hook(lambda module, args, output: found.append(output))
+    x, t = batch(model)
+    with torch.no_grad():
+        unet(x, t)
+        norm = model.norm
+        pooled = model.pool(F.silu(F.group_norm(found[0], 4, norm.weight, norm.bias, 1e-5)))
+        logits = model(x, t)
+    assert logits.shape == (3, 5)
+    close(logits, pooled)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_parameter_gets_a_finite_gradient(variant):
+    model = tiny(**variant).train()
+    x, t = batch(model)
+    F.cross_entropy(model(x, t), torch.tensor([0, 1, 4])).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_frozen_classifier_gives_each_image_its_own_gradient(checkpointing):
+    model = tiny().requires_grad_(False).train()
+    if checkpointing:
+        checkpoint_activations(model)
+    x, t = batch(model)
+    labels = torch.tensor([0, 1, 4])
+
+    def gradient(rows):
+        part = x[rows].clone().requires_grad_()
+        log_probs = model(part, t[rows]).log_softmax(-1).gather(1, labels[rows, None])
+        return torch.autograd.grad(log_probs.sum(), part)[0]
+
+    together = gradient(slice(0, 3))
+    assert together.abs().amax((1, 2, 3)).min() > 1e-3
+    for i in range(3):
+        close(gradient(slice(i, i + 1)), together[i : i + 1])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_same_function_however_it_is_run(variant):
+    model = tiny(**variant)
+    x, t = batch(model)
+    with torch.no_grad():
+        logits = model(x, t)
+        close(model(x, t, torch.tensor([0, 1, 4])), logits)  # labels do nothing
+        close(model(x, t.double()), logits)
+        assert (model(x, t + 1) - logits).abs().max() > 1e-4
+        model.set_attn_implementation("eager")
+        close(model(x, t), logits)
+        close(model.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last), t), logits)
+        half = model.bfloat16()(x, t)
+        assert half.dtype == torch.float32 and (half - logits).abs().max() < 0.1 * logits.abs().max()
+
+
+def test_a_fresh_classifier_knows_nothing_but_does_not_start_at_zero():
+    torch.manual_seed(0)
+    model = NoisyClassifier(ClassifierConfig(**TINY, num_classes=5))
+    logits = model(*batch(model, 64))
+    assert 0 < logits.std() < 1
+    assert float(model.pool.positional_embedding.detach().std()) == pytest.approx(16**-0.5, rel=0.2)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_save_and_load(tmp_path, variant):
+    model = tiny(**variant)
+    x, t = batch(model)
+    model.save_pretrained(tmp_path)
+    for loaded in (NoisyClassifier.from_pretrained(tmp_path), AutoModel.from_pretrained(tmp_path)):
+        assert type(loaded) is NoisyClassifier
+        with torch.no_grad():
+            assert torch.equal(loaded(x, t), model(x, t))
+    assert type(AutoConfig.from_pretrained(tmp_path)) is ClassifierConfig
+
+
+@pytest.mark.parametrize(
+    ("x", "t", "labels", "message"),
+    [
+        (torch.zeros(2, 3, 8, 8), torch.zeros(2), None, "x has shape"),
+        (torch.zeros(2, 2, 8, 8), torch.zeros(3), None, "t has shape"),
+        (torch.zeros(2, 2, 8, 8), torch.zeros(2), torch.tensor([0, 5]), r"expected 0\.\.4"),
+        (torch.zeros(2, 2, 8, 8), torch.zeros(2), torch.zeros(2), "int64"),
+    ],
+)
+def test_bad_inputs_are_refused(x, t, labels, message):
+    with pytest.raises(ValueError, match=message):
+        tiny()(x, t, labels)
