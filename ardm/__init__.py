@@ -1,4 +1,6 @@
-"""Order-agnostic autoregressive diffusion models of discrete data (arXiv 2110.02037) on the Hugging Face stack."""
+"""Order-agnostic autoregressive diffusion models of discrete data (arXiv 2110.02037) on the Hugging
+Face stack.
+"""
 
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 

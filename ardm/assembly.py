@@ -29,21 +29,26 @@ def make_resampling(config: ARDMGenerationConfig) -> Resampling | None:
     resampling = Resampling(config.resample_steps, config.resample_fraction, config.resample_order)
     if resampling.between and _amount(config):
         raise ValueError(
-            f"resample_order={resampling.order!r} needs to know how many tokens a step fills; expected no threshold "
-            "or entropy_bound with it."
+            f"resample_order={resampling.order!r} needs to know how many tokens a step fills;"
+            " expected no threshold or entropy_bound with it."
         )
     if config.steps is not None and config.steps <= resampling.steps:
         raise ValueError(
-            f"steps is {config.steps} and resample_steps {resampling.steps}; expected more steps: the resampling "
-            "passes count among them."
+            f"steps is {config.steps} and resample_steps {resampling.steps}; expected more steps:"
+            " the resampling passes count among them."
         )
     one_group = isinstance(config.plan, (list, tuple)) and len(config.plan) == 1
     if resampling.between and (one_group or config.steps == resampling.steps + 1):
-        raise ValueError(f"resample_order={resampling.order!r} lies between steps; expected a plan of at least two.")
+        raise ValueError(
+            f"resample_order={resampling.order!r} lies between steps; expected a plan of at least"
+            " two."
+        )
     return resampling
 
 
-def plan_passes(config: ARDMGenerationConfig, num_masks: list[int], resampling: Resampling | None) -> Passes:
+def plan_passes(
+    config: ARDMGenerationConfig, num_masks: list[int], resampling: Resampling | None
+) -> Passes:
     """Each row's passes; rows with the same number of masks have the same ones.
 
     Args:
@@ -60,13 +65,21 @@ def plan_passes(config: ARDMGenerationConfig, num_masks: list[int], resampling: 
     if config.plan == "optimal" and config.steps is None:
         raise ValueError("plan is 'optimal' without steps; expected plan='optimal', steps=N.")
     if config.plan == "optimal" and config.block_length is not None:
-        raise ValueError("plan='optimal' has no blocks; expected steps or tokens_per_step with block_length.")
+        raise ValueError(
+            "plan='optimal' has no blocks; expected steps or tokens_per_step with block_length."
+        )
     steps = config.steps
     if steps is not None and resampling is not None:
         steps -= resampling.steps
-    settings: dict[str, Any] = {"tokens_per_step": config.tokens_per_step, "steps": steps, "plan": config.plan}
+    settings: dict[str, Any] = {
+        "tokens_per_step": config.tokens_per_step,
+        "steps": steps,
+        "plan": config.plan,
+    }
     settings |= {"losses": config.per_step_losses, "block_length": config.block_length}
-    plans: dict[int, list[list[int]]] = {count: row_plan(count, **settings) for count in sorted(set(num_masks))}
+    plans: dict[int, list[list[int]]] = {
+        count: row_plan(count, **settings) for count in sorted(set(num_masks))
+    }
     return make_passes([plans[count] for count in num_masks], resampling)
 
 
@@ -76,8 +89,11 @@ def _amount(config: ARDMGenerationConfig) -> Amount | None:
     return within_entropy(config.entropy_bound) if config.entropy_bound is not None else None
 
 
-def make_selection(config: ARDMGenerationConfig, generator: torch.Generator | None) -> Selection | None:
-    """How the logits decide what is filled; None where an order and a plan that need no logits decide alone.
+def make_selection(
+    config: ARDMGenerationConfig, generator: torch.Generator | None
+) -> Selection | None:
+    """How the logits decide what is filled; None where an order and a plan that need no logits
+    decide alone.
 
     Args:
         config: the call's settings.
@@ -91,8 +107,14 @@ def make_selection(config: ARDMGenerationConfig, generator: torch.Generator | No
     if not (order or amount):
         return None
     if callable(order) and generator is None:
-        seed: Any = config.seed[0] if isinstance(config.seed, (list, tuple)) and config.seed else config.seed
-        generator = torch.default_generator if seed is None else torch.Generator().manual_seed(int(seed))
+        seed: Any = (
+            config.seed[0]
+            if isinstance(config.seed, (list, tuple)) and config.seed
+            else config.seed
+        )
+        generator = (
+            torch.default_generator if seed is None else torch.Generator().manual_seed(int(seed))
+        )
     return Selection(order, config.order_temperature or 0.0, amount, generator)
 
 

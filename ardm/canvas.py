@@ -1,9 +1,11 @@
-"""Canvas: the rows that are being generated - what is known, what is hidden, and the random numbers of each place.
+"""Canvas: the rows that are being generated - what is known, what is hidden, and the random numbers
+of each place.
 
-Randomness: row r of a call draws from the stream (seed, r), one number for each kind of draw and each *place* (a
-position's number among its row's real tokens). So a row's numbers depend on nothing else: not on its neighbours, not
-on padding, not on how many tokens a step are drawn. A place that is sent back to mask gets new numbers, keyed by how
-many times its row has been revised.
+Randomness: row r of a call draws from the stream (seed, r), one number for each kind of draw and
+    each *place* (a
+position's number among its row's real tokens). So a row's numbers depend on nothing else: not on
+its neighbours, not on padding, not on how many tokens a step are drawn. A place that is sent back
+to mask gets new numbers, keyed by how many times its row has been revised.
 
 Shapes: B batch, L length, K positions of one step.
 """
@@ -17,7 +19,11 @@ from torch.nn import functional as F
 from .orders import order_scores
 from .randomness import draw_seed, keyed_uniforms
 
-ORDER, TOKEN, ORDER_NOISE, REVISION = 11, 12, 13, 14  # one stream for each kind of draw
+# one stream for each kind of draw
+ORDER = 11
+TOKEN = 12
+ORDER_NOISE = 13
+REVISION = 14
 
 
 class Canvas:
@@ -28,7 +34,8 @@ class Canvas:
         real_BL: bool (B, L), False on padding.
         mask_token_id: the id that hides a token.
         streams: int64 (B,) seeds and (B,) row numbers, as [`row_streams`] gives them.
-        order: one that needs no logits, as [`order_scores`] takes it: in which the hidden positions queue up.
+        order: one that needs no logits, as [`order_scores`] takes it: in which the hidden positions
+            queue up.
         block_length: masks of a row, from left to right, that make a block; None: all of them.
 
     Attributes:
@@ -36,7 +43,8 @@ class Canvas:
         given_BL: bool (B, L), real tokens that were given.
         step_B1: int64 (B, 1), how many steps have filled positions of the row.
         order_BL: int64 (B, L), the row's step that wrote each position last, -1 where it was given.
-        log_probs_BL: float64 (B, L), nats: log-probability with which it was drawn, 0 where it was given.
+        log_probs_BL: float64 (B, L), nats: log-probability with which it was drawn, 0 where it was
+            given.
     """
 
     def __init__(
@@ -48,12 +56,16 @@ class Canvas:
         order: str | Tensor,
         block_length: int | None = None,
     ):
-        self.ids, self.real_BL, self.mask_token_id = ids, real_BL, mask_token_id
+        self.ids = ids
+        self.real_BL = real_BL
+        self.mask_token_id = mask_token_id
         self.hidden_BL = (ids == mask_token_id) & real_BL
         self.given_BL = real_BL & ~self.hidden_BL
         self.num_masks_B1 = self.hidden_BL.sum(1, keepdim=True)
         self.place_BL = (real_BL.long().cumsum(1) - 1).clamp(min=0)
-        self.block_BL = (self.hidden_BL.long().cumsum(1) - 1) // block_length if block_length else None
+        self.block_BL = (
+            (self.hidden_BL.long().cumsum(1) - 1) // block_length if block_length else None
+        )
         self._streams = [stream.to(ids.device)[:, None] for stream in streams]
         self._order = order
         self.scores_BL = order_scores(order, self.place_BL, self.uniforms(ORDER, self.place_BL))
@@ -63,29 +75,41 @@ class Canvas:
         self.log_probs_BL = torch.zeros(ids.shape, dtype=torch.float64, device=ids.device)
 
     def uniforms(self, kind: int, place: Tensor, *keys: Tensor | int) -> Tensor:
-        """float64 uniforms of `place`'s shape (B, K) in [0, 1), from each row's stream of this kind."""
+        """float64 uniforms of `place`'s shape (B, K) in [0, 1), from each row's stream of this
+        kind.
+        """
         return keyed_uniforms(*self._streams, kind, place, *keys)
 
     def open_positions(self, blockwise: bool) -> Tensor:
-        """bool (B, L): the hidden positions, or with `blockwise` those in each row's first block that has any."""
+        """bool (B, L): the hidden positions, or with `blockwise` those in each row's first block
+        that has any.
+        """
         if self.block_BL is None or not blockwise:
             return self.hidden_BL
         return self.hidden_BL & (self.block_BL == self.active_block()[:, None])
 
     def active_block(self) -> Tensor:
-        """int64 (B,): the first block that still has hidden positions; one past the last if there is none."""
+        """int64 (B,): the first block that still has hidden positions; one past the last if there
+        is none.
+        """
         assert self.block_BL is not None
         return self.block_BL.masked_fill(~self.hidden_BL, self.ids.shape[1]).amin(1)
 
     def text(self, filler: int) -> Tensor:
-        """int64 (B, L): each row's real tokens from the first column on, whatever side the padding is, then fillers."""
+        """int64 (B, L): each row's real tokens from the first column on, whatever side the padding
+        is, then fillers.
+        """
         first_BL = (~self.real_BL).to(torch.int8).argsort(dim=1, stable=True)
         return self.ids.masked_fill(~self.real_BL, filler).gather(1, first_BL)
 
     def queue(self, open_BL: Tensor, width: int) -> Tensor:
-        """int64 (B, width): each row's open positions, first in the order first, then others (not open)."""
+        """int64 (B, width): each row's open positions, first in the order first, then others (not
+        open).
+        """
         scores_BL = self.scores_BL.masked_fill(~open_BL, torch.inf)
-        return scores_BL.topk(width, dim=1, largest=False).indices  # sorted; scores are distinct within a row
+        return scores_BL.topk(
+            width, dim=1, largest=False
+        ).indices  # sorted; scores are distinct within a row
 
     def send_back(self, back_BL: Tensor, revision_B1: Tensor) -> None:
         """Hides generated tokens again and gives them new random numbers.
@@ -98,13 +122,20 @@ class Canvas:
         self.hidden_BL = self.hidden_BL | back_BL
         again_BL = self.uniforms(TOKEN, self.place_BL, revision_B1)
         self.uniforms_BL = torch.where(back_BL, again_BL, self.uniforms_BL)
-        scores_BL = order_scores(self._order, self.place_BL, self.uniforms(ORDER, self.place_BL, revision_B1))
-        # random: a new turn for all that is hidden now, or what is sent back would come first; other orders: the same
+        scores_BL = order_scores(
+            self._order, self.place_BL, self.uniforms(ORDER, self.place_BL, revision_B1)
+        )
+        # random: a new turn for all that is hidden now, or what is sent back would come first;
+        # other orders: the same
         again_BL = self.hidden_BL & back_BL.any(1, keepdim=True)
         self.scores_BL = torch.where(again_BL, scores_BL, self.scores_BL)
 
     def write(
-        self, positions_BK: Tensor, tokens_BK: Tensor, log_probs_BK: Tensor, chosen_BK: Tensor | None = None
+        self,
+        positions_BK: Tensor,
+        tokens_BK: Tensor,
+        log_probs_BK: Tensor,
+        chosen_BK: Tensor | None = None,
     ) -> None:
         """Writes the tokens of one step.
 
@@ -114,7 +145,11 @@ class Canvas:
             log_probs_BK: float64 (B, K), nats.
             chosen_BK: bool (B, K), which of them are written; None: all.
         """
-        tables = (self.ids, tokens_BK), (self.log_probs_BL, log_probs_BK), (self.order_BL, self.step_B1)
+        tables = (
+            (self.ids, tokens_BK),
+            (self.log_probs_BL, log_probs_BK),
+            (self.order_BL, self.step_B1),
+        )
         for table, new in (*tables, (self.hidden_BL, self.hidden_BL.new_zeros(()))):
             new = new.expand_as(positions_BK)
             if chosen_BK is not None:
@@ -123,7 +158,9 @@ class Canvas:
         self.step_B1 = self.step_B1 + (1 if chosen_BK is None else chosen_BK.any(1, keepdim=True))
 
 
-def append_masks(ids: Tensor, real_BL: Tensor, count: int, mask_token_id: int) -> tuple[Tensor, Tensor]:
+def append_masks(
+    ids: Tensor, real_BL: Tensor, count: int, mask_token_id: int
+) -> tuple[Tensor, Tensor]:
     """Inserts masks right after each row's last real token; padding on the right moves behind them.
 
     Args:
@@ -135,15 +172,23 @@ def append_masks(ids: Tensor, real_BL: Tensor, count: int, mask_token_id: int) -
     Returns:
         ids int64 and real_BL bool (B, L + count).
     """
-    ids, real_BL = F.pad(ids, (0, count), value=mask_token_id), F.pad(real_BL, (0, count))
+    ids = F.pad(ids, (0, count), value=mask_token_id)
+    real_BL = F.pad(real_BL, (0, count))
     target_BL = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-    end_B1 = F.pad((target_BL + 1) * real_BL, (1, 0)).amax(1, keepdim=True)  # 0 for a row of padding, or of length 0
+    end_B1 = F.pad((target_BL + 1) * real_BL, (1, 0)).amax(
+        1, keepdim=True
+    )  # 0 for a row of padding, or of length 0
     is_new_BL = (target_BL >= end_B1) & (target_BL < end_B1 + count)
     source_BL = torch.where(target_BL < end_B1, target_BL, (target_BL - count).clamp(min=0))
-    return ids.gather(1, source_BL).masked_fill(is_new_BL, mask_token_id), real_BL.gather(1, source_BL) | is_new_BL
+    return (
+        ids.gather(1, source_BL).masked_fill(is_new_BL, mask_token_id),
+        real_BL.gather(1, source_BL) | is_new_BL,
+    )
 
 
-def row_streams(seed: Any, generator: torch.Generator | None, copies: int, batch_size: int) -> tuple[Tensor, Tensor]:
+def row_streams(
+    seed: Any, generator: torch.Generator | None, copies: int, batch_size: int
+) -> tuple[Tensor, Tensor]:
     """The random stream of each of the B * copies rows.
 
     Args:
@@ -164,7 +209,10 @@ def row_streams(seed: Any, generator: torch.Generator | None, copies: int, batch
         raise ValueError(f"generator is a {type(generator).__name__}; expected a torch.Generator.")
     if isinstance(seed, (list, tuple)):
         if len(seed) != batch_size:
-            raise ValueError(f"seed is a list of {len(seed)}; expected one seed for each of the {batch_size} rows.")
+            raise ValueError(
+                f"seed is a list of {len(seed)}; expected one seed for each of the {batch_size}"
+                " rows."
+            )
         return torch.tensor(seed).repeat_interleave(copies), torch.arange(copies).repeat(batch_size)
     seed = draw_seed(generator) if seed is None else seed
     return torch.tensor(seed).expand(batch_size * copies), torch.arange(batch_size * copies)

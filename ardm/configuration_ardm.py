@@ -1,7 +1,8 @@
 """ARDMConfig: the sizes of the bidirectional transformer and the ids that carry a meaning.
 
-An order-agnostic autoregressive diffusion model (arXiv 2110.02037) is a network f(x) -> (L, V) that is given a
-sequence in which some tokens are replaced by the mask id. Nothing else about the diffusion is a property of the
+An order-agnostic autoregressive diffusion model (arXiv 2110.02037) is a network f(x) -> (L, V) that
+is given a sequence in which some tokens are replaced by the mask id. Nothing else about the
+diffusion is a property of the
 network: orders, plans and temperatures belong to `ARDMGenerationConfig`.
 """
 
@@ -14,8 +15,8 @@ from transformers.activations import ACT2FN
 class ARDMConfig(PreTrainedConfig):
     """Configuration of [`ARDMModel`] and [`ARDMForMaskedLM`].
 
-    The defaults are the size of the paper's text8 network (12 layers, width 768; arXiv 2110.02037, appendix D), with
-    a gated MLP of as many parameters as its plain one.
+    The defaults are the size of the paper's text8 network (12 layers, width 768; arXiv 2110.02037,
+    appendix D), with a gated MLP of as many parameters as its plain one.
 
     Args:
         vocab_size: rows of the embedding, special ids included.
@@ -23,12 +24,14 @@ class ARDMConfig(PreTrainedConfig):
         pad_token_id: id of padding, or None. It has probability 0 in every output.
         hidden_size: width of the residual stream.
         num_hidden_layers: number of transformer layers.
-        num_attention_heads: number of attention heads; `hidden_size` is a multiple of it, with an even quotient.
+        num_attention_heads: number of attention heads; `hidden_size` is a multiple of it, with an
+            even quotient.
         intermediate_size: width of the gated MLP.
         hidden_act: activation of the MLP's gate, a name in transformers' `ACT2FN`.
         max_position_embeddings: the longest sequence that the model accepts.
-        conv_kernel_size: taps of the depthwise convolution that each MLP reads its input through: an odd number, or
-            0 for none. It lets a young network see groups of letters before attention has learned to.
+        conv_kernel_size: taps of the depthwise convolution that each MLP reads its input through:
+            an odd number, or 0 for none. It lets a young network see groups of letters before
+            attention has learned to.
         rope_theta: base of the rotary position frequencies.
         rms_norm_eps: epsilon of the RMS norms.
         attention_dropout: dropout on attention weights during training.
@@ -69,29 +72,50 @@ class ARDMConfig(PreTrainedConfig):
     def _check_sizes(self):
         for name in ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        _require(self.num_hidden_layers >= 0, "num_hidden_layers", self.num_hidden_layers, "at least 0")
-        _require(self.max_position_embeddings >= 1, "max_position_embeddings", self.max_position_embeddings, ">= 1")
+        _require(
+            self.num_hidden_layers >= 0, "num_hidden_layers", self.num_hidden_layers, "at least 0"
+        )
+        _require(
+            self.max_position_embeddings >= 1,
+            "max_position_embeddings",
+            self.max_position_embeddings,
+            ">= 1",
+        )
         head_size, rest = divmod(self.hidden_size, self.num_attention_heads)
         _require(
             rest == 0 and head_size % 2 == 0,
             "hidden_size",
             self.hidden_size,
-            f"an even multiple of num_attention_heads={self.num_attention_heads} (rotary positions turn pairs)",
+            f"an even multiple of num_attention_heads={self.num_attention_heads} (rotary positions"
+            " turn pairs)",
         )
         kernel = self.conv_kernel_size
-        _require(kernel == 0 or (kernel > 0 and kernel % 2 == 1), "conv_kernel_size", kernel, "0 or an odd number")
+        _require(
+            kernel == 0 or (kernel > 0 and kernel % 2 == 1),
+            "conv_kernel_size",
+            kernel,
+            "0 or an odd number",
+        )
         for name in ("rope_theta", "rms_norm_eps"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
-        _require(self.hidden_act in ACT2FN, "hidden_act", self.hidden_act, "a name in transformers' ACT2FN")
+        _require(
+            self.hidden_act in ACT2FN,
+            "hidden_act",
+            self.hidden_act,
+            "a name in transformers' ACT2FN",
+        )
         for name in ("attention_dropout", "hidden_dropout"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
 
     def _check_ids(self):
         mask = self.mask_token_id
         if mask is None:
-            raise ValueError("mask_token_id is None; expected the id of the mask token (add one to the vocabulary).")
-        # Ids are rows of the embedding. A mask id one past the end is the field's best-known bug: a gather that
-        # clamps makes the mask share the embedding of the last letter.
+            raise ValueError(
+                "mask_token_id is None; expected the id of the mask token (add one to the"
+                " vocabulary)."
+            )
+        # Ids are rows of the embedding. A mask id one past the end is the field's best-known bug: a
+        # gather that clamps makes the mask share the embedding of the last letter.
         _require(
             0 <= mask < self.vocab_size,
             "mask_token_id",

@@ -1,13 +1,15 @@
 """Decoding: the one loop in which masks become tokens.
 
-    for each pass:                                           (passes.py; arXiv 2110.02037, algorithm 1)
-        tokens that are to be resampled go back to mask      (resampling.py)
-        logits <- network(x) at the open positions only      (guidance.py, processing.py)
-        taken  <- which of them are filled now               (orders.py, selection.py)
-        x[taken] <- a draw from softmax(logits)              (draws.py)
+    for each pass:                                        (passes.py; arXiv 2110.02037, algorithm 1)
+        tokens that are to be resampled go back to mask   (resampling.py)
+        logits <- network(x) at the open positions only   (guidance.py, processing.py)
+        taken  <- which of them are filled now            (orders.py, selection.py)
+        x[taken] <- a draw from softmax(logits)           (draws.py)
 
-An order that needs no logits takes positions before the network is called, one that does afterwards: then the logits
-of all open positions are computed. Infilling, blocks, resampling, guidance and adaptive steps are no loops of their
+An order that needs no logits takes positions before the network is called, one that does
+    afterwards: then the logits
+of all open positions are computed. Infilling, blocks, resampling, guidance and adaptive steps are
+no loops of their
 own: they change what is open, what goes back, the network, and how many are taken.
 
 Shapes: B batch, L length, W open positions looked at, K positions filled, V vocabulary.
@@ -21,12 +23,12 @@ from torch import Tensor
 
 from .canvas import Canvas
 from .draws import Draw
-from .stopping import Endings
 from .guidance import Network
-from .passes import Passes
 from .logits_processing import Processing
+from .passes import Passes
 from .resampling import Resampling
 from .selection import Selection
+from .stopping import Endings
 from .streaming import Streaming
 
 
@@ -40,7 +42,8 @@ class Decoding:
         network: ids (B, L), positions (B, W) or None -> logits (B, W or L, V).
         draw: logits and uniforms -> tokens and log-probabilities.
         selection: chooses among open positions by their logits; None: the canvas's queue decides.
-        whole_rows: choose among all positions of the rows, as an order that is given all logits does.
+        whole_rows: choose among all positions of the rows, as an order that is given all logits
+            does.
         resampling: which tokens go back; None: none.
         processing: logits processors, or None.
         endings: where rows end, or None: nowhere.
@@ -71,7 +74,9 @@ class Decoding:
         for number in range(len(self.passes.widths)):
             if self.passes.revises[number] and self.resampling is not None:
                 revision_B1 = self.passes.revision_BS[:, number, None]
-                back_BL = self.resampling.positions(self.canvas, self.passes.back_BS[:, number, None], revision_B1)
+                back_BL = self.resampling.positions(
+                    self.canvas, self.passes.back_BS[:, number, None], revision_B1
+                )
                 self.canvas.send_back(back_BL, revision_B1)
             open_BL = self._open(number)
             if (width := self._pool_width(number, open_BL)) == 0:
@@ -87,41 +92,60 @@ class Decoding:
 
     def _step(self, number: int, open_BL: Tensor, width: int) -> None:
         """One call of the network: logits, choice, draw, write."""
-        canvas, step = self.canvas, self.num_forward_passes
+        canvas = self.canvas
+        step = self.num_forward_passes
         alike = self.passes.alike[number] and not (self._adaptive or self._ends_early)
         positions_BK = self._all_positions() if self.whole_rows else canvas.queue(open_BL, width)
-        open_BK = None if alike and not self.whole_rows else open_BL.gather(1, positions_BK)  # None: all
+        open_BK = (
+            None if alike and not self.whole_rows else open_BL.gather(1, positions_BK)
+        )  # None: all
         logits_BKV, all_logits = self._logits(positions_BK)
         if self.processing is not None:
             logits_BKV = self.processing(logits_BKV, canvas, positions_BK, open_BK, step)
         taken_B1 = self.passes.fill_BS[:, number, None]
         if self._selects(number):
             first_BK, taken_B1 = self._select(number, logits_BKV, positions_BK, open_BK, alike)
-            positions_BK, logits_BKV = positions_BK.gather(1, first_BK), _at(logits_BKV, first_BK)
+            positions_BK = positions_BK.gather(1, first_BK)
+            logits_BKV = _at(logits_BKV, first_BK)
             open_BK = None if alike or open_BK is None else open_BK.gather(1, first_BK)
         chosen_BK = None if open_BK is None else open_BK & _first(taken_B1, positions_BK.shape[1])
         tokens_BK, log_probs_BK = self.draw(logits_BKV, canvas.uniforms_BL.gather(1, positions_BK))
         canvas.write(positions_BK, tokens_BK, log_probs_BK, chosen_BK)
-        if step == 0 or log_probs_BK.device.type == "cpu":  # a GPU would have to wait for the answer at each step
+        if (
+            step == 0 or log_probs_BK.device.type == "cpu"
+        ):  # a GPU would have to wait for the answer at each step
             _check_finite(canvas.log_probs_BL)
         self._show(all_logits)
 
     def _logits(self, positions_BK: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The network's logits at the positions, and all of them where a streamer wants to see them."""
+        """The network's logits at the positions, and all of them where a streamer wants to see
+        them.
+        """
         if self.streaming is not None and self.streaming.takes_logits:
             all_logits = self.network(self.canvas.ids, None)
             return _at(all_logits, positions_BK), all_logits
         return self.network(self.canvas.ids, None if self.whole_rows else positions_BK), None
 
     def _select(
-        self, number: int, logits_BWV: Tensor, positions_BW: Tensor, open_BW: Tensor | None, alike: bool
+        self,
+        number: int,
+        logits_BWV: Tensor,
+        positions_BW: Tensor,
+        open_BW: Tensor | None,
+        alike: bool,
     ) -> tuple[Tensor, Tensor]:
-        """The choice by logits: int64 (B, K) indices into W and int64 (B, 1), how many of them are taken."""
+        """The choice by logits: int64 (B, K) indices into W and int64 (B, 1), how many of them are
+        taken.
+        """
         assert self.selection is not None
-        least_B1 = self._behind_plan(number) if self._adaptive else self.passes.fill_BS[:, number, None]
+        least_B1 = (
+            self._behind_plan(number) if self._adaptive else self.passes.fill_BS[:, number, None]
+        )
         count = self.passes.widths[number]
         exact = count if alike else None
-        first_BW, taken_B1 = self.selection(logits_BWV, self.canvas, positions_BW, open_BW, least_B1, exact)
+        first_BW, taken_B1 = self.selection(
+            logits_BWV, self.canvas, positions_BW, open_BW, least_B1, exact
+        )
         most = int(taken_B1.amax()) if self._adaptive else count
         return first_BW[:, :most], taken_B1
 
@@ -135,7 +159,7 @@ class Decoding:
         if self.streaming is not None:
             self.streaming.update(logits, None if self.endings is None else int(self.endings.end_B))
 
-    # ------------------------------------------------------------------------------------- counts and positions
+    # ------------------------------------------------------------------------- counts and positions
     def _open(self, number: int) -> Tensor:
         """bool (B, L): hidden positions that this pass may fill."""
         open_BL = self.canvas.open_positions(blockwise=number < self.passes.num_planned)
@@ -144,7 +168,9 @@ class Decoding:
         return open_BL
 
     def _pool_width(self, number: int, open_BL: Tensor) -> int:
-        """How many positions a row at most looks at; known on the host unless rows decide how far they are."""
+        """How many positions a row at most looks at; known on the host unless rows decide how far
+        they are.
+        """
         selects = self._selects(number)
         width = self.passes.pools[number] if selects else self.passes.widths[number]
         if self._ends_early or self._adaptive:
@@ -163,16 +189,22 @@ class Decoding:
 
     @property
     def _ends_early(self) -> bool:
-        """Whether rows may be finished before their plan is: a text that is revised later has no end until then."""
+        """Whether rows may be finished before their plan is: a text that is revised later has no
+        end until then.
+        """
         return self.endings is not None and self.resampling is None
 
     def _behind_plan(self, number: int) -> Tensor:
-        """int64 (B, 1): how many tokens bring a row to where the plan is after this pass; at least 1."""
+        """int64 (B, 1): how many tokens bring a row to where the plan is after this pass; at least
+        1.
+        """
         known_B1 = self.canvas.num_masks_B1 - self.canvas.hidden_BL.sum(1, keepdim=True)
         return (self.passes.known_BS[:, number, None] - known_B1).clamp(min=1)
 
     def _all_positions(self) -> Tensor:
-        return torch.arange(self.canvas.ids.shape[1], device=self.canvas.ids.device).expand_as(self.canvas.ids)
+        return torch.arange(self.canvas.ids.shape[1], device=self.canvas.ids.device).expand_as(
+            self.canvas.ids
+        )
 
 
 def _at(values_BLV: Tensor, positions_BK: Tensor) -> Tensor:
@@ -186,4 +218,6 @@ def _first(count_B1: Tensor, width: int) -> Tensor:
 
 def _check_finite(log_probs: Tensor) -> None:
     if not math.isfinite(log_probs.sum()):
-        raise ValueError("the network returned NaN or only -inf logits; expected finite logits for some token.")
+        raise ValueError(
+            "the network returned NaN or only -inf logits; expected finite logits for some token."
+        )

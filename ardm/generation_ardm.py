@@ -1,10 +1,11 @@
-"""ARDMGenerationMixin.generate: fills the masks of a sequence in any order, several at a time, with second thoughts.
+"""ARDMGenerationMixin.generate: fills the masks of a sequence in any order, several at a time, with
+second thoughts.
 
 What a call says becomes a few small objects, and one loop (decoding.py) runs them:
 
-    canvas      the rows and their random numbers          passes      how many tokens each step fills
-    selection   the order, where it looks at logits        resampling  what goes back to mask
-    network     the model, guided if asked                 draw        from logits to a token
+    canvas      the rows and their random numbers        passes      how many tokens each step fills
+    selection   the order, where it looks at logits      resampling  what goes back to mask
+    network     the model, guided if asked               draw        from logits to a token
 
 Shapes: B batch, L length, S passes, V vocabulary.
 """
@@ -24,12 +25,12 @@ from .assembly import is_left_to_right, make_resampling, make_selection, plan_pa
 from .canvas import Canvas, append_masks, row_streams
 from .decoding import Decoding
 from .draws import make_draw
-from .stopping import Endings
 from .generation_config_ardm import SETTINGS, ARDMGenerationConfig, ARDMGenerationOutput
 from .guidance import Network, guided
+from .logits_processing import Processing
 from .masking import check_ids
 from .orders import LOGIT_ORDERS
-from .logits_processing import Processing
+from .stopping import Endings
 from .streaming import Streaming
 
 
@@ -55,40 +56,62 @@ class ARDMGenerationMixin:
         streamer: Any = None,
         **kwargs: Any,
     ) -> Tensor | ARDMGenerationOutput:
-        """Generates every mask id of `input_ids`; nothing else is touched (arXiv 2110.02037, algorithm 1).
+        """Generates every mask id of `input_ids`; nothing else is touched (arXiv 2110.02037,
+        algorithm 1).
 
-        Exact samples of the model at one token a step; `tokens_per_step=4` draws four at a time, independently given
-        the known ones. Without `input_ids` and `max_new_tokens`: one sequence of `max_position_embeddings` tokens.
+        Exact samples of the model at one token a step; `tokens_per_step=4` draws four at a time,
+        independently given
+        the known ones. Without `input_ids` and `max_new_tokens`: one sequence of
+            `max_position_embeddings` tokens.
 
-        A row ends at the first generated EOS token (of the model's or call's `eos_token_id`) behind its last given
-        token: what lies behind becomes padding. With one `seed` a row's result depends on nothing but the row.
+        A row ends at the first generated EOS token (of the model's or call's `eos_token_id`) behind
+        its last given
+        token: what lies behind becomes padding. With one `seed` a row's result depends on nothing
+            but the row.
 
         Args:
             input_ids: int64 (B, L). Rows may have different numbers of masks.
-            attention_mask: (B, L), 1 on real tokens, 0 on padding on either side; None: all but the pad id.
+            attention_mask: (B, L), 1 on real tokens, 0 on padding on either side; None: all but the
+                pad id.
             generation_config: settings that replace the model's own; see [`ARDMGenerationConfig`].
-            generator: source of the seed where `seed` is None; may live on another device. None: torch's global one.
-            logits_processor: transformers' processors, or callables; see [`Processing`] for what they are given.
-            stopping_criteria: transformers' criteria, or callables; see [`Endings`] for what they are asked.
-            streamer: `TextDiffusionStreamer`, `TextStreamer` or the like, for one row; see [`Streaming`].
-            **kwargs: any field of [`ARDMGenerationConfig`], with precedence over all configurations.
+            generator: source of the seed where `seed` is None; may live on another device. None:
+                torch's global one.
+            logits_processor: transformers' processors, or callables; see [`Processing`] for what
+                they are given.
+            stopping_criteria: transformers' criteria, or callables; see [`Endings`] for what they
+                are asked.
+            streamer: `TextDiffusionStreamer`, `TextStreamer` or the like, for one row; see
+                [`Streaming`].
+            **kwargs: any field of [`ARDMGenerationConfig`], with precedence over all
+                configurations.
 
         Returns:
             int64 (B * num_return_sequences, L + max_new_tokens), or [`ARDMGenerationOutput`].
 
         Raises:
-            ValueError: on an unknown argument or one out of range; on settings that do not fit together; on ids of
-                the wrong shape, type, device or range; if the sequence would exceed the model's positions; if the
-                network returns NaN.
+            ValueError: on an unknown argument or one out of range; on settings that do not fit
+                together; on ids of the wrong shape, type, device or range; if the sequence would
+                exceed the model's positions; if the network returns NaN.
         """
-        for name, callables in (("logits_processor", logits_processor), ("stopping_criteria", stopping_criteria)):
+        for name, callables in (
+            ("logits_processor", logits_processor),
+            ("stopping_criteria", stopping_criteria),
+        ):
             _check_callables(name, callables)
         config = self._resolve_generation_config(generation_config, kwargs)
         canvas = self._prepare_canvas(input_ids, attention_mask, config, generator)
         resampling = make_resampling(config)
         passes = plan_passes(config, canvas.num_masks_B1[:, 0].tolist(), resampling)
-        processing = Processing(logits_processor, is_left_to_right(config, passes)) if logits_processor else None
-        streaming = Streaming(streamer, canvas, revised=resampling is not None) if streamer is not None else None
+        processing = (
+            Processing(logits_processor, is_left_to_right(config, passes))
+            if logits_processor
+            else None
+        )
+        streaming = (
+            Streaming(streamer, canvas, revised=resampling is not None)
+            if streamer is not None
+            else None
+        )
         decoding = Decoding(
             canvas=canvas,
             passes=passes,
@@ -110,7 +133,7 @@ class ARDMGenerationMixin:
             raise
         return _output(decoding) if config.return_dict_in_generate else canvas.ids
 
-    # --------------------------------------------------------------------------------------------- preparation
+    # ---------------------------------------------------------------------------------- preparation
     def _resolve_generation_config(
         self, generation_config: GenerationConfig | None, kwargs: dict[str, Any]
     ) -> ARDMGenerationConfig:
@@ -125,7 +148,10 @@ class ARDMGenerationMixin:
             kwargs = kwargs | {"eos_token_id": []}
         config = copy.copy(self.generation_config)
         passed = vars(generation_config) if generation_config is not None else {}
-        for layer in ({name: passed[name] for name in SETTINGS if passed.get(name) is not None}, kwargs):
+        for layer in (
+            {name: passed[name] for name in SETTINGS if passed.get(name) is not None},
+            kwargs,
+        ):
             config.overlay(layer)
         config.update(defaults_only=True, **config._get_default_generation_params())
         return config
@@ -133,7 +159,10 @@ class ARDMGenerationMixin:
     def _mask_token_id(self, config: ARDMGenerationConfig) -> int:
         mask_token_id = self._special_id("mask_token_id", config)
         if mask_token_id is None:
-            raise ValueError("mask_token_id is None; expected the mask token's id in the generation or model config.")
+            raise ValueError(
+                "mask_token_id is None; expected the mask token's id in the generation or model"
+                " config."
+            )
         return mask_token_id
 
     def _prepare_canvas(
@@ -143,23 +172,29 @@ class ARDMGenerationMixin:
         config: ARDMGenerationConfig,
         generator: torch.Generator | None,
     ) -> Canvas:
-        """Checks the input, appends `max_new_tokens` masks and repeats the rows `num_return_sequences` times."""
+        """Checks the input, appends `max_new_tokens` masks and repeats the rows
+        `num_return_sequences` times.
+        """
         ids, real_BL = self._checked_input(input_ids, attention_mask, config)
-        mask_token_id, copies = self._mask_token_id(config), config.num_return_sequences or 1
+        mask_token_id = self._mask_token_id(config)
+        copies = config.num_return_sequences or 1
         new_tokens = config.max_new_tokens or 0
         if input_ids is None and config.max_new_tokens is None:
             new_tokens = self.config.max_position_embeddings
         if ids.shape[1] + new_tokens > self.config.max_position_embeddings:
             raise ValueError(
-                f"{ids.shape[1]} positions and max_new_tokens={new_tokens} make {ids.shape[1] + new_tokens}; "
-                f"expected at most max_position_embeddings={self.config.max_position_embeddings}."
+                f"{ids.shape[1]} positions and max_new_tokens={new_tokens} make"
+                f" {ids.shape[1] + new_tokens}; expected at most"
+                f" max_position_embeddings={self.config.max_position_embeddings}."
             )
         if new_tokens:
             ids, real_BL = append_masks(ids, real_BL, new_tokens, mask_token_id)
-        streams, order = row_streams(config.seed, generator, copies, len(ids)), _queue_order(config.order)
+        streams = row_streams(config.seed, generator, copies, len(ids))
+        order = _queue_order(config.order)
         if isinstance(order, Tensor) and order.ndim == 2:
             order = order.repeat_interleave(copies, 0)
-        ids, real_BL = ids.repeat_interleave(copies, 0), real_BL.repeat_interleave(copies, 0)
+        ids = ids.repeat_interleave(copies, 0)
+        real_BL = real_BL.repeat_interleave(copies, 0)
         return Canvas(ids, real_BL, mask_token_id, streams, order, config.block_length)
 
     def _checked_input(
@@ -169,52 +204,92 @@ class ARDMGenerationMixin:
         if input_ids is None:
             input_ids = torch.empty(1, 0, dtype=torch.long, device=self.device)
         if isinstance(input_ids, Tensor) and input_ids.device != self.device:
-            raise ValueError(f"input_ids is on {input_ids.device}; expected the model's device {self.device}.")
+            raise ValueError(
+                f"input_ids is on {input_ids.device}; expected the model's device {self.device}."
+            )
         check_ids(input_ids, self.config.vocab_size)
         if attention_mask is None:
             pad_token_id = self._special_id("pad_token_id", config)
             if pad_token_id is not None and pad_token_id == self._mask_token_id(config):
-                raise ValueError(f"pad_token_id is {pad_token_id}; expected another id than mask_token_id.")
-            attention_mask = torch.ones_like(input_ids) if pad_token_id is None else input_ids != pad_token_id
+                raise ValueError(
+                    f"pad_token_id is {pad_token_id}; expected another id than mask_token_id."
+                )
+            attention_mask = (
+                torch.ones_like(input_ids) if pad_token_id is None else input_ids != pad_token_id
+            )
         if not isinstance(attention_mask, Tensor) or attention_mask.shape != input_ids.shape:
-            got = tuple(attention_mask.shape) if isinstance(attention_mask, Tensor) else type(attention_mask).__name__
-            raise ValueError(f"attention_mask is {got}; expected a tensor {tuple(input_ids.shape)} like input_ids.")
+            got = (
+                tuple(attention_mask.shape)
+                if isinstance(attention_mask, Tensor)
+                else type(attention_mask).__name__
+            )
+            raise ValueError(
+                f"attention_mask is {got}; expected a tensor {tuple(input_ids.shape)} like"
+                " input_ids."
+            )
         return input_ids.long(), attention_mask.bool().to(input_ids.device)
 
     def _special_id(self, name: str, config: ARDMGenerationConfig) -> Any:
-        """A special id (or ids) of the generation config, or else of the model's; None if there is none."""
+        """A special id (or ids) of the generation config, or else of the model's; None if there is
+        none.
+        """
         value = getattr(config, name)
         value = value if value is not None else getattr(self.config, name, None)
-        for token in value if isinstance(value, (list, tuple)) else [] if value is None else [value]:
+        for token in (
+            value if isinstance(value, (list, tuple)) else [] if value is None else [value]
+        ):
             if not 0 <= token < self.config.vocab_size:
-                raise ValueError(f"{name} is {value}; expected ids in 0..{self.config.vocab_size - 1}.")
+                raise ValueError(
+                    f"{name} is {value}; expected ids in 0..{self.config.vocab_size - 1}."
+                )
         return value
 
     def _network(self, canvas: Canvas, config: ARDMGenerationConfig) -> Network:
-        """The model as a function of ids and positions, guided where that is asked for and there is a prompt."""
-        scale = 1.0 if config.guidance_scale is None or not canvas.given_BL.any() else float(config.guidance_scale)
-        attention_mask = None if canvas.real_BL.all() else canvas.real_BL.repeat(1 if scale == 1 else 2, 1)
+        """The model as a function of ids and positions, guided where that is asked for and there is
+        a prompt.
+        """
+        scale = (
+            1.0
+            if config.guidance_scale is None or not canvas.given_BL.any()
+            else float(config.guidance_scale)
+        )
+        attention_mask = (
+            None if canvas.real_BL.all() else canvas.real_BL.repeat(1 if scale == 1 else 2, 1)
+        )
 
         never = None  # the model gives its own mask id no probability, another one would be drawn
         if canvas.mask_token_id != getattr(self.config, "mask_token_id", None):
             never = torch.tensor([canvas.mask_token_id], device=canvas.ids.device)
 
         def network(ids: Tensor, positions: Tensor | None) -> Tensor:
-            logits = self(input_ids=ids, attention_mask=attention_mask, logits_positions=positions).logits
+            logits = self(
+                input_ids=ids, attention_mask=attention_mask, logits_positions=positions
+            ).logits
             return logits if never is None else logits.index_fill(-1, never, -torch.inf)
 
-        return network if scale == 1 else guided(network, canvas.given_BL, canvas.mask_token_id, scale)
+        return (
+            network if scale == 1 else guided(network, canvas.given_BL, canvas.mask_token_id, scale)
+        )
 
     def _endings(
-        self, canvas: Canvas, config: ARDMGenerationConfig, criteria: Sequence[Callable[..., Any]] | None
+        self,
+        canvas: Canvas,
+        config: ARDMGenerationConfig,
+        criteria: Sequence[Callable[..., Any]] | None,
     ) -> Endings | None:
         eos = self._special_id("eos_token_id", config)
-        eos = [] if eos is None else [int(i) for i in (eos if isinstance(eos, (list, tuple)) else [eos])]
+        eos = (
+            []
+            if eos is None
+            else [int(i) for i in (eos if isinstance(eos, (list, tuple)) else [eos])]
+        )
         if not eos and not criteria:
             return None
         pad_token_id = self._special_id("pad_token_id", config)
         if pad_token_id is None and not eos:
-            raise ValueError("stopping_criteria need a pad_token_id (or eos_token_id) to put behind a row's end.")
+            raise ValueError(
+                "stopping_criteria need a pad_token_id (or eos_token_id) to put behind a row's end."
+            )
         asked = StoppingCriteriaList(criteria) if criteria else None
         return Endings(canvas, eos, asked, eos[0] if pad_token_id is None else pad_token_id)
 
@@ -227,7 +302,8 @@ class ARDMGenerationMixin:
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        """transformers' hook in `from_pretrained`: loads `generation_config.json` into this package's class.
+        """transformers' hook in `from_pretrained`: loads `generation_config.json` into this
+        package's class.
 
         Args:
             generation_config: one passed to `from_pretrained`, or None.
@@ -244,12 +320,23 @@ class ARDMGenerationMixin:
             settings = {name: getattr(generation_config, name, None) for name in SETTINGS}
             self.generation_config = self.generation_config_class(**settings)
             return
-        names = ("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision", "subfolder")
+        names = (
+            "cache_dir",
+            "force_download",
+            "proxies",
+            "local_files_only",
+            "token",
+            "revision",
+            "subfolder",
+        )
         download = dict(zip(names, args, strict=False)) | kwargs
         download.pop("trust_remote_code", None)
         try:
             self.generation_config = self.generation_config_class.from_pretrained(
-                pretrained_model_name_or_path, _from_auto=from_auto_class, _from_pipeline=from_pipeline, **download
+                pretrained_model_name_or_path,
+                _from_auto=from_auto_class,
+                _from_pipeline=from_pipeline,
+                **download,
             )
         except OSError as error:  # no such file: the configuration made from the model's stays
             if "valid JSON" in str(error):
@@ -273,7 +360,8 @@ def _queue_order(order: Any) -> str | Tensor:
 
 
 def _output(decoding: Decoding) -> ARDMGenerationOutput:
-    canvas, passes = decoding.canvas, decoding.num_forward_passes
+    canvas = decoding.canvas
+    passes = decoding.num_forward_passes
     generated = int((canvas.order_BL >= 0).sum())
     return ARDMGenerationOutput(
         sequences=canvas.ids,

@@ -1,7 +1,9 @@
 """ARDMGenerationConfig and ARDMGenerationOutput: what `generate` takes and gives.
 
-A setting that is None is unset: the next source decides (the call, its `generation_config`, the model's own
-`generation_config.json`, the defaults - in this order). Only an explicit None in the call itself turns a setting off.
+A setting that is None is unset: the next source decides (the call, its `generation_config`, the
+    model's own
+`generation_config.json`, the defaults - in this order). Only an explicit None in the call itself
+turns a setting off.
 """
 
 import inspect
@@ -15,49 +17,68 @@ from torch import Tensor
 from transformers import GenerationConfig
 from transformers.modeling_outputs import ModelOutput
 
-PLAN_SETTINGS = ("tokens_per_step", "steps", "plan")  # three ways to say how many at a time: at most one
+PLAN_SETTINGS = (
+    "tokens_per_step",
+    "steps",
+    "plan",
+)  # three ways to say how many at a time: at most one
 _ADAPTIVE = ("threshold", "entropy_bound")
 ORDER_NAMES = ("random", "left_to_right", "right_to_left", "confidence", "margin", "entropy")
 RESAMPLE_NAMES = ("random", "least_confident", "remdm_cap", "remdm_rescale", "remdm_conf")
-_POSITIVE = {"temperature": float("inf"), "top_p": 1.0, "min_p": 1.0, "threshold": 1.0, "resample_fraction": 1.0}
+_POSITIVE = {
+    "temperature": float("inf"),
+    "top_p": 1.0,
+    "min_p": 1.0,
+    "threshold": 1.0,
+    "resample_fraction": 1.0,
+}
 
 
 class ARDMGenerationConfig(GenerationConfig):
-    """Settings of [`ARDMGenerationMixin.generate`], saved as `generation_config.json`. Unset ones are None.
+    """Settings of [`ARDMGenerationMixin.generate`], saved as `generation_config.json`. Unset ones
+    are None.
 
     Args:
         **kwargs: any of
 
             - max_new_tokens: masks appended to each row after its last real token.
-            - order: "random" (default), "left_to_right", "right_to_left"; "confidence", "margin" or "entropy": the
-              position whose distribution is surest first; a LongTensor (L,) or (B, L) of positions; or a callable
-              (logits (B, L, V), masked bool (B, L), generator) -> scores (B, L), highest first; scores within a
-              millionth of the row's largest are equal, and the leftmost comes first.
-            - order_temperature: Gumbel noise on the scores of an order that looks at the logits (default 0; without
-              effect on others). Orders, threshold and entropy_bound see the logits before temperature, top_k and such.
+            - order: "random" (default), "left_to_right", "right_to_left"; "confidence", "margin" or
+              "entropy": the position whose distribution is surest first; a LongTensor (L,) or (B,
+              L) of positions; or a callable (logits (B, L, V), masked bool (B, L), generator) ->
+              scores (B, L), highest first; scores within a millionth of the row's largest are
+              equal, and the leftmost comes first.
+            - order_temperature: Gumbel noise on the scores of an order that looks at the logits
+              (default 0; without effect on others). Orders, threshold and entropy_bound see the
+              logits before temperature, top_k and such.
             - tokens_per_step: positions generated in each step (default 1); or
             - steps: number of network calls, each row's masks split evenly over them; or
-            - plan: list of group sizes that sums to the number of masks of every row, or "optimal" with `steps`: the
-              cheapest split by `per_step_losses`.
+            - plan: list of group sizes that sums to the number of masks of every row, or "optimal"
+              with `steps`: the cheapest split by `per_step_losses`.
             - per_step_losses: measured nats at each number of known tokens, for plan="optimal".
-            - threshold: a step also takes every position whose likeliest token has this probability; or
-            - entropy_bound: a step also takes positions while the sum of their entropies less the largest is at most
-              this, in nats. With either, the plan says how far a row is at least.
-            - resample_steps: passes that send generated tokens back to mask and predict them again (default 0); they
-              count in `steps`. Those between the steps need a row with at least two steps in a block.
-            - resample_fraction: share of the generated tokens that goes back in each (default 0.1), at least one.
-            - resample_order: which: "random" (default) or "least_confident", after the last step; "remdm_cap",
-              "remdm_rescale" or "remdm_conf", between the steps.
-            - block_length: a row's masks are generated in blocks of this size from left to right, by `order` inside.
+            - threshold: a step also takes every position whose likeliest token has this
+                probability; or
+            - entropy_bound: a step also takes positions while the sum of their entropies less the
+              largest is at most this, in nats. With either, the plan says how far a row is at
+              least.
+            - resample_steps: passes that send generated tokens back to mask and predict them again
+              (default 0); they count in `steps`. Those between the steps need a row with at least
+              two steps in a block.
+            - resample_fraction: share of the generated tokens that goes back in each (default 0.1),
+                at least one.
+            - resample_order: which: "random" (default) or "least_confident", after the last step;
+              "remdm_cap", "remdm_rescale" or "remdm_conf", between the steps.
+            - block_length: a row's masks are generated in blocks of this size from left to right,
+                by `order` inside.
             - guidance_scale: classifier-free guidance against the prompt masked out; 1 = off.
             - do_sample: draw (default) or take the most likely token.
-            - temperature, top_k, top_p, min_p: as in transformers, None = off; the default is the model's own
-              distribution.
+            - temperature, top_k, top_p, min_p: as in transformers, None = off; the default is the
+              model's own distribution.
             - num_return_sequences: independent results for each row.
             - seed: int, or a list with one int a row.
             - return_dict_in_generate: return [`ARDMGenerationOutput`] instead of ids.
             - output_history: keep the canvas after each pass in the output's `history`.
-            - mask_token_id, pad_token_id, bos_token_id, eos_token_id: special ids; default: the model's.
+            - mask_token_id, pad_token_id, bos_token_id, eos_token_id: special ids; default: the
+                model's.
 
     Raises:
         ValueError: on an unknown setting or a value out of range.
@@ -92,15 +113,18 @@ class ARDMGenerationConfig(GenerationConfig):
     eos_token_id: int | list[int] | None
 
     def __init__(self, **kwargs: Any):
-        # GenerationConfig's own __init__ is not called: most of its fields steer left-to-right decoding and would be
-        # accepted here without an effect.
+        # GenerationConfig's own __init__ is not called: most of its fields steer left-to-right
+        # decoding and would be accepted here without an effect.
         for name in SETTINGS:
             setattr(self, name, kwargs.pop(name, None))
         self._commit_hash = kwargs.pop("_commit_hash", None)
         self._from_model_config = kwargs.pop("_from_model_config", None)
         self.transformers_version = kwargs.pop("transformers_version", None)
         if kwargs:
-            raise ValueError(f"unknown generation settings {sorted(kwargs)}; expected some of {sorted(SETTINGS)}.")
+            raise ValueError(
+                f"unknown generation settings {sorted(kwargs)}; expected some of"
+                f" {sorted(SETTINGS)}."
+            )
         self.validate()
 
     def validate(self, strict: bool = False, user_set_attributes: set[str] | None = None) -> None:
@@ -115,7 +139,13 @@ class ARDMGenerationConfig(GenerationConfig):
         """
         for name in ("tokens_per_step", "steps", "num_return_sequences", "top_k", "block_length"):
             _require_integer(name, getattr(self, name), minimum=1)
-        for name in ("max_new_tokens", "resample_steps", "mask_token_id", "pad_token_id", "bos_token_id"):
+        for name in (
+            "max_new_tokens",
+            "resample_steps",
+            "mask_token_id",
+            "pad_token_id",
+            "bos_token_id",
+        ):
             _require_integer(name, getattr(self, name), minimum=0)
         for name, upper in _POSITIVE.items():
             _require_number(name, getattr(self, name), upper, or_zero=False)
@@ -126,7 +156,9 @@ class ARDMGenerationConfig(GenerationConfig):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected True or False.")
         for name, maximum in (("seed", 2**63 - 1), ("eos_token_id", float("inf"))):
             value = getattr(self, name)
-            for item in value if isinstance(value, (list, tuple)) else [] if value is None else [value]:
+            for item in (
+                value if isinstance(value, (list, tuple)) else [] if value is None else [value]
+            ):
                 _require_integer(name, item, 0, maximum, optional=False)
         for name, names in (("order", ORDER_NAMES), ("resample_order", RESAMPLE_NAMES)):
             value = getattr(self, name)
@@ -135,26 +167,36 @@ class ARDMGenerationConfig(GenerationConfig):
         order: Any = self.order
         if order is not None and not isinstance(order, (str, Tensor)) and not callable(order):
             got = type(order).__name__
-            raise ValueError(f"order is {got}; expected a name, a LongTensor of positions, or a callable.")
+            raise ValueError(
+                f"order is {got}; expected a name, a LongTensor of positions, or a callable."
+            )
         self._validate_plan()
 
     def _validate_plan(self) -> None:
         if self.plan is not None and self.plan != "optimal":
             if not isinstance(self.plan, (list, tuple)):
-                raise ValueError(f"plan is {self.plan!r}; expected a list of group sizes, or 'optimal'.")
+                raise ValueError(
+                    f"plan is {self.plan!r}; expected a list of group sizes, or 'optimal'."
+                )
             for size in self.plan:
                 _require_integer("plan's group size", size, minimum=1, optional=False)
         given = [name for name in PLAN_SETTINGS if getattr(self, name) is not None]
         if len(given) > 1 and not (self.plan == "optimal" and given == ["steps", "plan"]):
-            raise ValueError(f"got {' and '.join(given)}; expected at most one of {', '.join(PLAN_SETTINGS)}.")
+            raise ValueError(
+                f"got {' and '.join(given)}; expected at most one of {', '.join(PLAN_SETTINGS)}."
+            )
         if self.threshold is not None and self.entropy_bound is not None:
             raise ValueError("got threshold and entropy_bound; expected at most one of them.")
         if self.per_step_losses is not None:
             if not isinstance(self.per_step_losses, (list, tuple)) or not self.per_step_losses:
                 got = type(self.per_step_losses).__name__
-                raise ValueError(f"per_step_losses is {got}; expected a list of nats, one for each step.")
+                raise ValueError(
+                    f"per_step_losses is {got}; expected a list of nats, one for each step."
+                )
             for value in self.per_step_losses:
-                _require_number("a value of per_step_losses", value, float("inf"), or_zero=True, optional=False)
+                _require_number(
+                    "a value of per_step_losses", value, float("inf"), or_zero=True, optional=False
+                )
 
     def overlay(self, layer: dict[str, Any]) -> None:
         """Puts settings on top of these; one way to say how many at a time replaces the others.
@@ -205,17 +247,27 @@ class ARDMGenerationConfig(GenerationConfig):
         known = {*SETTINGS, "_commit_hash", "_from_model_config", "transformers_version"}
         unknown = sorted(set(config_dict) - known)
         if unknown:
-            warnings.warn(f"generation_config.json has settings unknown to this version: {unknown}.", stacklevel=2)
-        return super().from_dict({name: value for name, value in config_dict.items() if name in known}, **kwargs)
+            warnings.warn(
+                f"generation_config.json has settings unknown to this version: {unknown}.",
+                stacklevel=2,
+            )
+        return super().from_dict(
+            {name: value for name, value in config_dict.items() if name in known}, **kwargs
+        )
 
     def to_diff_dict(self) -> dict[str, Any]:
-        """The settings that are set, for `generation_config.json`; a tensor or callable as order is not saved.
+        """The settings that are set, for `generation_config.json`; a tensor or callable as order is
+        not saved.
 
         Returns:
             Setting by name.
         """
         settings = self.to_dict().items()
-        return {name: _plain(value) for name, value in settings if value is not None and not _of_one_call(value)}
+        return {
+            name: _plain(value)
+            for name, value in settings
+            if value is not None and not _of_one_call(value)
+        }
 
     @staticmethod
     def _get_default_generation_params() -> dict[str, Any]:
@@ -246,20 +298,34 @@ def _plain(value: Any) -> Any:
 SETTINGS = tuple(inspect.get_annotations(ARDMGenerationConfig))
 
 
-def _require_integer(name: str, value: Any, minimum: int, maximum: float = float("inf"), optional: bool = True) -> None:
+def _require_integer(
+    name: str, value: Any, minimum: int, maximum: float = float("inf"), optional: bool = True
+) -> None:
     integer = isinstance(value, Integral) and not isinstance(value, bool)
     if not (optional and value is None) and not (integer and minimum <= value <= maximum):
         limits = f"of at least {minimum}" if maximum == float("inf") else f"in {minimum}..{maximum}"
         raise ValueError(f"{name} is {value!r}; expected an integer {limits}.")
 
 
-def _require_number(name: str, value: Any, upper: float, or_zero: bool, optional: bool = True) -> None:
-    number = type(value) is not bool and isinstance(value, Real) and float("-inf") < float(value) < float("inf")
+def _require_number(
+    name: str, value: Any, upper: float, or_zero: bool, optional: bool = True
+) -> None:
+    number = (
+        type(value) is not bool
+        and isinstance(value, Real)
+        and float("-inf") < float(value) < float("inf")
+    )
     if not (optional and value is None) and not (
         number and float(value) <= upper and (value > 0 or (or_zero and value == 0))
     ):
-        limits = f"{'at least 0' if or_zero else 'above 0'}" + (f" and at most {upper}" if upper < float("inf") else "")
-        hint = "; do_sample=False takes the likeliest token" if name == "temperature" and value == 0 else ""
+        limits = f"{'at least 0' if or_zero else 'above 0'}" + (
+            f" and at most {upper}" if upper < float("inf") else ""
+        )
+        hint = (
+            "; do_sample=False takes the likeliest token"
+            if name == "temperature" and value == 0
+            else ""
+        )
         raise ValueError(f"{name} is {value!r}; expected a number {limits}{hint}.")
 
 
@@ -269,14 +335,17 @@ class ARDMGenerationOutput(ModelOutput):
 
     Args:
         sequences: int64 (B, L), the ids.
-        order: int64 (B, L), the row's step (from 0) that wrote each position last, -1 where it was given or lies
-            behind the row's end. A row's steps are the passes that fill some of its positions. In spite of its name a
-            rank, with ties: `order.argsort(dim=1, stable=True)` is the order.
-        log_probs: float64 (B, L), nats: log-probability with which each token was drawn (the model's own where
-            `do_sample` is False), 0 where `order` is -1.
-        num_forward_passes: calls of the network, resampling included (one with guidance has twice the rows).
+        order: int64 (B, L), the row's step (from 0) that wrote each position last, -1 where it was
+            given or lies behind the row's end. A row's steps are the passes that fill some of its
+            positions. In spite of its name a rank, with ties: `order.argsort(dim=1, stable=True)`
+            is the order.
+        log_probs: float64 (B, L), nats: log-probability with which each token was drawn (the
+            model's own where `do_sample` is False), 0 where `order` is -1.
+        num_forward_passes: calls of the network, resampling included (one with guidance has twice
+            the rows).
         tokens_per_forward: generated tokens per row and call.
-        history: with `output_history`, the canvas after each pass: `num_forward_passes` tensors int64 (B, L).
+        history: with `output_history`, the canvas after each pass: `num_forward_passes` tensors
+            int64 (B, L).
     """
 
     sequences: Tensor | None = None

@@ -1,4 +1,5 @@
-"""Classifier-free guidance: towards what the prompt makes more likely (arXiv 2207.12598; for masked text 2410.18514).
+"""Classifier-free guidance: towards what the prompt makes more likely (arXiv 2207.12598; for masked
+text 2410.18514).
 
     logits = free + scale * (given - free),    given: with the prompt,  free: with the prompt masked out
 
@@ -12,11 +13,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Network = Callable[[Tensor, Tensor | None], Tensor]  # ids (B, L), positions (B, K) or None -> logits (B, K or L, V)
+Network = Callable[
+    [Tensor, Tensor | None], Tensor
+]  # ids (B, L), positions (B, K) or None -> logits (B, K or L, V)
 
 
 def guided(network: Network, prompt_BL: Tensor, mask_token_id: int, scale: float) -> Network:
-    """A network whose logits are guided; one call of it is one call of `network` with twice the rows.
+    """A network whose logits are guided; one call of it is one call of `network` with twice the
+    rows.
 
     Args:
         network: takes 2B rows, those with the prompt first.

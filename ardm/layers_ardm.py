@@ -17,34 +17,43 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from .configuration_ardm import ARDMConfig
 
 
-def rotary_angles(config: ARDMConfig, position_ids: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def rotary_angles(
+    config: ARDMConfig, position_ids: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     """cos and sin of position * theta^(-2i/D), rotary positions (arXiv 2104.09864, equation 34).
 
     Args:
         config: gives theta and D.
         position_ids: int64 (B or 1, L).
-        dtype: of the result; the angles are float32 whatever it is, as bfloat16 cannot tell positions beyond 256 apart.
+        dtype: of the result; the angles are float32 whatever it is, as bfloat16 cannot tell
+            positions beyond 256 apart.
 
     Returns:
         Two tensors (B or 1, 1, L, D).
     """
     head_size = config.hidden_size // config.num_attention_heads
-    exponents = torch.arange(0, head_size, 2, device=position_ids.device, dtype=torch.float32) / head_size
+    exponents = (
+        torch.arange(0, head_size, 2, device=position_ids.device, dtype=torch.float32) / head_size
+    )
     angles = position_ids[:, None, :, None].float() * config.rope_theta**-exponents
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
 def apply_rotary(states_BHLD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turns each pair (i, i + D/2) of a head by its position's angle; cos and sin are (B or 1, 1, L, D)."""
+    """Turns each pair (i, i + D/2) of a head by its position's angle; cos and sin are (B or 1, 1,
+    L, D).
+    """
     first, second = states_BHLD.chunk(2, dim=-1)
     return states_BHLD * cos + torch.cat((-second, first), dim=-1) * sin
 
 
 class ARDMShortConv(nn.Module):
-    """Depthwise convolution over the k nearest positions: y_p = sum_j w_j * x_(p + j - k//2), per channel.
+    """Depthwise convolution over the k nearest positions: y_p = sum_j w_j * x_(p + j - k//2), per
+    channel.
 
-    Random taps matter: started as the identity it gains little in the first minutes of training, started at random
+    Random taps matter: started as the identity it gains little in the first minutes of training,
+        started at random
     every channel looks at the neighbourhood in its own way from the first step.
     """
 
@@ -53,11 +62,15 @@ class ARDMShortConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(config.conv_kernel_size, config.hidden_size))
 
     def forward(self, hidden_states: Tensor, real_BL1: Tensor | None) -> Tensor:
-        if real_BL1 is not None:  # padding must read as zeros, as beyond the ends, or its side would matter
+        if (
+            real_BL1 is not None
+        ):  # padding must read as zeros, as beyond the ends, or its side would matter
             hidden_states = hidden_states * real_BL1
-        taps, length = len(self.weight), hidden_states.shape[1]
+        taps = len(self.weight)
+        length = hidden_states.shape[1]
         padded = F.pad(hidden_states, (0, 0, taps // 2, taps // 2))
-        # Shifted sums in the (B, L, C) layout: a third faster than conv1d, which transposes there and back.
+        # Shifted sums in the (B, L, C) layout: a third faster than conv1d, which transposes there
+        # and back.
         output = padded[:, :length] * self.weight[0]
         for tap in range(1, taps):
             output = torch.addcmul(output, padded[:, tap : tap + length], self.weight[tap])
@@ -74,7 +87,9 @@ def eager_attention(
     dropout: float = 0.0,
     **kwargs: object,
 ) -> tuple[Tensor, Tensor]:
-    """Softmax attention written out, for `output_attentions`; the other kernels come from transformers."""
+    """Softmax attention written out, for `output_attentions`; the other kernels come from
+    transformers.
+    """
     scores = query @ key.transpose(2, 3) * scaling
     if attention_mask is not None:
         scores = scores + attention_mask
@@ -95,7 +110,8 @@ class ARDMAttention(nn.Module):
 
     def __init__(self, config: ARDMConfig):
         super().__init__()
-        self.config, self.is_causal = config, False
+        self.config = config
+        self.is_causal = False
         self.head_size = config.hidden_size // config.num_attention_heads
         self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
         self.k_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
@@ -112,12 +128,19 @@ class ARDMAttention(nn.Module):
         **kwargs: object,
     ) -> tuple[Tensor, Tensor | None]:
         heads_shape = (*hidden_states.shape[:-1], self.config.num_attention_heads, self.head_size)
-        query = apply_rotary(self.q_norm(self.q_proj(hidden_states).view(heads_shape)).transpose(1, 2), *rotary)
-        key = apply_rotary(self.k_norm(self.k_proj(hidden_states).view(heads_shape)).transpose(1, 2), *rotary)
+        query = apply_rotary(
+            self.q_norm(self.q_proj(hidden_states).view(heads_shape)).transpose(1, 2), *rotary
+        )
+        key = apply_rotary(
+            self.k_norm(self.k_proj(hidden_states).view(heads_shape)).transpose(1, 2), *rotary
+        )
         value = self.v_proj(hidden_states).view(heads_shape).transpose(1, 2)
         # autocast promotes what the float32 angles touch; the kernels want one dtype
-        query, key = query.to(value.dtype), key.to(value.dtype)
-        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
+        query = query.to(value.dtype)
+        key = key.to(value.dtype)
+        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention
+        )
         output, weights = attend(
             self,
             query,
@@ -171,13 +194,18 @@ class ARDMLayer(GradientCheckpointingLayer):
         mixed = self.mlp_norm(hidden_states)
         if self.conv is not None:
             mixed = self.conv(mixed, real_BL1)
-        if positions is not None:  # the last layer, asked for some positions: its MLP runs on those alone
-            hidden_states, mixed = select_positions(hidden_states, positions), select_positions(mixed, positions)
+        if (
+            positions is not None
+        ):  # the last layer, asked for some positions: its MLP runs on those alone
+            hidden_states = select_positions(hidden_states, positions)
+            mixed = select_positions(mixed, positions)
         return hidden_states + self.dropout(self.mlp(mixed))
 
 
 def select_positions(states_BLC: Tensor, positions: Tensor) -> Tensor:
-    """The vectors at chosen positions: bool (B, L) -> (N, C) in row-major order; int64 (B, K) -> (B, K, C)."""
+    """The vectors at chosen positions: bool (B, L) -> (N, C) in row-major order; int64 (B, K) ->
+    (B, K, C).
+    """
     if positions.dtype == torch.bool:
         return states_BLC[positions]
     return states_BLC.gather(1, positions[..., None].expand(-1, -1, states_BLC.shape[-1]))

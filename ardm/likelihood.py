@@ -1,9 +1,11 @@
-"""NELBO: the bound on -log p(x) that an order-agnostic model is trained on, with its standard error.
+"""NELBO: the bound on -log p(x) that an order-agnostic model is trained on, with its standard
+error.
 
     NELBO(x) = E_order sum_t -log p(x[order[t]] | x[order[:t]]) = E_m E_order  L * mean over the m masked of CE
 
-with m uniform on 1..L (arXiv 2110.02037, equation 2, reweighted in section 3): each draw of (m, order) costs one
-network call and gives an unbiased estimate; all masked positions count, not only the next one. float64 nats throughout.
+with m uniform on 1..L (arXiv 2110.02037, equation 2, reweighted in section 3): each draw of (m,
+order) costs one network call and gives an unbiased estimate; all masked positions count, not only
+the next one. float64 nats throughout.
 
 Shapes: B batch, L length, R draws of a row, V vocabulary.
 """
@@ -15,9 +17,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from .masked_losses import Draws, masked_losses, require_positive, row_numbers_of, scored_tokens
 from .masking import stratified_num_masked
 from .randomness import draw_seed, keyed_uniforms
-from .masked_losses import Draws, masked_losses, require_positive, row_numbers_of, scored_tokens
 
 _COUNT_STREAM = 21
 
@@ -61,38 +63,47 @@ def nelbo(
 ) -> NELBOOutput:
     """Estimates each row's negative evidence lower bound.
 
-    The counts of a row are stratified: its draws come in pairs, each pair from one of num_samples / 2 equal ranges
-    of counts. The two of a pair differ by chance alone, which gives an unbiased squared standard error. With "all" and
-    one order it supposes that the losses change smoothly with the count: a few percent too large on trained models,
+    The counts of a row are stratified: its draws come in pairs, each pair from one of num_samples /
+        2 equal ranges
+    of counts. The two of a pair differ by chance alone, which gives an unbiased squared standard
+    error. With "all" and
+    one order it supposes that the losses change smoothly with the count: a few percent too large on
+        trained models,
     up to a quarter for fewer than ten tokens. Two orders or more need no such assumption.
 
     Args:
-        model: the network; called with `input_ids`, `attention_mask`, `logits_positions`, without dropout.
+        model: the network; called with `input_ids`, `attention_mask`, `logits_positions`, without
+            dropout.
         input_ids: int64 (B, L), without masks.
         attention_mask: (B, L), 1 on real tokens, 0 on padding on either side.
-        num_samples: draws of (count, order) a row; "all" = every count 1..L, each with its own order: no sampling
-            error in the count.
+        num_samples: draws of (count, order) a row; "all" = every count 1..L, each with its own
+            order: no sampling error in the count.
         num_orders: with "all", how many orders at each count.
         prompt_mask: (B, L), 1 on tokens that are given: the bound is on -log p(rest | prompt).
-        row_numbers: int64 (B,) in 0..2^31-1, what keys the rows' draws, e.g. their places in a data set of which this
-            batch is a part; None = their places in the batch.
-        generator: source of randomness on any device; None = torch's global one. A row's draws depend on it and on the
-            row's number only.
+        row_numbers: int64 (B,) in 0..2^31-1, what keys the rows' draws, e.g. their places in a data
+            set of which this batch is a part; None = their places in the batch.
+        generator: source of randomness on any device; None = torch's global one. A row's draws
+            depend on it and on the row's number only.
         batch_size: sequences per network call; None = by memory. It does not change the result.
 
     Returns:
         [`NELBOOutput`].
 
     Raises:
-        ValueError: on ids of the wrong shape, type or range, mask ids among them, or a number below 1.
+        ValueError: on ids of the wrong shape, type or range, mask ids among them, or a number below
+            1.
     """
     if num_samples != "all":
         require_positive("num_samples", num_samples, " or 'all'")
     require_positive("num_orders", num_orders)
     if num_orders > 1 and num_samples != "all":
-        raise ValueError(f"num_orders is {num_orders} with num_samples={num_samples}; expected num_samples='all'.")
+        raise ValueError(
+            f"num_orders is {num_orders} with num_samples={num_samples}; expected"
+            " num_samples='all'."
+        )
     scored_BL = scored_tokens(model.config, input_ids, attention_mask, prompt_mask)
-    num_tokens_B, seed = scored_BL.sum(1), draw_seed(generator)
+    num_tokens_B = scored_BL.sum(1)
+    seed = draw_seed(generator)
     numbers_B = row_numbers_of(row_numbers, input_ids)
     if not num_tokens_B.any():
         nothing = num_tokens_B.double()
@@ -108,7 +119,8 @@ def nelbo(
 
 
 def every_count(num_tokens_B: Tensor, numbers_B: Tensor, num_orders: int) -> Draws:
-    """Every count 1..n of each row, `num_orders` times, row after row; in a row all counts of the first order first.
+    """Every count 1..n of each row, `num_orders` times, row after row; in a row all counts of the
+    first order first.
 
     Args:
         num_tokens_B: int64 (B,), n.
@@ -123,7 +135,9 @@ def every_count(num_tokens_B: Tensor, numbers_B: Tensor, num_orders: int) -> Dra
 
 
 def by_row(losses_N: Tensor, num_tokens_B: Tensor, num_orders: int) -> list[Tensor]:
-    """The losses of [`every_count`]'s draws as one (num_orders, n) for each row, by number masked 1..n."""
+    """The losses of [`every_count`]'s draws as one (num_orders, n) for each row, by number masked
+    1..n.
+    """
     parts = losses_N.split((num_tokens_B * num_orders).tolist())
     return [part.view(num_orders, len(part) // num_orders) for part in parts]
 
@@ -131,9 +145,14 @@ def by_row(losses_N: Tensor, num_tokens_B: Tensor, num_orders: int) -> list[Tens
 def _stratified(num_tokens_B: Tensor, numbers_B: Tensor, num_samples: int, seed: int) -> Draws:
     """`num_samples` draws of each row, two in each of num_samples / 2 equal ranges of counts."""
     row_N, draw_N = _rows_and_draws((num_tokens_B > 0) * num_samples)
-    num_strata, number_N = max(num_samples // 2, 1), numbers_B[row_N]
-    uniforms_N = (draw_N % num_strata + keyed_uniforms(seed, _COUNT_STREAM, number_N, draw_N)) / num_strata
-    return Draws(row_N, _keys(number_N, draw_N), stratified_num_masked(num_tokens_B[row_N], uniforms_N))
+    num_strata = max(num_samples // 2, 1)
+    number_N = numbers_B[row_N]
+    uniforms_N = (
+        draw_N % num_strata + keyed_uniforms(seed, _COUNT_STREAM, number_N, draw_N)
+    ) / num_strata
+    return Draws(
+        row_N, _keys(number_N, draw_N), stratified_num_masked(num_tokens_B[row_N], uniforms_N)
+    )
 
 
 def _rows_and_draws(per_row_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -175,10 +194,12 @@ def _variance_between_orders(losses_JL: Tensor) -> Tensor:
 
 
 def _smooth_residual_variance(losses_1L: Tensor) -> Tensor:
-    """Variance of the sum of one independent loss for each count m = 1..n, whose means change smoothly with m.
+    """Variance of the sum of one independent loss for each count m = 1..n, whose means change
+    smoothly with m.
 
-    A loss against the mean of its neighbours shows its noise without the trend. Near each m variances are taken to
-    fall like those of a mean over m of n tokens drawn without replacement, 1/m - 1/n: 0 for m = n, where all is masked.
+    A loss against the mean of its neighbours shows its noise without the trend. Near each m
+    variances are taken to fall like those of a mean over m of n tokens drawn without replacement,
+    1/m - 1/n: 0 for m = n, where all is masked.
     """
     losses = losses_1L[0]
     num = len(losses)

@@ -1,9 +1,12 @@
 """Processing: transformers' logits processors, applied to every position of a step by itself.
 
-Stock processors take rows (N, V) of scores for the next token of N left-to-right texts. Here each (row, position) is
-one of their rows. Most stock processors ask nothing, or only which tokens a text holds: they see the whole row. Those
-that look at the tokens just before, or count them, get exactly the text left of the position - which is complete only
-when generating left to right, one token at a time; elsewhere they are refused.
+Stock processors take rows (N, V) of scores for the next token of N left-to-right texts. Here each
+(row, position) is
+one of their rows. Most stock processors ask nothing, or only which tokens a text holds: they see
+    the whole row. Those
+that look at the tokens just before, or count them, get exactly the text left of the position -
+which is complete only when generating left to right, one token at a time; elsewhere they are
+refused.
 
 Shapes: B batch, L length, K positions, V vocabulary, N = B * K.
 """
@@ -20,28 +23,47 @@ from transformers.generation import logits_process as stock
 from .canvas import Canvas
 
 _ANYWHERE = (
-    stock.TemperatureLogitsWarper, stock.TopPLogitsWarper, stock.TopKLogitsWarper, stock.MinPLogitsWarper,
-    stock.TypicalLogitsWarper, stock.EpsilonLogitsWarper, stock.EtaLogitsWarper, stock.RepetitionPenaltyLogitsProcessor,
-    stock.EncoderRepetitionPenaltyLogitsProcessor, stock.SuppressTokensLogitsProcessor,
-    stock.InfNanRemoveLogitsProcessor, stock.LogitNormalization, stock.SequenceBiasLogitsProcessor,
+    stock.TemperatureLogitsWarper,
+    stock.TopPLogitsWarper,
+    stock.TopKLogitsWarper,
+    stock.MinPLogitsWarper,
+    stock.TypicalLogitsWarper,
+    stock.EpsilonLogitsWarper,
+    stock.EtaLogitsWarper,
+    stock.RepetitionPenaltyLogitsProcessor,
+    stock.EncoderRepetitionPenaltyLogitsProcessor,
+    stock.SuppressTokensLogitsProcessor,
+    stock.InfNanRemoveLogitsProcessor,
+    stock.LogitNormalization,
+    stock.SequenceBiasLogitsProcessor,
     *([stock.TopHLogitsWarper] if hasattr(stock, "TopHLogitsWarper") else []),  # of newer versions
-)  # fmt: skip
-_READS_TOKENS = (stock.RepetitionPenaltyLogitsProcessor, stock.EncoderRepetitionPenaltyLogitsProcessor)
+)
+_READS_TOKENS = (
+    stock.RepetitionPenaltyLogitsProcessor,
+    stock.EncoderRepetitionPenaltyLogitsProcessor,
+)
 _AFTER_PREFIX = (
-    stock.MinLengthLogitsProcessor, stock.MinNewTokensLengthLogitsProcessor, stock.NoRepeatNGramLogitsProcessor,
+    stock.MinLengthLogitsProcessor,
+    stock.MinNewTokensLengthLogitsProcessor,
+    stock.NoRepeatNGramLogitsProcessor,
     stock.EncoderNoRepeatNGramLogitsProcessor,
-    stock.PrefixConstrainedLogitsProcessor, stock.ForcedBOSTokenLogitsProcessor, stock.ForcedEOSTokenLogitsProcessor,
-    stock.ExponentialDecayLengthPenalty, stock.SuppressTokensAtBeginLogitsProcessor, stock.WatermarkLogitsProcessor,
-)  # fmt: skip
+    stock.PrefixConstrainedLogitsProcessor,
+    stock.ForcedBOSTokenLogitsProcessor,
+    stock.ForcedEOSTokenLogitsProcessor,
+    stock.ExponentialDecayLengthPenalty,
+    stock.SuppressTokensAtBeginLogitsProcessor,
+    stock.WatermarkLogitsProcessor,
+)
 
 
 class Processing:
     """Applies processors in turn.
 
     Args:
-        processors: stock ones, or callables (input_ids (N, L), scores (N, V)) -> scores, which may also ask by name for
-            `positions` int64 (N,), the positions scored, and `cur_step`, the number of the forward pass. Their
-            input_ids are whole rows, mask ids and padding included.
+        processors: stock ones, or callables (input_ids (N, L), scores (N, V)) -> scores, which may
+            also ask by name for `positions` int64 (N,), the positions scored, and `cur_step`, the
+            number of the forward pass. Their input_ids are whole rows, mask ids and padding
+            included.
         one_by_one: whether positions are generated left to right, one at a time.
 
     Raises:
@@ -50,28 +72,38 @@ class Processing:
 
     def __init__(self, processors: Sequence[Callable[..., Any]], one_by_one: bool):
         self.processors = [
-            (processor, _needs_prefix(processor), _extra_arguments(processor)) for processor in processors
+            (processor, _needs_prefix(processor), _extra_arguments(processor))
+            for processor in processors
         ]
         for processor, needs_prefix, _ in self.processors:
             name = type(processor).__name__
             if needs_prefix and not one_by_one:
                 raise ValueError(
-                    f"{name} needs the text left of each position; expected order='left_to_right' with one token a "
-                    "step and without resampling."
+                    f"{name} needs the text left of each position; expected order='left_to_right'"
+                    " with one token a step and without resampling."
                 )
 
     def __call__(
-        self, logits_BKV: Tensor, canvas: Canvas, positions_BK: Tensor, open_BK: Tensor | None, step: int
+        self,
+        logits_BKV: Tensor,
+        canvas: Canvas,
+        positions_BK: Tensor,
+        open_BK: Tensor | None,
+        step: int,
     ) -> Tensor:
         """Processed logits (B, K, V); only those at open positions matter (None: all are)."""
         shape = logits_BKV.shape
-        logits_NV, positions_N = logits_BKV.flatten(0, 1), positions_BK.flatten()
-        open_N = torch.ones_like(positions_N, dtype=torch.bool) if open_BK is None else open_BK.flatten()
+        logits_NV = logits_BKV.flatten(0, 1)
+        positions_N = positions_BK.flatten()
+        open_N = (
+            torch.ones_like(positions_N, dtype=torch.bool) if open_BK is None else open_BK.flatten()
+        )
         for processor, needs_prefix, arguments in self.processors:
             if needs_prefix:  # one position a row
                 logits_NV = _with_prefix(processor, logits_NV, canvas, positions_N, open_N)
             elif isinstance(processor, _READS_TOKENS) and not arguments:
-                # padding is no text, whatever id stands there; the mask id has no probability that one could change
+                # padding is no text, whatever id stands there; the mask id has no probability that
+                # one could change
                 text_NL = canvas.text(canvas.mask_token_id).repeat_interleave(shape[1], 0)
                 logits_NV = processor(text_NL, logits_NV)
             elif _is_stock(processor):
@@ -79,7 +111,9 @@ class Processing:
             else:
                 extra = {"positions": positions_N, "cur_step": step}
                 rows_NL = canvas.ids.repeat_interleave(shape[1], 0)
-                logits_NV = processor(rows_NL, logits_NV, **{name: extra[name] for name in arguments})
+                logits_NV = processor(
+                    rows_NL, logits_NV, **{name: extra[name] for name in arguments}
+                )
         return logits_NV.view(shape)
 
 
@@ -87,13 +121,20 @@ def _needs_prefix(processor: Any) -> bool:
     unknown = set(_extra_arguments(processor)) - {"positions", "cur_step"}
     name = type(processor).__name__
     if unknown:
-        raise ValueError(f"{name} asks for {sorted(unknown)}; expected some of positions, cur_step.")
-    if isinstance(processor, stock.SequenceBiasLogitsProcessor):  # single tokens are wanted or unwanted anywhere
+        raise ValueError(
+            f"{name} asks for {sorted(unknown)}; expected some of positions, cur_step."
+        )
+    if isinstance(
+        processor, stock.SequenceBiasLogitsProcessor
+    ):  # single tokens are wanted or unwanted anywhere
         return any(len(sequence) > 1 for sequence in processor.sequence_bias)
     if isinstance(processor, _AFTER_PREFIX):
         return True
     if _is_stock(processor) and not isinstance(processor, _ANYWHERE):
-        raise ValueError(f"{name} does not work here; expected another processor (or `guidance_scale` for guidance).")
+        raise ValueError(
+            f"{name} does not work here; expected another processor (or `guidance_scale` for"
+            " guidance)."
+        )
     return False
 
 
@@ -107,8 +148,12 @@ def _extra_arguments(processor: Any) -> list[str]:
     return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
-def _with_prefix(processor: Any, logits_NV: Tensor, canvas: Canvas, positions_N: Tensor, open_N: Tensor) -> Tensor:
-    """Applies a left-to-right processor to rows, one position each: all whose texts have one length at a time."""
+def _with_prefix(
+    processor: Any, logits_NV: Tensor, canvas: Canvas, positions_N: Tensor, open_N: Tensor
+) -> Tensor:
+    """Applies a left-to-right processor to rows, one position each: all whose texts have one length
+    at a time.
+    """
     places_N = canvas.place_BL.gather(1, positions_N[:, None])[:, 0]
     text_NL = canvas.text(canvas.mask_token_id)
     output_NV = logits_NV.clone()
@@ -125,11 +170,16 @@ _NUMBERED = (stock.PrefixConstrainedLogitsProcessor, stock.EncoderNoRepeatNGramL
 
 
 def _for_row(processor: Any, row: int, num_rows: int) -> Any:
-    """What a processor that goes by a row's number does to one row; there is no public way to tell it the number."""
+    """What a processor that goes by a row's number does to one row; there is no public way to tell
+    it the number.
+    """
     alone = copy.copy(processor)
     if isinstance(processor, stock.PrefixConstrainedLogitsProcessor):
-        alone._prefix_allowed_tokens_fn = lambda _, text: processor._prefix_allowed_tokens_fn(row, text)
+        alone._prefix_allowed_tokens_fn = lambda _, text: processor._prefix_allowed_tokens_fn(
+            row, text
+        )
     else:
         text = row * processor.batch_size // num_rows  # one text may stand for several rows
-        alone.batch_size, alone.generated_ngrams = 1, processor.generated_ngrams[text : text + 1]
+        alone.batch_size = 1
+        alone.generated_ngrams = processor.generated_ngrams[text : text + 1]
     return alone

@@ -1,15 +1,18 @@
-"""Random-ratio masking: how many tokens are hidden, which ones, and the loss that makes it a likelihood bound.
+"""Random-ratio masking: how many tokens are hidden, which ones, and the loss that makes it a
+likelihood bound.
 
-For a sequence x of L maskable tokens (arXiv 2110.02037, equation 2; counts as in arXiv 2409.02908, prop. 3.1):
+For a sequence x of L maskable tokens (arXiv 2110.02037, equation 2; counts as in arXiv 2409.02908,
+prop. 3.1):
 
     -log p(x) <= E_t E_order  L / (L - t) * sum over masked p of CE_p,    t ~ U{0..L-1}, order ~ U(permutations)
 
-t = `num_known` tokens come first in the order and are kept, the other m = L - t in 1..L are replaced by the mask id.
-So the mean cross-entropy over one sequence's masked tokens is an unbiased estimate of its bound per token: average
-within a sequence first. Pooling the masked tokens of a batch is BERT's loss, not the bound.
+t = `num_known` tokens come first in the order and are kept, the other m = L - t in 1..L are
+replaced by the mask id. So the mean cross-entropy over one sequence's masked tokens is an unbiased
+estimate of its bound per token: average within a sequence first. Pooling the masked tokens of a
+batch is BERT's loss, not the bound.
 
-All random numbers are a pure function of integer keys (randomness.py): a mask never depends on which process draws
-it, on its neighbours in the batch, or on what was drawn before.
+All random numbers are a pure function of integer keys (randomness.py): a mask never depends on
+which process draws it, on its neighbours in the batch, or on what was drawn before.
 
 Shapes: B batch, L length, V vocabulary, N selected positions.
 """
@@ -21,16 +24,20 @@ from torch.nn import functional as F
 from .randomness import draw_seed, keyed_uniforms
 
 IGNORED = -100  # the label of a position outside the loss, as everywhere in transformers
-_STRATA, _COUNT, _ORDER = 1, 2, 3  # one stream each, so that no two kinds of draw share their bits
+# one stream each, so that no two kinds of draw share their bits
+_STRATA = 1
+_COUNT = 2
+_ORDER = 3
 
 
-# -------------------------------------------------------------------------------------------------------- counts
+# ------------------------------------------------------------------------------------------- counts
 def stratified_num_masked(num_maskable_B: Tensor, uniforms_B: Tensor) -> Tensor:
     """Counts m = 1 + floor(u * n) of 1..n, uniform if u is.
 
     Args:
         num_maskable_B: int64 (B,), n >= 0 maskable tokens of each row.
-        uniforms_B: float64 (B,) in [0, 1); one in each stratum [i/B, (i+1)/B) makes the counts stratified.
+        uniforms_B: float64 (B,) in [0, 1); one in each stratum [i/B, (i+1)/B) makes the counts
+            stratified.
 
     Returns:
         int64 (B,) in 1..n (0 where n = 0).
@@ -39,7 +46,9 @@ def stratified_num_masked(num_maskable_B: Tensor, uniforms_B: Tensor) -> Tensor:
     return torch.minimum(counts_B, num_maskable_B)
 
 
-def strata(size: int, seed: int, step: Tensor | int = 0, device: torch.device | None = None) -> Tensor:
+def strata(
+    size: int, seed: int, step: Tensor | int = 0, device: torch.device | None = None
+) -> Tensor:
     """A random assignment of `size` rows to the strata 0..size-1, as a function of (seed, step).
 
     Args:
@@ -54,7 +63,7 @@ def strata(size: int, seed: int, step: Tensor | int = 0, device: torch.device | 
     return keyed_uniforms(seed, _STRATA, step, torch.arange(size, device=device)).argsort()
 
 
-# --------------------------------------------------------------------------------------------------------- masks
+# -------------------------------------------------------------------------------------------- masks
 def random_ratio_mask(
     input_ids: Tensor,
     mask_token_id: int,
@@ -64,15 +73,16 @@ def random_ratio_mask(
     num_known: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Hides a uniformly distributed number of uniformly chosen tokens in each row (paper, algorithm 2).
+    """Hides a uniformly distributed number of uniformly chosen tokens in each row (paper, algorithm
+    2).
 
     Args:
         input_ids: int64 (B, L), without mask ids.
         mask_token_id: the id that hides a token.
         attention_mask: (B, L), 1 on real tokens, 0 on padding; None = no padding.
         prompt_mask: (B, L), 1 on tokens that are always known and outside the loss.
-        num_known: int64 (B,), t in 0..n-1 for rows of n maskable tokens; None = stratified over the batch, so that
-            the B counts are spread evenly over 1..n.
+        num_known: int64 (B,), t in 0..n-1 for rows of n maskable tokens; None = stratified over the
+            batch, so that the B counts are spread evenly over 1..n.
         generator: source of randomness on any device; None = torch's global one.
 
     Returns:
@@ -80,11 +90,13 @@ def random_ratio_mask(
         labels: int64 (B, L), the original id where masked and -100 elsewhere.
 
     Raises:
-        ValueError: on ids of the wrong shape or type, masks inside `input_ids` at maskable positions, or a
-            `num_known` outside 0..n-1.
+        ValueError: on ids of the wrong shape or type, masks inside `input_ids` at maskable
+            positions, or a `num_known` outside 0..n-1.
     """
     maskable_BL = maskable_tokens(input_ids, mask_token_id, attention_mask, prompt_mask)
-    seed, device, batch_size = draw_seed(generator), input_ids.device, input_ids.shape[0]
+    seed = draw_seed(generator)
+    device = input_ids.device
+    batch_size = input_ids.shape[0]
     rows_B = torch.arange(batch_size, device=device)
     num_maskable_B = maskable_BL.sum(1)
     if num_known is None:
@@ -95,19 +107,30 @@ def random_ratio_mask(
     else:
         num_masked_B = num_maskable_B - _checked_num_known(num_known, num_maskable_B)
     return mask_last(
-        input_ids, mask_token_id, maskable_BL, num_masked_B, order_uniforms(seed, rows_B, input_ids.shape[1])
+        input_ids,
+        mask_token_id,
+        maskable_BL,
+        num_masked_B,
+        order_uniforms(seed, rows_B, input_ids.shape[1]),
     )
 
 
 def order_uniforms(seed: Tensor | int, rows_B: Tensor, length: int) -> Tensor:
-    """Uniforms (B, L) whose ranks are a uniform order for each row: stream (seed, row), one number a position."""
+    """Uniforms (B, L) whose ranks are a uniform order for each row: stream (seed, row), one number
+    a position.
+    """
     return keyed_uniforms(seed, _ORDER, rows_B[:, None], torch.arange(length, device=rows_B.device))
 
 
 def mask_last(
-    input_ids: Tensor, mask_token_id: int, maskable_BL: Tensor, num_masked_B: Tensor, uniforms_BL: Tensor
+    input_ids: Tensor,
+    mask_token_id: int,
+    maskable_BL: Tensor,
+    num_masked_B: Tensor,
+    uniforms_BL: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Hides the `num_masked` maskable tokens that come last in the order given by `uniforms`, row by row.
+    """Hides the `num_masked` maskable tokens that come last in the order given by `uniforms`, row
+    by row.
 
     Args:
         input_ids: int64 (B, L).
@@ -120,14 +143,17 @@ def mask_last(
         As [`random_ratio_mask`].
     """
     input_ids = input_ids.long()  # cross-entropy takes no int32 labels
-    # the num_masked highest uniforms: one sort and a threshold instead of two argsorts for the ranks
+    # the num_masked highest uniforms: one sort and a threshold instead of two argsorts for the
+    # ranks
     if not input_ids.shape[1]:
         return input_ids, input_ids
     uniforms_BL = torch.where(maskable_BL, uniforms_BL, -1.0)
     last_first_BL = uniforms_BL.sort(1, descending=True).values
     threshold_B1 = last_first_BL.gather(1, (num_masked_B[:, None] - 1).clamp(min=0))
     masked_BL = (uniforms_BL >= threshold_B1) & maskable_BL & (num_masked_B[:, None] > 0)
-    return input_ids.masked_fill(masked_BL, mask_token_id), input_ids.masked_fill(~masked_BL, IGNORED)
+    return input_ids.masked_fill(masked_BL, mask_token_id), input_ids.masked_fill(
+        ~masked_BL, IGNORED
+    )
 
 
 def keyed_random_ratio_mask(
@@ -141,10 +167,12 @@ def keyed_random_ratio_mask(
     attention_mask: Tensor | None = None,
     prompt_mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """[`random_ratio_mask`] for training: a function of (seed, sample number), stratified over the global batch.
+    """[`random_ratio_mask`] for training: a function of (seed, sample number), stratified over the
+    global batch.
 
-    The k-th sample of a run has number k: it stands for (epoch, index in the epoch) and for (step, place in the
-    global batch) at once. One process or many, a fresh run or a resumed one: the masks are the same.
+    The k-th sample of a run has number k: it stands for (epoch, index in the epoch) and for (step,
+    place in the global batch) at once. One process or many, a fresh run or a resumed one: the masks
+    are the same.
 
     Args:
         input_ids: int64 (B, L), this process's micro-batch.
@@ -152,7 +180,8 @@ def keyed_random_ratio_mask(
         sample_numbers: int64 (B,), number of each row since the start of the run.
         seed: key of the run.
         global_batch_size: samples of one optimiser step over all processes and accumulation steps.
-        max_ratio: counts are uniform on 1..max_ratio * n; below 1 the loss is no bound (a curriculum).
+        max_ratio: counts are uniform on 1..max_ratio * n; below 1 the loss is no bound (a
+            curriculum).
         attention_mask: as in [`random_ratio_mask`].
         prompt_mask: as in [`random_ratio_mask`].
 
@@ -160,7 +189,8 @@ def keyed_random_ratio_mask(
         As [`random_ratio_mask`].
     """
     maskable_BL = maskable_tokens(input_ids, mask_token_id, attention_mask, prompt_mask)
-    step_B, place_B = sample_numbers // global_batch_size, sample_numbers % global_batch_size
+    step_B = sample_numbers // global_batch_size
+    place_B = sample_numbers % global_batch_size
     # A micro-batch lies within one optimiser step, so its first row's step is that of all.
     stratum_B = strata(global_batch_size, seed, step_B[:1], input_ids.device)[place_B]
     uniforms_B = (stratum_B + keyed_uniforms(seed, _COUNT, sample_numbers)) / global_batch_size
@@ -184,35 +214,49 @@ def maskable_tokens(
         bool (B, L).
 
     Raises:
-        ValueError: on masks of another shape than the ids, or (on a CPU) a mask id at a maskable position.
+        ValueError: on masks of another shape than the ids, or (on a CPU) a mask id at a maskable
+            position.
     """
     check_ids(input_ids)
     maskable_BL = torch.ones_like(input_ids, dtype=torch.bool)
     for name, mask in (("attention_mask", attention_mask), ("prompt_mask", prompt_mask)):
         if mask is not None and mask.shape != input_ids.shape:
-            raise ValueError(f"{name} has shape {tuple(mask.shape)}; expected input_ids' {tuple(input_ids.shape)}.")
+            raise ValueError(
+                f"{name} has shape {tuple(mask.shape)}; expected input_ids'"
+                f" {tuple(input_ids.shape)}."
+            )
     if attention_mask is not None:
         maskable_BL = maskable_BL & attention_mask.bool()
     if prompt_mask is not None:
         maskable_BL = maskable_BL & ~prompt_mask.bool()
     # on a CPU only: in a training step a GPU would have to wait for the answer
     if input_ids.device.type == "cpu" and ((input_ids == mask_token_id) & maskable_BL).any():
-        raise ValueError(f"input_ids contains the mask id {mask_token_id}; expected a sequence without masks.")
+        raise ValueError(
+            f"input_ids contains the mask id {mask_token_id}; expected a sequence without masks."
+        )
     return maskable_BL
 
 
 def check_ids(input_ids: Tensor, vocab_size: int | None = None) -> None:
-    """Raises ValueError unless `input_ids` is an integer tensor (B, L) with ids in range(vocab_size)."""
+    """Raises ValueError unless `input_ids` is an integer tensor (B, L) with ids in
+    range(vocab_size).
+    """
     if not isinstance(input_ids, Tensor):
-        raise ValueError(f"input_ids is a {type(input_ids).__name__}; expected a LongTensor of shape (B, L).")
+        raise ValueError(
+            f"input_ids is a {type(input_ids).__name__}; expected a LongTensor of shape (B, L)."
+        )
     if input_ids.ndim != 2 or input_ids.dtype not in (torch.int64, torch.int32):
         raise ValueError(
-            f"input_ids has shape {tuple(input_ids.shape)} and dtype {input_ids.dtype}; expected a LongTensor (B, L)."
+            f"input_ids has shape {tuple(input_ids.shape)} and dtype {input_ids.dtype}; expected a"
+            " LongTensor (B, L)."
         )
     if vocab_size is not None and input_ids.numel():
         low, high = (int(bound) for bound in input_ids.aminmax())
         if low < 0 or high >= vocab_size:
-            raise ValueError(f"input_ids holds ids in {low}..{high}; expected 0..{vocab_size - 1} (vocab_size - 1).")
+            raise ValueError(
+                f"input_ids holds ids in {low}..{high}; expected 0..{vocab_size - 1} (vocab_size"
+                " - 1)."
+            )
 
 
 def _checked_num_known(num_known: Tensor, num_maskable_B: Tensor) -> Tensor:
@@ -221,17 +265,22 @@ def _checked_num_known(num_known: Tensor, num_maskable_B: Tensor) -> Tensor:
         raise ValueError(f"num_known is {got}; expected integers {tuple(num_maskable_B.shape)}.")
     if ((num_known < 0) | (num_known >= num_maskable_B.clamp(min=1))).any():
         raise ValueError(
-            f"num_known is {num_known.tolist()}; expected 0..n-1 for rows of n = {num_maskable_B.tolist()} tokens."
+            f"num_known is {num_known.tolist()}; expected 0..n-1 for rows of n ="
+            f" {num_maskable_B.tolist()} tokens."
         )
     return num_known.to(num_maskable_B)
 
 
-# ---------------------------------------------------------------------------------------------------------- loss
-def mean_cross_entropy(logits: Tensor, labels: Tensor, positions_BL: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy over each row's masked tokens: an unbiased estimate of the row's bound per token.
+# --------------------------------------------------------------------------------------------- loss
+def mean_cross_entropy(
+    logits: Tensor, labels: Tensor, positions_BL: Tensor | None = None
+) -> Tensor:
+    """Mean cross-entropy over each row's masked tokens: an unbiased estimate of the row's bound per
+    token.
 
     Args:
-        logits: (N, V) at the true entries of `positions_BL` in row-major order, or (B, L, V) if that is None.
+        logits: (N, V) at the true entries of `positions_BL` in row-major order, or (B, L, V) if
+            that is None.
         labels: int64 (B, L), -100 outside the loss.
         positions_BL: bool (B, L), where logits were computed; labels elsewhere are ignored.
 
@@ -241,7 +290,9 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor, positions_BL: Tensor | No
     in_loss_BL = labels != IGNORED
     logits_NV = _at_least_float32(logits)
     if positions_BL is None:
-        ce_BL = F.cross_entropy(logits_NV.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
+        ce_BL = F.cross_entropy(
+            logits_NV.flatten(0, 1), labels.flatten(), reduction="none"
+        ).view_as(labels)
     else:
         in_loss_BL = in_loss_BL & positions_BL
         ce_N = F.cross_entropy(logits_NV, labels[positions_BL], reduction="none")
@@ -254,10 +305,13 @@ def _at_least_float32(logits: Tensor) -> Tensor:
 
 
 def ratio_weights(ratio_B: Tensor, power: float, max_ratio: float = 1.0) -> Tensor:
-    """Weights of sequences by mask ratio r for training: w(r) = (1 + power) * (r / max_ratio)^power, mean 1.
+    """Weights of sequences by mask ratio r for training: w(r) = (1 + power) * (r /
+    max_ratio)^power, mean 1.
 
-    power = 0 is the bound. power = 1 gives every masked token the same weight, as pooling over a batch does, but as
-    a fixed function of each sequence: it does not depend on the neighbours, so that processes and accumulation steps
+    power = 0 is the bound. power = 1 gives every masked token the same weight, as pooling over a
+    batch does, but as
+    a fixed function of each sequence: it does not depend on the neighbours, so that processes and
+        accumulation steps
     add up to the same gradient.
 
     Args:

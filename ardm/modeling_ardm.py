@@ -1,10 +1,12 @@
 """ARDMModel and ARDMForMaskedLM: the bidirectional transformer f(x) of an order-agnostic ARDM.
 
-One network call gives, for every masked position at once, p(x_p | the known tokens) (arXiv 2110.02037, section 3).
-There is no time input: the number of masks is visible in x, and the optimum does not need it (arXiv 2406.03736).
+One network call gives, for every masked position at once, p(x_p | the known tokens) (arXiv
+2110.02037, section 3).
+There is no time input: the number of masks is visible in x, and the optimum does not need it (arXiv
+    2406.03736).
 
-The blocks (layers_ardm.py) are pre-norm and without biases. Output projections start at 0, so that a fresh network
-predicts the uniform distribution over the data symbols exactly.
+The blocks (layers_ardm.py) are pre-norm and without biases. Output projections start at 0, so that
+a fresh network predicts the uniform distribution over the data symbols exactly.
 
 Shapes: B batch, L length, C width, V vocabulary, N selected positions.
 """
@@ -54,7 +56,11 @@ class ARDMPreTrainedModel(PreTrainedModel):
             init.normal_(module.weight, 0.0, module.in_features**-0.5)
         elif isinstance(module, nn.Embedding):
             # a tied head must start with small logits
-            init.normal_(module.weight, 0.0, self.config.hidden_size**-0.5 if self.config.tie_word_embeddings else 1.0)
+            init.normal_(
+                module.weight,
+                0.0,
+                self.config.hidden_size**-0.5 if self.config.tie_word_embeddings else 1.0,
+            )
         elif isinstance(module, nn.RMSNorm):
             init.ones_(module.weight)
         elif isinstance(module, ARDMShortConv):
@@ -68,7 +74,9 @@ class ARDMModel(ARDMPreTrainedModel):
         config: sizes of the network.
     """
 
-    _keys_to_ignore_on_load_unexpected = [r"lm_head\.weight"]  # a model with head loads without it, silently
+    _keys_to_ignore_on_load_unexpected = [
+        r"lm_head\.weight"
+    ]  # a model with head loads without it, silently
 
     def __init__(self, config: ARDMConfig):
         super().__init__(config)
@@ -98,23 +106,31 @@ class ARDMModel(ARDMPreTrainedModel):
 
         Args:
             input_ids: int64 (B, L); this or `inputs_embeds`.
-            attention_mask: (B, L), 1 on real tokens and 0 on padding (either side), or a 4-D mask for the attention,
-                which hides nothing from the convolution.
+            attention_mask: (B, L), 1 on real tokens and 0 on padding (either side), or a 4-D mask
+                for the attention, which hides nothing from the convolution.
             position_ids: int64 (B, L) or (1, L); default: places among each row's real tokens.
             inputs_embeds: (B, L, C) instead of ids.
-            output_positions: the positions that are wanted, bool (B, L) or int64 (B, K); None = all.
-            **kwargs: `output_hidden_states`, `output_attentions`, `return_dict`, arguments of the attention kernel.
+            output_positions: the positions that are wanted, bool (B, L) or int64 (B, K); None =
+                all.
+            **kwargs: `output_hidden_states`, `output_attentions`, `return_dict`, arguments of the
+                attention kernel.
 
         Returns:
             `last_hidden_state`, normalised: (B, L, C), or (N, C) / (B, K, C) at `output_positions`.
 
         Raises:
-            ValueError: on both or neither of ids and embeddings, a sequence longer than the model's positions, or (on
-                a CPU) ids out of range.
+            ValueError: on both or neither of ids and embeddings, a sequence longer than the model's
+                positions, or (on a CPU) ids out of range.
         """
         if (input_ids is None) == (inputs_embeds is None):
-            raise ValueError("got both or neither of input_ids and inputs_embeds; expected exactly one of them.")
-        if input_ids is not None and input_ids.device.type == "cpu" and not torch.compiler.is_compiling():
+            raise ValueError(
+                "got both or neither of input_ids and inputs_embeds; expected exactly one of them."
+            )
+        if (
+            input_ids is not None
+            and input_ids.device.type == "cpu"
+            and not torch.compiler.is_compiling()
+        ):
             check_ids(input_ids, self.config.vocab_size)  # a GPU would have to wait for the answer
         hidden_states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         length = hidden_states.shape[1]
@@ -131,7 +147,9 @@ class ARDMModel(ARDMPreTrainedModel):
         if position_ids is None:
             position_ids = torch.arange(length, device=hidden_states.device)[None]
         rotary = rotary_angles(self.config, position_ids, hidden_states.dtype)
-        mask = create_bidirectional_mask(config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask)
+        mask = create_bidirectional_mask(
+            config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
+        )
         last = len(self.layers) - 1
         for index, layer in enumerate(self.layers):
             positions = output_positions if index == last else None
@@ -142,7 +160,8 @@ class ARDMModel(ARDMPreTrainedModel):
 
 
 class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
-    """The network of an ARDM: logits of every masked position given the known ones, with `generate`.
+    """The network of an ARDM: logits of every masked position given the known ones, with
+    `generate`.
 
     Args:
         config: sizes of the network.
@@ -184,27 +203,38 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
             position_ids: see [`ARDMModel.forward`].
             inputs_embeds: see [`ARDMModel.forward`].
             labels: int64 (B, L), the hidden tokens' ids, -100 elsewhere.
-            logits_positions: the positions whose logits are wanted; others are never computed. bool (B, L), for N
-                true entries: logits are (N, V), in row-major order; or int64 (B, K): logits are (B, K, V). With
-                labels it must be bool, and the loss is over these positions alone.
-            num_maskable: int64 (B,), the number of maskable tokens of each row, its weight in the loss; default: its
-                real tokens. Needed where a prompt is outside the loss.
-            num_items_in_batch: number of maskable tokens over all accumulation steps and processes, as Trainer
-                passes it; the default is this batch's.
+            logits_positions: the positions whose logits are wanted; others are never computed. bool
+                (B, L), for N true entries: logits are (N, V), in row-major order; or int64 (B, K):
+                logits are (B, K, V). With labels it must be bool, and the loss is over these
+                positions alone.
+            num_maskable: int64 (B,), the number of maskable tokens of each row, its weight in the
+                loss; default: its real tokens. Needed where a prompt is outside the loss.
+            num_items_in_batch: number of maskable tokens over all accumulation steps and processes,
+                as Trainer passes it; the default is this batch's.
             **kwargs: passed to [`ARDMModel.forward`].
 
         Returns:
-            `logits` (B, L, V), (N, V) or (B, K, V), -inf at the mask and pad id. `loss`, nats per token: the mean
-            cross-entropy over each row's masked tokens, averaged over rows weighted by their number of maskable
-            tokens (arXiv 2110.02037, equation 2 reweighted).
+            `logits` (B, L, V), (N, V) or (B, K, V), -inf at the mask and pad id. `loss`, nats per
+            token: the mean cross-entropy over each row's masked tokens, averaged over rows weighted
+            by their number of maskable tokens (arXiv 2110.02037, equation 2 reweighted).
 
         Raises:
-            ValueError: as [`ARDMModel.forward`], or if `logits_positions` and labels do not fit together.
+            ValueError: as [`ARDMModel.forward`], or if `logits_positions` and labels do not fit
+                together.
         """
         if logits_positions is not None:
-            check_positions(logits_positions, input_ids if labels is None else labels, bool_only=labels is not None)
+            check_positions(
+                logits_positions,
+                input_ids if labels is None else labels,
+                bool_only=labels is not None,
+            )
         outputs = self.model(
-            input_ids, attention_mask, position_ids, inputs_embeds, output_positions=logits_positions, **kwargs
+            input_ids,
+            attention_mask,
+            position_ids,
+            inputs_embeds,
+            output_positions=logits_positions,
+            **kwargs,
         )
         logits = self.lm_head(outputs.last_hidden_state)
         for impossible in {self.config.mask_token_id, self.config.pad_token_id} - {None}:
@@ -213,10 +243,19 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
         if labels is not None:
             if num_maskable is None:
                 num_maskable = num_real(labels, attention_mask)
-            total = num_maskable.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
-            loss = (mean_cross_entropy(logits, labels, logits_positions) * num_maskable).sum() / total
+            total = (
+                num_maskable.sum().clamp(min=1)
+                if num_items_in_batch is None
+                else num_items_in_batch
+            )
+            loss = (
+                mean_cross_entropy(logits, labels, logits_positions) * num_maskable
+            ).sum() / total
         return MaskedLMOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+            loss=loss,
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
         )
 
 
@@ -228,7 +267,9 @@ def num_real(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
 
 
 def check_positions(positions: Tensor, like: Tensor | None, bool_only: bool) -> None:
-    """Raises ValueError unless `logits_positions` is bool (B, L) of the ids' shape, or int64 (B, K) if that may be."""
+    """Raises ValueError unless `logits_positions` is bool (B, L) of the ids' shape, or int64 (B, K)
+    if that may be.
+    """
     if positions.dtype == torch.bool:
         fits = like is None or positions.shape == like.shape
     else:

@@ -1,11 +1,12 @@
-"""RandomRatioObjective: the loss that the training loop minimises, with a weighting and a curriculum over mask ratios.
+"""RandomRatioObjective: the loss that the training loop minimises, with a weighting and a
+curriculum over mask ratios.
 
     loss = mean over sequences of w(r) * mean cross-entropy over the masked tokens,   r = masked / maskable
 
 with sequences weighted by their number of maskable tokens over the window's length.
 
-w = 1 and r uniform on (0, 1] is the bound (masking.py). Other weights and smaller ratios may learn faster; what is
-reported is the bound all the same (likelihood.py).
+w = 1 and r uniform on (0, 1] is the bound (masking.py). Other weights and smaller ratios may learn
+faster; what is reported is the bound all the same (likelihood.py).
 """
 
 from dataclasses import dataclass
@@ -13,17 +14,25 @@ from typing import Any
 
 from torch import Tensor
 
-from .masking import IGNORED, keyed_random_ratio_mask, maskable_tokens, mean_cross_entropy, ratio_weights
+from .masking import (
+    IGNORED,
+    keyed_random_ratio_mask,
+    maskable_tokens,
+    mean_cross_entropy,
+    ratio_weights,
+)
 
 
 @dataclass
 class RandomRatioObjective:
-    """A loss function for `ardm.training.loop.train`, over batches with `input_ids` and optional masks.
+    """A loss function for `ardm.training.loop.train`, over batches with `input_ids` and optional
+    masks.
 
     Args:
         mask_token_id: the id that hides a token.
         seed: key of the masks.
-        weight_power: p of w(r) = (1 + p) * (r / max_ratio)^p: 0 = the bound, 1 = every masked token counts the same.
+        weight_power: p of w(r) = (1 + p) * (r / max_ratio)^p: 0 = the bound, 1 = every masked token
+            counts the same.
         start_ratio: highest mask ratio at the start of the run; 1 = no curriculum.
         ramp: shares of the run at which the highest ratio begins to rise and has reached 1.
 
@@ -39,7 +48,9 @@ class RandomRatioObjective:
 
     def __post_init__(self) -> None:
         if not self.weight_power >= 0:
-            raise ValueError(f"weight_power is {self.weight_power}; expected a number of at least 0.")
+            raise ValueError(
+                f"weight_power is {self.weight_power}; expected a number of at least 0."
+            )
         if not 0 < self.start_ratio <= 1:
             raise ValueError(f"start_ratio is {self.start_ratio}; expected a number in (0, 1].")
         if not 0 <= self.ramp[0] < self.ramp[1] <= 1:
@@ -63,11 +74,12 @@ class RandomRatioObjective:
 
         Args:
             model: a masked language model that takes `logits_positions`.
-            batch: an `ardm.training.loop.Batch` with `input_ids` int64 (B, L), optional `attention_mask`, `prompt_mask`.
+            batch: an `ardm.training.loop.Batch` with `input_ids` int64 (B, L), optional
+                `attention_mask`, `prompt_mask`.
 
         Returns:
-            "loss", which is minimised; "nats_per_token", the mean cross-entropy without weights, the bound wherever
-            "max_ratio", the highest mask ratio, is 1.
+            "loss", which is minimised; "nats_per_token", the mean cross-entropy without weights,
+            the bound wherever "max_ratio", the highest mask ratio, is 1.
         """
         max_ratio = self.max_ratio(batch.progress)
         masks = {name: batch.get(name) for name in ("attention_mask", "prompt_mask")}
@@ -81,13 +93,18 @@ class RandomRatioObjective:
             **masks,
         )
         positions = labels != IGNORED
-        output = model(input_ids=masked_ids, attention_mask=masks["attention_mask"], logits_positions=positions)
+        output = model(
+            input_ids=masked_ids, attention_mask=masks["attention_mask"], logits_positions=positions
+        )
         nats_B = mean_cross_entropy(output.logits, labels, positions)
         num_maskable_B = maskable_tokens(batch["input_ids"], self.mask_token_id, **masks).sum(1)
         ratio_B = positions.sum(1) / num_maskable_B.clamp(min=1)
         nats_of_rows_B = nats_B * num_maskable_B
-        # Over a constant, not this micro-batch's tokens: else the sum over micro-batches would depend on the split.
-        loss = (ratio_weights(ratio_B, self.weight_power, max_ratio) * nats_of_rows_B).sum() / labels.numel()
+        # Over a constant, not this micro-batch's tokens: else the sum over micro-batches would
+        # depend on the split.
+        loss = (
+            ratio_weights(ratio_B, self.weight_power, max_ratio) * nats_of_rows_B
+        ).sum() / labels.numel()
         return {
             "loss": loss,
             "nats_per_token": nats_of_rows_B.sum() / num_maskable_B.sum().clamp(min=1),

@@ -1,9 +1,10 @@
 """Orders: which position is generated when.
 
-An order is a permutation of positions, `order[i]` = the position generated at step i; its inverse is the rank,
-`rank[p]` = the step at which p is generated (the paper's sigma is a rank; mixing the two up is the field's commonest
-bug). Some orders are known before the first step (random, left to right, explicit); others look at the logits of the
-hidden positions at every step, highest score first:
+An order is a permutation of positions, `order[i]` = the position generated at step i; its inverse
+is the rank, `rank[p]` = the step at which p is generated (the paper's sigma is a rank; mixing the
+two up is the field's commonest bug). Some orders are known before the first step (random, left to
+right, explicit); others look at the logits of the hidden positions at every step, highest score
+first:
 
     confidence  log max_v p(v)     (as MaskGIT, arXiv 2202.04200)
     margin      p(1st) - p(2nd)    (arXiv 2502.06768)
@@ -23,9 +24,11 @@ TIE = 1e-5  # scores closer than this (nats, or probability) are equal: rounding
 _RELATIVE_TIE = 1e-6  # of scores whose scale is not known
 
 
-# ------------------------------------------------------------------------------------ orders that need no logits
+# ----------------------------------------------------------------------- orders that need no logits
 def order_to_rank(order: Tensor) -> Tensor:
-    """The rank of each position, int64 of the order's shape (..., L). Its own inverse: rank_to_order is the same."""
+    """The rank of each position, int64 of the order's shape (..., L). Its own inverse:
+    rank_to_order is the same.
+    """
     return order.argsort(-1)
 
 
@@ -48,12 +51,16 @@ def check_order(order: Tensor, batch_size: int, length: int) -> Tensor:
         raise ValueError(f"order is {got}; expected a LongTensor (L,) or (B, L) of positions.")
     if order.shape not in ((length,), (batch_size, length)):
         raise ValueError(
-            f"order has shape {tuple(order.shape)}; expected ({length},) or ({batch_size}, {length}): "
-            "a permutation of all positions of the sequence."
+            f"order has shape {tuple(order.shape)}; expected ({length},) or ({batch_size},"
+            f" {length}): a permutation of all positions of the sequence."
         )
     order = order.long().expand(batch_size, length)
-    if not torch.equal(order.sort(-1).values, torch.arange(length, device=order.device).expand_as(order)):
-        raise ValueError(f"order is no permutation of 0..{length - 1}: some position is missing or repeated.")
+    if not torch.equal(
+        order.sort(-1).values, torch.arange(length, device=order.device).expand_as(order)
+    ):
+        raise ValueError(
+            f"order is no permutation of 0..{length - 1}: some position is missing or repeated."
+        )
     return order
 
 
@@ -74,7 +81,8 @@ def order_scores(order: str | Tensor, place_BL: Tensor, uniforms_BL: Tensor) -> 
     if isinstance(order, str):
         if order not in QUEUE_ORDERS:
             raise ValueError(
-                f"order is {order!r}; expected one of {sorted(QUEUE_ORDERS)} or a LongTensor of positions."
+                f"order is {order!r}; expected one of {sorted(QUEUE_ORDERS)} or a LongTensor of"
+                " positions."
             )
         return QUEUE_ORDERS[order](place_BL, uniforms_BL).double()
     return order_to_rank(check_order(order, *place_BL.shape).to(place_BL.device)).double()
@@ -102,7 +110,7 @@ def generation_queue(scores_BL: Tensor, masked_BL: Tensor) -> Tensor:
     return first_BL.gather(1, known_last_BL)
 
 
-# --------------------------------------------------------------------------------- orders that look at the logits
+# ------------------------------------------------------------------- orders that look at the logits
 def confidence(logits_BKV: Tensor) -> Tensor:
     """log max_v p(v), nats, float32 (B, K)."""
     return logits_BKV.float().log_softmax(-1).amax(-1)
@@ -111,12 +119,16 @@ def confidence(logits_BKV: Tensor) -> Tensor:
 def margin(logits_BKV: Tensor) -> Tensor:
     """p(most likely) - p(second), float32 (B, K)."""
     probs_BKV = logits_BKV.float().softmax(-1)
-    first_BK1, token_BK1 = probs_BKV.max(-1, keepdim=True)  # twice a maximum: a third of the time of topk(2)
+    first_BK1, token_BK1 = probs_BKV.max(
+        -1, keepdim=True
+    )  # twice a maximum: a third of the time of topk(2)
     return first_BK1.squeeze(-1) - probs_BKV.scatter(-1, token_BK1, 0.0).amax(-1)
 
 
 def entropy(logits_BKV: Tensor) -> Tensor:
-    """H(p), nats, float64 (B, K): the rounding of a float32 sum would depend on the batch around a row."""
+    """H(p), nats, float64 (B, K): the rounding of a float32 sum would depend on the batch around a
+    row.
+    """
     probs_BKV = logits_BKV.float().softmax(-1)
     log_probs_BKV = probs_BKV.clamp(min=torch.finfo(torch.float32).tiny).log()  # 0 log 0 = 0
     return -(probs_BKV * log_probs_BKV).sum(-1, dtype=torch.float64)
@@ -135,7 +147,8 @@ def custom_scores(
     """Scores of a user's order, checked.
 
     Args:
-        order: (logits (B, L, V), masked bool (B, L), generator) -> scores (B, L), higher = generated earlier.
+        order: (logits (B, L, V), masked bool (B, L), generator) -> scores (B, L), higher =
+            generated earlier.
         logits: (B, L, V).
         masked_BL: bool (B, L), the positions among which the step chooses.
         generator: the call's source of randomness.
@@ -149,20 +162,25 @@ def custom_scores(
     scores = order(logits, masked_BL, generator)
     if not isinstance(scores, Tensor) or scores.shape != masked_BL.shape:
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise ValueError(f"the order's scores are {got}; expected a tensor {tuple(masked_BL.shape)}, higher = earlier.")
+        raise ValueError(
+            f"the order's scores are {got}; expected a tensor {tuple(masked_BL.shape)}, higher ="
+            " earlier."
+        )
     scores = scores.to(masked_BL.device)
     scores = scores if scores.is_floating_point() else scores.double()
     if (scores.isnan() & masked_BL).any():
-        raise ValueError("the order's scores are NaN at a masked position; expected numbers, higher = earlier.")
+        raise ValueError(
+            "the order's scores are NaN at a masked position; expected numbers, higher = earlier."
+        )
     return scores
 
 
 def ranking(scores_BK: Tensor, open_BK: Tensor, tie: float | None = TIE) -> Tensor:
     """Sorts candidates, highest score first and the leftmost first among equals.
 
-    Positions in the same situation have the same score but for rounding (all interior positions of a fully masked row,
-    say), and rounding changes with the batch around a row. So candidates whose scores follow each other more closely
-    than `tie` count as equal.
+    Positions in the same situation have the same score but for rounding (all interior positions of
+    a fully masked row, say), and rounding changes with the batch around a row. So candidates whose
+    scores follow each other more closely than `tie` count as equal.
 
     Args:
         scores_BK: (B, K).
@@ -177,15 +195,20 @@ def ranking(scores_BK: Tensor, open_BK: Tensor, tie: float | None = TIE) -> Tens
         known_BK = scores_BK.masked_fill(~open_BK | scores_BK.isinf(), 0)
         tie_B1 = known_BK.abs().amax(1, keepdim=True) * _RELATIVE_TIE
     limits = torch.finfo(scores_BK.dtype)
-    scores_BK = scores_BK.clamp(limits.min, limits.max).masked_fill(~open_BK, -torch.inf)  # also -inf before closed
+    scores_BK = scores_BK.clamp(limits.min, limits.max).masked_fill(
+        ~open_BK, -torch.inf
+    )  # also -inf before closed
     values_BK, index_BK = scores_BK.sort(dim=1, descending=True, stable=True)
-    tied_BK = values_BK[:, :-1] - values_BK[:, 1:] <= tie_B1  # not between two closed ones: their difference is NaN
+    tied_BK = (
+        values_BK[:, :-1] - values_BK[:, 1:] <= tie_B1
+    )  # not between two closed ones: their difference is NaN
     level_BK = F.pad((~tied_BK).cumsum(1), (1, 0))
     return index_BK.gather(1, (level_BK * scores_BK.shape[1] + index_BK).argsort(1))
 
 
 def best(scores_BK: Tensor, open_BK: Tensor | None, tie: float | None, count: int) -> Tensor:
-    """The set that the first `count` of [`ranking`] are, without the sort wherever no tie is cut: nearly always.
+    """The set that the first `count` of [`ranking`] are, without the sort wherever no tie is cut:
+    nearly always.
 
     Args:
         scores_BK: (B, K), finite unless `tie` is None.
@@ -198,7 +221,9 @@ def best(scores_BK: Tensor, open_BK: Tensor | None, tie: float | None, count: in
     """
     on_cpu = scores_BK.device.type == "cpu"  # a GPU would have to wait for the answer
     if on_cpu and tie is not None and count < scores_BK.shape[1]:
-        open_scores_BK = scores_BK if open_BK is None else scores_BK.masked_fill(~open_BK, -torch.inf)
+        open_scores_BK = (
+            scores_BK if open_BK is None else scores_BK.masked_fill(~open_BK, -torch.inf)
+        )
         values_BK, index_BK = open_scores_BK.topk(count + 1, dim=1)
         # a tie inside the set does not matter; one between its last and the next does, and is rare
         if (values_BK[:, -2] - values_BK[:, -1]).amin() > tie:

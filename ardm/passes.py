@@ -1,10 +1,12 @@
-"""Passes: how many tokens each call of the network sends back and fills, known before the first call.
+"""Passes: how many tokens each call of the network sends back and fills, known before the first
+call.
 
-    one row:  (0, k_1), (0, k_2), ..., (0, k_S)                     the plan: S steps, k_1 + ... + k_S = its masks
-              ..., (0, k_i), (n, n), (0, k_i+1), ...                resampling between the steps
-              ..., (0, k_S), (n, n), (n, n)                         resampling after the last
+    one row:  (0, k_1), (0, k_2), ..., (0, k_S)       the plan: S steps, k_1 + ... + k_S = its masks
+              ..., (0, k_i), (n, n), (0, k_i+1), ...  resampling between the steps
+              ..., (0, k_S), (n, n), (n, n)           resampling after the last
 
-A plan may be cut into blocks: no group reaches over the end of a block. Rows differ in their number of masks, so each
+A plan may be cut into blocks: no group reaches over the end of a block. Rows differ in their number
+    of masks, so each
 has its own list; a row that has finished its plan waits with (0, 0).
 
 Shapes: B batch, S passes.
@@ -38,7 +40,8 @@ class Passes:
         back_BS: int64 (B, S), tokens sent back before each pass.
         fill_BS: int64 (B, S), positions filled.
         known_BS: int64 (B, S), tokens generated after each pass, at least.
-        revision_BS: int64 (B, S), how many passes of the row have sent tokens back, this one included.
+        revision_BS: int64 (B, S), how many passes of the row have sent tokens back, this one
+            included.
         widths: for each pass, the most positions that any row fills.
         alike: for each pass, whether all rows fill that many, and choose among as many.
         pools: for each pass, the most positions that any row chooses among.
@@ -57,7 +60,9 @@ class Passes:
     num_planned: int
 
     def to(self, device: torch.device) -> "Passes":
-        """The same with its tables on a device; the lists stay on the host, where the loop needs them."""
+        """The same with its tables on a device; the lists stay on the host, where the loop needs
+        them.
+        """
         names = ("back_BS", "fill_BS", "known_BS", "revision_BS")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
@@ -85,8 +90,8 @@ def row_plan(
         Group sizes of each block; all together they sum to `num_masked`.
 
     Raises:
-        ValueError: if a plan does not sum to `num_masked` or reaches over the end of a block, there are fewer steps
-            than blocks, or the losses do not reach that far back.
+        ValueError: if a plan does not sum to `num_masked` or reaches over the end of a block, there
+            are fewer steps than blocks, or the losses do not reach that far back.
     """
     if num_masked == 0 and not isinstance(plan, (list, tuple)):
         return []
@@ -97,7 +102,10 @@ def row_plan(
         return [fixed_size_plan(size, tokens_per_step or 1) for size in sizes]
     if plan == "optimal":
         return [list(_optimal(tuple(_tail(losses, num_masked)), min(steps, num_masked)))]
-    return [uniform_plan(size, share) for size, share in zip(sizes, blockwise_steps(sizes, steps), strict=True)]
+    return [
+        uniform_plan(size, share)
+        for size, share in zip(sizes, blockwise_steps(sizes, steps), strict=True)
+    ]
 
 
 @lru_cache(maxsize=1024)
@@ -114,7 +122,10 @@ def _cut(plan: list[int], sizes: list[int]) -> list[list[int]]:
         while sum(block) < size:
             block.append(rest.pop(0))
         if sum(block) > size:
-            raise ValueError(f"plan {plan} has a group that reaches over the end of a block; expected blocks {sizes}.")
+            raise ValueError(
+                f"plan {plan} has a group that reaches over the end of a block; expected blocks"
+                f" {sizes}."
+            )
         blocks.append(block)
     return blocks
 
@@ -122,9 +133,15 @@ def _cut(plan: list[int], sizes: list[int]) -> list[list[int]]:
 def _tail(losses: Sequence[float] | None, num_masked: int) -> list[float]:
     """The losses of the last `num_masked` steps: the rest of the sequence counts as known."""
     if not losses:
-        raise ValueError("plan is 'optimal' but per_step_losses is not set; expected the losses measured on data.")
+        raise ValueError(
+            "plan is 'optimal' but per_step_losses is not set; expected the losses measured on"
+            " data."
+        )
     if len(losses) < num_masked:
-        raise ValueError(f"per_step_losses has {len(losses)} steps; expected at least {num_masked}, the row's masks.")
+        raise ValueError(
+            f"per_step_losses has {len(losses)} steps; expected at least {num_masked}, the row's"
+            " masks."
+        )
     return list(losses[len(losses) - num_masked :])
 
 
@@ -139,19 +156,25 @@ def row_passes(blocks: list[list[int]], resampling: Resampling | None) -> list[P
         The passes.
     """
     planned: list[Pass] = []
-    gaps: list[tuple[int, Pass]] = []  # after how many steps there are known and hidden tokens, and a pass there
+    gaps: list[
+        tuple[int, Pass]
+    ] = []  # after how many steps there are known and hidden tokens, and a pass there
     for block in blocks:
-        hidden, known = sum(block), 0
+        hidden = sum(block)
+        known = 0
         for size in block:
             planned.append(Pass(0, size, hidden))
-            hidden, known = hidden - size, known + size
+            hidden = hidden - size
+            known = known + size
             if hidden and resampling is not None and resampling.between:
                 number = resampling.number(known, hidden)
                 gaps.append((len(planned), Pass(number, number, hidden + number)))
     if not gaps or resampling is None:
         return planned
     # spread evenly; several in one gap where there are fewer gaps than passes
-    chosen = [gaps[(2 * i + 1) * len(gaps) // (2 * resampling.steps)] for i in range(resampling.steps)]
+    chosen = [
+        gaps[(2 * i + 1) * len(gaps) // (2 * resampling.steps)] for i in range(resampling.steps)
+    ]
     for after, extra in reversed(chosen):
         planned.insert(after, extra)
     return planned
@@ -176,11 +199,18 @@ def make_passes(plans: Sequence[list[list[int]]], resampling: Resampling | None)
             number = resampling.number(masks, 0)
             row += [Pass(number, number, number)] * resampling.steps
     if not any(fill for row in rows for _, fill, _ in row):
-        rows, num_planned = [[] for _ in rows], 0
-    table_BS3 = torch.tensor(rows, dtype=torch.long).reshape(len(rows), len(rows[0]) if rows else 0, 3)
+        rows = [[] for _ in rows]
+        num_planned = 0
+    table_BS3 = torch.tensor(rows, dtype=torch.long).reshape(
+        len(rows), len(rows[0]) if rows else 0, 3
+    )
     back_BS, fill_BS, open_BS = table_BS3.unbind(-1)
-    widths, pools = fill_BS.amax(0).tolist() if rows else [], open_BS.amax(0).tolist() if rows else []
+    widths = fill_BS.amax(0).tolist() if rows else []
+    pools = open_BS.amax(0).tolist() if rows else []
     revises = (back_BS > 0).any(0).tolist()
-    known_BS, revision_BS = (fill_BS - back_BS).cumsum(1), (back_BS > 0).cumsum(1)
+    known_BS = (fill_BS - back_BS).cumsum(1)
+    revision_BS = (back_BS > 0).cumsum(1)
     alike = ((fill_BS == fill_BS[:1]) & (open_BS == open_BS[:1])).all(0).tolist()
-    return Passes(back_BS, fill_BS, known_BS, revision_BS, widths, alike, pools, revises, num_planned)
+    return Passes(
+        back_BS, fill_BS, known_BS, revision_BS, widths, alike, pools, revises, num_planned
+    )

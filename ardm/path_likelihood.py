@@ -2,11 +2,13 @@
 
     log p(x | order, plan) = sum over groups G of the plan  sum over p in G  log p(x_p | x of the groups before G)
 
-One token at a time this is one term of the bound's expectation over orders (arXiv 2110.02037, equation 2), a true
-likelihood. Larger groups are those of the parallel sampler (section 3.1). Nothing is drawn: all steps of all rows are
-known beforehand, and go through the network side by side. float64 nats throughout.
+One token at a time this is one term of the bound's expectation over orders (arXiv 2110.02037,
+equation 2), a true likelihood. Larger groups are those of the parallel sampler (section 3.1).
+Nothing is drawn: all steps of all rows are known beforehand, and go through the network side by
+side. float64 nats throughout.
 
-Shapes: B batch, L length, S groups, N (row, group) pairs, K the largest group of a call, V vocabulary.
+Shapes: B batch, L length, S groups, N (row, group) pairs, K the largest group of a call, V
+    vocabulary.
 """
 
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .masked_losses import evaluating, scored_tokens, sequences_per_call
 from .orders import (
     LOGIT_ORDERS,
     QUEUE_ORDERS,
@@ -28,7 +31,6 @@ from .orders import (
     order_to_rank,
 )
 from .plans import check_plan, group_bounds
-from .masked_losses import evaluating, scored_tokens, sequences_per_call
 
 Order = Tensor | str | Callable[..., Any]
 _FIXED = sorted({*QUEUE_ORDERS} - {"random"})
@@ -46,21 +48,25 @@ def log_prob(
 ) -> Tensor:
     """log p(x | order, plan) of each row, exactly.
 
-    One token at a time (`plan=None`) this is a true log-likelihood, not a bound: that of the autoregressive model which
-    visits the positions in this order. With larger groups, whose tokens are independent given what is known before
-    them, it is the log-probability with which `generate` draws x by this order and plan: another distribution, which
-    sums to 1 as well. Either way, a row costs one sequence through the network for each group.
+    One token at a time (`plan=None`) this is a true log-likelihood, not a bound: that of the
+    autoregressive model which visits the positions in this order. With larger groups, whose tokens
+    are independent given what is known before them, it is the log-probability with which `generate`
+    draws x by this order and plan: another distribution, which sums to 1 as well. Either way, a row
+    costs one sequence through the network for each group.
 
-    An order that looks at the logits chooses each position by the tokens known before it and by nothing else, so that
-    the path belongs to x and the value is exact as well (DUEL, arXiv 2603.01367). Its steps have to wait for each
+    An order that looks at the logits chooses each position by the tokens known before it and by
+    nothing else, so that the path belongs to x and the value is exact as well (DUEL, arXiv
+    2603.01367). Its steps have to wait for each
     other: only rows go through the network side by side, while those of any other order do so too.
 
     Args:
-        model: the network; called with `input_ids`, `attention_mask`, `logits_positions`, without dropout.
+        model: the network; called with `input_ids`, `attention_mask`, `logits_positions`, without
+            dropout.
         input_ids: int64 (B, L), without masks.
-        order: int64 (L,) or (B, L), permutations of all positions, of which padding and given tokens are skipped;
-            "left_to_right", "right_to_left"; "confidence", "margin", "entropy"; or a callable as for `generate`, which
-            must not draw random numbers and gets None in place of a generator.
+        order: int64 (L,) or (B, L), permutations of all positions, of which padding and given
+            tokens are skipped; "left_to_right", "right_to_left"; "confidence", "margin", "entropy";
+            or a callable as for `generate`, which must not draw random numbers and gets None in
+            place of a generator.
         plan: group sizes that sum to every row's number of scored tokens; None = one at a time.
         attention_mask: (B, L), 1 on real tokens, 0 on padding on either side.
         prompt_mask: (B, L), 1 on tokens that are given: log p(rest | prompt).
@@ -70,11 +76,13 @@ def log_prob(
         float64 (B,), nats; 0 for a row without scored tokens.
 
     Raises:
-        ValueError: on ids of the wrong shape, type or range, mask or pad ids among the real tokens, an order that is no
-            permutation or of no known name, a plan that does not sum to every row's number of scored tokens, or a
-            `batch_size` below 1.
+        ValueError: on ids of the wrong shape, type or range, mask or pad ids among the real tokens,
+            an order that is no permutation or of no known name, a plan that does not sum to every
+            row's number of scored tokens, or a `batch_size` below 1.
     """
-    return _position_log_probs(model, input_ids, order, plan, attention_mask, prompt_mask, batch_size).sum(1)
+    return _position_log_probs(
+        model, input_ids, order, plan, attention_mask, prompt_mask, batch_size
+    ).sum(1)
 
 
 @torch.no_grad()
@@ -88,14 +96,18 @@ def _position_log_probs(
     batch_size: int | None,
 ) -> Tensor:
     """float64 (B, L), nats: each position's term of [`log_prob`], 0 where nothing is scored."""
-    scored_tokens(model.config, input_ids, attention_mask, None)  # a mask or padding is no given token either
+    scored_tokens(
+        model.config, input_ids, attention_mask, None
+    )  # a mask or padding is no given token either
     scored_BL = scored_tokens(model.config, input_ids, attention_mask, prompt_mask)
     sizes = _sizes(plan, scored_BL.sum(1))
     chunk = sequences_per_call(batch_size, input_ids, model.config.vocab_size)
     if not callable(order) and not (isinstance(order, str) and order in LOGIT_ORDERS):
         queue_BL = generation_queue(_known_scores(order, scored_BL), scored_BL)
         with evaluating(model):
-            return _side_by_side(model, input_ids.long(), attention_mask, scored_BL, queue_BL, sizes, chunk)
+            return _side_by_side(
+                model, input_ids.long(), attention_mask, scored_BL, queue_BL, sizes, chunk
+            )
     attention = repeat(None) if attention_mask is None else attention_mask.split(chunk)
     parts = zip(input_ids.long().split(chunk), attention, scored_BL.split(chunk))  # noqa: B905
     with evaluating(model):
@@ -103,12 +115,19 @@ def _position_log_probs(
 
 
 def _known_scores(order: Any, scored_BL: Tensor) -> Tensor:
-    """(B, L), lower = earlier, of an order that is known beforehand. Raises ValueError on any other."""
+    """(B, L), lower = earlier, of an order that is known beforehand. Raises ValueError on any
+    other.
+    """
     if isinstance(order, str):
         if order not in _FIXED:
             names = ", ".join([*_FIXED, *LOGIT_ORDERS])
-            hint = "; the average over random orders is bounded by nelbo" if order == "random" else ""
-            raise ValueError(f"order is {order!r}; expected a LongTensor of positions, a callable or {names}{hint}.")
+            hint = (
+                "; the average over random orders is bounded by nelbo" if order == "random" else ""
+            )
+            raise ValueError(
+                f"order is {order!r}; expected a LongTensor of positions, a callable or"
+                f" {names}{hint}."
+            )
         place_BL = _all_positions(scored_BL)
         return order_scores(order, place_BL, place_BL)
     return order_to_rank(check_order(order, *scored_BL.shape).to(scored_BL.device))
@@ -123,16 +142,22 @@ def _side_by_side(
     sizes: list[int],
     chunk: int,
 ) -> Tensor:
-    """All steps of all rows, as they are known beforehand: in as few calls as `chunk` sequences a call make."""
+    """All steps of all rows, as they are known beforehand: in as few calls as `chunk` sequences a
+    call make.
+    """
     rank_BL = order_to_rank(queue_BL)  # among the scored positions
     row_N, begin_N, end_N = _groups(sizes, scored_BL.sum(1))
     log_probs_BL = torch.zeros(input_ids.shape, dtype=torch.float64, device=input_ids.device)
     for first in range(0, len(row_N), chunk):
         part = slice(first, first + chunk)
-        rows_N, begin_N1, end_N1 = row_N[part], begin_N[part, None], end_N[part, None]
+        rows_N = row_N[part]
+        begin_N1 = begin_N[part, None]
+        end_N1 = end_N[part, None]
         width = int((end_N1 - begin_N1).max())
         # smaller groups repeat their last position: the same term, written twice
-        index_NK = torch.minimum(begin_N1 + torch.arange(width, device=input_ids.device), end_N1 - 1)
+        index_NK = torch.minimum(
+            begin_N1 + torch.arange(width, device=input_ids.device), end_N1 - 1
+        )
         positions_NK = queue_BL[rows_N].gather(1, index_NK)
         hidden_NL = scored_BL[rows_N] & (rank_BL[rows_N] >= begin_N1)
         attention_NL = None if attention_mask is None else attention_mask[rows_N]
@@ -169,13 +194,17 @@ def _one_after_another(
             chosen_NK = best(custom_scores(order, logits_NWV, open_NW, None), open_NW, None, size)
         positions_NK = pool_NW.gather(1, chosen_NK)
         logits_NKV = logits_NWV.gather(1, chosen_NK[..., None].expand(-1, -1, logits_NWV.shape[2]))
-        log_probs_BL[row_N[:, None], positions_NK] = _log_probs(logits_NKV, input_ids[row_N].gather(1, positions_NK))
+        log_probs_BL[row_N[:, None], positions_NK] = _log_probs(
+            logits_NKV, input_ids[row_N].gather(1, positions_NK)
+        )
         hidden_BL[row_N[:, None], positions_NK] = False
     return log_probs_BL
 
 
 def _hidden_first(hidden_NL: Tensor) -> Tensor:
-    """int64 (N, W): each row's hidden positions from left to right, and known ones where it has fewer than W."""
+    """int64 (N, W): each row's hidden positions from left to right, and known ones where it has
+    fewer than W.
+    """
     return (~hidden_NL).to(torch.int8).argsort(dim=1, stable=True)[:, : int(hidden_NL.sum(1).max())]
 
 
@@ -188,7 +217,9 @@ def _logits_at(
 ) -> Tensor:
     """The logits (N, K, V) at some positions given what is not hidden: one call of the network."""
     masked_NL = ids_NL.masked_fill(hidden_NL, model.config.mask_token_id)
-    return model(input_ids=masked_NL, attention_mask=attention_NL, logits_positions=positions_NK).logits
+    return model(
+        input_ids=masked_NL, attention_mask=attention_NL, logits_positions=positions_NK
+    ).logits
 
 
 def _log_probs(logits_NKV: Tensor, tokens_NK: Tensor) -> Tensor:
@@ -197,22 +228,33 @@ def _log_probs(logits_NKV: Tensor, tokens_NK: Tensor) -> Tensor:
 
 
 def _groups(sizes: list[int], num_scored_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Row of each (row, group) pair, and where in the row's queue the group begins and ends, int64 (N,) each."""
+    """Row of each (row, group) pair, and where in the row's queue the group begins and ends, int64
+    (N,) each.
+    """
     bounds_S = group_bounds([sizes])[0].to(num_scored_B.device)
-    bounds_BS = torch.minimum(bounds_S, num_scored_B[:, None])  # a shorter row's last groups are empty
+    bounds_BS = torch.minimum(
+        bounds_S, num_scored_B[:, None]
+    )  # a shorter row's last groups are empty
     # all rows' first groups, then all second ones: a plan's groups of one size share a call
     group_N, row_N = bounds_BS.diff(dim=1).t().nonzero(as_tuple=True)
     return row_N, bounds_BS[row_N, group_N], bounds_BS[row_N, group_N + 1]
 
 
 def _sizes(plan: list[int] | None, num_scored_B: Tensor) -> list[int]:
-    """The plan, checked against every row; without one, as many groups of one as the longest row needs."""
+    """The plan, checked against every row; without one, as many groups of one as the longest row
+    needs.
+    """
     if plan is None:
         return [1] * max(num_scored_B.tolist(), default=0)
     if not isinstance(plan, (list, tuple)):
-        raise ValueError(f"plan is {plan!r}; expected a list of group sizes, or None for one token at a time.")
+        raise ValueError(
+            f"plan is {plan!r}; expected a list of group sizes, or None for one token at a time."
+        )
     wrong = (num_scored_B != sum(plan)).nonzero()
     if len(wrong):
         row = int(wrong[0])
-        raise ValueError(f"plan sums to {sum(plan)}; expected {num_scored_B[row]}, the scored tokens of row {row}.")
+        raise ValueError(
+            f"plan sums to {sum(plan)}; expected {num_scored_B[row]}, the scored tokens of row"
+            f" {row}."
+        )
     return check_plan(list(plan), sum(plan))

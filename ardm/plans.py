@@ -1,8 +1,9 @@
 """Plans: how many positions each step generates.
 
-A plan is a list of group sizes k_1..k_S, each at least 1, that sum to the number of positions L. One token a step is
-the model itself; the tokens of a larger group are drawn independently given what is known (arXiv 2110.02037, section
-3.1). With L_t the loss in nats per token when t positions are known, and group i starting at s_i = k_1 + ... + k_(i-1),
+A plan is a list of group sizes k_1..k_S, each at least 1, that sum to the number of positions L.
+One token a step is the model itself; the tokens of a larger group are drawn independently given
+what is known (arXiv 2110.02037, section 3.1). With L_t the loss in nats per token when t positions
+are known, and group i starting at s_i = k_1 + ... + k_(i-1),
 
     cost(plan) = sum_i k_i L_(s_i)  >=  sum_t L_t = NELBO        for a non-increasing L_t
 """
@@ -21,9 +22,11 @@ from torch import Tensor
 
 
 def uniform_plan(length: int, steps: int) -> list[int]:
-    """Splits `length` positions evenly over `steps` groups; sizes differ by at most one, larger groups come last.
+    """Splits `length` positions evenly over `steps` groups; sizes differ by at most one, larger
+    groups come last.
 
-    Later groups are the cheap ones: the more is known, the less a joint draw of several tokens costs.
+    Later groups are the cheap ones: the more is known, the less a joint draw of several tokens
+        costs.
 
     Args:
         length: number of positions, at least 0.
@@ -40,11 +43,13 @@ def uniform_plan(length: int, steps: int) -> list[int]:
 
 
 def cosine_plan(length: int, steps: int) -> list[int]:
-    """Few tokens early and many late: after step i of S the fraction cos(pi/2 i/S) of the positions is still masked.
+    """Few tokens early and many late: after step i of S the fraction cos(pi/2 i/S) of the positions
+    is still masked.
 
-    The schedule of MaskGIT (arXiv 2202.04200, section 3.3) and MD4 (arXiv 2406.04329), with MaskGIT's rounding: the
-    number still masked is rounded down, and every step generates at least one position. Where steps are many, the
-    first ones generate one position each until the schedule has caught up.
+    The schedule of MaskGIT (arXiv 2202.04200, section 3.3) and MD4 (arXiv 2406.04329), with
+    MaskGIT's rounding: the number still masked is rounded down, and every step generates at least
+    one position. Where steps are many, the first ones generate one position each until the schedule
+    has caught up.
 
     Args:
         length: number of positions, at least 0.
@@ -84,36 +89,47 @@ def fixed_size_plan(length: int, tokens_per_step: int) -> list[int]:
 
 
 def optimal_plan(losses: Sequence[float] | Tensor, steps: int) -> list[int]:
-    """The plan of `steps` groups with the least cost, by dynamic programming (arXiv 2106.03802; 2110.02037, 3.1).
+    """The plan of `steps` groups with the least cost, by dynamic programming (arXiv 2106.03802;
+    2110.02037, 3.1).
 
-    The losses are made non-increasing by [`monotone_fit`] first: on a noisy curve the search would pick the starts
-    whose loss is low by chance. Among plans of the same cost it returns the one whose last group is the largest, then
-    the one before it, and so on: steps that gain nothing are spent at the start, where a joint draw costs most.
+    The losses are made non-increasing by [`monotone_fit`] first: on a noisy curve the search would
+    pick the starts whose loss is low by chance. Among plans of the same cost it returns the one
+    whose last group is the largest, then
+    the one before it, and so on: steps that gain nothing are spent at the start, where a joint draw
+        costs most.
 
-    Time and memory are O(steps (L - steps)): one or two seconds for 100 steps of L = 16,384 on one core.
+    Time and memory are O(steps (L - steps)): one or two seconds for 100 steps of L = 16,384 on one
+    core.
 
     Args:
-        losses: (L,), nats at each number of known positions 0..L-1, e.g. from `per_step_losses`; at least 0.
+        losses: (L,), nats at each number of known positions 0..L-1, e.g. from `per_step_losses`; at
+            least 0.
         steps: number of groups, 1..L.
 
     Returns:
         `steps` group sizes, each at least 1, that sum to L.
 
     Raises:
-        ValueError: if `losses` is empty, not one-dimensional, negative, infinite or NaN, or `steps` is outside 1..L.
+        ValueError: if `losses` is empty, not one-dimensional, negative, infinite or NaN, or `steps`
+            is outside 1..L.
     """
     values = _finite(losses)
     if min(values) < 0:
-        raise ValueError(f"losses[{values.index(min(values))}] is {min(values)}; expected nats, at least 0.")
+        raise ValueError(
+            f"losses[{values.index(min(values))}] is {min(values)}; expected nats, at least 0."
+        )
     _check_steps(steps, len(values))
     units = _as_integers(monotone_fit(values))
-    width = len(units) - steps + 1  # k groups cover k + j positions, j in 0..L - steps: none is empty, then or later
+    width = (
+        len(units) - steps + 1
+    )  # k groups cover k + j positions, j in 0..L - steps: none is empty, then or later
     costs = [units[0] * (j + 1) for j in range(width)]
     origins = []
     for k in range(1, steps):
         costs, origin = _add_group(costs, units[k : k + width])
         origins.append(origin)
-    sizes, j = [], width - 1
+    sizes = []
+    j = width - 1
     for origin in reversed(origins):
         sizes.append(j - origin[j] + 1)
         j = origin[j]
@@ -123,7 +139,8 @@ def optimal_plan(losses: Sequence[float] | Tensor, steps: int) -> list[int]:
 def plan_cost(losses: Sequence[float] | Tensor, plan: list[int]) -> float:
     """What a plan costs: the sum of k L_s over its groups of size k that start at s.
 
-    The losses are taken as they are, without a fit: a plan found on some data can be scored on other data.
+    The losses are taken as they are, without a fit: a plan found on some data can be scored on
+        other data.
 
     Args:
         losses: (L,), nats at each number of known positions 0..L-1.
@@ -133,18 +150,22 @@ def plan_cost(losses: Sequence[float] | Tensor, plan: list[int]) -> float:
         Nats per sequence.
 
     Raises:
-        ValueError: if `losses` is empty, not one-dimensional, infinite or NaN, or if the plan has an empty group or
-            does not sum to L.
+        ValueError: if `losses` is empty, not one-dimensional, infinite or NaN, or if the plan has
+            an empty group or does not sum to L.
     """
     values = _finite(losses)
     sizes = check_plan(plan, len(values), "losses")
-    return math.fsum(size * values[end - size] for size, end in zip(sizes, accumulate(sizes), strict=True))
+    return math.fsum(
+        size * values[end - size] for size, end in zip(sizes, accumulate(sizes), strict=True)
+    )
 
 
 def monotone_fit(losses: Sequence[float] | Tensor) -> list[float]:
-    """The closest non-increasing curve in least squares (isotonic regression, by pooling adjacent violators).
+    """The closest non-increasing curve in least squares (isotonic regression, by pooling adjacent
+    violators).
 
-    More known positions cannot cost more on average, so any rise in measured per-step losses is noise.
+    More known positions cannot cost more on average, so any rise in measured per-step losses is
+    noise.
 
     Args:
         losses: (L,), nats at each number of known positions 0..L-1.
@@ -157,10 +178,12 @@ def monotone_fit(losses: Sequence[float] | Tensor) -> list[float]:
     """
     levels: list[tuple[float, int]] = []  # (mean, number of positions), falling
     for loss in _finite(losses):
-        mean, size = loss, 1
+        mean = loss
+        size = 1
         while levels and levels[-1][0] < mean:
             before, count = levels.pop()
-            mean, size = (before * count + mean * size) / (count + size), count + size
+            mean = (before * count + mean * size) / (count + size)
+            size = count + size
         levels.append((mean, size))
     return [mean for mean, size in levels for _ in range(size)]
 
@@ -168,8 +191,8 @@ def monotone_fit(losses: Sequence[float] | Tensor) -> list[float]:
 def blockwise_steps(sizes: list[int], steps: int) -> list[int]:
     """How many of `steps` steps each block of positions gets: at least one, at most its size.
 
-    Each starts with one; every further step goes to the block with the most positions per step so far, and to the
-    later one of equals (Adams's method of apportionment).
+    Each starts with one; every further step goes to the block with the most positions per step so
+    far, and to the later one of equals (Adams's method of apportionment).
 
     Args:
         sizes: number of positions of each block, at least 1.
@@ -184,7 +207,9 @@ def blockwise_steps(sizes: list[int], steps: int) -> list[int]:
     if any(size < 1 for size in sizes):
         raise ValueError(f"sizes is {sizes}; expected every block to hold at least 1 position.")
     if steps < len(sizes):
-        raise ValueError(f"steps is {steps}; expected at least one for each of the {len(sizes)} blocks.")
+        raise ValueError(
+            f"steps is {steps}; expected at least one for each of the {len(sizes)} blocks."
+        )
     allotted = [1] * len(sizes)
     heap: list[tuple[float, int]] = [(-size, -block) for block, size in enumerate(sizes)]
     heapq.heapify(heap)
@@ -224,8 +249,8 @@ def group_bounds(plans: list[list[int]]) -> Tensor:
         plans: one plan a row; they may differ in length.
 
     Returns:
-        int64 (B, S + 1) for the longest plan of S groups: group s of row b is queue[b, bounds[b, s]:bounds[b, s + 1]].
-        Rows that finish early have empty groups at the end.
+        int64 (B, S + 1) for the longest plan of S groups: group s of row b is queue[b, bounds[b,
+        s]:bounds[b, s + 1]]. Rows that finish early have empty groups at the end.
     """
     steps = max(map(len, plans), default=0)
     padded = [[0, *plan, *[0] * (steps - len(plan))] for plan in plans]
@@ -244,7 +269,9 @@ def _finite(losses: Sequence[float] | Tensor) -> list[float]:
     numbers = losses.tolist() if isinstance(losses, Tensor) else list(losses)
     values = torch.tensor(numbers, dtype=torch.float64)
     if values.ndim != 1 or len(values) == 0:
-        raise ValueError(f"losses has shape {tuple(values.shape)}; expected (L,) with L at least 1.")
+        raise ValueError(
+            f"losses has shape {tuple(values.shape)}; expected (L,) with L at least 1."
+        )
     if not values.isfinite().all():
         known = int(values.isfinite().logical_not().nonzero()[0])
         raise ValueError(f"losses[{known}] is {float(values[known])}; expected finite nats.")
@@ -252,19 +279,26 @@ def _finite(losses: Sequence[float] | Tensor) -> list[float]:
 
 
 def _as_integers(fitted: list[float]) -> list[int]:
-    """Multiples of 2^-60 of the largest: float64 precision, and sums are exact, so that ties are ties."""
+    """Multiples of 2^-60 of the largest: float64 precision, and sums are exact, so that ties are
+    ties.
+    """
     exponent = math.frexp(fitted[0])[1]
     return [round(math.ldexp(loss, 60 - exponent)) for loss in fitted]
 
 
 def _add_group(costs: list[int], losses: list[int]) -> tuple[list[int], Sequence[int]]:
-    """One more group after plans of `costs`: new[j] = min over i <= j of costs[i] + (j - i + 1) losses[i].
+    """One more group after plans of `costs`: new[j] = min over i <= j of costs[i] + (j - i + 1)
+    losses[i].
 
-    Every start i is a line in j, of slope losses[i], and slopes never rise: the minimum is a lower envelope whose lines
-    are added at one end and left at the other (the convex hull trick). Also returns the first i of each minimum.
+    Every start i is a line in j, of slope losses[i], and slopes never rise: the minimum is a lower
+    envelope whose lines are added at one end and left at the other (the convex hull trick). Also
+    returns the first i of each minimum.
     """
-    new, origin = [], array("i")
-    lines: deque[tuple[int, int, int]] = deque()  # (slope, value at j = 0, i), the best at the present j first
+    new = []
+    origin = array("i")
+    lines: deque[tuple[int, int, int]] = (
+        deque()
+    )  # (slope, value at j = 0, i), the best at the present j first
     for j, slope in enumerate(losses):
         if not lines or slope < lines[-1][0]:  # of one level the first start is the best
             line = (slope, costs[j] + (1 - j) * slope, j)
@@ -279,5 +313,9 @@ def _add_group(costs: list[int], losses: list[int]) -> tuple[list[int], Sequence
 
 
 def _hidden(left: tuple[int, ...], middle: tuple[int, ...], right: tuple[int, ...]) -> bool:
-    """Whether the middle one of three lines of falling slopes is nowhere below both others: right meets left first."""
-    return (right[1] - left[1]) * (left[0] - middle[0]) <= (middle[1] - left[1]) * (left[0] - right[0])
+    """Whether the middle one of three lines of falling slopes is nowhere below both others: right
+    meets left first.
+    """
+    return (right[1] - left[1]) * (left[0] - middle[0]) <= (middle[1] - left[1]) * (
+        left[0] - right[0]
+    )

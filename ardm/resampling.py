@@ -5,14 +5,16 @@
                             the model's conditionals as it is
         least_confident     those drawn with the lowest probability
     between the steps       the schedules of ReMDM (arXiv 2503.00307): with c tokens generated and m hidden, n of the c
-                            go back and n of the m + n hidden ones are drawn, by the order of the generation
+                            go back and n of the m + n hidden ones are drawn, by the order of the
+                            generation
         remdm_cap           n = min(fraction * c, m)
         remdm_rescale       n = fraction * min(c, m)
         remdm_conf          as cap, chosen with probability proportional to exp(-p) of each token as it was drawn
 
-Unlike in ReMDM the number is fixed and only which tokens go back is drawn, as everywhere in this package; every pass is
-a call of its own, which no longer sees what went back; and remdm_conf sends back as many as cap, where the paper's
-expects at most one a step. A row without a known and a hidden token between two of its steps has no such passes.
+Unlike in ReMDM the number is fixed and only which tokens go back is drawn, as everywhere in this
+package; every pass is a call of its own, which no longer sees what went back; and remdm_conf sends
+back as many as cap, where the paper's expects at most one a step. A row without a known and a
+hidden token between two of its steps has no such passes.
 
 Shapes: B batch, L length.
 """
@@ -26,7 +28,9 @@ from .canvas import REVISION, Canvas
 from .orders import TIE, ranking
 from .randomness import gumbel
 
-Scores = Callable[[Tensor, Tensor], Tensor]  # log_probs (B, L) as drawn, uniforms (B, L) -> highest goes first
+Scores = Callable[
+    [Tensor, Tensor], Tensor
+]  # log_probs (B, L) as drawn, uniforms (B, L) -> highest goes first
 
 # name: (which go first, whether between the steps)
 RESAMPLE_ORDERS: dict[str, tuple[Scores, bool]] = {
@@ -35,7 +39,10 @@ RESAMPLE_ORDERS: dict[str, tuple[Scores, bool]] = {
     "remdm_cap": (lambda log_probs_BL, uniforms_BL: uniforms_BL, True),
     "remdm_rescale": (lambda log_probs_BL, uniforms_BL: uniforms_BL, True),
     # the first n of exp(-p) with Gumbel noise: n draws without replacement
-    "remdm_conf": (lambda log_probs_BL, uniforms_BL: gumbel(uniforms_BL) - log_probs_BL.exp(), True),
+    "remdm_conf": (
+        lambda log_probs_BL, uniforms_BL: gumbel(uniforms_BL) - log_probs_BL.exp(),
+        True,
+    ),
 }
 
 
@@ -59,7 +66,9 @@ class Resampling:
         return RESAMPLE_ORDERS[self.order][1]
 
     def number(self, known: int, hidden: int) -> int:
-        """How many of `known` generated tokens one pass sends back where `hidden` others are hidden: at least 1."""
+        """How many of `known` generated tokens one pass sends back where `hidden` others are
+        hidden: at least 1.
+        """
         if not self.between:
             return min(known, max(1, round(self.fraction * known)))
         if self.order == "remdm_rescale":

@@ -5,8 +5,9 @@
              threshold      all with max_v p(v) >= threshold                      (arXiv 2505.22618)
              entropy bound  the longest prefix with sum H - max H <= bound        (arXiv 2505.24857)
 
-Drawing the taken tokens independently costs sum H - H(joint) nats, and H(joint) >= max H: so the bound bounds it.
-Orders and amounts look at the distribution after logits processors and guidance, before temperature, top_k and such.
+Drawing the taken tokens independently costs sum H - H(joint) nats, and H(joint) >= max H: so the
+bound bounds it. Orders and amounts look at the distribution after logits processors and guidance,
+before temperature, top_k and such.
 
 Shapes: B batch, L length, W open positions looked at, K taken, V vocabulary.
 """
@@ -27,11 +28,12 @@ class Selection:
     """Ranks open positions by a score of their logits and takes the first ones.
 
     Args:
-        order: a name in `LOGIT_ORDERS`, a callable for [`custom_scores`] (it is given whole rows), or None: the order
-            of the canvas's own queue.
-        noise: order_temperature: Gumbel noise times this is added to the scores, so that with one position a step
-            it is drawn with probability softmax(scores / noise).
-        amount: how many are taken beyond what the plan asks, by [`above_threshold`] or [`within_entropy`]; None: none.
+        order: a name in `LOGIT_ORDERS`, a callable for [`custom_scores`] (it is given whole rows),
+            or None: the order of the canvas's own queue.
+        noise: order_temperature: Gumbel noise times this is added to the scores, so that with one
+            position a step it is drawn with probability softmax(scores / noise).
+        amount: how many are taken beyond what the plan asks, by [`above_threshold`] or
+            [`within_entropy`]; None: none.
         generator: what a callable order is given.
     """
 
@@ -42,7 +44,10 @@ class Selection:
         amount: Amount | None = None,
         generator: torch.Generator | None = None,
     ):
-        self.order, self.noise, self.amount, self.generator = order, noise, amount, generator
+        self.order = order
+        self.noise = noise
+        self.amount = amount
+        self.generator = generator
 
     def __call__(
         self,
@@ -64,17 +69,21 @@ class Selection:
             count: that number, if all rows take exactly so many.
 
         Returns:
-            int64 (B, W) indices into W, the taken ones first (with `count`: those alone), and int64 (B, 1), how many
-            are taken.
+            int64 (B, W) indices into W, the taken ones first (with `count`: those alone), and int64
+            (B, 1), how many are taken.
         """
         scores_BW, tie = self._scores(logits_BWV, canvas, pool_BW, open_BW)
         if self.noise and self.order is not None:
-            uniforms_BW = canvas.uniforms(ORDER_NOISE, canvas.place_BL.gather(1, pool_BW), canvas.step_B1)
-            scores_BW, tie = scores_BW + self.noise * gumbel(uniforms_BW), 0.0
+            uniforms_BW = canvas.uniforms(
+                ORDER_NOISE, canvas.place_BL.gather(1, pool_BW), canvas.step_B1
+            )
+            scores_BW = scores_BW + self.noise * gumbel(uniforms_BW)
+            tie = 0.0
         if count is not None and self.amount is None:
             return best(scores_BW, open_BW, tie, count), least_B1
         assert open_BW is not None
-        first_BW, taken_B1 = ranking(scores_BW, open_BW, tie), least_B1
+        first_BW = ranking(scores_BW, open_BW, tie)
+        taken_B1 = least_B1
         if self.amount is not None:
             first_BW, sure_B1 = self.amount(logits_BWV, first_BW, open_BW)
             taken_B1 = torch.maximum(least_B1, sure_B1)
@@ -93,7 +102,9 @@ class Selection:
 
 
 def above_threshold(threshold: float) -> Amount:
-    """All positions whose most likely token has at least this probability; they come before the others."""
+    """All positions whose most likely token has at least this probability; they come before the
+    others.
+    """
 
     def amount(logits_BWV: Tensor, first_BW: Tensor, open_BW: Tensor) -> tuple[Tensor, Tensor]:
         sure_BW = (confidence(logits_BWV).exp() >= threshold) & open_BW
@@ -104,7 +115,9 @@ def above_threshold(threshold: float) -> Amount:
 
 
 def within_entropy(bound: float) -> Amount:
-    """The first positions as long as the sum of their entropies less the largest is at most `bound` nats."""
+    """The first positions as long as the sum of their entropies less the largest is at most `bound`
+    nats.
+    """
 
     def amount(logits_BWV: Tensor, first_BW: Tensor, open_BW: Tensor) -> tuple[Tensor, Tensor]:
         nats_BW = entropy(logits_BWV).double().gather(1, first_BW)

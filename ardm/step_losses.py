@@ -3,8 +3,10 @@
     L_t = E_x E_order  mean over the L - t masked of -log p(x_p | t known tokens)          sum_t L_t = NELBO
     E_order -log p(x | order, plan) = sum over groups of size k that start at s of  k L_s
 
-(arXiv 2110.02037, section 3.1.) Under a random order all masked positions are alike, so the mean over all of them has
-the expectation of the next one, and less noise. All tokens of a group cost what its first one costs: that is the price
+(arXiv 2110.02037, section 3.1.) Under a random order all masked positions are alike, so the mean
+over all of them has
+the expectation of the next one, and less noise. All tokens of a group cost what its first one
+    costs: that is the price
 of drawing them at once.
 
 Shapes: B sequences, L the tokens of the longest.
@@ -18,9 +20,9 @@ import torch
 from torch import Tensor
 
 from .likelihood import by_row, every_count
+from .masked_losses import masked_losses, require_positive, row_numbers_of, scored_tokens
 from .plans import check_plan
 from .randomness import draw_seed
-from .masked_losses import masked_losses, require_positive, row_numbers_of, scored_tokens
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,17 @@ class StepLosses:
     """The losses of several sequences at each number of known tokens.
 
     Args:
-        sequence_nats: float64 (B, L), nats per token; NaN where a sequence has no more tokens to know.
+        sequence_nats: float64 (B, L), nats per token; NaN where a sequence has no more tokens to
+            know.
     """
 
     sequence_nats: Tensor
 
     @property
     def nats(self) -> Tensor:
-        """float64 (L,), the mean over the sequences at each number of known tokens 0..L-1, nats per token."""
+        """float64 (L,), the mean over the sequences at each number of known tokens 0..L-1, nats per
+        token.
+        """
         return self.sequence_nats.nanmean(0)
 
     @property
@@ -58,7 +63,10 @@ class StepLosses:
             ValueError: if the sequences differ in length, or the plan does not fit it.
         """
         if self.sequence_nats.isnan().any():
-            raise ValueError("the sequences differ in their number of tokens; expected equal lengths for one plan.")
+            raise ValueError(
+                "the sequences differ in their number of tokens; expected equal lengths for one"
+                " plan."
+            )
         sizes = torch.tensor(check_plan(plan, self.sequence_nats.shape[1], "losses"))
         costs_BS = sizes * self.sequence_nats[:, sizes.cumsum(0) - sizes]
         return costs_BS.sum(1)
@@ -71,7 +79,8 @@ class StepLosses:
             other: another plan, whose costs are subtracted sequence by sequence; None = nothing is.
 
         Returns:
-            Nats per sequence and the standard error, over sequences and orders; NaN for a single sequence.
+            Nats per sequence and the standard error, over sequences and orders; NaN for a single
+            sequence.
 
         Raises:
             ValueError: as [`costs`].
@@ -88,7 +97,9 @@ class StepLosses:
         """
         return {
             "nats_per_token": self.nats.tolist(),
-            "standard_error": [error if math.isfinite(error) else None for error in self.standard_error.tolist()],
+            "standard_error": [
+                error if math.isfinite(error) else None for error in self.standard_error.tolist()
+            ],
             "num_sequences": len(self.sequence_nats),
         }
 
@@ -104,13 +115,16 @@ def measure_step_losses(
     generator: torch.Generator | None = None,
     batch_size: int | None = None,
 ) -> StepLosses:
-    """Measures the loss of each sequence at every number of known tokens: L forward sequences a row and order.
+    """Measures the loss of each sequence at every number of known tokens: L forward sequences a row
+    and order.
 
-    Sequences of n tokens count at 0..n-1 known; padding and prompts are never counted. With one order and the same
-    generator a row's losses sum to the `nelbo(..., num_samples="all")` of the row.
+    Sequences of n tokens count at 0..n-1 known; padding and prompts are never counted. With one
+    order and the same generator a row's losses sum to the `nelbo(..., num_samples="all")` of the
+    row.
 
     Args:
-        model: the network; called with `input_ids`, `attention_mask`, `logits_positions`, without dropout.
+        model: the network; called with `input_ids`, `attention_mask`, `logits_positions`, without
+            dropout.
         input_ids: int64 (B, L), without masks.
         attention_mask: (B, L), 1 on real tokens, 0 on padding on either side.
         num_orders: independent orders at each number of known tokens.
@@ -123,19 +137,25 @@ def measure_step_losses(
         [`StepLosses`].
 
     Raises:
-        ValueError: on ids of the wrong shape, type or range, mask ids among them, no token at all, or a number below 1.
+        ValueError: on ids of the wrong shape, type or range, mask ids among them, no token at all,
+            or a number below 1.
     """
     require_positive("num_orders", num_orders)
     scored_BL = scored_tokens(model.config, input_ids, attention_mask, prompt_mask)
-    num_tokens_B, seed = scored_BL.sum(1), draw_seed(generator)
+    num_tokens_B = scored_BL.sum(1)
+    seed = draw_seed(generator)
     if not num_tokens_B.any():
-        raise ValueError(f"input_ids {tuple(input_ids.shape)} has no token to score; expected at least one.")
+        raise ValueError(
+            f"input_ids {tuple(input_ids.shape)} has no token to score; expected at least one."
+        )
     draws = every_count(num_tokens_B, row_numbers_of(row_numbers, input_ids), num_orders)
     losses_N = masked_losses(model, input_ids, attention_mask, scored_BL, draws, seed, batch_size)
     rows_JL = by_row(losses_N, num_tokens_B, num_orders)
     sequence_nats = losses_N.new_full((len(input_ids), int(num_tokens_B.max())), torch.nan)
     for row, losses_JL in enumerate(rows_JL):
-        sequence_nats[row, : losses_JL.shape[1]] = losses_JL.mean(0).flip(0)  # most masked = fewest known first
+        sequence_nats[row, : losses_JL.shape[1]] = losses_JL.mean(0).flip(
+            0
+        )  # most masked = fewest known first
     return StepLosses(sequence_nats)
 
 
@@ -149,7 +169,8 @@ def per_step_losses(
     generator: torch.Generator | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
-    """The mean loss per token at each number of known tokens, for [`optimal_plan`] and [`plan_cost`].
+    """The mean loss per token at each number of known tokens, for [`optimal_plan`] and
+    [`plan_cost`].
 
     [`measure_step_losses`] gives their standard errors as well.
 
@@ -163,7 +184,8 @@ def per_step_losses(
         batch_size: sequences per network call; None = by memory.
 
     Returns:
-        float64 (L,), nats per token with 0..L-1 tokens known; the mean over the sequences that have so many. L is the
+        float64 (L,), nats per token with 0..L-1 tokens known; the mean over the sequences that have
+        so many. L is the
         number of scored tokens of the longest one: padding is not counted.
 
     Raises:

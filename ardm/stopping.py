@@ -1,10 +1,13 @@
-"""Endings: where a row's text stops - at an end-of-sequence token, or where a `StoppingCriteria` says so.
+"""Endings: where a row's text stops - at an end-of-sequence token, or where a `StoppingCriteria`
+says so.
 
-    end = the shortest beginning of the row that ends in an EOS token, or for which a criterion holds
+    end = the shortest beginning of the row that ends in an EOS token, or for which a criterion
+    holds
 
-Only generated tokens behind the last given one can end a row: an EOS in a gap is a token like others. A row whose
-beginning up to its end is complete is finished, whatever is still hidden behind; what lies behind becomes padding.
-So the result is that of a full generation, cut; finishing early only saves work.
+Only generated tokens behind the last given one can end a row: an EOS in a gap is a token like
+    others. A row whose
+beginning up to its end is complete is finished, whatever is still hidden behind; what lies behind
+becomes padding. So the result is that of a full generation, cut; finishing early only saves work.
 
 Shapes: B batch, L length, P places (a row's real tokens, without padding).
 """
@@ -25,9 +28,10 @@ class Endings:
     Args:
         canvas: the rows, before the first step.
         eos_token_ids: ids that end a row.
-        criteria: (ids (B, P), scores) -> bool (B,), asked for each beginning of a text that holds a generated token in
-            turn: P tokens of each row, without its padding, of which the answer counts for the rows that have come so
-            far; scores is None. The longest one is asked about again after each step, so that a time limit is seen.
+        criteria: (ids (B, P), scores) -> bool (B,), asked for each beginning of a text that holds a
+            generated token in turn: P tokens of each row, without its padding, of which the answer
+            counts for the rows that have come so far; scores is None. The longest one is asked
+            about again after each step, so that a time limit is seen.
         pad_token_id: what is put behind an end.
     """
 
@@ -38,10 +42,14 @@ class Endings:
         criteria: Callable[..., Any] | None,
         pad_token_id: int,
     ):
-        self.canvas, self.criteria, self.pad_token_id = canvas, criteria, pad_token_id
+        self.canvas = canvas
+        self.criteria = criteria
+        self.pad_token_id = pad_token_id
         self.eos = torch.tensor(eos_token_ids, dtype=torch.long, device=canvas.ids.device)
         self.never = canvas.ids.shape[1] + 1
-        self.begin_B = F.pad((canvas.place_BL + 1) * canvas.given_BL, (1, 0)).amax(1)  # 0 where nothing is given
+        self.begin_B = F.pad((canvas.place_BL + 1) * canvas.given_BL, (1, 0)).amax(
+            1
+        )  # 0 where nothing is given
         self.end_B = torch.full_like(self.begin_B, self.never)  # number of places that stay
         self.asked_B = self.begin_B.clone()  # the longest beginning that the criteria have seen
 
@@ -55,17 +63,25 @@ class Endings:
         canvas = self.canvas
         if canvas.ids.numel() == 0:
             return
-        complete_B = canvas.place_BL.masked_fill(~canvas.hidden_BL, self.never).amin(1)  # places before the first gap
+        complete_B = canvas.place_BL.masked_fill(~canvas.hidden_BL, self.never).amin(
+            1
+        )  # places before the first gap
         complete_B = torch.minimum(complete_B, canvas.real_BL.sum(1))
         end_B = self._first_eos(complete_B)
         if self.criteria is not None:
-            end_B = torch.minimum(end_B, self._first_stop(self.criteria, torch.minimum(complete_B, end_B)))
+            end_B = torch.minimum(
+                end_B, self._first_stop(self.criteria, torch.minimum(complete_B, end_B))
+            )
         self.end_B = torch.minimum(self.end_B, end_B)
 
     def _first_eos(self, complete_B: Tensor) -> Tensor:
         """int64 (B,): tokens up to the first generated EOS in each row's complete part, or `never`."""
         canvas = self.canvas
-        is_eos_BL = torch.isin(canvas.ids, self.eos) & canvas.real_BL & (canvas.place_BL < complete_B[:, None])
+        is_eos_BL = (
+            torch.isin(canvas.ids, self.eos)
+            & canvas.real_BL
+            & (canvas.place_BL < complete_B[:, None])
+        )
         is_eos_BL = is_eos_BL & (canvas.place_BL >= self.begin_B[:, None])
         return (canvas.place_BL + 1).masked_fill(~is_eos_BL, self.never).amin(1)
 

@@ -1,8 +1,9 @@
 """Streaming: shows a text while it is generated, through transformers' streamers.
 
-A streamer gets the prompt first (`put`). One with `put_draft` (`TextDiffusionStreamer`) then gets the whole canvas
-behind the prompt after each step, mask ids where it is still hidden, and the finished text at the end. Any other
-(`TextStreamer`) gets the text as far as it is complete, up to the first gap; all at the end if tokens may change later.
+A streamer gets the prompt first (`put`). One with `put_draft` (`TextDiffusionStreamer`) then gets
+the whole canvas behind the prompt after each step, mask ids where it is still hidden, and the
+finished text at the end. Any other (`TextStreamer`) gets the text as far as it is complete, up to
+the first gap; all at the end if tokens may change later.
 """
 
 from typing import Any
@@ -17,9 +18,10 @@ class Streaming:
     """Feeds one row to a streamer.
 
     Args:
-        streamer: has `put` and `end`; if it has `put_draft(value, **kwargs)` drafts go there: int64 (1, N), the N
-            positions behind the prompt; with `logits=` (1, N, V) if its `_takes_logits` is true, and with `order=` and
-            `log_probs=` (1, N) if its `_takes_path` is.
+        streamer: has `put` and `end`; if it has `put_draft(value, **kwargs)` drafts go there: int64
+            (1, N), the N positions behind the prompt; with `logits=` (1, N, V) if its
+            `_takes_logits` is true, and with `order=` and `log_probs=` (1, N) if its `_takes_path`
+            is.
         canvas: one row, before the first step.
         revised: whether tokens that are written may change later.
 
@@ -29,10 +31,16 @@ class Streaming:
 
     def __init__(self, streamer: Any, canvas: Canvas, revised: bool = False):
         if not (hasattr(streamer, "put") and hasattr(streamer, "end")):
-            raise ValueError(f"streamer is a {type(streamer).__name__}; expected an object with `put` and `end`.")
+            raise ValueError(
+                f"streamer is a {type(streamer).__name__}; expected an object with `put` and `end`."
+            )
         if len(canvas.ids) != 1:
-            raise ValueError(f"a streamer shows one row, got {len(canvas.ids)}; expected a batch of 1.")
-        self.streamer, self.canvas, self.revised = streamer, canvas, revised
+            raise ValueError(
+                f"a streamer shows one row, got {len(canvas.ids)}; expected a batch of 1."
+            )
+        self.streamer = streamer
+        self.canvas = canvas
+        self.revised = revised
         self.drafts = hasattr(streamer, "put_draft")
         self.takes_logits = self.drafts and getattr(streamer, "_takes_logits", False)
         self.shown = self.prompt = self._complete()

@@ -1,19 +1,21 @@
-"""Gaussian diffusion of images ("Diffusion Models Beat GANs", arXiv 2105.05233) on the Hugging Face stack."""
+"""Gaussian diffusion of images ("Diffusion Models Beat GANs", arXiv 2105.05233) on the Hugging Face
+stack.
+"""
 
 from transformers import AutoConfig, AutoModel
 
-from .models.classifier import NoisyClassifier
-from .models.configuration_unet import ClassifierConfig, UNetConfig
 from .diffusion import BitsPerDim, GaussianDiffusion, Reverse
 from .drawing import draw_images
 from .editing import ddim_invert, image_to_image, inpaint, interpolate
 from .hub.folder import load_folder, save_folder
 from .metrics.quality import ImageQualityEvaluation
+from .models.classifier import NoisyClassifier
+from .models.configuration_unet import ClassifierConfig, UNetConfig
+from .models.unet import UNet
 from .objective import DiffusionObjective
-from .timesteps import LossSecondMomentTimesteps, UniformTimesteps
 from .samplers import SamplingState, sample
 from .schedules import cosine_schedule, linear_schedule, zero_terminal_snr
-from .models.unet import UNet
+from .timesteps import LossSecondMomentTimesteps, UniformTimesteps
 
 __all__ = [
     "BitsPerDim",

@@ -1,7 +1,8 @@
 """Denoiser: what counts as a network, and how it is called.
 
-Any callable `model(x, t, labels=None)` that maps noised images (B, C, H, W) and timesteps int64 (B,) to a prediction
-(B, C, H, W), or (B, 2C, H, W) with a variance; so that exact scores can be put in a network's place.
+Any callable `model(x, t, labels=None)` that maps noised images (B, C, H, W) and timesteps int64
+(B,) to a prediction (B, C, H, W), or (B, 2C, H, W) with a variance; so that exact scores can be put
+in a network's place.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +15,8 @@ Denoiser = Callable[..., Tensor]
 
 
 def check_images(images: Any, known: Tensor | None = None, limit: float = 1.0) -> None:
-    """Finds out whether images are what models see; their values on a CPU only, as a GPU would have to wait.
+    """Finds out whether images are what models see; their values on a CPU only, as a GPU would have
+    to wait.
 
     Args:
         images: floats (B, C, H, W) in [-1, 1].
@@ -27,18 +29,26 @@ def check_images(images: Any, known: Tensor | None = None, limit: float = 1.0) -
     if not isinstance(images, Tensor):
         raise ValueError(f"images are a {type(images).__name__}; expected a tensor (B, C, H, W).")
     if not images.is_floating_point() or images.ndim < 2:
-        raise ValueError(f"images are {images.dtype} of shape {tuple(images.shape)}; expected floats (B, C, H, W).")
+        raise ValueError(
+            f"images are {images.dtype} of shape {tuple(images.shape)}; expected floats (B, C,"
+            " H, W)."
+        )
     values = images if known is None else images[known.expand_as(images)]
     if (
         images.device.type == "cpu"
         and values.numel()
         and not (values.isfinite().all() and values.abs().max() <= limit + 1e-5)
     ):
-        low, high = float(values.min()), float(values.max())
-        raise ValueError(f"images lie in [{low:.4g}, {high:.4g}]; expected [-1, 1] (x / 127.5 - 1), all finite.")
+        low = float(values.min())
+        high = float(values.max())
+        raise ValueError(
+            f"images lie in [{low:.4g}, {high:.4g}]; expected [-1, 1] (x / 127.5 - 1), all finite."
+        )
 
 
-def call_network(model: Denoiser, x_t: Tensor, times: Tensor, labels: Tensor | None, learned_variance: bool) -> Tensor:
+def call_network(
+    model: Denoiser, x_t: Tensor, times: Tensor, labels: Tensor | None, learned_variance: bool
+) -> Tensor:
     """Calls the network and checks the shape of what comes out.
 
     Args:
@@ -61,16 +71,26 @@ def call_network(model: Denoiser, x_t: Tensor, times: Tensor, labels: Tensor | N
     double = (single[0], 2 * single[1], *single[2:])
     if output.shape != double and (learned_variance or output.shape != single):
         expected = (
-            f"{double} with a learned variance, or another variance=" if learned_variance else f"{single} or {double}"
+            f"{double} with a learned variance, or another variance="
+            if learned_variance
+            else f"{single} or {double}"
         )
-        raise ValueError(f"the network made {tuple(output.shape)} of images {single}; expected {expected}.")
+        raise ValueError(
+            f"the network made {tuple(output.shape)} of images {single}; expected {expected}."
+        )
     return output
 
 
 @contextmanager
 def evaluating(model: Denoiser) -> Iterator[None]:
-    """Evaluation mode for as long as the block lasts, if the model is a module: dropout would spoil what it says."""
-    training = [module for module in model.modules() if module.training] if isinstance(model, nn.Module) else []
+    """Evaluation mode for as long as the block lasts, if the model is a module: dropout would spoil
+    what it says.
+    """
+    training = (
+        [module for module in model.modules() if module.training]
+        if isinstance(model, nn.Module)
+        else []
+    )
     for module in training:
         module.training = False
     try:

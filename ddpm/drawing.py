@@ -1,6 +1,7 @@
 """Drawing: N numbered images, each from a stream of its own, in batches, shared out over processes.
 
-Process r of P draws the images r, r + P, ... Image k depends on (seed, k) and its label, not on batches or processes.
+Process r of P draws the images r, r + P, ... Image k depends on (seed, k) and its label, not on
+batches or processes.
 """
 
 from collections.abc import Iterator
@@ -9,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .diffusion import GaussianDiffusion
 from .denoisers import Denoiser
+from .diffusion import GaussianDiffusion
 from .noise import stream
 from .samplers import device_of, sample
 
@@ -46,10 +47,13 @@ def draw_images(
         Numbers of the images, int64 (B,), and the images (B, C, H, W) in [-1, 1].
 
     Raises:
-        ValueError: if a number is out of range, labels are not N, or an option of [`sample`] is not as it should be.
+        ValueError: if a number is out of range, labels are not N, or an option of [`sample`] is not
+            as it should be.
     """
     if num_images < 1 or batch_size < 1:
-        raise ValueError(f"num_images is {num_images} and batch_size {batch_size}; expected at least 1 of each.")
+        raise ValueError(
+            f"num_images is {num_images} and batch_size {batch_size}; expected at least 1 of each."
+        )
     if labels is not None and labels.shape != (num_images,):
         raise ValueError(f"labels have shape {tuple(labels.shape)}; expected ({num_images},).")
     device = device_of(model)
@@ -60,7 +64,14 @@ def draw_images(
         streams = [stream(seed, number, device=device) for number in numbers.tolist()]
         yield (
             numbers,
-            sample(model, (len(numbers), *image_shape), diffusion, labels=chosen, generator=streams, **options),
+            sample(
+                model,
+                (len(numbers), *image_shape),
+                diffusion,
+                labels=chosen,
+                generator=streams,
+                **options,
+            ),
         )
 
 

@@ -6,7 +6,8 @@
     ddim_invert      the path of "ddim" from an image to the noise that gives it         arXiv 2010.02502, section 4.3
     interpolate      between the noises of two images, on the sphere, and back           arXiv 2010.02502, section 5.3
 
-All but ddim_invert take the options of `sample` except `noise`; levels and the loop are explained in samplers.py.
+All but ddim_invert take the options of `sample` except `noise`; levels and the loop are explained
+in samplers.py.
 """
 
 import math
@@ -16,15 +17,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .diffusion import GaussianDiffusion
 from .denoisers import Denoiser, check_images, evaluating
+from .diffusion import GaussianDiffusion
 from .predictions import clipping
 from .progress import with_progress
 from .samplers import prepare, sample
 
 
 def image_to_image(
-    model: Denoiser, images: Tensor, diffusion: GaussianDiffusion, *, strength: float = 0.5, **options: Any
+    model: Denoiser,
+    images: Tensor,
+    diffusion: GaussianDiffusion,
+    *,
+    strength: float = 0.5,
+    **options: Any,
 ) -> Tensor:
     """Samples that resemble given images.
 
@@ -32,7 +38,8 @@ def image_to_image(
         model: as for `sample`.
         images: (B, C, H, W) in [-1, 1].
         diffusion: of the model.
-        strength: share of the steps that are gone back, in (0, 1]: 1 leaves next to nothing of the image.
+        strength: share of the steps that are gone back, in (0, 1]: 1 leaves next to nothing of the
+            image.
         **options: of `sample`, but `noise`.
 
     Returns:
@@ -68,7 +75,8 @@ def inpaint(
         mask: bool, broadcasts to the images: True where something is to be made.
         diffusion: of the model.
         jump_length: steps of a stretch that is gone several times.
-        num_passes: how often each stretch is gone; the paper takes 10, and 10 times the network calls.
+        num_passes: how often each stretch is gone; the paper takes 10, and 10 times the network
+            calls.
         **options: of `sample`, but `noise`.
 
     Returns:
@@ -80,17 +88,32 @@ def inpaint(
     check_images(images, limit=math.inf)  # what lies under the mask may be anything
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         given = mask.dtype if isinstance(mask, Tensor) else f"a {type(mask).__name__}"
-        raise ValueError(f"mask is {given}; expected a bool tensor, True where something is to be made.")
-    fits = [size in (1, whole) for size, whole in zip(mask.shape[::-1], images.shape[::-1], strict=False)]
+        raise ValueError(
+            f"mask is {given}; expected a bool tensor, True where something is to be made."
+        )
+    fits = [
+        size in (1, whole)
+        for size, whole in zip(mask.shape[::-1], images.shape[::-1], strict=False)
+    ]
     if mask.ndim > images.ndim or not all(fits):
-        raise ValueError(f"mask has shape {tuple(mask.shape)}; expected one that broadcasts to {tuple(images.shape)}.")
+        raise ValueError(
+            f"mask has shape {tuple(mask.shape)}; expected one that broadcasts to"
+            f" {tuple(images.shape)}."
+        )
     check_images(images, known=~mask)
     if jump_length < 1 or num_passes < 1:
-        raise ValueError(f"jump_length is {jump_length} and num_passes {num_passes}; expected at least 1 of each.")
+        raise ValueError(
+            f"jump_length is {jump_length} and num_passes {num_passes}; expected at least 1 of"
+            " each."
+        )
     sampling = prepare(model, diffusion, len(images), **options)
 
     def keep_known(x: Tensor, level: int) -> Tensor:
-        known = images if level == 0 else sampling.diffusion.q_sample(images, level - 1, sampling.noise(images))
+        known = (
+            images
+            if level == 0
+            else sampling.diffusion.q_sample(images, level - 1, sampling.noise(images))
+        )
         return torch.where(mask, x, known)
 
     path = repainting_path(sampling.diffusion.num_timesteps, jump_length, num_passes)
@@ -98,7 +121,8 @@ def inpaint(
 
 
 def repainting_path(num_steps: int, jump_length: int, num_passes: int) -> list[int]:
-    """Levels from num_steps to 0, every stretch of `jump_length` steps gone down `num_passes` times.
+    """Levels from num_steps to 0, every stretch of `jump_length` steps gone down `num_passes`
+    times.
 
     Args:
         num_steps: N.
@@ -110,8 +134,10 @@ def repainting_path(num_steps: int, jump_length: int, num_passes: int) -> list[i
     """
     path = [num_steps]
     while path[-1] > 0:
-        top, bottom = path[-1], max(0, path[-1] - jump_length)
-        down, up = list(range(top - 1, bottom - 1, -1)), list(range(bottom + 1, top + 1))
+        top = path[-1]
+        bottom = max(0, path[-1] - jump_length)
+        down = list(range(top - 1, bottom - 1, -1))
+        up = list(range(bottom + 1, top + 1))
         path += (down + up) * (num_passes - 1) + down
     return path
 
@@ -130,9 +156,10 @@ def ddim_invert(
 ) -> Tensor:
     """The noise from which "ddim" makes given images, up to an error that falls as 1 / steps.
 
-    Each step of the sampler is gone backwards with the image that the network predicts where it stands: between the
-    levels l and l + 1, from the noise that it finds at level l; for the first step, from the clean image, at level 1's
-    t.
+    Each step of the sampler is gone backwards with the image that the network predicts where it
+        stands: between the
+    levels l and l + 1, from the noise that it finds at level l; for the first step, from the clean
+    image, at level 1's t.
 
     Args:
         model: as for `sample`.
@@ -145,16 +172,21 @@ def ddim_invert(
         progress: whether to show a progress bar; None = on a terminal.
 
     Returns:
-        x_{T-1}, (B, C, H, W): `sample(..., sampler="ddim", noise=..., clip=False)` makes the images of it.
+        x_{T-1}, (B, C, H, W): `sample(..., sampler="ddim", noise=..., clip=False)` makes the images
+        of it.
 
     Raises:
         ValueError: if images or an option are not as they should be.
     """
     if eta != 0:
-        raise ValueError(f"eta is {eta}; expected 0: only the deterministic sampler can be inverted.")
+        raise ValueError(
+            f"eta is {eta}; expected 0: only the deterministic sampler can be inverted."
+        )
     check_images(images, limit=math.inf)
-    chain, clip_x0 = diffusion if steps is None else diffusion.respace(steps), clipping(clip)
-    signal, spread = chain.alphas_cumprod.sqrt().tolist(), (1 - chain.alphas_cumprod).sqrt().tolist()
+    chain = diffusion if steps is None else diffusion.respace(steps)
+    clip_x0 = clipping(clip)
+    signal = chain.alphas_cumprod.sqrt().tolist()
+    spread = (1 - chain.alphas_cumprod).sqrt().tolist()
     x = images
     with evaluating(model):
         for t in with_progress(range(chain.num_timesteps), "inverting", progress):
@@ -197,16 +229,26 @@ def interpolate(
         ValueError: if images or an option are not as they should be.
     """
     if first.shape != second.shape:
-        raise ValueError(f"the images have shapes {tuple(first.shape)} and {tuple(second.shape)}; expected the same.")
+        raise ValueError(
+            f"the images have shapes {tuple(first.shape)} and {tuple(second.shape)}; expected the"
+            " same."
+        )
     weights = list(weights) if isinstance(weights, Iterable) else []
     if not weights or not all(math.isfinite(weight) for weight in weights):
         raise ValueError(f"weights are {weights}; expected at least one number.")
     if options.setdefault("sampler", "ddim") != "ddim":
-        raise ValueError(f"sampler is {options['sampler']!r}; expected 'ddim', the one that can be inverted.")
+        raise ValueError(
+            f"sampler is {options['sampler']!r}; expected 'ddim', the one that can be inverted."
+        )
     common: dict[str, Any] = {"steps": steps, "labels": labels, "clip": clip}
-    prepare(model, diffusion, len(first), **common, **options)  # finds what is wrong before the work
+    prepare(
+        model, diffusion, len(first), **common, **options
+    )  # finds what is wrong before the work
     start, end = (ddim_invert(model, images, diffusion, **common) for images in (first, second))
-    between = [sample(model, first.shape, diffusion, noise=slerp(start, end, w), **common, **options) for w in weights]
+    between = [
+        sample(model, first.shape, diffusion, noise=slerp(start, end, w), **common, **options)
+        for w in weights
+    ]
     return torch.stack(between)
 
 
@@ -222,8 +264,11 @@ def slerp(first: Tensor, second: Tensor, weight: float) -> Tensor:
         Like `first`.
     """
     shape = (-1, *[1] * (first.ndim - 1))
-    one, other = first.flatten(1), second.flatten(1)
+    one = first.flatten(1)
+    other = second.flatten(1)
     cosine = (one * other).sum(1) / (one.norm(dim=1) * other.norm(dim=1)).clamp(min=1e-12)
-    angle = cosine.clamp(-1, 1).acos().clamp(min=1e-4).view(shape)  # of nearly equal rows: the plain mean
+    angle = (
+        cosine.clamp(-1, 1).acos().clamp(min=1e-4).view(shape)
+    )  # of nearly equal rows: the plain mean
     angle = angle.clamp(max=math.pi - 1e-4)
     return (((1 - weight) * angle).sin() * first + (weight * angle).sin() * second) / angle.sin()

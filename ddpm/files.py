@@ -1,4 +1,6 @@
-"""Files that are whole: what is at a path is all of the old content or all of the new, whatever happens."""
+"""Files that are whole: what is at a path is all of the old content or all of the new, whatever
+happens.
+"""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +11,8 @@ from typing import BinaryIO
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Opens a file that takes the place of `path` when the block ends, and vanishes if the block fails.
+    """Opens a file that takes the place of `path` when the block ends, and vanishes if the block
+    fails.
 
     Args:
         path: the file to replace; its folder is made if needed.

@@ -1,11 +1,13 @@
-"""ForwardProcess: the process q that turns an image into noise, one small step at a time, as float64 tables.
+"""ForwardProcess: the process q that turns an image into noise, one small step at a time, as
+float64 tables.
 
     q(x_t | x_{t-1})      = N(sqrt(1 - beta_t) x_{t-1}, beta_t I)                     arXiv 2006.11239, equation 2
     q(x_t | x_0)          = N(sqrt(ab_t) x_0, (1 - ab_t) I)                                           equation 4
     q(x_{t-1} | x_t, x_0) = N(coef1_t x_0 + coef2_t x_t, posterior_variance_t I)                equations 6 and 7
 
-ab_t = alphas_cumprod[t], the product of 1 - beta up to t. t = 0..T-1 is an index into the betas; x_{-1} is the image.
-What is computed from images has their dtype. Images are (B, C, H, W), but any (B, ...) will do.
+ab_t = alphas_cumprod[t], the product of 1 - beta up to t. t = 0..T-1 is an index into the betas;
+x_{-1} is the image. What is computed from images has their dtype. Images are (B, C, H, W), but any
+(B, ...) will do.
 """
 
 from typing import Any
@@ -23,26 +25,33 @@ class ForwardProcess:
 
     Args:
         betas: (T,), taken as float64.
-        alphas_cumprod: float64 (T,) where they are known better than as a product; None = the product.
+        alphas_cumprod: float64 (T,) where they are known better than as a product; None = the
+            product.
         timesteps: int64 (T,), what a network is told in place of 0..T-1; None = just these.
 
     Raises:
         ValueError: if betas are no schedule.
     """
 
-    def __init__(self, betas: Tensor, alphas_cumprod: Tensor | None = None, timesteps: Tensor | None = None):
+    def __init__(
+        self, betas: Tensor, alphas_cumprod: Tensor | None = None, timesteps: Tensor | None = None
+    ):
         self.betas = betas = check_betas(betas)
         self.alphas_cumprod = (1 - betas).cumprod(0) if alphas_cumprod is None else alphas_cumprod
         self.timesteps = torch.arange(len(betas)) if timesteps is None else timesteps
         self.alphas_cumprod_prev = torch.cat((torch.ones_like(betas[:1]), self.alphas_cumprod[:-1]))
-        noise, noise_prev = 1 - self.alphas_cumprod, 1 - self.alphas_cumprod_prev
+        noise = 1 - self.alphas_cumprod
+        noise_prev = 1 - self.alphas_cumprod_prev
         # equation 7
         self.posterior_variance = betas * noise_prev / noise
         self.posterior_mean_coef1 = betas * self.alphas_cumprod_prev.sqrt() / noise  # of x_0
         self.posterior_mean_coef2 = noise_prev * (1 - betas).sqrt() / noise  # of x_t
-        self._signal, self._noise = Table(self.alphas_cumprod.sqrt()), Table(noise.sqrt())
-        self._keep, self._add = Table((1 - betas).sqrt()), Table(betas.sqrt())
-        self._coef1, self._coef2 = Table(self.posterior_mean_coef1), Table(self.posterior_mean_coef2)
+        self._signal = Table(self.alphas_cumprod.sqrt())
+        self._noise = Table(noise.sqrt())
+        self._keep = Table((1 - betas).sqrt())
+        self._add = Table(betas.sqrt())
+        self._coef1 = Table(self.posterior_mean_coef1)
+        self._coef2 = Table(self.posterior_mean_coef2)
         self._posterior_variance = Table(self.posterior_variance)
         self.log_variances = LogVariances(betas, self.posterior_variance)
 
@@ -85,7 +94,9 @@ class ForwardProcess:
         noise = self._noise_for(x_previous, t, noise)
         return self._keep.at(t, x_previous) * x_previous + self._add.at(t, x_previous) * noise
 
-    def q_posterior(self, x0: Tensor, x_t: Tensor, t: Tensor | int) -> tuple[Tensor, Tensor, Tensor]:
+    def q_posterior(
+        self, x0: Tensor, x_t: Tensor, t: Tensor | int
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Moments of q(x_{t-1} | x_t, x_0), equations 6 and 7.
 
         Args:
@@ -94,14 +105,15 @@ class ForwardProcess:
             t: int64 (B,) or one number, 0..T-1.
 
         Returns:
-            Mean, variance and log-variance, all (B, C, H, W). At t = 0 the variance is 0 and the log-variance that of
-            t = 1.
+            Mean, variance and log-variance, all (B, C, H, W). At t = 0 the variance is 0 and the
+            log-variance that of t = 1.
 
         Raises:
             ValueError: if timesteps are not as they should be.
         """
         self.check_times(t, x0)
-        mean, tables = self.posterior_mean(x0, x_t, t), (self._posterior_variance, self.log_variances.small)
+        mean = self.posterior_mean(x0, x_t, t)
+        tables = (self._posterior_variance, self.log_variances.small)
         variance, log_variance = (like(table.at(t, mean), mean) for table in tables)
         return mean, variance, log_variance
 
@@ -110,10 +122,14 @@ class ForwardProcess:
         return self._coef1.at(t, x0) * x0 + self._coef2.at(t, x0) * x_t
 
     def check_times(self, t: Any, x: Tensor) -> None:
-        """Raises ValueError unless t is a number or int64 (B,), in 0..T-1; a tensor's values are seen on a CPU only."""
+        """Raises ValueError unless t is a number or int64 (B,), in 0..T-1; a tensor's values are
+        seen on a CPU only.
+        """
         if isinstance(t, Tensor):
             if t.shape != x.shape[:1] or t.dtype != torch.long:
-                raise ValueError(f"t is {t.dtype} of shape {tuple(t.shape)}; expected int64 ({len(x)},).")
+                raise ValueError(
+                    f"t is {t.dtype} of shape {tuple(t.shape)}; expected int64 ({len(x)},)."
+                )
             seen = t.device.type == "cpu" and len(t) > 0
             wrong = seen and not 0 <= int(t.min()) <= int(t.max()) < self.num_timesteps
         else:
@@ -125,7 +141,10 @@ class ForwardProcess:
     def _noise_for(self, x: Tensor, t: Tensor | int, noise: Tensor | None) -> Tensor:
         self.check_times(t, x)
         if noise is not None and noise.shape != x.shape:
-            raise ValueError(f"noise has shape {tuple(noise.shape)}; expected {tuple(x.shape)}, that of the images.")
+            raise ValueError(
+                f"noise has shape {tuple(noise.shape)}; expected {tuple(x.shape)}, that of the"
+                " images."
+            )
         return torch.randn_like(x) if noise is None else noise
 
 

@@ -1,6 +1,8 @@
-"""Gaussians with diagonal covariance: the KL divergence between two, and the probability of one of 256 grey values.
+"""Gaussians with diagonal covariance: the KL divergence between two, and the probability of one of
+256 grey values.
 
-Both are terms of the bound on -log p(image) (arXiv 2006.11239, equations 5 and 13). All is elementwise and in nats.
+Both are terms of the bound on -log p(image) (arXiv 2006.11239, equations 5 and 13). All is
+elementwise and in nats.
 """
 
 import torch
@@ -10,7 +12,10 @@ _HALF_BIN = 1 / 255  # grey values are 2 / 255 apart in [-1, 1]
 
 
 def gaussian_kl(
-    mean: Tensor, log_variance: Tensor, other_mean: Tensor | float, other_log_variance: Tensor | float
+    mean: Tensor,
+    log_variance: Tensor,
+    other_mean: Tensor | float,
+    other_log_variance: Tensor | float,
 ) -> Tensor:
     """KL(N(mean, e^log_variance) || N(other_mean, e^other_log_variance)), elementwise, nats.
 
@@ -24,16 +29,19 @@ def gaussian_kl(
         Tensor of the shape to which all broadcast, at least 0.
     """
     log_ratio = log_variance - other_log_variance
-    distance = (mean - other_mean) ** 2 * torch.exp(torch.as_tensor(-other_log_variance, device=mean.device))
+    distance = (mean - other_mean) ** 2 * torch.exp(
+        torch.as_tensor(-other_log_variance, device=mean.device)
+    )
     return 0.5 * (torch.expm1(log_ratio) - log_ratio + distance)
 
 
 def discretised_log_prob(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Log-probability that N(mean, e^log_variance) gives a grey value: the mass of its bin (equation 13).
+    """Log-probability that N(mean, e^log_variance) gives a grey value: the mass of its bin
+    (equation 13).
 
-    The bins are 2 / 255 wide around -1, -1 + 2 / 255, ..., 1; the two outermost reach to infinity, so that the 256
-    probabilities sum to 1. The normal distribution's own functions are used, with no floor: far from the mean the
-    result is very negative and its gradient still right.
+    The bins are 2 / 255 wide around -1, -1 + 2 / 255, ..., 1; the two outermost reach to infinity,
+    so that the 256 probabilities sum to 1. The normal distribution's own functions are used, with
+    no floor: far from the mean the result is very negative and its gradient still right.
 
     Args:
         x: floating point, grey values k / 127.5 - 1 for k = 0..255.
@@ -43,13 +51,20 @@ def discretised_log_prob(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tenso
     Returns:
         Nats, float64, of that shape, at most 0.
     """
-    x, mean, log_variance = x.double(), mean.double(), log_variance.double()  # a bin's mass is a difference
+    # a bin's mass is a difference
+    x = x.double()
+    mean = mean.double()
+    log_variance = log_variance.double()
     inverse_scale = torch.exp(-0.5 * log_variance)
-    centre, half = (x - mean) * inverse_scale, _HALF_BIN * inverse_scale
-    lowest, highest = x < -0.999, x > 0.999
-    # by symmetry the bin is looked at from the side on which its mass is a difference of small numbers, not of ones
+    centre = (x - mean) * inverse_scale
+    half = _HALF_BIN * inverse_scale
+    lowest = x < -0.999
+    highest = x > 0.999
+    # by symmetry the bin is looked at from the side on which its mass is a difference of small
+    # numbers, not of ones
     below = -centre.abs()
-    near, far = torch.special.log_ndtr(below + half), torch.special.log_ndtr(below - half)
+    near = torch.special.log_ndtr(below + half)
+    far = torch.special.log_ndtr(below - half)
     inner = near + torch.log((-torch.expm1(far - near)).clamp(min=1e-300))
     outer = torch.special.log_ndtr(torch.where(lowest, centre, -centre) + half)
     return torch.where(lowest | highest, outer, inner)

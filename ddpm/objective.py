@@ -2,10 +2,10 @@
 
     loss = mean over images of w_t * diffusion.losses(model, x_0, t, noise, labels)
 
-Everything random about sample k of a run is a function of (seed, k): its noise and its flip come from streams of its
-own, and its timestep from one uniform number a step, shifted by the sample's place among the G samples of that step, so
-that the timesteps of a step are spread evenly over all processes (a low-discrepancy sampler, arXiv 2107.00630, appendix
-I.1).
+Everything random about sample k of a run is a function of (seed, k): its noise and its flip come
+from streams of its own, and its timestep from one uniform number a step, shifted by the sample's
+place among the G samples of that step, so that the timesteps of a step are spread evenly over all
+processes (a low-discrepancy sampler, arXiv 2107.00630, appendix I.1).
 """
 
 from typing import Any
@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .data.pixels import to_model_range
 from .diffusion import GaussianDiffusion
 from .noise import RowNoise, stream
-from .data.pixels import to_model_range
 from .timesteps import UniformTimesteps, stratified_timesteps
 
 _STEP, _NOISE, _FLIP, _LABEL = range(4)  # kinds of draws: no two share a stream
@@ -24,17 +24,18 @@ _STEP, _NOISE, _FLIP, _LABEL = range(4)  # kinds of draws: no two share a stream
 class DiffusionObjective:
     """A loss function (model, batch) -> figures for a training loop.
 
-    A batch is a mapping with "images", uint8 or floats in [-1, 1] (B, C, H, W), and perhaps "labels", int64 (B,); it
-    has the attributes `sample_numbers`, int64 (B,), and `global_batch_size`, samples of an optimiser step over all
-    processes.
+    A batch is a mapping with "images", uint8 or floats in [-1, 1] (B, C, H, W), and perhaps
+    "labels", int64 (B,); it has the attributes `sample_numbers`, int64 (B,), and
+    `global_batch_size`, samples of an optimiser step over all processes.
 
     Args:
         diffusion: of the model.
         seed: key of everything random.
-        timesteps: how timesteps are chosen; None = uniformly. It learns from the losses of a step when the next begins,
-            so that splitting a step into micro-batches changes nothing.
+        timesteps: how timesteps are chosen; None = uniformly. It learns from the losses of a step
+            when the next begins, so that splitting a step into micro-batches changes nothing.
         random_flip: mirror each image with probability 1/2, left to right.
-        label_dropout: share of the labels that are replaced by `null_label`, for classifier-free guidance.
+        label_dropout: share of the labels that are replaced by `null_label`, for classifier-free
+            guidance.
         null_label: label of an image without class.
 
     Raises:
@@ -53,16 +54,22 @@ class DiffusionObjective:
     ):
         if timesteps is not None and timesteps.num_timesteps != diffusion.num_timesteps:
             raise ValueError(
-                f"timesteps are of {timesteps.num_timesteps} steps and the diffusion of {diffusion.num_timesteps}; "
-                "expected the same."
+                f"timesteps are of {timesteps.num_timesteps} steps and the diffusion of"
+                f" {diffusion.num_timesteps}; expected the same."
             )
         if not 0 <= label_dropout < 1 or (label_dropout and null_label is None):
             raise ValueError(
-                f"label_dropout is {label_dropout} and null_label {null_label}; expected [0, 1) and a label."
+                f"label_dropout is {label_dropout} and null_label {null_label}; expected [0, 1) and"
+                " a label."
             )
-        self.diffusion, self.seed, self.random_flip = diffusion, seed, random_flip
-        self.timesteps: Any = UniformTimesteps(diffusion.num_timesteps) if timesteps is None else timesteps
-        self.label_dropout, self.null_label = label_dropout, -1 if null_label is None else null_label
+        self.diffusion = diffusion
+        self.seed = seed
+        self.random_flip = random_flip
+        self.timesteps: Any = (
+            UniformTimesteps(diffusion.num_timesteps) if timesteps is None else timesteps
+        )
+        self.label_dropout = label_dropout
+        self.null_label = -1 if null_label is None else null_label
         self.step = -1
         self.seen: list[tuple[Tensor, Tensor]] = []
 
@@ -74,12 +81,15 @@ class DiffusionObjective:
             batch: see above.
 
         Returns:
-            "loss", which is minimised: on average the mean over all timesteps, however they are chosen.
+            "loss", which is minimised: on average the mean over all timesteps, however they are
+            chosen.
         """
         numbers = batch.sample_numbers.tolist()
-        images, labels = self._images(batch["images"], numbers), self._labels(batch.get("labels"), numbers)
+        images = self._images(batch["images"], numbers)
+        labels = self._labels(batch.get("labels"), numbers)
         t, weights = self._choose(numbers, batch.global_batch_size)
-        t, weights = t.to(images.device), weights.to(images.device, images.dtype)
+        t = t.to(images.device)
+        weights = weights.to(images.device, images.dtype)
         streams = [stream(self.seed, _NOISE, number, device=images.device) for number in numbers]
         losses = self.diffusion.losses(model, images, t, RowNoise(streams)(images), labels)
         self.seen.append((t, losses.detach()))
@@ -91,8 +101,12 @@ class DiffusionObjective:
             self.settle()
             self.step = step
         shift = torch.rand((), generator=stream(self.seed, _STEP, step), dtype=torch.float64)
-        places = torch.tensor([number % global_batch_size for number in numbers], dtype=torch.float64)
-        return stratified_timesteps(self.timesteps.probabilities(), (places / global_batch_size + shift) % 1)
+        places = torch.tensor(
+            [number % global_batch_size for number in numbers], dtype=torch.float64
+        )
+        return stratified_timesteps(
+            self.timesteps.probabilities(), (places / global_batch_size + shift) % 1
+        )
 
     def settle(self) -> None:
         """Lets the timesteps learn from the losses of the step that has ended."""
@@ -101,7 +115,9 @@ class DiffusionObjective:
         self.seen = []
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs: the history of the timesteps. Call between steps, on all processes."""
+        """What a resumed run needs: the history of the timesteps. Call between steps, on all
+        processes.
+        """
         self.settle()
         return self.timesteps.state_dict()
 
@@ -112,14 +128,17 @@ class DiffusionObjective:
             state: of the timesteps.
         """
         self.timesteps.load_state_dict(state)
-        self.step, self.seen = -1, []
+        self.step = -1
+        self.seen = []
 
     def _images(self, images: Tensor, numbers: list[int]) -> Tensor:
         images = images if images.is_floating_point() else to_model_range(images)
         if not self.random_flip:
             return images
         flips = [self._uniform(_FLIP, number) < 0.5 for number in numbers]
-        return torch.where(torch.tensor(flips, device=images.device).view(-1, 1, 1, 1), images.flip(-1), images)
+        return torch.where(
+            torch.tensor(flips, device=images.device).view(-1, 1, 1, 1), images.flip(-1), images
+        )
 
     def _labels(self, labels: Tensor | None, numbers: list[int]) -> Tensor | None:
         if labels is None or not self.label_dropout:

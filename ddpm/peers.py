@@ -1,4 +1,6 @@
-"""The same network in diffusers, to be compared with: layer by layer what `UNet` is, for the new order of attention."""
+"""The same network in diffusers, to be compared with: layer by layer what `UNet` is, for the new
+order of attention.
+"""
 
 from typing import Any
 
@@ -28,8 +30,12 @@ def diffusers_twin(config: UNetConfig) -> Any:
         out_channels=config.out_channels,
         block_out_channels=config.widths,
         layers_per_block=config.num_res_blocks,
-        down_block_types=tuple("AttnDownBlock2D" if attention else f"{down}Block2D" for attention in attended),
-        up_block_types=tuple("AttnUpBlock2D" if attention else f"{up}Block2D" for attention in attended[::-1]),
+        down_block_types=tuple(
+            "AttnDownBlock2D" if attention else f"{down}Block2D" for attention in attended
+        ),
+        up_block_types=tuple(
+            "AttnUpBlock2D" if attention else f"{up}Block2D" for attention in attended[::-1]
+        ),
         downsample_type=resampling,
         upsample_type=resampling,
         resnet_time_scale_shift="scale_shift" if config.use_scale_shift_norm else "default",

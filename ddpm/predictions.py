@@ -1,6 +1,8 @@
-"""What a network predicts, as four tables: the image that its output stands for, and the target that it is trained on.
+"""What a network predicts, as four tables: the image that its output stands for, and the target
+that it is trained on.
 
-With a = sqrt(alpha_bar_t), s = sqrt(1 - alpha_bar_t) and the posterior's mean c x_0 + d x_t (forward_process.py),
+With a = sqrt(alpha_bar_t), s = sqrt(1 - alpha_bar_t) and the posterior's mean c x_0 + d x_t
+(forward_process.py),
 
     x0_hat = x0_from_xt * x_t + x0_from_output * output;       target = target_from_x0 * x_0 + target_from_noise * noise
 
@@ -53,7 +55,9 @@ _KINDS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
 PREDICTIONS = tuple(_KINDS)
 
 
-def prediction_tables(kind: str, alphas_cumprod: Tensor, coef1: Tensor, coef2: Tensor) -> Prediction:
+def prediction_tables(
+    kind: str, alphas_cumprod: Tensor, coef1: Tensor, coef2: Tensor
+) -> Prediction:
     """The tables of one kind.
 
     Args:
@@ -65,7 +69,8 @@ def prediction_tables(kind: str, alphas_cumprod: Tensor, coef1: Tensor, coef2: T
     Returns:
         [`Prediction`].
     """
-    signal, noise = alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt()
+    signal = alphas_cumprod.sqrt()
+    noise = (1 - alphas_cumprod).sqrt()
     return Prediction(*map(Table, _KINDS[kind](signal, noise, coef1, coef2)))
 
 
@@ -73,7 +78,8 @@ def clipping(clip: bool | str | None) -> Callable[[Tensor], Tensor]:
     """How a predicted image is brought back to the range of images.
 
     Args:
-        clip: True or "static" = to [-1, 1]; "dynamic" = [`dynamic_threshold`]; False or None = not at all.
+        clip: True or "static" = to [-1, 1]; "dynamic" = [`dynamic_threshold`]; False or None = not
+            at all.
 
     Returns:
         A function of images.
@@ -94,7 +100,8 @@ def clipping(clip: bool | str | None) -> Callable[[Tensor], Tensor]:
 
 
 def dynamic_threshold(x0: Tensor, quantile: float = 0.995) -> Tensor:
-    """Clips each image to its own s and divides by it, s being a quantile of its absolute values and at least 1.
+    """Clips each image to its own s and divides by it, s being a quantile of its absolute values
+    and at least 1.
 
     Source: arXiv 2205.11487, section 2.3.
 
@@ -105,8 +112,16 @@ def dynamic_threshold(x0: Tensor, quantile: float = 0.995) -> Tensor:
     Returns:
         Images in [-1, 1].
     """
-    ranked = x0.abs().flatten(1).float().sort(1).values  # torch.quantile takes no more than 2^24 numbers
+    ranked = (
+        x0.abs().flatten(1).float().sort(1).values
+    )  # torch.quantile takes no more than 2^24 numbers
     place = quantile * (ranked.shape[1] - 1)
-    low, high = ranked[:, int(place)], ranked[:, min(int(place) + 1, ranked.shape[1] - 1)]
-    threshold = torch.lerp(low, high, place - int(place)).clamp(min=1).to(x0.dtype).view(-1, *[1] * (x0.ndim - 1))
+    low = ranked[:, int(place)]
+    high = ranked[:, min(int(place) + 1, ranked.shape[1] - 1)]
+    threshold = (
+        torch.lerp(low, high, place - int(place))
+        .clamp(min=1)
+        .to(x0.dtype)
+        .view(-1, *[1] * (x0.ndim - 1))
+    )
     return x0.clamp(-threshold, threshold) / threshold

@@ -4,7 +4,8 @@
     "ddim25"      every k-th step from 0 on, where k gives exactly 25 (as in arXiv 2010.02502); T-1 is not reached
     "10,10,10"    T cut into 3 equal sections, the first being the least noisy, with so many steps in each
 
-A chain over the kept steps has the same alpha_bar there (arXiv 2102.09672, section 4); see `GaussianDiffusion.respace`.
+A chain over the kept steps has the same alpha_bar there (arXiv 2102.09672, section 4); see
+`GaussianDiffusion.respace`.
 """
 
 import re
@@ -24,8 +25,8 @@ def kept_timesteps(num_timesteps: int, respacing: str | int) -> list[int]:
         Increasing numbers in 0..T-1, at least two.
 
     Raises:
-        ValueError: if it cannot be read or kept, or leaves a single step: that step would be t = 0, where pure noise is
-            taken for an image that is all but clean.
+        ValueError: if it cannot be read or kept, or leaves a single step: that step would be t = 0,
+            where pure noise is taken for an image that is all but clean.
     """
     text = str(respacing).strip()
     if re.fullmatch(r"ddim\d+", text):
@@ -35,7 +36,9 @@ def kept_timesteps(num_timesteps: int, respacing: str | int) -> list[int]:
     else:
         raise ValueError(f"respacing is {respacing!r}; expected {_SYNTAX}.")
     if len(kept) < 2:
-        raise ValueError(f"respacing is {respacing!r}, which keeps the timesteps {kept}; expected at least two.")
+        raise ValueError(
+            f"respacing is {respacing!r}, which keeps the timesteps {kept}; expected at least two."
+        )
     return kept
 
 
@@ -44,18 +47,25 @@ def _even_stride(num_timesteps: int, count: int) -> list[int]:
         kept = range(0, num_timesteps, stride)
         if len(kept) == count:
             return list(kept)
-    raise ValueError(f"respacing is 'ddim{count}'; expected a count that an integer stride over {num_timesteps} has.")
+    raise ValueError(
+        f"respacing is 'ddim{count}'; expected a count that an integer stride over {num_timesteps}"
+        " has."
+    )
 
 
 def _sections(num_timesteps: int, counts: list[int]) -> list[int]:
     size, longer = divmod(num_timesteps, len(counts))  # the first sections are longer by one
-    kept, start = [], 0
+    kept = []
+    start = 0
     for index, count in enumerate(counts):
         length = size + (index < longer)
         if not 1 <= count <= length:
-            raise ValueError(f"a section of {length} timesteps is to have {count} steps; expected 1 to {length}.")
+            raise ValueError(
+                f"a section of {length} timesteps is to have {count} steps; expected 1 to {length}."
+            )
         stride = (length - 1) / max(count - 1, 1)
-        # a running sum, as in guided-diffusion: where a product would end in .5, its rounding decides
+        # a running sum, as in guided-diffusion: where a product would end in .5, its rounding
+        # decides
         kept += [start + round(place) for place in accumulate([0.0, *[stride] * (count - 1)])]
         start += length
     return kept

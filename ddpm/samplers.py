@@ -1,9 +1,9 @@
 """sample: from noise to images, by one loop whose step is the sampler.
 
-The loop follows a path of levels l = number of steps left: N, N - 1, ..., 0, where x at level l is x_t for t = l - 1
-and level 0 is the image. Down is a step of the sampler (steps.py), up is a step of q: so sampling, image-to-image (a
-path that begins lower) and inpainting (a path that goes back up, editing.py) are the same loop. Source: arXiv
-2006.11239, algorithm 2; the rest in steps.py.
+The loop follows a path of levels l = number of steps left: N, N - 1, ..., 0, where x at level l is
+x_t for t = l - 1 and level 0 is the image. Down is a step of the sampler (steps.py), up is a step
+of q: so sampling, image-to-image (a path that begins lower) and inpainting (a path that goes back
+up, editing.py) are the same loop. Source: arXiv 2006.11239, algorithm 2; the rest in steps.py.
 """
 
 import itertools
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .diffusion import GaussianDiffusion, Reverse
 from .denoisers import Denoiser, evaluating
+from .diffusion import GaussianDiffusion, Reverse
 from .noise import RowNoise, stream
 from .predictions import clipping
 from .progress import with_progress
@@ -23,8 +23,9 @@ from .steps import STEPS, Predict, Step
 
 
 class SamplingState(NamedTuple):
-    """What a callback sees after each step: x now, the image that it aims at, steps done, of how many, and the
-    level."""
+    """What a callback sees after each step: x now, the image that it aims at, steps done, of how
+    many, and the level.
+    """
 
     x: Tensor
     x0: Tensor
@@ -34,7 +35,8 @@ class SamplingState(NamedTuple):
 
 
 class Predictor:
-    """Calls the network: (x_t, t) -> p(x_{t-1} | x_t). A guidance wraps this object, and reads from it what it needs.
+    """Calls the network: (x_t, t) -> p(x_{t-1} | x_t). A guidance wraps this object, and reads from
+    it what it needs.
 
     Args:
         model: a denoiser.
@@ -44,13 +46,22 @@ class Predictor:
     """
 
     def __init__(
-        self, model: Denoiser, diffusion: GaussianDiffusion, labels: Tensor | None, clip: Callable[[Tensor], Tensor]
+        self,
+        model: Denoiser,
+        diffusion: GaussianDiffusion,
+        labels: Tensor | None,
+        clip: Callable[[Tensor], Tensor],
     ):
-        self.model, self.diffusion, self.labels, self.clip = model, diffusion, labels, clip
+        self.model = model
+        self.diffusion = diffusion
+        self.labels = labels
+        self.clip = clip
 
     def __call__(self, x: Tensor, t: int) -> Reverse:
         """p(x_{t-1} | x_t) for all images at one t."""
-        return self.diffusion.reverse(self.diffusion.call(self.model, x, t, self.labels), x, t, self.clip)
+        return self.diffusion.reverse(
+            self.diffusion.call(self.model, x, t, self.labels), x, t, self.clip
+        )
 
 
 @dataclass
@@ -67,7 +78,10 @@ class Sampling:
 
     @torch.no_grad()
     def follow(
-        self, levels: Sequence[int], x: Tensor, constrain: Callable[[Tensor, int], Tensor] | None = None
+        self,
+        levels: Sequence[int],
+        x: Tensor,
+        constrain: Callable[[Tensor, int], Tensor] | None = None,
     ) -> Tensor:
         """Takes x along a path of levels.
 
@@ -81,7 +95,9 @@ class Sampling:
         """
         moves = list(itertools.pairwise(levels))
         with evaluating(self.model):
-            for number, (level, following) in enumerate(with_progress(moves, "sampling", self.progress)):
+            for number, (level, following) in enumerate(
+                with_progress(moves, "sampling", self.progress)
+            ):
                 if following > level:
                     x = self.diffusion.q_step(x, level, self.noise(x))
                     continue
@@ -135,11 +151,16 @@ def prepare(
     if not isinstance(sampler, str) or sampler not in STEPS:
         raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(map(repr, STEPS))}.")
     if not 0 <= eta <= 1 or (eta and sampler != "ddim"):
-        raise ValueError(f"eta is {eta} and the sampler {sampler!r}; expected 0, or with 'ddim' a number in [0, 1].")
+        raise ValueError(
+            f"eta is {eta} and the sampler {sampler!r}; expected 0, or with 'ddim' a number in"
+            " [0, 1]."
+        )
     if labels is not None:
         _check_labels(labels, num_images)
     if guidance is not None and not callable(guidance):
-        raise ValueError(f"guidance is a {type(guidance).__name__}; expected a function that wraps a predictor.")
+        raise ValueError(
+            f"guidance is a {type(guidance).__name__}; expected a function that wraps a predictor."
+        )
     spaced = diffusion if steps is None else diffusion.respace(steps)
     noise = RowNoise(_generators(num_images, generator, seed), ahead=16)
     plain = Predictor(model, spaced, labels, clipping(clip))
@@ -178,37 +199,62 @@ def sample(
         model: `model(x, t, labels=None)`; a module is put into evaluation mode meanwhile.
         shape: (B, C, H, W).
         diffusion: of the model.
-        sampler: "ddpm" (ancestral, with the diffusion's variance), "ddim", "heun" (two network calls a step) or
-            "dpm_solver++" (2M).
-        steps: how many, evenly spaced and beginning at T - 1, or a respacing as "ddim25" or "10,10,10"; None = all of
-            the diffusion's.
+        sampler: "ddpm" (ancestral, with the diffusion's variance), "ddim", "heun" (two network
+            calls a step) or "dpm_solver++" (2M).
+        steps: how many, evenly spaced and beginning at T - 1, or a respacing as "ddim25" or
+            "10,10,10"; None = all of the diffusion's.
         eta: of "ddim": 0 = deterministic, 1 = as much noise as "ddpm" with variance "fixed_small".
         labels: int64 (B,) for a class-conditional model.
-        guidance: given the [`Predictor`], returns what takes its place: a function of (x, t) that gives a [`Reverse`],
-            such as `lambda predict: lambda x, t: move(predict(x, t))` where move(p) is `p.with_mean(p.mean + ...)`.
-        clip: of the predicted image at each step: True or "static" = to [-1, 1], "dynamic" (arXiv 2205.11487), False.
+        guidance: given the [`Predictor`], returns what takes its place: a function of (x, t) that
+            gives a [`Reverse`], such as `lambda predict: lambda x, t: move(predict(x, t))` where
+            move(p) is `p.with_mean(p.mean + ...)`.
+        clip: of the predicted image at each step: True or "static" = to [-1, 1], "dynamic" (arXiv
+            2205.11487), False.
         generator: of all noise, or one for each image.
-        seed: a number: image r draws from the stream of (seed, r); or one number an image, whose stream it is. An
-            image then does not depend on the others of its batch. Not together with `generator`.
+        seed: a number: image r draws from the stream of (seed, r); or one number an image, whose
+            stream it is. An image then does not depend on the others of its batch. Not together
+            with `generator`.
         noise: x at the first step, (B, C, H, W), instead of a draw.
         callback: called with a [`SamplingState`] after each step.
         progress: whether to show a progress bar; None = on a terminal.
 
     Returns:
-        Images (B, C, H, W) in [-1, 1] (unless `clip` is False), on the model's device; float32, or like `noise`.
+        Images (B, C, H, W) in [-1, 1] (unless `clip` is False), on the model's device; float32, or
+        like `noise`.
 
     Raises:
         ValueError: if an option is not as it should be.
     """
     shape = _checked_shape(shape)
-    if noise is not None and not (isinstance(noise, Tensor) and noise.is_floating_point() and noise.shape == shape):
-        given = f"{noise.dtype} {tuple(noise.shape)}" if isinstance(noise, Tensor) else f"a {type(noise).__name__}"
+    if noise is not None and not (
+        isinstance(noise, Tensor) and noise.is_floating_point() and noise.shape == shape
+    ):
+        given = (
+            f"{noise.dtype} {tuple(noise.shape)}"
+            if isinstance(noise, Tensor)
+            else f"a {type(noise).__name__}"
+        )
         raise ValueError(f"noise is {given}; expected floats of shape {shape}.")
     sampling = prepare(
-        model, diffusion, shape[0], sampler=sampler, steps=steps, eta=eta, labels=labels, guidance=guidance, clip=clip,
-        generator=generator, seed=seed, callback=callback, progress=progress,
-    )  # fmt: skip
-    start = sampling.noise(torch.empty(shape, device=device_of(model, noise))) if noise is None else noise
+        model,
+        diffusion,
+        shape[0],
+        sampler=sampler,
+        steps=steps,
+        eta=eta,
+        labels=labels,
+        guidance=guidance,
+        clip=clip,
+        generator=generator,
+        seed=seed,
+        callback=callback,
+        progress=progress,
+    )
+    start = (
+        sampling.noise(torch.empty(shape, device=device_of(model, noise)))
+        if noise is None
+        else noise
+    )
     return sampling.follow(range(sampling.diffusion.num_timesteps, -1, -1), start)
 
 
@@ -228,9 +274,13 @@ def _checked_shape(shape: Any) -> tuple[int, ...]:
 
 def _check_labels(labels: Any, num_images: int) -> None:
     if not isinstance(labels, Tensor):
-        raise ValueError(f"labels are a {type(labels).__name__}; expected an int64 tensor ({num_images},).")
+        raise ValueError(
+            f"labels are a {type(labels).__name__}; expected an int64 tensor ({num_images},)."
+        )
     if labels.shape != (num_images,) or labels.dtype != torch.long:
-        raise ValueError(f"labels are {labels.dtype} {tuple(labels.shape)}; expected int64 ({num_images},).")
+        raise ValueError(
+            f"labels are {labels.dtype} {tuple(labels.shape)}; expected int64 ({num_images},)."
+        )
 
 
 def _generators(num_images: int, generator: Any, seed: Any) -> Any:
@@ -241,14 +291,24 @@ def _generators(num_images: int, generator: Any, seed: Any) -> Any:
         return [stream(int(seed), row) for row in range(num_images)]
     if seed is not None:
         seeds = seed.tolist() if isinstance(seed, Tensor) else seed
-        if isinstance(seeds, str) or not isinstance(seeds, Sequence) or not all(hasattr(s, "__index__") for s in seeds):
+        if (
+            isinstance(seeds, str)
+            or not isinstance(seeds, Sequence)
+            or not all(hasattr(s, "__index__") for s in seeds)
+        ):
             raise ValueError(f"seed is {seed!r}; expected an integer, or one for each image.")
         generator = [stream(int(number)) for number in seeds]
-    several = isinstance(generator, Sequence) and all(isinstance(each, torch.Generator) for each in generator)
+    several = isinstance(generator, Sequence) and all(
+        isinstance(each, torch.Generator) for each in generator
+    )
     if generator is not None and not several and not isinstance(generator, torch.Generator):
-        raise ValueError(f"generator is {generator!r}; expected a torch.Generator, or a list of one for each image.")
+        raise ValueError(
+            f"generator is {generator!r}; expected a torch.Generator, or a list of one for each"
+            " image."
+        )
     if several and len(generator) != num_images:
         raise ValueError(
-            f"there are {len(generator)} generators or seeds; expected one for each of {num_images} images."
+            f"there are {len(generator)} generators or seeds; expected one for each of {num_images}"
+            " images."
         )
     return generator

@@ -1,8 +1,10 @@
-"""Noise schedules: the betas of the forward process q(x_t | x_{t-1}) = N(sqrt(1 - beta_t) x_{t-1}, beta_t I).
+"""Noise schedules: the betas of the forward process q(x_t | x_{t-1}) = N(sqrt(1 - beta_t) x_{t-1},
+beta_t I).
 
-With alpha_t = 1 - beta_t and alpha_bar_t = alpha_0 ... alpha_t, x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps
-(arXiv 2006.11239, equations 2 and 4). A schedule is the vector beta (T,), float64: a float32 product is wrong by 1e-5
-of alpha_bar at the end of the cosine schedule. t counts from 0 here, from 1 in the papers.
+With alpha_t = 1 - beta_t and alpha_bar_t = alpha_0 ... alpha_t, x_t = sqrt(alpha_bar_t) x_0 +
+sqrt(1 - alpha_bar_t) eps (arXiv 2006.11239, equations 2 and 4). A schedule is the vector beta (T,),
+float64: a float32 product is wrong by 1e-5 of alpha_bar at the end of the cosine schedule. t counts
+from 0 here, from 1 in the papers.
 """
 
 import math
@@ -13,7 +15,8 @@ from torch import Tensor
 
 
 def linear_schedule(num_timesteps: int = 1000) -> Tensor:
-    """Evenly spaced betas, 1e-4 to 0.02 for 1000 steps; other numbers of steps destroy the image as much.
+    """Evenly spaced betas, 1e-4 to 0.02 for 1000 steps; other numbers of steps destroy the image as
+    much.
 
     Source: arXiv 2006.11239, section 4, with the scaling by 1000 / T of improved-diffusion.
 
@@ -32,7 +35,8 @@ def linear_schedule(num_timesteps: int = 1000) -> Tensor:
 
 
 def cosine_schedule(num_timesteps: int = 1000, max_beta: float = 0.999) -> Tensor:
-    """alpha_bar_t = f((t + 1) / T) / f(0), f(s) = cos^2((s + 0.008) / 1.008 * pi / 2), but betas are capped.
+    """alpha_bar_t = f((t + 1) / T) / f(0), f(s) = cos^2((s + 0.008) / 1.008 * pi / 2), but betas
+    are capped.
 
     Source: arXiv 2102.09672, equation 17.
 
@@ -55,10 +59,13 @@ def cosine_schedule(num_timesteps: int = 1000, max_beta: float = 0.999) -> Tenso
 
 
 def zero_terminal_snr(betas: Tensor) -> Tensor:
-    """The schedule shifted and stretched so that x_{T-1} is pure noise and the first step stays as it is.
+    """The schedule shifted and stretched so that x_{T-1} is pure noise and the first step stays as
+    it is.
 
-    sqrt(alpha_bar) <- (sqrt(alpha_bar) - last) * first / (first - last). The last beta becomes 1, so that a network
-    that predicts the noise has nothing to say there: use it with prediction "v_prediction" or "sample".
+    sqrt(alpha_bar) <- (sqrt(alpha_bar) - last) * first / (first - last). The last beta becomes 1,
+    so that a network
+    that predicts the noise has nothing to say there: use it with prediction "v_prediction" or
+        "sample".
     Source: arXiv 2305.08891, algorithm 1.
 
     Args:
@@ -97,7 +104,8 @@ def check_betas(betas: Tensor, minimum: int = 1) -> Tensor:
         float64 (T,).
 
     Raises:
-        ValueError: if it is not a vector of at least `minimum` numbers in (0, 1], of which only the last may be 1.
+        ValueError: if it is not a vector of at least `minimum` numbers in (0, 1], of which only the
+            last may be 1.
     """
     try:
         betas = torch.as_tensor(betas, device="cpu").detach().to(torch.float64).clone()
@@ -106,14 +114,24 @@ def check_betas(betas: Tensor, minimum: int = 1) -> Tensor:
             f"betas are {betas!r}; expected a vector of numbers, such as cosine_schedule(1000)."
         ) from error
     if betas.ndim != 1 or len(betas) < minimum:
-        raise ValueError(f"betas have shape {tuple(betas.shape)}; expected (T,) with T of at least {minimum}.")
+        raise ValueError(
+            f"betas have shape {tuple(betas.shape)}; expected (T,) with T of at least {minimum}."
+        )
     if not ((betas > 0) & (betas <= 1) & (1 - betas < 1)).all() or (betas[:-1] == 1).any():
-        low, high = float(betas.min()), float(betas.max())
-        raise ValueError(f"betas lie in [{low}, {high}]; expected numbers in (0, 1], of which only the last may be 1.")
+        low = float(betas.min())
+        high = float(betas.max())
+        raise ValueError(
+            f"betas lie in [{low}, {high}]; expected numbers in (0, 1], of which only the last may"
+            " be 1."
+        )
     return betas
 
 
 def _check_count(num_timesteps: int, minimum: int) -> None:
-    integer = hasattr(num_timesteps, "__index__") and not isinstance(num_timesteps, bool)  # numpy's too
+    integer = hasattr(num_timesteps, "__index__") and not isinstance(
+        num_timesteps, bool
+    )  # numpy's too
     if not integer or num_timesteps < minimum:
-        raise ValueError(f"num_timesteps is {num_timesteps!r}; expected an integer of at least {minimum}.")
+        raise ValueError(
+            f"num_timesteps is {num_timesteps!r}; expected an integer of at least {minimum}."
+        )

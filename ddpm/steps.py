@@ -1,13 +1,15 @@
 """Steps: from x at level l to level l - 1, one class a sampler; the loop is in samplers.py.
 
-Level l = number of steps left: x at level l is x_t for t = l - 1, and level 0 is the image. With a = sqrt(alpha_bar)
-and s = sqrt(1 - alpha_bar) (a = 1, s = 0 at level 0), primes for the level that is reached, and x0 from `predict`:
+Level l = number of steps left: x at level l is x_t for t = l - 1, and level 0 is the image. With a
+= sqrt(alpha_bar) and s = sqrt(1 - alpha_bar) (a = 1, s = 0 at level 0), primes for the level that
+is reached, and x0 from `predict`:
 
     ddpm          a draw from p(x_{t-1} | x_t)                               arXiv 2006.11239, algorithm 2
     ddim          a' x0 + sqrt(s'^2 - sigma^2) eps + sigma z,                arXiv 2010.02502, equations 12 and 16
                   sigma^2 = eta^2 posterior_variance
     heun          ddim with eta = 0, then again with the mean of the x0      arXiv 2206.00364, algorithm 1, for this ODE
-                  at both ends: the trapezoidal rule for d(x/s) / d(a/s) = x0, of second order, two network calls
+                  at both ends: the trapezoidal rule for d(x/s) / d(a/s) = x0, of second order, two
+                      network calls
     dpm_solver++  (s'/s) x - a' (e^-h - 1) (x0 + (x0 - x0_last) h / (2 h_last)),      arXiv 2211.01095, algorithm 2
                   h = log(a' s / (a s')), of second order, one network call
 
@@ -68,7 +70,9 @@ class DDIMStep:
             1 - diffusion.alphas_cumprod
         ).sqrt()
         of_x0 = diffusion.alphas_cumprod_prev.sqrt() - diffusion.alphas_cumprod.sqrt() * of_x
-        self.sigmas, self.of_x, self.of_x0 = sigmas.tolist(), of_x.tolist(), of_x0.tolist()
+        self.sigmas = sigmas.tolist()
+        self.of_x = of_x.tolist()
+        self.of_x0 = of_x0.tolist()
 
     def move(self, x: Tensor, x0: Tensor, t: int) -> Tensor:
         """x_{t-1} if the image is x0."""
@@ -109,15 +113,19 @@ class DPMSolverStep:
     """
 
     def __init__(self, diffusion: GaussianDiffusion, noise: RowNoise):
-        signal, spread = diffusion.alphas_cumprod.sqrt(), (1 - diffusion.alphas_cumprod).sqrt()
-        self.log_snr_half = (signal.log() - spread.log()).tolist()  # lambda of the paper; -inf where nothing is left
+        signal = diffusion.alphas_cumprod.sqrt()
+        spread = (1 - diffusion.alphas_cumprod).sqrt()
+        self.log_snr_half = (
+            signal.log() - spread.log()
+        ).tolist()  # lambda of the paper; -inf where nothing is left
         self.euler = DDIMStep(diffusion, noise)
         self.last: tuple[int, Tensor] | None = None
 
     def __call__(self, predict: Predict, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
         x0 = predict(x, t).x0
         aim = x0
-        # the first step has no step before it; the last would reach for an infinite lambda; a jump back starts afresh
+        # the first step has no step before it; the last would reach for an infinite lambda; a jump
+        # back starts afresh
         if self.last is not None and self.last[0] == t + 1 and t > 0:
             h = self.log_snr_half[t - 1] - self.log_snr_half[t]
             h_last = self.log_snr_half[t] - self.log_snr_half[t + 1]

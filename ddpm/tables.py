@@ -1,4 +1,6 @@
-"""Table: one float64 number for each timestep, looked up on the device and in the dtype of a batch of images."""
+"""Table: one float64 number for each timestep, looked up on the device and in the dtype of a batch
+of images.
+"""
 
 import torch
 from torch import Tensor

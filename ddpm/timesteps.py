@@ -1,8 +1,9 @@
 """How a training step chooses timesteps: uniformly, or more often where the loss is large.
 
-With probabilities p_t and weights w_t = 1 / (T p_t), E_p[w_t L_t] = mean over t of L_t for any p. The variance is least
-for p_t proportional to sqrt(E[L_t^2]), estimated from the last losses seen at each t (arXiv 2102.09672, section 3.3 and
-equation 18). The bound's terms differ by orders of magnitude, so this is what makes loss "vlb" trainable.
+With probabilities p_t and weights w_t = 1 / (T p_t), E_p[w_t L_t] = mean over t of L_t for any p.
+The variance is least for p_t proportional to sqrt(E[L_t^2]), estimated from the last losses seen at
+each t (arXiv 2102.09672, section 3.3 and equation 18). The bound's terms differ by orders of
+magnitude, so this is what makes loss "vlb" trainable.
 """
 
 from typing import Any
@@ -44,9 +45,10 @@ class UniformTimesteps:
 class LossSecondMomentTimesteps:
     """Timesteps with probabilities after the second moment of their loss.
 
-    Until every timestep has its full history they are uniform. All processes hold equal histories: `update` gathers
-    what all of them saw. Register it with `accelerator.register_for_checkpointing`, and a resumed run goes on with its
-    history.
+    Until every timestep has its full history they are uniform. All processes hold equal histories:
+        `update` gathers
+    what all of them saw. Register it with `accelerator.register_for_checkpointing`, and a resumed
+    run goes on with its history.
 
     Args:
         num_timesteps: T.
@@ -60,12 +62,17 @@ class LossSecondMomentTimesteps:
     def __init__(self, num_timesteps: int, history_length: int = 10, uniform_share: float = 0.001):
         if num_timesteps < 1 or history_length < 1:
             raise ValueError(
-                f"num_timesteps is {num_timesteps} and history_length {history_length}; expected at least 1 of each."
+                f"num_timesteps is {num_timesteps} and history_length {history_length}; expected at"
+                " least 1 of each."
             )
         if not 0 <= uniform_share <= 1:
             raise ValueError(f"uniform_share is {uniform_share}; expected a number in [0, 1].")
-        self.num_timesteps, self.history_length, self.uniform_share = num_timesteps, history_length, uniform_share
-        self.history = torch.zeros(num_timesteps, history_length, dtype=torch.float64)  # the newest at the end
+        self.num_timesteps = num_timesteps
+        self.history_length = history_length
+        self.uniform_share = uniform_share
+        self.history = torch.zeros(
+            num_timesteps, history_length, dtype=torch.float64
+        )  # the newest at the end
         self.counts = torch.zeros(num_timesteps, dtype=torch.long)
 
     def probabilities(self) -> Tensor:
@@ -79,8 +86,8 @@ class LossSecondMomentTimesteps:
         return (1 - self.uniform_share) * moments / moments.sum() + self.uniform_share * even
 
     def update(self, t: Tensor, losses: Tensor) -> None:
-        """Takes in what this step saw; call it on every process at the same time. Losses that are not finite are left
-        out.
+        """Takes in what this step saw; call it on every process at the same time. Losses that are
+        not finite are left out.
 
         Args:
             t: int64 (B,), of this process; B may differ between processes.
@@ -89,7 +96,9 @@ class LossSecondMomentTimesteps:
         t, losses = _gathered(t.detach(), losses.detach().double())
         assert not len(t) or 0 <= int(t.min()) <= int(t.max()) < self.num_timesteps
         for timestep, loss in zip(t.tolist(), losses.tolist(), strict=True):
-            self.history[timestep] = torch.cat((self.history[timestep, 1:], self.history.new_tensor([loss])))
+            self.history[timestep] = torch.cat(
+                (self.history[timestep, 1:], self.history.new_tensor([loss]))
+            )
             self.counts[timestep] += 1
 
     def state_dict(self) -> dict[str, Any]:
@@ -107,12 +116,16 @@ class LossSecondMomentTimesteps:
         """
         found = tuple(state["history"].shape) if {"history", "counts"} <= state.keys() else None
         if found != tuple(self.history.shape):
-            raise ValueError(f"the saved history has shape {found}; expected {tuple(self.history.shape)}.")
-        self.history, self.counts = state["history"].clone(), state["counts"].clone()
+            raise ValueError(
+                f"the saved history has shape {found}; expected {tuple(self.history.shape)}."
+            )
+        self.history = state["history"].clone()
+        self.counts = state["counts"].clone()
 
 
 def stratified_timesteps(probabilities: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """Timesteps by the inverse of the cumulative probabilities: evenly spread uniforms give evenly spread timesteps.
+    """Timesteps by the inverse of the cumulative probabilities: evenly spread uniforms give evenly
+    spread timesteps.
 
     Args:
         probabilities: p_t, float64 (T,).
@@ -122,12 +135,16 @@ def stratified_timesteps(probabilities: Tensor, uniforms: Tensor) -> tuple[Tenso
         t, int64 (B,), and the weights 1 / (T p_t), float64 (B,).
     """
     cumulative = probabilities.cumsum(0)
-    t = torch.searchsorted(cumulative / cumulative[-1], uniforms, right=True).clamp(max=len(probabilities) - 1)
+    t = torch.searchsorted(cumulative / cumulative[-1], uniforms, right=True).clamp(
+        max=len(probabilities) - 1
+    )
     return t, 1 / (len(probabilities) * probabilities[t])
 
 
 def _gathered(t: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
-    """The finite losses of all processes, in the order of the processes; batches may differ in length."""
+    """The finite losses of all processes, in the order of the processes; batches may differ in
+    length.
+    """
     from accelerate import PartialState
     from accelerate.utils import gather_object
 

@@ -2,9 +2,12 @@
 
     python recipes/benchmark_learning.py --data wiki27
 
-2 CPU cores, about 14 minutes. The first 20M characters of wiki27 (English Wikipedia in 27 symbols), windows of 128,
-4 layers, width 192, 1.8M parameters, 300 s of training each: this project's default recipe, and the ARDM paper's (AdamW
-5e-4, constant after warm-up, clip 0.25, EMA 0.995, independent counts; arXiv 2110.02037, appendix D) on the same
+2 CPU cores, about 14 minutes. The first 20M characters of wiki27 (English Wikipedia in 27 symbols),
+windows of 128,
+4 layers, width 192, 1.8M parameters, 300 s of training each: this project's default recipe, and the
+    ARDM paper's (AdamW
+5e-4, constant after warm-up, clip 0.25, EMA 0.995, independent counts; arXiv 2110.02037, appendix
+D) on the same
 network. Both are scored by the bound on the same 2,000 validation windows. Figures: README.md.
 """
 
@@ -19,15 +22,21 @@ import torch
 
 from ardm import ARDMConfig, ARDMForMaskedLM, random_ratio_mask
 from ardm.evaluation.bound import BoundEvaluation
-from ardm.training.launching import run_recipe
 from ardm.masking import IGNORED, mean_cross_entropy
 from ardm.objective import RandomRatioObjective
-from ardm.training.optim import muon_adamw
+from ardm.training.launching import run_recipe
 from ardm.training.loop import TrainingConfig, quieten, train
+from ardm.training.optim import muon_adamw
 
-LENGTH, MASK = 128, 27
-SIZES: dict[str, Any] = {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 6,
-                         "intermediate_size": 512, "max_position_embeddings": LENGTH}  # fmt: skip
+LENGTH = 128
+MASK = 27
+SIZES: dict[str, Any] = {
+    "hidden_size": 192,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
+    "intermediate_size": 512,
+    "max_position_embeddings": LENGTH,
+}
 
 
 def letters(path: Path, num_characters: int) -> list[dict[str, Any]]:
@@ -50,23 +59,42 @@ def papers(model: ARDMForMaskedLM, config: partial, seed: int) -> tuple:
     generator = torch.Generator().manual_seed(seed)
 
     def objective(model: torch.nn.Module, batch: dict) -> torch.Tensor:
-        num_known = torch.randint(LENGTH, (len(batch["input_ids"]),), generator=generator)  # independent counts
-        masked, labels = random_ratio_mask(batch["input_ids"], MASK, num_known=num_known, generator=generator)
+        num_known = torch.randint(
+            LENGTH, (len(batch["input_ids"]),), generator=generator
+        )  # independent counts
+        masked, labels = random_ratio_mask(
+            batch["input_ids"], MASK, num_known=num_known, generator=generator
+        )
         positions = labels != IGNORED
-        return mean_cross_entropy(model(input_ids=masked, logits_positions=positions).logits, labels, positions).mean()
+        return mean_cross_entropy(
+            model(input_ids=masked, logits_positions=positions).logits, labels, positions
+        ).mean()
 
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
-    settings = {"lr_scheduler_type": "constant", "max_grad_norm": 0.25, "ema_decay": 0.995, "warmup_ratio": 0.05}
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=5e-4, betas=(0.9, 0.99), weight_decay=1e-3, fused=True
+    )
+    settings = {
+        "lr_scheduler_type": "constant",
+        "max_grad_norm": 0.25,
+        "ema_decay": 0.995,
+        "warmup_ratio": 0.05,
+    }
     return objective, optimizer, config(per_device_train_batch_size=16, **settings)
 
 
-def run(recipe: Any, data: list, seconds: float, seed: int, steps: int = 40) -> tuple[ARDMForMaskedLM, int, float]:
-    """Trains for about so many seconds: the speed of 40 steps decides how many steps, and so the schedule."""
+def run(
+    recipe: Any, data: list, seconds: float, seed: int, steps: int = 40
+) -> tuple[ARDMForMaskedLM, int, float]:
+    """Trains for about so many seconds: the speed of 40 steps decides how many steps, and so the
+    schedule.
+    """
     for calibrating in (True, False):
         torch.manual_seed(seed)
         model = ARDMForMaskedLM(ARDMConfig(vocab_size=28, mask_token_id=MASK, **SIZES))
         with tempfile.TemporaryDirectory() as folder:
-            config = partial(TrainingConfig, folder, steps, seed=seed, checkpointing_steps=0, logging_steps=100)
+            config = partial(
+                TrainingConfig, folder, steps, seed=seed, checkpointing_steps=0, logging_steps=100
+            )
             objective, optimizer, settings = recipe(model, config, seed)
             result = train(model, objective, data, config=settings, optimizer=optimizer)
         # the first steps are the fastest: the curriculum begins with few masked tokens
@@ -75,22 +103,35 @@ def run(recipe: Any, data: list, seconds: float, seed: int, steps: int = 40) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with train.txt.xz and valid.txt.xz")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with train.txt.xz and valid.txt.xz"
+    )
     parser.add_argument("--seconds", type=float, default=300.0, help="of training, for each recipe")
     parser.add_argument("--windows", type=int, default=2000, help="of validation")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--recipes", nargs="+", choices=("ours", "papers"), default=["ours", "papers"])
+    parser.add_argument(
+        "--recipes", nargs="+", choices=("ours", "papers"), default=["ours", "papers"]
+    )
     args = parser.parse_args()
     quieten(False)
-    data, held_out = letters(args.data / "train.txt.xz", 20_000_000), letters(args.data / "valid.txt.xz", 5_000_000)
+    data = letters(args.data / "train.txt.xz", 20_000_000)
+    held_out = letters(args.data / "valid.txt.xz", 5_000_000)
     spread = [held_out[i] for i in torch.linspace(0, len(held_out) - 1, args.windows).long()]
     evaluate = BoundEvaluation(spread, max_windows=args.windows, num_samples=4, seed=1234)
     for name in args.recipes:
-        model, steps, seconds = run({"ours": ours, "papers": papers}[name], data, args.seconds, args.seed)
+        model, steps, seconds = run(
+            {"ours": ours, "papers": papers}[name], data, args.seconds, args.seed
+        )
         bound = evaluate(model)
         figures = [bound[f"bits_per_character{suffix}"] for suffix in ("", "_standard_error")]
-        print("{:7s} {:5d} steps, {:.0f} s  {:.3f} +- {:.3f} bits per character".format(name, steps, seconds, *figures))
+        print(
+            "{:7s} {:5d} steps, {:.0f} s  {:.3f} +- {:.3f} bits per character".format(
+                name, steps, seconds, *figures
+            )
+        )
 
 
 if __name__ == "__main__":

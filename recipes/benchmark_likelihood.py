@@ -1,14 +1,17 @@
-"""How far to trust the bound: what stratified counts save, whether its standard errors are true, and how fast it is.
+"""How far to trust the bound: what stratified counts save, whether its standard errors are true,
+and how fast it is.
 
     python recipes/benchmark_likelihood.py                               # what `make demo` left in runs/ardm
     python recipes/benchmark_likelihood.py --model_name_or_path my/model --validation_file mine.txt
 
-- stratified: standard deviation of the mean loss of a batch of windows, in bits per token, when counts and orders are
-  drawn anew, with counts stratified over the batch (`random_ratio_mask`, as in training) and independent; the ratio of
-  the variances. What is left with stratified counts is the noise of the orders, which depends on model and text.
-- standard errors: of many estimates of one window's bound, their spread over the root mean square of the reported
-  error (1 = true), and the standard deviation of z = (estimate - truth) / error. For few samples an error is itself
-  uncertain, and z has the heavier tails of a t-distribution although its square is right on average.
+- stratified: standard deviation of the mean loss of a batch of windows, in bits per token, when
+  counts and orders are drawn anew, with counts stratified over the batch (`random_ratio_mask`, as
+  in training) and independent; the ratio of the variances. What is left with stratified counts is
+  the noise of the orders, which depends on model and text.
+- standard errors: of many estimates of one window's bound, their spread over the root mean square
+  of the reported error (1 = true), and the standard deviation of z = (estimate - truth) / error.
+  For few samples an error is itself uncertain, and z has the heavier tails of a t-distribution
+  although its square is right on average.
 - speed: tokens of sequences that went through the network, per second.
 Demo model, 2 CPU cores: 3 minutes. Figures: README.md.
 """
@@ -25,9 +28,9 @@ from ardm import log_prob, nelbo, random_ratio_mask
 from ardm.data.arguments import add_held_out_arguments, held_out_name, load_held_out
 from ardm.evaluation.bound import ScoredWindows
 from ardm.hub.folder import DEMO_FOLDER, load_saved
-from ardm.training.launching import process_state, run_recipe
-from ardm.masking import IGNORED, mean_cross_entropy
 from ardm.masked_losses import require_positive
+from ardm.masking import IGNORED, mean_cross_entropy
+from ardm.training.launching import process_state, run_recipe
 from ardm.training.loop import quieten
 
 BATCH = 32
@@ -35,8 +38,12 @@ SAMPLES: tuple[Any, ...] = (8, 32, 128, "all")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model_name_or_path", default=DEMO_FOLDER, help="a folder, or user/name on the Hub")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model_name_or_path", default=DEMO_FOLDER, help="a folder, or user/name on the Hub"
+    )
     add_held_out_arguments(parser)
     parser.add_argument("--repeats", type=int, default=100, help="draws of a batch's mean loss")
     parser.add_argument("--estimates", type=int, default=200, help="of one window's bound")
@@ -45,12 +52,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 @torch.no_grad()
-def batch_means(model: Any, ids: Tensor, stratified: bool, repeats: int, source: torch.Generator) -> Tensor:
+def batch_means(
+    model: Any, ids: Tensor, stratified: bool, repeats: int, source: torch.Generator
+) -> Tensor:
     """Mean loss of the batch under `repeats` draws of its masks, float64, bits per token."""
     means = []
     for _ in range(repeats):
         known = None if stratified else torch.randint(ids.shape[1], (len(ids),), generator=source)
-        masked, labels = random_ratio_mask(ids, model.config.mask_token_id, num_known=known, generator=source)
+        masked, labels = random_ratio_mask(
+            ids, model.config.mask_token_id, num_known=known, generator=source
+        )
         positions = labels != IGNORED
         logits = model(input_ids=masked, logits_positions=positions).logits
         means.append(mean_cross_entropy(logits.double(), labels, positions).mean() / math.log(2))
@@ -59,20 +70,30 @@ def batch_means(model: Any, ids: Tensor, stratified: bool, repeats: int, source:
 
 def show_errors(model: Any, window: Tensor, num_estimates: int, source: torch.Generator) -> None:
     rows = window.expand(num_estimates, -1)
-    bounds = {samples: nelbo(model, rows, num_samples=samples, generator=source) for samples in SAMPLES}
+    bounds = {
+        samples: nelbo(model, rows, num_samples=samples, generator=source) for samples in SAMPLES
+    }
     truth = bounds["all"].nats.mean()
-    print(f"standard errors, {num_estimates} estimates of a window of {float(truth) / math.log(2):.1f} bits:")
+    print(
+        f"standard errors, {num_estimates} estimates of a window of"
+        f" {float(truth) / math.log(2):.1f} bits:"
+    )
     for samples, bound in bounds.items():
         ratio = bound.nats.std() / bound.standard_error.square().mean().sqrt()
         z = (bound.nats - truth) / bound.standard_error
-        print(f"  {samples!s:>3s} samples: s.d. {bound.nats.std() / math.log(2):.3f} bits, "
-              f"spread / reported {ratio:.2f}, s.d. of z {z.std():.2f}")  # fmt: skip
+        print(
+            f"  {samples!s:>3s} samples: s.d. {bound.nats.std() / math.log(2):.3f} bits, "
+            f"spread / reported {ratio:.2f}, s.d. of z {z.std():.2f}"
+        )
 
 
 def show_speed(model: Any, ids: Tensor) -> None:
-    few, length = ids[:4], ids.shape[1]
-    calls: Any = {"nelbo, 8 samples": (lambda: nelbo(model, ids), 8 * ids.numel()),
-                  "log_prob": (lambda: log_prob(model, few, "left_to_right"), length * few.numel())}  # fmt: skip
+    few = ids[:4]
+    length = ids.shape[1]
+    calls: Any = {
+        "nelbo, 8 samples": (lambda: nelbo(model, ids), 8 * ids.numel()),
+        "log_prob": (lambda: log_prob(model, few, "left_to_right"), length * few.numel()),
+    }
     for name, (call, num_tokens) in calls.items():
         began = time.perf_counter()
         call()
@@ -80,18 +101,26 @@ def show_speed(model: Any, ids: Tensor) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    args, state = parse_args(argv), process_state()
+    args = parse_args(argv)
+    state = process_state()
     require_positive("repeats", args.repeats)
     require_positive("estimates", args.estimates)
     quieten(True)
     model, tokenizer = load_saved(args.model_name_or_path)
     windows = ScoredWindows(load_held_out(args, model, tokenizer), BATCH)
-    model, ids, source = model.to(state.device), windows.input_ids.to(state.device), torch.Generator()
+    model = model.to(state.device)
+    ids = windows.input_ids.to(state.device)
+    source = torch.Generator()
     source.manual_seed(args.seed)
     print(f"{len(ids)} windows of {ids.shape[1]} tokens, {held_out_name(args)}")
-    spread = [batch_means(model, ids, stratified, args.repeats, source).std() for stratified in (True, False)]
-    print(f"mean loss of the batch: s.d. {spread[0]:.4f} stratified, {spread[1]:.4f} independent bits per token; "
-          f"variances 1 : {(spread[1] / spread[0]) ** 2:.1f}")  # fmt: skip
+    spread = [
+        batch_means(model, ids, stratified, args.repeats, source).std()
+        for stratified in (True, False)
+    ]
+    print(
+        f"mean loss of the batch: s.d. {spread[0]:.4f} stratified, {spread[1]:.4f} independent bits"
+        f" per token; variances 1 : {(spread[1] / spread[0]) ** 2:.1f}"
+    )
     show_errors(model, ids[:1], args.estimates, source)
     show_speed(model, ids)
 

@@ -1,13 +1,17 @@
-"""Runs EleutherAI's lm-evaluation-harness with a saved model, by the harness' own command line and tasks.
+"""Runs EleutherAI's lm-evaluation-harness with a saved model, by the harness' own command line and
+tasks.
 
     python recipes/lm_eval_ardm.py                                # a small test of what `make demo` left in runs/ardm
     python recipes/lm_eval_ardm.py --model_args pretrained=runs/ardm,num_samples=32 --tasks lambada_openai --limit 100
     python recipes/lm_eval_ardm.py --model_args pretrained=runs/ardm --tasks mine --include_path folder/of/my/tasks
 
-Needs `pip install 'ardm[lm-eval]'`. `--model ardm` is filled in; ardm/harness.py has the other model arguments. With no
-argument nothing is downloaded: the tasks are made from the held-out end of the embedded text. docs_choice asks which of
-4 pieces of 24 characters comes behind 72 others (a guess has acc 0.25), docs_bits for the bits per byte of pages of 256
-characters (an upper bound). Any CPU; 25 s: acc 0.48 +- 0.07, bits_per_byte 2.09.
+Needs `pip install 'ardm[lm-eval]'`. `--model ardm` is filled in; ardm/harness.py has the other
+model arguments. With no
+argument nothing is downloaded: the tasks are made from the held-out end of the embedded text.
+    docs_choice asks which of
+4 pieces of 24 characters comes behind 72 others (a guess has acc 0.25), docs_bits for the bits per
+byte of pages of 256 characters (an upper bound). Any CPU; 25 s: acc 0.48 +- 0.07, bits_per_byte
+2.09.
 """
 
 import json
@@ -23,8 +27,13 @@ from ardm.hub.folder import DEMO_FOLDER
 from ardm.training.launching import run_recipe
 from ardm.training.loop import quieten
 
-CONTEXT, PIECE, PAGE = 72, 24, 256  # characters
-QUESTIONS, PAGES, OPTIONS = 60, 24, 4
+# characters
+CONTEXT = 72
+PIECE = 24
+PAGE = 256
+QUESTIONS = 60
+PAGES = 24
+OPTIONS = 4
 TASKS: dict[str, dict[str, Any]] = {
     "docs_choice": {
         "output_type": "multiple_choice",
@@ -38,7 +47,9 @@ TASKS: dict[str, dict[str, Any]] = {
         "output_type": "loglikelihood_rolling",
         "doc_to_text": "",
         "doc_to_target": "text",
-        "metric_list": [{"metric": "bits_per_byte", "aggregation": "bits_per_byte", "higher_is_better": False}],
+        "metric_list": [
+            {"metric": "bits_per_byte", "aggregation": "bits_per_byte", "higher_is_better": False}
+        ],
     },
 }
 
@@ -56,7 +67,9 @@ def questions(text: str) -> Iterator[dict[str, Any]]:
 
 
 def write_tasks(folder: Path) -> None:
-    """Tasks as the harness reads them: a YAML file with the settings, which may be JSON, beside one with the data."""
+    """Tasks as the harness reads them: a YAML file with the settings, which may be JSON, beside one
+    with the data.
+    """
     text = load_texts()["validation"][0]["text"]
     rows = {
         "docs_choice": list(questions(text)),
@@ -65,7 +78,11 @@ def write_tasks(folder: Path) -> None:
     for name, settings in TASKS.items():
         data = folder / f"{name}.jsonl"
         data.write_text("".join(json.dumps(row) + "\n" for row in rows[name]), encoding="utf-8")
-        files = {"dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(data)}}, "test_split": "test"}
+        files = {
+            "dataset_path": "json",
+            "dataset_kwargs": {"data_files": {"test": str(data)}},
+            "test_split": "test",
+        }
         task = {"task": name, **files, **settings, "metadata": {"version": 1}}
         (folder / f"{name}.yaml").write_text(json.dumps(task), encoding="utf-8")
 
@@ -73,7 +90,10 @@ def write_tasks(folder: Path) -> None:
 def demo_arguments(folder: Path) -> list[str]:
     """A command line for the tasks of this recipe."""
     if not Path(DEMO_FOLDER).exists():
-        raise ValueError(f"there is no {DEMO_FOLDER}; make it with `make demo`, or name a model with --model_args.")
+        raise ValueError(
+            f"there is no {DEMO_FOLDER}; make it with `make demo`, or name a model with"
+            " --model_args."
+        )
     write_tasks(folder)
     model = ["--model_args", f"pretrained={DEMO_FOLDER},num_samples=16,greedy=off"]
     return [*model, "--tasks", ",".join(TASKS), "--include_path", str(folder)]
@@ -88,7 +108,9 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     with tempfile.TemporaryDirectory() as folder:
         argv = argv or demo_arguments(Path(folder))
-        command, rest = (argv[0], argv[1:]) if argv[0] in ("run", "ls", "validate") else ("run", argv)
+        command, rest = (
+            (argv[0], argv[1:]) if argv[0] in ("run", "ls", "validate") else ("run", argv)
+        )
         named = {word.partition("=")[0] for word in rest} & {"--model", "-M", "--config", "-C"}
         model = [] if named or command != "run" else ["--model", "ardm"]
         sys.argv = ["lm-eval", command, *model, *rest]  # where the harness looks

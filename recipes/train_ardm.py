@@ -17,58 +17,115 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ardm import ARDMConfig, ARDMForMaskedLM
-from ardm.hub.cards import CardFigures, Evaluation, hyperparameters, machine
-from ardm.training.checkpoints import check_writable
 from ardm.data.arguments import add_data_arguments, corpus_name, load_corpus
 from ardm.evaluation.bound import BoundEvaluation, write_samples
+from ardm.hub.cards import CardFigures, Evaluation, hyperparameters, machine
 from ardm.hub.folder import check_upload, load_folder, save_folder, upload_folder
-from ardm.training.launching import run_recipe
 from ardm.objective import RandomRatioObjective
+from ardm.training.checkpoints import check_writable
+from ardm.training.launching import run_recipe
+from ardm.training.loop import (
+    TrainingResult,
+    add_training_arguments,
+    make_accelerator,
+    quieten,
+    train,
+    training_config,
+)
 from ardm.training.optim import muon_adamw
-from ardm.training.loop import TrainingResult, add_training_arguments, make_accelerator, quieten, train, training_config
 
-SIZES = {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 6, "intermediate_size": 512}
+SIZES = {
+    "hidden_size": 192,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
+    "intermediate_size": 512,
+}
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_data_arguments(parser)
-    add_training_arguments(parser, output_dir="runs/ardm", max_train_steps=650, per_device_train_batch_size=16,
-                           learning_rate=1e-2, eval_steps=130)  # fmt: skip
-    parser.add_argument("--muon_learning_rate", type=float, default=0.02, help="of the blocks' matrices")
-    parser.add_argument("--weight_power", type=float, default=1.0, help="weighting by mask ratio; 0 = the bound's own")
-    parser.add_argument("--start_ratio", type=float, default=0.5, help="highest mask ratio at first; 1 = always all")
+    add_training_arguments(
+        parser,
+        output_dir="runs/ardm",
+        max_train_steps=650,
+        per_device_train_batch_size=16,
+        learning_rate=1e-2,
+        eval_steps=130,
+    )
+    parser.add_argument(
+        "--muon_learning_rate", type=float, default=0.02, help="of the blocks' matrices"
+    )
+    parser.add_argument(
+        "--weight_power",
+        type=float,
+        default=1.0,
+        help="weighting by mask ratio; 0 = the bound's own",
+    )
+    parser.add_argument(
+        "--start_ratio", type=float, default=0.5, help="highest mask ratio at first; 1 = always all"
+    )
     parser.add_argument("--max_eval_windows", type=int, default=500)
-    parser.add_argument("--model_name_or_path", help="go on from a saved model, with its tokenizer and sizes")
+    parser.add_argument(
+        "--model_name_or_path", help="go on from a saved model, with its tokenizer and sizes"
+    )
     for name, size in SIZES.items():
         parser.add_argument(f"--{name}", type=int, default=size)
-    parser.add_argument("--push_to_hub", action="store_true", help="upload the result to --hub_model_id")
+    parser.add_argument(
+        "--push_to_hub", action="store_true", help="upload the result to --hub_model_id"
+    )
     parser.add_argument("--hub_model_id", help="user/name")
     return parser.parse_args(argv)
 
 
 def new_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase) -> ARDMForMaskedLM:
     torch.manual_seed(args.seed)
-    ids = {name: getattr(tokenizer, name) for name in ("mask_token_id", "pad_token_id", "eos_token_id")}
-    sizes = {name: getattr(args, name) for name in SIZES} | {"max_position_embeddings": args.sequence_length}
+    ids = {
+        name: getattr(tokenizer, name) for name in ("mask_token_id", "pad_token_id", "eos_token_id")
+    }
+    sizes = {name: getattr(args, name) for name in SIZES} | {
+        "max_position_embeddings": args.sequence_length
+    }
     return ARDMForMaskedLM(ARDMConfig(vocab_size=len(tokenizer), **ids, **sizes))
 
 
-def report(args: argparse.Namespace, model: ARDMForMaskedLM, tokenizer: PreTrainedTokenizerBase,
-           evaluate: BoundEvaluation, bound: dict[str, float], result: TrainingResult) -> None:  # fmt: skip
-    samples, infilled = write_samples(model, tokenizer, evaluate.input_ids[len(evaluate) // 2], seed=args.seed)
+def report(
+    args: argparse.Namespace,
+    model: ARDMForMaskedLM,
+    tokenizer: PreTrainedTokenizerBase,
+    evaluate: BoundEvaluation,
+    bound: dict[str, float],
+    result: TrainingResult,
+) -> None:
+    samples, infilled = write_samples(
+        model, tokenizer, evaluate.input_ids[len(evaluate) // 2], seed=args.seed
+    )
     corpus = corpus_name(args)
     figures = CardFigures(
-        model_name=args.hub_model_id, num_parameters=model.num_parameters(), sequence_length=args.sequence_length,
-        training_data=corpus, hyperparameters=hyperparameters(args, model), seed=args.seed, machine=machine(),
-        command=f"accelerate launch {shlex.join(sys.argv)}", date=time.strftime("%Y-%m-%d"), samples=samples,
-        wall_clock_seconds=result.seconds, evaluation=Evaluation.of(corpus, len(evaluate), bound), infilled=[infilled],
-    )  # fmt: skip
+        model_name=args.hub_model_id,
+        num_parameters=model.num_parameters(),
+        sequence_length=args.sequence_length,
+        training_data=corpus,
+        hyperparameters=hyperparameters(args, model),
+        seed=args.seed,
+        machine=machine(),
+        command=f"accelerate launch {shlex.join(sys.argv)}",
+        date=time.strftime("%Y-%m-%d"),
+        samples=samples,
+        wall_clock_seconds=result.seconds,
+        evaluation=Evaluation.of(corpus, len(evaluate), bound),
+        infilled=[infilled],
+    )
     save_folder(args.output_dir, model, tokenizer, figures, result.history)
     print(*(f"\n--- generated in random order\n{sample}" for sample in samples), sep="\n")
     print(f"\n--- infilled: the text in [[ ]] was generated\n{infilled}\n")
-    print(f"{bound['bits_per_character']:.3f} +- {bound['bits_per_character_standard_error']:.3f} bits per character: "
-          f"upper bound on {len(evaluate)} validation windows. Saved in {args.output_dir}.")  # fmt: skip
+    print(
+        f"{bound['bits_per_character']:.3f} +- {bound['bits_per_character_standard_error']:.3f}"
+        f" bits per character: upper bound on {len(evaluate)} validation windows. Saved in"
+        f" {args.output_dir}."
+    )
     if args.push_to_hub:
         print("Uploaded to", upload_folder(args.output_dir, args.hub_model_id))
 
@@ -86,10 +143,19 @@ def main(argv: list[str] | None = None) -> None:
         tokenizer, windows = load_corpus(args, tokenizer)
     model = model or new_model(args, tokenizer)
     evaluate = BoundEvaluation(windows["validation"], args.max_eval_windows, seed=config.seed)
-    objective = RandomRatioObjective(tokenizer.mask_token_id, config.seed, args.weight_power, args.start_ratio)
+    objective = RandomRatioObjective(
+        tokenizer.mask_token_id, config.seed, args.weight_power, args.start_ratio
+    )
     optimizer = muon_adamw(model, config.learning_rate, muon_learning_rate=args.muon_learning_rate)
-    result = train(model, objective, windows["train"], config=config, optimizer=optimizer, eval_fn=evaluate,
-                   accelerator=accelerator)  # fmt: skip
+    result = train(
+        model,
+        objective,
+        windows["train"],
+        config=config,
+        optimizer=optimizer,
+        eval_fn=evaluate,
+        accelerator=accelerator,
+    )
     bound = evaluate(model, num_samples=8)
     if accelerator.is_main_process:
         report(args, model, tokenizer, evaluate, bound, result)

@@ -1,12 +1,14 @@
-"""Shows a saved model at work: each token in its place at the pass that writes it, live and as a page and a picture.
+"""Shows a saved model at work: each token in its place at the pass that writes it, live and as a
+page and a picture.
 
     python recipes/watch_generation.py                                       # what `make demo` left in runs/ardm
     python recipes/watch_generation.py --prompt "The statement ____________________ is executed." --seed 1
     python recipes/watch_generation.py --tokens_per_step 4 --resample_steps 16 --resample_order least_confident
 
-A gap in the prompt is three or more underscores, one token each, or the tokenizer's own mask token. Without a prompt
-and --max_new_tokens: one text of the model's full length. Writes generation.html, which opens in any browser, and
-order.png, the order as a heat map, to --output_dir. Any CPU; seconds, most of them --delay.
+A gap in the prompt is three or more underscores, one token each, or the tokenizer's own mask token.
+Without a prompt and --max_new_tokens: one text of the model's full length. Writes generation.html,
+which opens in any browser, and order.png, the order as a heat map, to --output_dir. Any CPU;
+seconds, most of them --delay.
 """
 
 import argparse
@@ -14,26 +16,37 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ardm.training.checkpoints import check_writable
 from ardm.generation_config_ardm import ORDER_NAMES, RESAMPLE_NAMES
 from ardm.hub.folder import DEMO_FOLDER, load_saved
+from ardm.training.checkpoints import check_writable
 from ardm.training.launching import run_recipe
-from ardm.viewing.pages import plot_order, write_page
-from ardm.viewing.traces import Trace
 from ardm.training.loop import quieten
+from ardm.viewing.pages import plot_order, write_page
 from ardm.viewing.terminal import TerminalView
+from ardm.viewing.traces import Trace
 
-SETTINGS: dict[str, dict[str, Any]] = {  # of `generate`, which checks them; not given = its own default
+SETTINGS: dict[
+    str, dict[str, Any]
+] = {  # of `generate`, which checks them; not given = its own default
     "max_new_tokens": {"type": int, "help": "tokens to append to the prompt"},
     "order": {"choices": ORDER_NAMES},
     "tokens_per_step": {"type": int},
     "steps": {"type": int, "help": "instead of tokens_per_step: number of passes"},
-    "threshold": {"type": float, "help": "a pass also takes whatever is at least this probable"},
-    "entropy_bound": {"type": float, "help": "a pass also takes tokens up to this much entropy, in nats"},
+    "threshold": {
+        "type": float,
+        "help": "a pass also takes whatever is at least this probable",
+    },
+    "entropy_bound": {
+        "type": float,
+        "help": "a pass also takes tokens up to this much entropy, in nats",
+    },
     "resample_steps": {"type": int, "help": "passes that predict some tokens again"},
     "resample_fraction": {"type": float, "help": "how many of the generated tokens in each"},
     "resample_order": {"choices": RESAMPLE_NAMES},
-    "block_length": {"type": int, "help": "generate in blocks of so many tokens, left to right"},
+    "block_length": {
+        "type": int,
+        "help": "generate in blocks of so many tokens, left to right",
+    },
     "temperature": {"type": float},
     "top_p": {"type": float},
     "guidance_scale": {"type": float, "help": "1 = off"},
@@ -42,12 +55,18 @@ SETTINGS: dict[str, dict[str, Any]] = {  # of `generate`, which checks them; not
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model_name_or_path", default=DEMO_FOLDER, help="a folder, or user/name on the Hub")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model_name_or_path", default=DEMO_FOLDER, help="a folder, or user/name on the Hub"
+    )
     parser.add_argument("--prompt", help="a text with gaps: ___, one token for each underscore")
     for name, options in SETTINGS.items():
         parser.add_argument(f"--{name}", **options)
-    parser.add_argument("--delay", type=float, default=0.05, help="seconds to look at each pass on a terminal")
+    parser.add_argument(
+        "--delay", type=float, default=0.05, help="seconds to look at each pass on a terminal"
+    )
     parser.add_argument("--output_dir", default="runs/watch")
     return parser.parse_args(argv)
 
@@ -57,9 +76,14 @@ def encode_prompt(prompt: str | None, tokenizer: Any, max_new_tokens: int | None
     if prompt is None:
         return None
     text = re.sub("_{3,}", lambda gap: tokenizer.mask_token * len(gap[0]), prompt)
-    ids = tokenizer(text, return_tensors="pt").input_ids.long()  # of an empty text they would be floats
+    ids = tokenizer(
+        text, return_tensors="pt"
+    ).input_ids.long()  # of an empty text they would be floats
     if not max_new_tokens and not (ids == tokenizer.mask_token_id).any():
-        raise ValueError(f"prompt {prompt!r} has no gap; expected ___ in it, or --max_new_tokens for text behind it.")
+        raise ValueError(
+            f"prompt {prompt!r} has no gap; expected ___ in it, or --max_new_tokens for text"
+            " behind it."
+        )
     return ids
 
 
@@ -73,11 +97,15 @@ def main(argv: list[str] | None = None) -> None:
     settings = {name: value for name in SETTINGS if (value := getattr(args, name)) is not None}
 
     with view:
-        output = model.generate(prompt, streamer=view, return_dict_in_generate=True, output_history=True, **settings)
+        output = model.generate(
+            prompt, streamer=view, return_dict_in_generate=True, output_history=True, **settings
+        )
     trace = Trace.of(tokenizer, output, path=view.path)
 
     folder = Path(args.output_dir)
-    caption = ", ".join([args.model_name_or_path, *(f"{name} {value}" for name, value in settings.items())])
+    caption = ", ".join(
+        [args.model_name_or_path, *(f"{name} {value}" for name, value in settings.items())]
+    )
     write_page(trace, folder / "generation.html", caption)
     plot_order(trace, folder / "order.png")
     print(f"\nThe page is {folder / 'generation.html'}, the picture {folder / 'order.png'}.")

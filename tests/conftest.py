@@ -29,8 +29,17 @@ def enumeration():
 @torch.no_grad()
 def _tiny_model(seed: int = 0, scale: float = 0.7, **changes) -> ARDMForMaskedLM:
     """Every weight is drawn at random: a fresh model is uniform, and every law would hold trivially."""
-    sizes = {"vocab_size": 4, "mask_token_id": 3, "max_position_embeddings": 8}  # 3 data symbols and the mask
-    sizes |= {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    sizes = {
+        "vocab_size": 4,
+        "mask_token_id": 3,
+        "max_position_embeddings": 8,
+    }  # 3 data symbols and the mask
+    sizes |= {
+        "hidden_size": 8,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
     model = ARDMForMaskedLM(ARDMConfig(**(sizes | changes))).eval()
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
@@ -54,10 +63,14 @@ class Enumeration:
         sequences = self.sequences if sequences is None else sequences
         start = torch.full((self.length,), self.mask) if start is None else start
         state, log_prob = start.expand(len(sequences), -1).clone(), 0.0
-        queue = [position for position in torch.as_tensor(order).tolist() if start[position] == self.mask]
+        queue = [
+            position for position in torch.as_tensor(order).tolist() if start[position] == self.mask
+        ]
         for size in plan or [1] * len(queue):
             group, queue = queue[:size], queue[size:]
-            known = self.table[(state * (self.mask + 1) ** torch.arange(self.length).flip(0)).sum(1)]
+            known = self.table[
+                (state * (self.mask + 1) ** torch.arange(self.length).flip(0)).sum(1)
+            ]
             log_prob = log_prob + known[:, group].gather(2, sequences[:, group, None]).sum((1, 2))
             state[:, group] = sequences[:, group]
         assert not queue
@@ -72,7 +85,12 @@ class Enumeration:
         observed = torch.bincount(index, minlength=len(probs)).double()
         expected = probs * len(samples)
         assert observed[expected == 0].sum() == 0
-        rare = expected < 5  # pooled into one cell, as the chi-square distribution is that of large cells
-        cells = [torch.cat((x[~rare], x[rare].sum()[None])) if rare.any() else x for x in (observed, expected)]
+        rare = (
+            expected < 5
+        )  # pooled into one cell, as the chi-square distribution is that of large cells
+        cells = [
+            torch.cat((x[~rare], x[rare].sum()[None])) if rare.any() else x
+            for x in (observed, expected)
+        ]
         cells = [x[cells[1] > 0] for x in cells]
         return stats.chisquare(*[x.numpy() for x in cells]).pvalue

@@ -16,13 +16,40 @@ from safetensors.torch import load_file
 from transformers import AutoModel
 
 import ddpm
-from ddpm.hub.folder import load_class_names, load_folder
 from ddpm.data.pixels import to_uint8
+from ddpm.hub.folder import load_class_names, load_folder
 
 ROOT = Path(__file__).parent.parent
-NETWORK = ["--model_channels", "8", "--num_res_blocks", "1", "--norm_num_groups", "4", "--num_head_channels", "8"]
-STEPS = ["--max_train_steps", "6", "--per_device_train_batch_size", "4", "--logging_steps", "2", "--eval_steps", "0"]
-OTHERS = ["--num_timesteps", "40", "--max_eval_images", "8", "--num_quality_images", "0", "--checkpointing_steps", "2"]
+NETWORK = [
+    "--model_channels",
+    "8",
+    "--num_res_blocks",
+    "1",
+    "--norm_num_groups",
+    "4",
+    "--num_head_channels",
+    "8",
+]
+STEPS = [
+    "--max_train_steps",
+    "6",
+    "--per_device_train_batch_size",
+    "4",
+    "--logging_steps",
+    "2",
+    "--eval_steps",
+    "0",
+]
+OTHERS = [
+    "--num_timesteps",
+    "40",
+    "--max_eval_images",
+    "8",
+    "--num_quality_images",
+    "0",
+    "--checkpointing_steps",
+    "2",
+]
 SMALL = [*NETWORK, *STEPS, *OTHERS]
 
 
@@ -46,7 +73,15 @@ def train(folder, *more):
 
 def draw(model, folder, *more):
     recipe("sample_ddpm").main(
-        ["--model_name_or_path", str(model), "--output_dir", str(folder), "--steps", "5", *map(str, more)]
+        [
+            "--model_name_or_path",
+            str(model),
+            "--output_dir",
+            str(folder),
+            "--steps",
+            "5",
+            *map(str, more),
+        ]
     )
     return np.load(folder / "samples.npz")
 
@@ -65,10 +100,16 @@ def test_train_ddpm_leaves_a_model_with_its_card_and_pictures(trained, capsys):
                      "steps.png", "loss_curve.png"}  # fmt: skip
     model, diffusion = load_folder(trained)
     assert isinstance(AutoModel.from_pretrained(trained), ddpm.UNet) and not model.training
-    assert torch.equal(diffusion.betas, ddpm.cosine_schedule(40)) and diffusion.variance == "learned_range"
+    assert (
+        torch.equal(diffusion.betas, ddpm.cosine_schedule(40))
+        and diffusion.variance == "learned_range"
+    )
     assert load_class_names(trained) == [str(digit) for digit in range(10)]
     card = (trained / "README.md").read_text()
-    assert len(re.findall(r"\| (?:ddpm|ddim|heun|dpm_solver).* \| (?:3|ddim5) \| [\d.]+ \|", card)) == 12
+    assert (
+        len(re.findall(r"\| (?:ddpm|ddim|heun|dpm_solver).* \| (?:3|ddim5) \| [\d.]+ \|", card))
+        == 12
+    )
     assert re.search(r"upper bound: \*\*[\d.]+ ± [\d.]+\*\*", card) and "8 a row" in card
     for name in ("samples.png", "steps.png", "loss_curve.png"):
         with Image.open(trained / name) as picture:
@@ -97,25 +138,46 @@ def test_the_same_command_again_changes_nothing_and_more_steps_go_on(tmp_path):
 )
 def test_a_run_resumed_in_the_middle_ends_with_the_same_bits(tmp_path, more):
     for name in ("whole", "resumed"):
-        train(tmp_path / name, *more, "--num_timesteps", 3)  # so few that every timestep's history fills
-    (path,) = [path for path in (tmp_path / "resumed" / "checkpoints").iterdir() if path.name.endswith("4")]
+        train(
+            tmp_path / name, *more, "--num_timesteps", 3
+        )  # so few that every timestep's history fills
+    (path,) = [
+        path for path in (tmp_path / "resumed" / "checkpoints").iterdir() if path.name.endswith("4")
+    ]
     train(tmp_path / "resumed", *more, "--num_timesteps", 3, "--resume_from_checkpoint", path)
-    whole, resumed = (tmp_path / name / "checkpoints" / "step-00000006" for name in ("whole", "resumed"))
+    whole, resumed = (
+        tmp_path / name / "checkpoints" / "step-00000006" for name in ("whole", "resumed")
+    )
     for name in ("model.safetensors", "average.safetensors"):
         left, right = load_file(whole / name), load_file(resumed / name)
         assert all(torch.equal(left[key], right[key]) for key in left), name
     states = [json.loads((path / "run.json").read_text())["history"] for path in (whole, resumed)]
     assert states[0] == states[1]
-    histories = [torch.load(path / "custom_checkpoint_0.pkl", weights_only=True) for path in (whole, resumed)]
+    histories = [
+        torch.load(path / "custom_checkpoint_0.pkl", weights_only=True) for path in (whole, resumed)
+    ]
     assert histories[0].keys() == histories[1].keys() == ({"history", "counts"} if more else set())
     assert all(torch.equal(histories[0][name], histories[1][name]) for name in histories[0])
 
 
 def test_sample_ddpm_draws_what_sample_does(trained, tmp_path, capsys):
-    content = draw(trained, tmp_path / "drawn", "--num_images", 7, "--batch_size", 3, "--seed", 5, "--sampler", "ddim")
+    content = draw(
+        trained,
+        tmp_path / "drawn",
+        "--num_images",
+        7,
+        "--batch_size",
+        3,
+        "--seed",
+        5,
+        "--sampler",
+        "ddim",
+    )
     assert content["arr_0"].shape == (7, 8, 8, 1) and content["arr_1"].tolist() == list(range(7))
     model, diffusion = load_folder(trained)
-    expected = ddpm.sample(model, (7, 1, 8, 8), diffusion, sampler="ddim", steps=5, labels=torch.arange(7), seed=5)
+    expected = ddpm.sample(
+        model, (7, 1, 8, 8), diffusion, sampler="ddim", steps=5, labels=torch.arange(7), seed=5
+    )
     assert np.array_equal(content["arr_0"], to_uint8(expected).permute(0, 2, 3, 1).numpy())
     for number in range(7):
         with Image.open(tmp_path / "drawn" / f"{number:06d}.png") as picture:
@@ -131,7 +193,17 @@ def test_sample_ddpm_mixes_no_images_of_another_run(trained, tmp_path):
 
 
 def test_sample_ddpm_draws_one_class_and_a_trajectory(trained, tmp_path):
-    content = draw(trained, tmp_path, "--num_images", 4, "--class_name", 7, "--variance", "fixed_large", "--trajectory")
+    content = draw(
+        trained,
+        tmp_path,
+        "--num_images",
+        4,
+        "--class_name",
+        7,
+        "--variance",
+        "fixed_large",
+        "--trajectory",
+    )
     assert content["arr_1"].tolist() == [7] * 4
     with Image.open(tmp_path / "trajectory.gif") as film:
         assert film.n_frames >= 5
@@ -166,11 +238,18 @@ def test_a_folder_of_photographs_without_classes(tmp_path):
     (tmp_path / "photos").mkdir()
     for number in range(12):
         size = (9 + number, 12, 3)
-        Image.fromarray(generator.integers(256, size=size, dtype=np.uint8)).save(tmp_path / "photos" / f"{number}.png")
+        Image.fromarray(generator.integers(256, size=size, dtype=np.uint8)).save(
+            tmp_path / "photos" / f"{number}.png"
+        )
     train(tmp_path / "run", "--train_dir", tmp_path / "photos", "--image_size", 8, "--random_flip")
     model, _ = load_folder(tmp_path / "run")
     assert model.config.num_classes is None and model.config.in_channels == 3
-    assert draw(tmp_path / "run", tmp_path / "drawn", "--num_images", 2)["arr_0"].shape == (2, 8, 8, 3)
+    assert draw(tmp_path / "run", tmp_path / "drawn", "--num_images", 2)["arr_0"].shape == (
+        2,
+        8,
+        8,
+        3,
+    )
 
 
 def test_classes_of_an_array_file(tmp_path):
@@ -179,13 +258,21 @@ def test_classes_of_an_array_file(tmp_path):
     train(tmp_path / "run", "--train_file", tmp_path / "data.npz", "--prediction", "v_prediction", "--schedule",
           "cosine_zero_snr", "--min_snr_gamma", 5, "--num_quality_images", 6, "--quality_steps", 2)  # fmt: skip
     model, diffusion = load_folder(tmp_path / "run")
-    assert model.config.num_classes == 2 and float(diffusion.betas[-1]) == 1 and diffusion.min_snr_gamma == 5
+    assert (
+        model.config.num_classes == 2
+        and float(diffusion.betas[-1]) == 1
+        and diffusion.min_snr_gamma == 5
+    )
 
 
 def test_a_saved_model_goes_on_learning(trained, tmp_path):
     train(tmp_path / "more", "--model_name_or_path", trained)
-    first, second = (load_file(folder / "model.safetensors") for folder in (trained, tmp_path / "more"))
-    assert first.keys() == second.keys() and any(not torch.equal(first[name], second[name]) for name in first)
+    first, second = (
+        load_file(folder / "model.safetensors") for folder in (trained, tmp_path / "more")
+    )
+    assert first.keys() == second.keys() and any(
+        not torch.equal(first[name], second[name]) for name in first
+    )
 
 
 @pytest.mark.parametrize(
@@ -199,7 +286,17 @@ def test_a_saved_model_goes_on_learning(trained, tmp_path):
         (["--norm_num_groups", "3"], "norm_num_groups"),
         (["--max_train_steps", "0"], "max_train_steps"),
         (["--schedule", "cosine_zero_snr"], "last beta is 1"),
-        (["--num_quality_images", "4", "--quality_steps", "5", "--inception_weights", "gone.pth"], "gone.pth"),
+        (
+            [
+                "--num_quality_images",
+                "4",
+                "--quality_steps",
+                "5",
+                "--inception_weights",
+                "gone.pth",
+            ],
+            "gone.pth",
+        ),
         (["--num_quality_images", "4", "--quality_steps", "1"], "at least two"),
         (["--num_quality_images", "-1", "--quality_steps", "5"], "num_images is -1"),
         (["--model_name_or_path", "./gone"], "gone"),
@@ -216,7 +313,9 @@ def test_train_ddpm_names_what_is_wrong_before_it_trains(tmp_path, monkeypatch, 
     assert not trained
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes" / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "recipes" / "accelerate").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_accelerate_reads_its_configurations(path):
     from accelerate.commands.config import load_config_from_file
 
@@ -227,24 +326,52 @@ def test_accelerate_reads_its_configurations(path):
 
 
 def test_configurations_that_are_named_are_there():
-    texts = [ROOT / "ddpm" / "README.md", *(ROOT / "recipes").glob("*ddpm.py"), *(ROOT / "recipes").glob("*/*.yaml")]
-    named = {name for text in texts for name in re.findall(r"recipes/accelerate/\w+\.yaml", text.read_text())}
+    texts = [
+        ROOT / "ddpm" / "README.md",
+        *(ROOT / "recipes").glob("*ddpm.py"),
+        *(ROOT / "recipes").glob("*/*.yaml"),
+    ]
+    named = {
+        name
+        for text in texts
+        for name in re.findall(r"recipes/accelerate/\w+\.yaml", text.read_text())
+    }
     assert named and all((ROOT / name).is_file() for name in named)
 
 
 def test_the_model_must_fit_the_images(trained, tmp_path):
     np.save(tmp_path / "images.npy", np.zeros((20, 16, 16, 3), dtype=np.uint8))
     with pytest.raises(ValueError, match="expected"):
-        train(tmp_path / "run", "--model_name_or_path", trained, "--train_file", tmp_path / "images.npy")
+        train(
+            tmp_path / "run",
+            "--model_name_or_path",
+            trained,
+            "--train_file",
+            tmp_path / "images.npy",
+        )
 
 
 def launched(name, *words):
-    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--cpu", "--num_processes", "2"]
+    environment = {
+        k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    }
+    launcher = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.accelerate_cli",
+        "launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+    ]
     launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     command = [*launcher, ROOT / "recipes" / f"{name}.py", *words]
     done = subprocess.run(
-        list(map(str, command)), env=environment | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=280
+        list(map(str, command)),
+        env=environment | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done
@@ -253,9 +380,24 @@ def launched(name, *words):
 @pytest.mark.slow
 @pytest.mark.parametrize("timesteps", ["uniform", "loss_second_moment"])
 def test_two_processes_train_and_score_as_one(tmp_path, timesteps):
-    common = [*SMALL, "--num_quality_images", "9", "--quality_steps", "3", "--timestep_sampler", timesteps]
+    common = [
+        *SMALL,
+        "--num_quality_images",
+        "9",
+        "--quality_steps",
+        "3",
+        "--timestep_sampler",
+        timesteps,
+    ]
     common += ["--num_timesteps", "3", "--loss", "hybrid"]
-    launched("train_ddpm", *common, "--per_device_train_batch_size", "2", "--output_dir", tmp_path / "two")
+    launched(
+        "train_ddpm",
+        *common,
+        "--per_device_train_batch_size",
+        "2",
+        "--output_dir",
+        tmp_path / "two",
+    )
     recipe("train_ddpm").main([*common, "--output_dir", str(tmp_path / "one")])
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     for name in one:
@@ -264,19 +406,40 @@ def test_two_processes_train_and_score_as_one(tmp_path, timesteps):
     assert (states[1] / "random_states_1.pkl").is_file()  # there were two
     histories = [torch.load(path / "custom_checkpoint_0.pkl", weights_only=True) for path in states]
     if timesteps != "uniform":
-        assert torch.equal(histories[0]["counts"], histories[1]["counts"]) and int(histories[0]["counts"].sum()) == 24
-        torch.testing.assert_close(histories[0]["history"], histories[1]["history"], rtol=1e-3, atol=1e-4)
+        assert (
+            torch.equal(histories[0]["counts"], histories[1]["counts"])
+            and int(histories[0]["counts"].sum()) == 24
+        )
+        torch.testing.assert_close(
+            histories[0]["history"], histories[1]["history"], rtol=1e-3, atol=1e-4
+        )
     row = r"\| (?:dd|heun|dpm)[^|]*\| 3 \| ([\d.e-]+) \|"  # of the table of FID
-    figures = [re.findall(row, (tmp_path / name / "README.md").read_text()) for name in ("one", "two")]
+    figures = [
+        re.findall(row, (tmp_path / name / "README.md").read_text()) for name in ("one", "two")
+    ]
     assert len(figures[0]) == len(figures[1]) == 6
-    assert [float(each) for each in figures[0]] == pytest.approx([float(each) for each in figures[1]], rel=0.02)
+    assert [float(each) for each in figures[0]] == pytest.approx(
+        [float(each) for each in figures[1]], rel=0.02
+    )
 
 
 @pytest.mark.slow
 def test_two_processes_draw_the_images_of_one(trained, tmp_path):
-    words = ["--model_name_or_path", trained, "--steps", "5", "--num_images", "7", "--batch_size", "2"]
+    words = [
+        "--model_name_or_path",
+        trained,
+        "--steps",
+        "5",
+        "--num_images",
+        "7",
+        "--batch_size",
+        "2",
+    ]
     launched("sample_ddpm", *words, "--output_dir", tmp_path / "two")
-    one, two = draw(trained, tmp_path / "one", *words[4:]), np.load(tmp_path / "two" / "samples.npz")
+    one, two = (
+        draw(trained, tmp_path / "one", *words[4:]),
+        np.load(tmp_path / "two" / "samples.npz"),
+    )
     assert two["arr_1"].tolist() == one["arr_1"].tolist()
     difference = np.abs(one["arr_0"].astype(int) - two["arr_0"].astype(int))
     assert difference.max() <= 1  # other batches round differently

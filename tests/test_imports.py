@@ -178,10 +178,16 @@ def graph_violations(package: str, module: str, source: str) -> list[str]:
     allowed, wrong = GRAPH[package][module], []
     for name, level in imports(source):
         root = name.partition(".")[0]
-        if level == 0 and root in {*GRAPH, "recipes", "tests"} - ({package} if module == "__init__" else set()):
-            wrong.append(f"{module} imports {name}; siblings are reached by `from .x import Y` alone")
+        if level == 0 and root in {*GRAPH, "recipes", "tests"} - (
+            {package} if module == "__init__" else set()
+        ):
+            wrong.append(
+                f"{module} imports {name}; siblings are reached by `from .x import Y` alone"
+            )
         elif level > 1 or (level == 1 and (not name or "." in name)):
-            wrong.append(f"{module} has `from {'.' * level}{name} import ...`; expected `from .x import Y`")
+            wrong.append(
+                f"{module} has `from {'.' * level}{name} import ...`; expected `from .x import Y`"
+            )
         elif level == 1 and allowed is not ALL and name not in allowed:
             wrong.append(f"{module} imports .{name}; it may import {sorted(allowed)}")
     return wrong
@@ -205,7 +211,9 @@ def foreign_packages(source: str) -> set[str]:
     return roots - set(sys.stdlib_module_names)
 
 
-@pytest.mark.parametrize(("package", "path"), MODULES, ids=[f"{p}-{path.stem}" for p, path in MODULES])
+@pytest.mark.parametrize(
+    ("package", "path"), MODULES, ids=[f"{p}-{path.stem}" for p, path in MODULES]
+)
 def test_module_imports_what_the_graph_allows(package, path):
     assert path.parent == ROOT / package, f"{path} lies in a sub-package; the packages are flat"
     assert graph_violations(package, path.stem, path.read_text(encoding="utf-8")) == []
@@ -214,7 +222,9 @@ def test_module_imports_what_the_graph_allows(package, path):
 def test_hub_closure_needs_torch_and_transformers_only():
     for module in sorted(hub_closure()):
         foreign = foreign_packages((ROOT / "ardm" / f"{module}.py").read_text(encoding="utf-8"))
-        assert foreign <= HUB_PACKAGES, f"{module} needs {sorted(foreign - HUB_PACKAGES)} on the Hub"
+        assert foreign <= HUB_PACKAGES, (
+            f"{module} needs {sorted(foreign - HUB_PACKAGES)} on the Hub"
+        )
 
 
 def test_hub_closure_holds_the_model():
@@ -243,7 +253,9 @@ def test_forbidden_import_is_found(module, source):
 def test_allowed_imports_pass():
     source = "import torch\nfrom .masking import random_ratio_mask\nfrom .scoring import Draws"
     assert graph_violations("ardm", "likelihood", source) == []
-    assert graph_violations("ardm", "__init__", "from .likelihood import nelbo\nimport ardm.hub") == []
+    assert (
+        graph_violations("ardm", "__init__", "from .likelihood import nelbo\nimport ardm.hub") == []
+    )
 
 
 def test_foreign_package_is_found_inside_a_function():

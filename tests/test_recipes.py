@@ -24,10 +24,22 @@ from ardm.hub.cards import CardFigures
 from ardm.hub.folder import save_folder
 
 ROOT = Path(__file__).parent.parent
-SIZES = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-STEPS = {"max_train_steps": 6, "per_device_train_batch_size": 4, "logging_steps": 2, "eval_steps": 0}
+SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
+STEPS = {
+    "max_train_steps": 6,
+    "per_device_train_batch_size": 4,
+    "logging_steps": 2,
+    "eval_steps": 0,
+}
 OTHERS = {"sequence_length": 32, "max_eval_windows": 20, "checkpointing_steps": 2}
-SMALL = [word for name, value in (SIZES | STEPS | OTHERS).items() for word in (f"--{name}", str(value))]
+SMALL = [
+    word for name, value in (SIZES | STEPS | OTHERS).items() for word in (f"--{name}", str(value))
+]
 
 
 def recipe(name):
@@ -75,7 +87,10 @@ def test_train_ardm_leaves_a_model_that_scores_samples_and_reloads(tmp_path, tex
         "loss_curve.png",
     }
     assert names <= {file.name for file in folder.iterdir()}
-    model, tokenizer = AutoModelForMaskedLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = (
+        AutoModelForMaskedLM.from_pretrained(folder),
+        AutoTokenizer.from_pretrained(folder),
+    )
     assert isinstance(model, ardm.ARDMForMaskedLM)
     text = tokenizer.decode(model.generate(tokens_per_step=4, seed=0)[0])
     assert len(text) == 32 and tokenizer.mask_token not in text
@@ -84,7 +99,9 @@ def test_train_ardm_leaves_a_model_that_scores_samples_and_reloads(tmp_path, tex
     assert filled.startswith("the quick ") and filled.endswith(" fox")
     # the figure on the screen is the one on the card, and the model's own
     value, error = re.search(r"([\d.]+) \+- ([\d.]+) bits per character", printed).groups()
-    on_card = re.search(r"\| bits per character \| ([\d.]+) ±", (folder / "README.md").read_text())[1]
+    on_card = re.search(r"\| bits per character \| ([\d.]+) ±", (folder / "README.md").read_text())[
+        1
+    ]
     assert float(on_card) == pytest.approx(float(value), abs=6e-4)
     assert 0 < float(error) < 1 and 0 < float(value) < 2 * math.log2(32)
 
@@ -106,15 +123,21 @@ def test_other_tokenizers_and_streams(tmp_path, text_file, kind):
 
 def test_a_stream_is_read_while_training(tmp_path):
     rows = tmp_path / "rows.jsonl"
-    rows.write_text("".join(json.dumps({"text": f"row {i} of a stream of words"}) + "\n" for i in range(200)))
+    rows.write_text(
+        "".join(json.dumps({"text": f"row {i} of a stream of words"}) + "\n" for i in range(200))
+    )
     train(tmp_path / "run", "--train_file", rows, "--validation_file", rows, "--streaming")
     assert (tmp_path / "run" / "model.safetensors").is_file()
 
 
 def test_a_saved_model_goes_on_learning(tmp_path, text_file):
     train(tmp_path / "first", "--train_file", text_file)
-    train(tmp_path / "second", "--train_file", text_file, "--model_name_or_path", tmp_path / "first")
-    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("first", "second"))
+    train(
+        tmp_path / "second", "--train_file", text_file, "--model_name_or_path", tmp_path / "first"
+    )
+    first, second = (
+        load_file(tmp_path / name / "model.safetensors") for name in ("first", "second")
+    )
     assert any(not torch.equal(first[name], second[name]) for name in first)
 
 
@@ -173,7 +196,14 @@ def test_watch_generation_leaves_a_page_and_a_picture(tmp_path, text_file, capsy
     train(tmp_path / "run", "--train_file", text_file)
     capsys.readouterr()
     watch = recipe("watch_generation").main
-    where = ["--model_name_or_path", str(tmp_path / "run"), "--output_dir", str(tmp_path / "watch"), "--seed", "1"]
+    where = [
+        "--model_name_or_path",
+        str(tmp_path / "run"),
+        "--output_dir",
+        str(tmp_path / "watch"),
+        "--seed",
+        "1",
+    ]
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run")
     model = AutoModelForMaskedLM.from_pretrained(tmp_path / "run")
     whole = tokenizer.decode(model.generate(tokens_per_step=4, resample_steps=3, seed=1)[0])
@@ -181,7 +211,11 @@ def test_watch_generation_leaves_a_page_and_a_picture(tmp_path, text_file, capsy
     filled = tokenizer.decode(model.generate(gap, max_new_tokens=4, order="confidence", seed=1)[0])
     for arguments, text, passes in (
         (["--tokens_per_step", "4", "--resample_steps", "3"], whole, 11),
-        (["--prompt", "the quick _____ fox__", "--max_new_tokens", "4", "--order", "confidence"], filled, 9),
+        (
+            ["--prompt", "the quick _____ fox__", "--max_new_tokens", "4", "--order", "confidence"],
+            filled,
+            9,
+        ),
     ):
         watch([*where, *arguments])
         printed = capsys.readouterr().out
@@ -214,18 +248,26 @@ def test_watch_generation_says_what_is_wrong_before_it_begins(tmp_path, text_fil
 
 def launched(name, flags, words):
     """A recipe in processes of its own, by `accelerate launch`."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    environment = {
+        k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    }
     launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
     command = [*launcher, *flags, ROOT / "recipes" / f"{name}.py", *words]
     done = subprocess.run(
-        list(map(str, command)), env=environment | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=280
+        list(map(str, command)),
+        env=environment | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done
 
 
 def launch(folder, text_file, *flags, script=()):
-    done = launched("train_ardm", flags, [*SMALL, "--output_dir", folder, "--train_file", text_file, *script])
+    done = launched(
+        "train_ardm", flags, [*SMALL, "--output_dir", folder, "--train_file", text_file, *script]
+    )
     state = json.loads((folder / "checkpoints" / "step-00000006" / "run.json").read_text())
     return state, done
 
@@ -240,13 +282,17 @@ def evaluate(arguments, monkeypatch, folder):
     module.main([*map(str, arguments)])
 
 
-def test_lm_eval_prints_a_table_for_the_demo_and_for_own_tasks(tmp_path, text_file, capsys, monkeypatch):
+def test_lm_eval_prints_a_table_for_the_demo_and_for_own_tasks(
+    tmp_path, text_file, capsys, monkeypatch
+):
     train(tmp_path / "runs" / "ardm", "--train_file", text_file)
     capsys.readouterr()
     module = recipe("lm_eval_ardm")
     evaluate([], monkeypatch, tmp_path)
     table = capsys.readouterr().out
-    accuracy, error = re.search(r"\|docs_choice\|.*\|acc +\|↑ +\|([\d.]+)\|± +\|([\d.]+)\|", table).groups()
+    accuracy, error = re.search(
+        r"\|docs_choice\|.*\|acc +\|↑ +\|([\d.]+)\|± +\|([\d.]+)\|", table
+    ).groups()
     assert 0 <= float(accuracy) <= 1 and 0 <= float(error) < 0.2
     bits = re.search(r"\|docs_bits *\|.*\|bits_per_byte\|↓ +\|([\d.]+)\|", table)[1]
     assert 2 < float(bits) < 8
@@ -254,12 +300,17 @@ def test_lm_eval_prints_a_table_for_the_demo_and_for_own_tasks(tmp_path, text_fi
     (tmp_path / "tasks").mkdir()
     module.write_tasks(tmp_path / "tasks")
     own = ["--tasks", "docs_choice", "--include_path", tmp_path / "tasks", "--limit", 3]
-    evaluate(["--model_args", f"pretrained={tmp_path / 'runs' / 'ardm'},num_samples=1", *own], monkeypatch, tmp_path)
+    evaluate(
+        ["--model_args", f"pretrained={tmp_path / 'runs' / 'ardm'},num_samples=1", *own],
+        monkeypatch,
+        tmp_path,
+    )
     assert re.search(r"ardm .*limit: 3.*\n.*\n.*\n\|docs_choice\|", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(
-    ("options", "named"), [("num_samples=few", "num_samples"), ("pretrained=/gone/away", "no model can")]
+    ("options", "named"),
+    [("num_samples=few", "num_samples"), ("pretrained=/gone/away", "no model can")],
 )
 def test_lm_eval_names_a_bad_option(tmp_path, monkeypatch, options, named):
     recipe("lm_eval_ardm").write_tasks(tmp_path)
@@ -277,20 +328,32 @@ def test_lm_eval_without_a_model_says_how_to_make_one(tmp_path, monkeypatch):
 def test_lm_eval_prints_the_same_table_on_two_processes(tmp_path, text_file):
     train(tmp_path / "runs" / "ardm", "--train_file", text_file)
     script = str(ROOT / "recipes" / "lm_eval_ardm.py")
-    launched = [sys.executable, "-m", "accelerate.commands.launch", "-q", "--cpu", "--num_processes", "2"]
+    launched = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "-q",
+        "--cpu",
+        "--num_processes",
+        "2",
+    ]
     launched += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     tables = []
     for command in ([sys.executable, script], [*launched, script]):
         done = subprocess.run(command, capture_output=True, text=True, timeout=250, cwd=tmp_path)
         assert done.returncode == 0, done.stderr[-3000:]
         tables.append([line for line in done.stdout.splitlines() if line.startswith("|docs_")])
-        assert ("on rank 1" in done.stderr) == (command[0:2] != [sys.executable, script])  # there were two
+        assert ("on rank 1" in done.stderr) == (
+            command[0:2] != [sys.executable, script]
+        )  # there were two
     assert len(tables[0]) == 2 and tables[0] == tables[1]
 
 
 # ---------------------------------------------------------------------------------- a saved model on held-out text
 TEXT = "the quick brown fox – a café's – jumps over the lazy dog. " * 150
-HELD_OUT = "a dog jumps over the café – lazy quick and brown. " * 9  # 14 windows of 32 characters, and a rest
+HELD_OUT = (
+    "a dog jumps over the café – lazy quick and brown. " * 9
+)  # 14 windows of 32 characters, and a rest
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +377,10 @@ def model_folder(saved, tmp_path):
 
 def windows_of(folder, text, length=32):
     """The model, and the text cut by hand."""
-    model, tokenizer = AutoModelForMaskedLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = (
+        AutoModelForMaskedLM.from_pretrained(folder),
+        AutoTokenizer.from_pretrained(folder),
+    )
     ids = torch.tensor(tokenizer(text, add_special_tokens=False).input_ids)
     assert len(ids) == len(text)
     return model, ids[: len(ids) // length * length].view(-1, length)
@@ -338,7 +404,9 @@ def evaluated(folder, *words):
     assert len(lines) == len(report["figures"])
     for line, (unit, figure) in zip(lines, report["figures"].items(), strict=True):
         value, text = re.fullmatch(rf"  ([\d.]+) {unit}, (.*) \({report['kind']}\)", line).groups()
-        assert float(value) == pytest.approx(figure["value"], abs=0.51 * 10 ** -len(value.partition(".")[2]))
+        assert float(value) == pytest.approx(
+            figure["value"], abs=0.51 * 10 ** -len(value.partition(".")[2])
+        )
         assert ("no interval known" in text) == (figure["standard_error"] is None)
     return report
 
@@ -366,21 +434,44 @@ def assert_figures(report, nats, text):
 
 @pytest.mark.parametrize("num_samples", [8, 3, "all"])
 def test_evaluate_ardm_gives_the_bound_of_the_windows(saved, tmp_path, num_samples):
-    words = ["--model_name_or_path", saved / "model", "--validation_file", saved / "held_out.txt", "--seed", 5]
-    report = evaluated(tmp_path, *words, *([] if num_samples == 8 else ["--num_samples", num_samples]))
+    words = [
+        "--model_name_or_path",
+        saved / "model",
+        "--validation_file",
+        saved / "held_out.txt",
+        "--seed",
+        5,
+    ]
+    report = evaluated(
+        tmp_path, *words, *([] if num_samples == 8 else ["--num_samples", num_samples])
+    )
     model, ids = windows_of(saved / "model", HELD_OUT)
-    assert_figures(report, ardm.nelbo(model, ids, num_samples=num_samples, **numbered(ids, 5)).nats, HELD_OUT)
-    assert (report["kind"], report["data"], report["num_samples"]) == ("upper bound", "held_out.txt", num_samples)
+    assert_figures(
+        report, ardm.nelbo(model, ids, num_samples=num_samples, **numbered(ids, 5)).nats, HELD_OUT
+    )
+    assert (report["kind"], report["data"], report["num_samples"]) == (
+        "upper bound",
+        "held_out.txt",
+        num_samples,
+    )
     assert report["what"] == "NELBO over all orders" and report["seed"] == 5
     again = evaluated(tmp_path, *words, "--num_samples", num_samples)
     assert {**again, "seconds": 0} == {**report, "seconds": 0}
 
 
 @pytest.mark.parametrize(
-    ("order", "steps"), [("left_to_right", None), ("right_to_left", 3), ("confidence", None), ("confidence", 8)]
+    ("order", "steps"),
+    [("left_to_right", None), ("right_to_left", 3), ("confidence", None), ("confidence", 8)],
 )
 def test_evaluate_ardm_gives_the_exact_likelihood_in_one_order(saved, tmp_path, order, steps):
-    words = ["--model_name_or_path", saved / "model", "--validation_file", saved / "held_out.txt", "--order", order]
+    words = [
+        "--model_name_or_path",
+        saved / "model",
+        "--validation_file",
+        saved / "held_out.txt",
+        "--order",
+        order,
+    ]
     report = evaluated(tmp_path, *words, *([] if steps is None else ["--steps", steps]))
     model, ids = windows_of(saved / "model", HELD_OUT)
     plan = {None: None, 3: [10, 11, 11], 8: [4] * 8}[steps]
@@ -390,8 +481,17 @@ def test_evaluate_ardm_gives_the_exact_likelihood_in_one_order(saved, tmp_path, 
     assert report["what"] == f"-log p, {order}, {how}"
 
 
-def test_evaluate_ardm_holds_out_the_end_of_the_training_text_and_takes_shorter_and_fewer_windows(saved, tmp_path):
-    own = ["--model_name_or_path", saved / "model", "--train_file", saved / "text.txt", "--validation_fraction", 0.1]
+def test_evaluate_ardm_holds_out_the_end_of_the_training_text_and_takes_shorter_and_fewer_windows(
+    saved, tmp_path
+):
+    own = [
+        "--model_name_or_path",
+        saved / "model",
+        "--train_file",
+        saved / "text.txt",
+        "--validation_fraction",
+        0.1,
+    ]
     report = evaluated(tmp_path, *own, "--sequence_length", 20, "--max_eval_windows", 7)
     end = TEXT[-round(len(TEXT) / 10) :]
     model, ids = windows_of(saved / "model", end, 20)
@@ -402,12 +502,16 @@ def test_evaluate_ardm_holds_out_the_end_of_the_training_text_and_takes_shorter_
 
 
 def test_measured_losses_stay_with_the_weights_that_they_are_of(model_folder, saved):
-    model, tokenizer = (kind.from_pretrained(saved / "model") for kind in (AutoModelForMaskedLM, AutoTokenizer))
+    model, tokenizer = (
+        kind.from_pretrained(saved / "model") for kind in (AutoModelForMaskedLM, AutoTokenizer)
+    )
     config = model_folder / "generation_config.json"
     plain = json.loads(config.read_text())
     losses = [3.0 - i / 16 for i in range(32)]
     config.write_text(json.dumps(plain | {"per_step_losses": losses}))
-    save_folder(model_folder, model, tokenizer, CardFigures())  # as the same command does after a finished run
+    save_folder(
+        model_folder, model, tokenizer, CardFigures()
+    )  # as the same command does after a finished run
     assert json.loads(config.read_text()) == plain | {"per_step_losses": losses}
     again = AutoModelForMaskedLM.from_pretrained(model_folder)
     assert again.generate(plan="optimal", steps=4, seed=0).shape == (1, 32)
@@ -427,7 +531,12 @@ EVALUATE_BAD = {
     r"steps is 33; expected 1\.\.32": ["--order", "confidence", "--steps", 33],
     r"steps is 0; expected 1\.\.32": ["--order", "left_to_right", "--steps", 0],
     "num_samples is 0; expected an integer of at least 1 or 'all'": [
-        *("--num_samples", 0, "--validation_file", "{tmp}/gone.txt")  # and so before the text is read
+        *(
+            "--num_samples",
+            0,
+            "--validation_file",
+            "{tmp}/gone.txt",
+        )  # and so before the text is read
     ],
     "num_samples is 'few'; expected an integer of at least 1 or 'all'": ["--num_samples", "few"],
     "num_samples is 4 with an order": ["--num_samples", 4, "--order", "confidence"],
@@ -449,7 +558,9 @@ PLAN_BAD = {
     "expected at least 32 for one window": ["--validation_file", "{tmp}/short.txt"],
     "written to": ["--output_dir", "{tmp}/short.txt/plan"],
 }
-SAVED_BAD = [("evaluate_ardm", named) for named in EVALUATE_BAD] + [("plan_steps", named) for named in PLAN_BAD]
+SAVED_BAD = [("evaluate_ardm", named) for named in EVALUATE_BAD] + [
+    ("plan_steps", named) for named in PLAN_BAD
+]
 
 
 @pytest.mark.parametrize(("name", "named"), SAVED_BAD)
@@ -461,7 +572,12 @@ def test_bad_input_of_a_recipe_for_a_saved_model_is_named_before_the_network_is_
     words = [str(word).replace("{tmp}", str(tmp_path)) for word in words]
     before = sorted(os.listdir(saved / "model"))
     monkeypatch.setattr(ardm.ARDMForMaskedLM, "forward", no_call)
-    given = ["--model_name_or_path", str(saved / "model"), "--validation_file", str(saved / "held_out.txt")]
+    given = [
+        "--model_name_or_path",
+        str(saved / "model"),
+        "--validation_file",
+        str(saved / "held_out.txt"),
+    ]
     with pytest.raises(ValueError, match=named):
         recipe(name).main([*given, *words])
     assert sorted(os.listdir(saved / "model")) == before
@@ -481,15 +597,30 @@ def group_sizes(order):
 
 def without_times(folder):
     """What `plan_steps` saved, but for the clock and the machine."""
-    saved = json.loads((folder / "per_step_losses.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
-    return {**saved, "date": "", "machine": "", "budgets": [{**row, "seconds": 0} for row in saved["budgets"]]}
+    saved = json.loads(
+        (folder / "per_step_losses.json").read_text(encoding="utf-8"), parse_constant=pytest.fail
+    )
+    return {
+        **saved,
+        "date": "",
+        "machine": "",
+        "budgets": [{**row, "seconds": 0} for row in saved["budgets"]],
+    }
 
 
 def test_plan_steps_measures_a_model_that_then_plans_by_it(saved, model_folder, capsys):
-    words = ["--model_name_or_path", str(model_folder), "--validation_file", str(saved / "held_out.txt")]
+    words = [
+        "--model_name_or_path",
+        str(model_folder),
+        "--validation_file",
+        str(saved / "held_out.txt"),
+    ]
     recipe("plan_steps").main([*words, "--repeats", "1", "--seed", "3"])
     printed = capsys.readouterr().out
-    assert printed.startswith("14 windows of 32 tokens, held_out.txt.\n") and "generation_config.json" in printed
+    assert (
+        printed.startswith("14 windows of 32 tokens, held_out.txt.\n")
+        and "generation_config.json" in printed
+    )
     assert all((model_folder / f"{name}.png").stat().st_size > 10_000 for name in (
         "per_step_losses", "quality_against_steps"
     ))  # fmt: skip
@@ -501,13 +632,21 @@ def test_plan_steps_measures_a_model_that_then_plans_by_it(saved, model_folder, 
     assert report["standard_error"] == pytest.approx(by_hand.standard_error.tolist(), rel=1e-4)
     assert [report[name] for name in ("num_sequences", "data", "seed")] == [14, "held_out.txt", 3]
 
-    rows = re.findall(r"^ +(\d+) +[\d.]+ +[\d.]+ +([\d.]+) +([+-][\d.]+) ± [\d.]+ ", printed, re.MULTILINE)
-    assert [int(steps) for steps, *_ in rows] == [row["steps"] for row in report["budgets"]] == [1, 2, 4, 8, 16, 32]
+    rows = re.findall(
+        r"^ +(\d+) +[\d.]+ +[\d.]+ +([\d.]+) +([+-][\d.]+) ± [\d.]+ ", printed, re.MULTILINE
+    )
+    assert (
+        [int(steps) for steps, *_ in rows]
+        == [row["steps"] for row in report["budgets"]]
+        == [1, 2, 4, 8, 16, 32]
+    )
     chosen_on, held_out = (ardm.StepLosses(by_hand.sequence_nats[half::2]) for half in (0, 1))
     for (_, bits, extra), row in zip(rows, report["budgets"], strict=True):
         plan = ardm.optimal_plan(chosen_on.nats, row["steps"])
         cost = ardm.plan_cost(held_out.nats, plan) / 32 / math.log(2)
-        assert row["optimal_plan"] == plan and row["bits_per_token"]["optimal"] == pytest.approx(cost, rel=1e-6)
+        assert row["optimal_plan"] == plan and row["bits_per_token"]["optimal"] == pytest.approx(
+            cost, rel=1e-6
+        )
         assert float(bits) == pytest.approx(cost, abs=5.1e-4)
         assert float(extra) == pytest.approx(row["extra_bits"]["optimal"], abs=5.1e-4)
 
@@ -522,9 +661,18 @@ def test_plan_steps_leaves_the_model_alone_where_it_writes_elsewhere(saved, tmp_
         return {path.name: path.read_bytes() for path in (saved / "model").iterdir()}
 
     before = content()
-    words = ["--model_name_or_path", saved / "model", "--validation_file", saved / "held_out.txt", "--repeats", 1]
+    words = [
+        "--model_name_or_path",
+        saved / "model",
+        "--validation_file",
+        saved / "held_out.txt",
+        "--repeats",
+        1,
+    ]
     words += ["--output_dir", tmp_path / "a" / "plan", "--sequence_length", 7, "--num_orders", 2]
-    recipe("plan_steps").main([*map(str, words), "--max_eval_windows", "40"])  # more than are scored at once
+    recipe("plan_steps").main(
+        [*map(str, words), "--max_eval_windows", "40"]
+    )  # more than are scored at once
     assert content() == before
     assert sorted(os.listdir(tmp_path / "a" / "plan")) == [
         "generation_config.json", "per_step_losses.json", "per_step_losses.png", "quality_against_steps.png"
@@ -544,7 +692,9 @@ def close(found, expected):
         )
     if isinstance(expected, list):
         return len(found) == len(expected) and all(map(close, found, expected))
-    return found == (pytest.approx(expected, rel=1e-6, abs=1e-9) if isinstance(expected, float) else expected)
+    return found == (
+        pytest.approx(expected, rel=1e-6, abs=1e-9) if isinstance(expected, float) else expected
+    )
 
 
 @pytest.mark.slow
@@ -557,14 +707,23 @@ def test_evaluate_ardm_gives_the_same_figures_on_two_processes(saved, tmp_path, 
     two = ["--num_processes", 2, "--cpu"]
     done = launched("evaluate_ardm", two, [*words, "--output_file", tmp_path / "two.json"])
     shared = json.loads((tmp_path / "two.json").read_text(encoding="utf-8"))
-    assert one["num_windows"] == 70 and "scored 16 of this process's 35 windows" in done.stderr  # there were two
+    assert (
+        one["num_windows"] == 70 and "scored 16 of this process's 35 windows" in done.stderr
+    )  # there were two
     assert done.stdout.count("bits per token") == 1  # and one of them spoke
     assert close(shared, one) and not close({**shared, "num_windows": 71}, one)
 
 
 @pytest.mark.slow
 def test_plan_steps_measures_the_same_on_two_processes(saved, tmp_path):
-    words = ["--model_name_or_path", saved / "model", "--validation_file", saved / "held_out.txt", "--repeats", 1]
+    words = [
+        "--model_name_or_path",
+        saved / "model",
+        "--validation_file",
+        saved / "held_out.txt",
+        "--repeats",
+        1,
+    ]
     words += ["--sequence_length", 8, "--output_dir"]
     recipe("plan_steps").main([*map(str, words), str(tmp_path / "one")])
     done = launched("plan_steps", ["--num_processes", 2, "--cpu"], [*words, tmp_path / "two"])
@@ -578,11 +737,19 @@ def test_the_training_benchmark_prints_a_row_for_each_loop(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["benchmark_training.py", "--steps", "44"])
     recipe("benchmark_training").main()
     printed = capsys.readouterr().out
-    rows = re.findall(r"batch +(\d+) +(.*?) +total / inside ([\d.]+) +(\d+) tokens/s +utilisation ([\d.]+)", printed)
+    rows = re.findall(
+        r"batch +(\d+) +(.*?) +total / inside ([\d.]+) +(\d+) tokens/s +utilisation ([\d.]+)",
+        printed,
+    )
     assert [(batch, name) for batch, name, *_ in rows] == [
-        (batch, name) for batch in ("32", "4") for name in ("ardm, Muon", "ardm, AdamW", "BERT, Trainer, AdamW")
+        (batch, name)
+        for batch in ("32", "4")
+        for name in ("ardm, Muon", "ardm, AdamW", "BERT, Trainer, AdamW")
     ]
-    assert all(1 <= float(ratio) < 3 and int(tokens) > 0 and 0 < float(used) < 2 for *_, ratio, tokens, used in rows)
+    assert all(
+        1 <= float(ratio) < 3 and int(tokens) > 0 and 0 < float(used) < 2
+        for *_, ratio, tokens, used in rows
+    )
 
 
 @pytest.mark.slow
@@ -593,7 +760,9 @@ def test_the_generation_benchmark_prints_every_figure():
         f"import runpy; r = runpy.run_path({str(ROOT / 'recipes' / 'benchmark_generation.py')!r}); "
         "r['main'].__globals__.update(SIZES={16: (2, 16, 3, 1.02)}, VOCABULARY=500); r['main'](['--repeats', '1'])"
     )
-    done = subprocess.run([sys.executable, "-c", small], capture_output=True, text=True, timeout=200, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", small], capture_output=True, text=True, timeout=200, cwd=ROOT
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     printed = done.stdout
     ratios = re.findall(r"^  (\w+) +([\d.]+) +([\d.]+)$", printed, re.MULTILINE)
@@ -601,7 +770,9 @@ def test_the_generation_benchmark_prints_every_figure():
     assert all(1 < float(ratio) < 20 for _, *pair in ratios for ratio in pair)
     assert [k for k, _ in re.findall(r"(\d+) a step: (\d+) tokens/s", printed)] == ["1", "4", "16"]
     kept = re.findall(r"output_history=(\w+): (\d+) kB kept of (\d+) passes", printed)
-    assert [(history, passes) for history, _, passes in kept] == [*product(("False", "True"), ("8", "64"))]
+    assert [(history, passes) for history, _, passes in kept] == [
+        *product(("False", "True"), ("8", "64"))
+    ]
     few, many, few_with_history, many_with_history = (int(size) for _, size, _ in kept)
     grown = (64 - 8) * benchmark.BATCH * benchmark.LENGTH * 8 / 1000  # a history does so, int64, kB
     assert many - few < 0.05 * grown
@@ -614,10 +785,14 @@ def test_the_likelihood_benchmark_prints_every_figure(saved, capsys):
     recipe("benchmark_likelihood").main(["--model_name_or_path", str(saved / "model"), "--validation_file",
                                          str(saved / "held_out.txt"), *small])  # fmt: skip
     printed = capsys.readouterr().out
-    deviations = re.search(r"s\.d\. ([\d.]+) stratified, ([\d.]+) independent .* 1 : ([\d.]+)", printed).groups()
+    deviations = re.search(
+        r"s\.d\. ([\d.]+) stratified, ([\d.]+) independent .* 1 : ([\d.]+)", printed
+    ).groups()
     stratified, independent, ratio = map(float, deviations)
     assert ratio == pytest.approx((independent / stratified) ** 2, rel=0.05)
-    errors = re.findall(r"(\w+) samples: s\.d\. [\d.]+ bits, spread / reported [\d.]+, s\.d\. of z [\d.]+", printed)
+    errors = re.findall(
+        r"(\w+) samples: s\.d\. [\d.]+ bits, spread / reported [\d.]+, s\.d\. of z [\d.]+", printed
+    )
     assert errors == ["8", "32", "128", "all"]
     assert len(re.findall(r": \d+ tokens/s", printed)) == 2
 
@@ -628,11 +803,14 @@ def test_the_learning_benchmark_scores_both_recipes(tmp_path, capsys, monkeypatc
     for name in ("train", "valid"):
         (tmp_path / f"{name}.txt.xz").write_bytes(lzma.compress(text))
     monkeypatch.setattr(
-        sys, "argv", ["benchmark_learning.py", "--data", str(tmp_path), "--seconds", "6", "--windows", "40"]
+        sys,
+        "argv",
+        ["benchmark_learning.py", "--data", str(tmp_path), "--seconds", "6", "--windows", "40"],
     )
     recipe("benchmark_learning").main()
     rows = re.findall(
-        r"(ours|papers) +\d+ steps, \d+ s +([\d.]+) \+- [\d.]+ bits per character", capsys.readouterr().out
+        r"(ours|papers) +\d+ steps, \d+ s +([\d.]+) \+- [\d.]+ bits per character",
+        capsys.readouterr().out,
     )
     assert [name for name, _ in rows] == ["ours", "papers"]
     assert all(0 < float(bits) < 4.8 for _, bits in rows)
@@ -642,9 +820,16 @@ def test_the_learning_benchmark_scores_both_recipes(tmp_path, capsys, monkeypatc
 def test_one_and_two_processes_give_the_same_losses(tmp_path, text_file):
     one, _ = launch(tmp_path / "one", text_file)
     two, _ = launch(
-        tmp_path / "two", text_file, "--num_processes", "2", "--cpu", script=["--per_device_train_batch_size", 2]
+        tmp_path / "two",
+        text_file,
+        "--num_processes",
+        "2",
+        "--cpu",
+        script=["--per_device_train_batch_size", 2],
     )
-    assert (tmp_path / "two" / "checkpoints" / "step-00000006" / "random_states_1.pkl").is_file()  # there were two
+    assert (
+        tmp_path / "two" / "checkpoints" / "step-00000006" / "random_states_1.pkl"
+    ).is_file()  # there were two
     assert one["identity"] == two["identity"]
     for a, b in zip(one["history"], two["history"], strict=True):
         assert a["loss"] == pytest.approx(b["loss"], abs=1e-4)

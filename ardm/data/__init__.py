@@ -1,4 +1,6 @@
-"""Texts become windows of token ids: where they come from, how they are cut, and the flags that say so."""
+"""Texts become windows of token ids: where they come from, how they are cut, and the flags that say
+so.
+"""
 
 from .arguments import (
     add_data_arguments,

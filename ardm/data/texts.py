@@ -1,4 +1,5 @@
-"""Texts from the standard library, files, directories and the Hub, as a training and a validation data set.
+"""Texts from the standard library, files, directories and the Hub, as a training and a validation
+data set.
 
 Held out is the end of the corpus: training text + validation text = the whole text, in this order.
 """
@@ -23,10 +24,12 @@ _STRINGS = ("string", "large_string", "string_view")
 
 
 def embedded_text() -> str:
-    """The Python documentation topics of the standard library: half a megabyte of English, always there.
+    """The Python documentation topics of the standard library: half a megabyte of English, always
+    there.
 
     Returns:
-        All topics in the order of their keys, joined by blank lines. Differs between Python versions.
+        All topics in the order of their keys, joined by blank lines. Differs between Python
+        versions.
     """
     from pydoc_data.topics import topics
 
@@ -78,28 +81,39 @@ def load_texts(
     Args:
         dataset_name: a data set of the Hub, or a local folder, also one written by `save_to_disk`.
         dataset_config_name: the configuration of `dataset_name`.
-        train_file: one text (`.txt` or any other name, also `.xz`, `.gz`), a table of texts (`.json`,
-            `.jsonl`, `.csv`, `.parquet`), or a directory of texts, one document each, sorted by path.
+        train_file: one text (`.txt` or any other name, also `.xz`, `.gz`), a table of texts
+            (`.json`, `.jsonl`, `.csv`, `.parquet`), or a directory of texts, one document each,
+            sorted by path.
         validation_file: the same, for validation.
         validation_fraction: the part held out at the end without a validation split or file, in
             (0, 0.5]: of the characters of a single text, of the rows if there are several.
-        text_column: the column of the texts; by default `"text"`, or else the only column of strings.
-        streaming: give `IterableDataset`s; the number of rows must be known if validation rows are held out.
+        text_column: the column of the texts; by default `"text"`, or else the only column of
+            strings.
+        streaming: give `IterableDataset`s; the number of rows must be known if validation rows are
+            held out.
 
     Returns:
         `"train"` and `"validation"`, data sets with the one column `text`.
 
     Raises:
-        ValueError: arguments that do not go together, or a corpus that cannot be found, read or split.
+        ValueError: arguments that do not go together, or a corpus that cannot be found, read or
+            split.
     """
     if not 0 < validation_fraction <= 0.5:
-        raise ValueError(f"validation_fraction is {validation_fraction}, expected more than 0 and at most 0.5")
+        raise ValueError(
+            f"validation_fraction is {validation_fraction}, expected more than 0 and at most 0.5"
+        )
     if dataset_name is not None and train_file is not None:
-        raise ValueError(f"got dataset_name={dataset_name!r} and train_file={str(train_file)!r}, expected one of them")
+        raise ValueError(
+            f"got dataset_name={dataset_name!r} and train_file={str(train_file)!r}, expected one of"
+            " them"
+        )
     if dataset_config_name is not None and dataset_name is None:
         raise ValueError(f"got dataset_config_name={dataset_config_name!r} without a dataset_name")
     if validation_file is not None and dataset_name is None and train_file is None:
-        raise ValueError(f"got validation_file={str(validation_file)!r} without a train_file or dataset_name")
+        raise ValueError(
+            f"got validation_file={str(validation_file)!r} without a train_file or dataset_name"
+        )
 
     if dataset_name is not None:
         splits = _named_splits(dataset_name, dataset_config_name, streaming)
@@ -130,14 +144,20 @@ def text_column_of(rows: Dataset | IterableDataset, text_column: str | None = No
     """
     if rows.features is None:
         first: dict[str, Any] = next(iter(rows), {})
-        columns, strings = list(first), [name for name, value in first.items() if isinstance(value, str)]
+        columns = list(first)
+        strings = [name for name, value in first.items() if isinstance(value, str)]
     else:
         columns = list(rows.features)
-        strings = [name for name in columns if getattr(rows.features[name], "dtype", None) in _STRINGS]
+        strings = [
+            name for name in columns if getattr(rows.features[name], "dtype", None) in _STRINGS
+        ]
     wanted = text_column or ("text" if "text" in strings or len(strings) != 1 else strings[0])
     if wanted not in strings:
         fault = "holds no strings" if wanted in columns else "is not there"
-        raise ValueError(f"text column {wanted!r} {fault}; expected text_column to be one of {strings}, of {columns}.")
+        raise ValueError(
+            f"text column {wanted!r} {fault}; expected text_column to be one of {strings}, of"
+            f" {columns}."
+        )
     return wanted
 
 
@@ -164,17 +184,26 @@ def _load(what: str, *args: Any, **kwargs: Any) -> Any:
         raise ValueError(f"cannot load {what} ({type(error).__name__}: {error})") from error
 
 
-def _named_splits(name: str, config_name: str | None, streaming: bool) -> dict[str, Dataset | IterableDataset]:
+def _named_splits(
+    name: str, config_name: str | None, streaming: bool
+) -> dict[str, Dataset | IterableDataset]:
     from datasets import DatasetDict, load_from_disk
 
     if any((Path(name) / marker).is_file() for marker in ("state.json", "dataset_dict.json")):
         saved = load_from_disk(name)
         splits = dict(saved) if isinstance(saved, DatasetDict) else {"train": saved}
     else:
-        expected = "expected a data set of the Hub (owner/name), a local folder of data files or one of save_to_disk"
-        splits = dict(_load(f"the data set {name!r}; {expected}", name, config_name, streaming=streaming))
+        expected = (
+            "expected a data set of the Hub (owner/name), a local folder of data files or one of"
+            " save_to_disk"
+        )
+        splits = dict(
+            _load(f"the data set {name!r}; {expected}", name, config_name, streaming=streaming)
+        )
     if "train" not in splits:
-        raise ValueError(f"the data set {name!r} has the splits {sorted(splits)}, expected one called 'train'")
+        raise ValueError(
+            f"the data set {name!r} has the splits {sorted(splits)}, expected one called 'train'"
+        )
     return {split: splits[split] for split in ("train", "validation") if split in splits}
 
 
@@ -187,7 +216,9 @@ def _file_rows(path: Path, streaming: bool) -> Dataset | IterableDataset:
     if not path.is_file():
         raise ValueError(f"{path} does not exist, expected a file of texts")
     expected = f"expected a {builder} file of texts"
-    return _load(f"{path}; {expected}", builder, data_files=str(path), split="train", streaming=streaming)
+    return _load(
+        f"{path}; {expected}", builder, data_files=str(path), split="train", streaming=streaming
+    )
 
 
 def _builder(path: Path) -> str | None:
@@ -196,11 +227,16 @@ def _builder(path: Path) -> str | None:
 
 
 def _text_files(folder: Path) -> list[Path]:
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and not _hidden(file, folder)]
+    files = [
+        file for file in sorted(folder.rglob("*")) if file.is_file() and not _hidden(file, folder)
+    ]
     if not files:
         raise ValueError(f"the directory {folder} holds no files, expected text files")
     if tables := [file for file in files if _builder(file)]:
-        raise ValueError(f"the directory {folder} holds {tables[0].name}; pass tables one by one, or as dataset_name")
+        raise ValueError(
+            f"the directory {folder} holds {tables[0].name}; pass tables one by one, or as"
+            " dataset_name"
+        )
     return files
 
 
@@ -208,7 +244,9 @@ def _hidden(file: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
-def _only_text(rows: Dataset | IterableDataset, text_column: str | None) -> Dataset | IterableDataset:
+def _only_text(
+    rows: Dataset | IterableDataset, text_column: str | None
+) -> Dataset | IterableDataset:
     column = text_column_of(rows, text_column)
     rows = rows.select_columns([column])
     return rows if column == "text" else rows.rename_column(column, "text")
@@ -231,7 +269,9 @@ def _hold_out(rows: Any, fraction: float) -> tuple[Any, Any]:
 
 def _num_held_out(total: int, fraction: float, unit: str) -> int:
     if total < 2:
-        raise ValueError(f"the corpus has {total} {unit}, expected at least 2 to hold some out for validation")
+        raise ValueError(
+            f"the corpus has {total} {unit}, expected at least 2 to hold some out for validation"
+        )
     return max(1, round(total * fraction))
 
 
@@ -239,6 +279,7 @@ def _known_length(rows: IterableDataset) -> int:
     split = (rows.info.splits or {}).get("train")
     if split is None or not split.num_examples:
         raise ValueError(
-            "this stream has no validation split and no known length; give validation_file or do not stream"
+            "this stream has no validation split and no known length; give validation_file or do"
+            " not stream"
         )
     return split.num_examples

@@ -1,11 +1,14 @@
 """Text becomes windows of L token ids.
 
-A corpus is the string `document + separator + document + ...`; a tokenizer maps it to N ids x, and window
-i = 0 .. floor(N / L) - 1 is x[i*L : (i+1)*L]. Windows neither overlap nor leave gaps, and each knows how many
-characters and bytes it stands for: nats over windows are nats of the corpus, and bits per character or byte compare
+A corpus is the string `document + separator + document + ...`; a tokenizer maps it to N ids x, and
+window i = 0 .. floor(N / L) - 1 is x[i*L : (i+1)*L]. Windows neither overlap nor leave gaps, and
+each knows how many
+characters and bytes it stands for: nats over windows are nats of the corpus, and bits per character
+    or byte compare
 tokenizers.
 
-Array suffixes: N tokens of some text, W windows, L tokens of a window; 3 = (id, characters, bytes of UTF-8).
+Array suffixes: N tokens of some text, W windows, L tokens of a window; 3 = (id, characters, bytes
+    of UTF-8).
 """
 
 from __future__ import annotations
@@ -37,31 +40,38 @@ Rows = TypeVar("Rows", "Dataset", "IterableDataset")
 
 
 def make_windows(
-    dataset: Rows, tokenizer: PreTrainedTokenizerBase, sequence_length: int, *, num_proc: int | None = None
+    dataset: Rows,
+    tokenizer: PreTrainedTokenizerBase,
+    sequence_length: int,
+    *,
+    num_proc: int | None = None,
 ) -> Rows:
     """Cuts the documents of a data set into windows of ids, contiguous over the whole data set.
 
-    Documents are joined by the tokenizer's `eos_token_id` (no characters), or if it has none by a blank line
-    (two characters); empty documents are left out. Windows go on across documents and batches; only the ids
-    that do not fill the last one are dropped - of each process with `num_proc`, of each shard of a stream.
-    Special tokens spelled out in a document (`"[MASK]"`) are text like any other.
+    Documents are joined by the tokenizer's `eos_token_id` (no characters), or if it has none by a
+    blank line (two characters); empty documents are left out. Windows go on across documents and
+    batches; only the ids that do not fill the last one are dropped - of each process with
+    `num_proc`, of each shard of a stream. Special tokens spelled out in a document (`"[MASK]"`) are
+    text like any other.
 
     Args:
-        dataset: documents in the column `text` or in the only column of strings. A `Dataset` is done at once
-            and cached by `datasets`, also between runs; an `IterableDataset` is done lazily.
-        tokenizer: a fast tokenizer with a mask token. No special tokens are added and nothing is truncated.
+        dataset: documents in the column `text` or in the only column of strings. A `Dataset` is
+            done at once and cached by `datasets`, also between runs; an `IterableDataset` is done
+            lazily.
+        tokenizer: a fast tokenizer with a mask token. No special tokens are added and nothing is
+            truncated.
         sequence_length: number of ids of a window, L.
         num_proc: number of processes, for a `Dataset` of many documents.
 
     Returns:
-        A data set in torch format with int64 `input_ids` (L,), `num_characters`, how many characters begin
-        in the window, and `num_bytes`, how many bytes of UTF-8 these are: the sum over windows is the length of
-        the joined text, less the dropped tail.
+        A data set in torch format with int64 `input_ids` (L,), `num_characters`, how many
+        characters begin in the window, and `num_bytes`, how many bytes of UTF-8 these are: the sum
+        over windows is the length of the joined text, less the dropped tail.
 
     Raises:
-        ValueError: a tokenizer without mask token or not fast, `sequence_length` below 1, a tokenizer without
-            any separator, or a text too short for one window (a stream raises the last two when read,
-            the very last only if it has a single shard).
+        ValueError: a tokenizer without mask token or not fast, `sequence_length` below 1, a
+            tokenizer without any separator, or a text too short for one window (a stream raises the
+            last two when read, the very last only if it has a single shard).
     """
     from datasets import Dataset
 
@@ -69,18 +79,27 @@ def make_windows(
         raise ValueError(f"sequence_length is {sequence_length}, expected at least 1")
     if tokenizer.mask_token_id is None:
         raise ValueError(
-            "the tokenizer has no mask token, expected one: tokenizer.add_special_tokens({'mask_token': ...})"
+            "the tokenizer has no mask token, expected one:"
+            " tokenizer.add_special_tokens({'mask_token': ...})"
         )
     if not tokenizer.is_fast:
-        raise ValueError(f"{type(tokenizer).__name__} knows no character offsets, expected a fast tokenizer")
+        raise ValueError(
+            f"{type(tokenizer).__name__} knows no character offsets, expected a fast tokenizer"
+        )
     make = _mapped_windows if isinstance(dataset, Dataset) else _streamed_windows
-    return make(dataset, _Windower(tokenizer, sequence_length, text_column_of(dataset)), num_proc).with_format("torch")
+    return make(
+        dataset, _Windower(tokenizer, sequence_length, text_column_of(dataset)), num_proc
+    ).with_format("torch")
 
 
 class _Windower:
-    """Turns batches of documents into windows, keeping the tokens that do not fill one for the next batch."""
+    """Turns batches of documents into windows, keeping the tokens that do not fill one for the next
+    batch.
+    """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, sequence_length: int, column: str) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, sequence_length: int, column: str
+    ) -> None:
         backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
         backend.no_truncation()  # a copy: what an earlier call left in the tokenizer must not reach the data
         backend.no_padding()
@@ -94,7 +113,9 @@ class _Windower:
         self.rest_3N = np.empty((3, 0), np.int32)
 
     def __call__(self, batch: dict[str, list[str | None]]) -> dict[str, np.ndarray]:
-        if self.backend is None:  # not pickled: `encode_special_tokens` would be lost on the way to a process
+        if (
+            self.backend is None
+        ):  # not pickled: `encode_special_tokens` would be lost on the way to a process
             self.backend = Tokenizer.from_str(self.definition)
             self.backend.encode_special_tokens = True
             self.separator_3N = self._separator()
@@ -130,19 +151,24 @@ class _Windower:
     def _check_separator(self) -> None:
         if self.unk_token_id is not None and self.unk_token_id in self.separator_3N[0]:
             raise ValueError(
-                "the tokenizer cannot spell the blank line that joins documents, expected an eos_token "
-                f"or line breaks in its alphabet (add {SEPARATOR!r} to the texts it is built from)"
+                "the tokenizer cannot spell the blank line that joins documents, expected an"
+                f" eos_token or line breaks in its alphabet (add {SEPARATOR!r} to the texts it is"
+                " built from)"
             )
 
 
 def _as_array(encoding: Encoding, text: str) -> np.ndarray:
-    """(3, N) ids, numbers of characters and of bytes; a character of several tokens belongs to its first."""
+    """(3, N) ids, numbers of characters and of bytes; a character of several tokens belongs to its
+    first.
+    """
     ids_N = np.array(encoding.ids, np.int32)
     ends_N = np.fromiter((end for _, end in encoding.offsets), np.int32, len(ids_N))
     ends_N = np.maximum.accumulate(ends_N)
     ends_N[-1:] = len(text)  # a tokenizer may drop trailing spaces, but they were there
     bytes_before = _utf8_lengths(text)
-    return np.stack([ids_N, *(np.diff(at_N, prepend=np.int32(0)) for at_N in (ends_N, bytes_before[ends_N]))])
+    return np.stack(
+        [ids_N, *(np.diff(at_N, prepend=np.int32(0)) for at_N in (ends_N, bytes_before[ends_N]))]
+    )
 
 
 def _utf8_lengths(text: str) -> np.ndarray:
@@ -164,7 +190,8 @@ def _mapped_windows(dataset: Dataset, windower: _Windower, num_proc: int | None)
     import datasets
     from datasets.fingerprint import Hasher
 
-    # Ours, because datasets would hash the tokenizer's pickle, which changes when the tokenizer is used.
+    # Ours, because datasets would hash the tokenizer's pickle, which changes when the tokenizer is
+    # used.
     key = [
         *_UNITS,  # windows cached before a unit was counted are others
         dataset._fingerprint,
@@ -175,7 +202,9 @@ def _mapped_windows(dataset: Dataset, windower: _Windower, num_proc: int | None)
     ]
     fingerprint = Hasher.hash([*key, windower.column])
     cache_file = None
-    if not dataset.cache_files:  # in memory: datasets would put the cache where no later run finds it
+    if (
+        not dataset.cache_files
+    ):  # in memory: datasets would put the cache where no later run finds it
         folder = Path(datasets.config.HF_DATASETS_CACHE) / "windows"
         folder.mkdir(parents=True, exist_ok=True)
         cache_file = str(folder / f"{fingerprint}.arrow")
@@ -197,24 +226,36 @@ def _mapped_windows(dataset: Dataset, windower: _Windower, num_proc: int | None)
 
 def _num_tokens(dataset: Dataset, windower: _Windower) -> int:
     """Counts again: the windows may have come from the cache, or from other processes."""
-    windower.started, windower.rest_3N = False, windower.rest_3N[:, :0]
-    num_windows = sum(len(windower(batch)["input_ids"]) for batch in dataset.iter(_DOCUMENTS_AT_ONCE))
+    windower.started = False
+    windower.rest_3N = windower.rest_3N[:, :0]
+    num_windows = sum(
+        len(windower(batch)["input_ids"]) for batch in dataset.iter(_DOCUMENTS_AT_ONCE)
+    )
     return num_windows * windower.sequence_length + windower.rest_3N.shape[1]
 
 
 def _too_short(num_tokens: int, sequence_length: int) -> ValueError:
-    return ValueError(f"the text has {num_tokens} tokens, expected at least {sequence_length} for one window")
+    return ValueError(
+        f"the text has {num_tokens} tokens, expected at least {sequence_length} for one window"
+    )
 
 
-def _streamed_windows(dataset: IterableDataset, windower: _Windower, num_proc: int | None) -> IterableDataset:
+def _streamed_windows(
+    dataset: IterableDataset, windower: _Windower, num_proc: int | None
+) -> IterableDataset:
     from datasets import IterableDataset
 
-    # Lists are what datasets deals out to data loader workers, so this one keeps the stream's shards apart.
+    # Lists are what datasets deals out to data loader workers, so this one keeps the stream's
+    # shards apart.
     kwargs = {"dataset": dataset, "windower": windower, "shards": list(range(dataset.num_shards))}
-    return IterableDataset.from_generator(_stream, features=_features(windower.sequence_length), gen_kwargs=kwargs)
+    return IterableDataset.from_generator(
+        _stream, features=_features(windower.sequence_length), gen_kwargs=kwargs
+    )
 
 
-def _stream(dataset: IterableDataset, windower: _Windower, shards: list[int]) -> Iterator[dict[str, Any]]:
+def _stream(
+    dataset: IterableDataset, windower: _Windower, shards: list[int]
+) -> Iterator[dict[str, Any]]:
     from copy import copy
 
     windower = copy(windower)  # each pass over the stream has its own remainder

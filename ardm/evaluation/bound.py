@@ -1,7 +1,8 @@
-"""Scores over a fixed set of windows, shared out over the processes, as the figures that a run reports.
+"""Scores over a fixed set of windows, shared out over the processes, as the figures that a run
+reports.
 
-Process r of P scores the windows r, r + P, ...; what is random of a window is keyed by its number, so that every
-process ends with the same scores, and one process with the same as many.
+Process r of P scores the windows r, r + P, ...; what is random of a window is keyed by its number,
+so that every process ends with the same scores, and one process with the same as many.
 
 Shapes: W windows, B of them at a time, L tokens each.
 """
@@ -17,8 +18,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..metrics.bits import Estimate, PositiveEstimate, bits_per_unit, perplexity
 from ..likelihood import nelbo
+from ..metrics.bits import Estimate, PositiveEstimate, bits_per_unit, perplexity
 
 logger = logging.getLogger(__name__)
 
@@ -48,17 +49,24 @@ class ScoredWindows:
         if not rows:
             raise ValueError("there are no windows to score; expected at least one.")
         self.input_ids: Tensor = torch.stack([torch.as_tensor(row["input_ids"]) for row in rows])
-        self.units = {name: torch.tensor([int(row[name]) for row in rows]) for name in UNITS if name in rows[0]}
+        self.units = {
+            name: torch.tensor([int(row[name]) for row in rows])
+            for name in UNITS
+            if name in rows[0]
+        }
 
     def __len__(self) -> int:
         return len(self.input_ids)
 
-    def score(self, model: Any, score: Score, shape: tuple[int, ...] = (), show_progress: bool = False) -> Tensor:
+    def score(
+        self, model: Any, score: Score, shape: tuple[int, ...] = (), show_progress: bool = False
+    ) -> Tensor:
         """Scores all windows; to be called on all processes.
 
         Args:
             model: what `score` is given first.
-            score: (model, input_ids int64 (B, L), row_numbers int64 (B,)) -> float64 (B, *shape), of each window alone.
+            score: (model, input_ids int64 (B, L), row_numbers int64 (B,)) -> float64 (B, *shape),
+                of each window alone.
             shape: of one window's score; () = a number.
             show_progress: a bar, on the main process.
 
@@ -68,15 +76,20 @@ class ScoredWindows:
         from accelerate import PartialState
         from accelerate.utils import reduce
 
-        state, device = PartialState(), next(model.parameters()).device
+        state = PartialState()
+        device = next(model.parameters()).device
         share_W = torch.arange(len(self))[state.process_index :: state.num_processes]
         scores = torch.zeros(len(self), *shape, dtype=torch.float64)
         with _progress(len(share_W), show_progress and state.is_main_process) as advance:
             for part in share_W.split(max(_WINDOWS_AT_ONCE, math.ceil(len(share_W) / _MOST_PARTS))):
                 if len(part):  # else there are more processes than windows
-                    scores[part] = score(model, self.input_ids[part].to(device), part.to(device)).cpu()
+                    scores[part] = score(
+                        model, self.input_ids[part].to(device), part.to(device)
+                    ).cpu()
                 advance(len(part))
-        return reduce(scores.to(device), reduction="sum").cpu()  # what another process scores is 0 here
+        return reduce(
+            scores.to(device), reduction="sum"
+        ).cpu()  # what another process scores is 0 here
 
     def figures(self, nats: Tensor) -> dict[str, Estimate | PositiveEstimate]:
         """What nats per window mean in each unit.
@@ -85,11 +98,14 @@ class ScoredWindows:
             nats: float64 (W,), of each window.
 
         Returns:
-            "bits per token", "bits per character" and "bits per byte" as far as they were counted, and
-            "perplexity per token", with standard errors over windows (and over what was random in `nats`).
+            "bits per token", "bits per character" and "bits per byte" as far as they were counted,
+            and "perplexity per token", with standard errors over windows (and over what was random
+            in `nats`).
         """
         tokens = torch.full((len(self),), self.input_ids.shape[1])
-        units = {"token": tokens} | {name.removeprefix("num_").rstrip("s"): n for name, n in self.units.items()}
+        units = {"token": tokens} | {
+            name.removeprefix("num_").rstrip("s"): n for name, n in self.units.items()
+        }
         figures: dict[str, Estimate | PositiveEstimate]
         figures = {f"bits per {unit}": bits_per_unit(nats, count) for unit, count in units.items()}
         return figures | {"perplexity per token": perplexity(nats, tokens)}
@@ -113,9 +129,15 @@ class BoundEvaluation(ScoredWindows):
         seed: int = 0,
     ):
         super().__init__(windows, max_windows)
-        self.num_samples, self.seed = num_samples, seed
+        self.num_samples = num_samples
+        self.seed = seed
 
-    def nats(self, model: Any, num_samples: int | Literal["all"] | None = None, show_progress: bool = False) -> Tensor:
+    def nats(
+        self,
+        model: Any,
+        num_samples: int | Literal["all"] | None = None,
+        show_progress: bool = False,
+    ) -> Tensor:
         """The bound on -log p of each window; to be called on all processes.
 
         Args:
@@ -130,11 +152,15 @@ class BoundEvaluation(ScoredWindows):
 
         def score(model: Any, input_ids: Tensor, numbers: Tensor) -> Tensor:
             source = torch.Generator().manual_seed(self.seed)
-            return nelbo(model, input_ids, num_samples=draws, row_numbers=numbers, generator=source).nats
+            return nelbo(
+                model, input_ids, num_samples=draws, row_numbers=numbers, generator=source
+            ).nats
 
         return self.score(model, score, show_progress=show_progress)
 
-    def __call__(self, model: Any, num_samples: int | Literal["all"] | None = None) -> dict[str, float]:
+    def __call__(
+        self, model: Any, num_samples: int | Literal["all"] | None = None
+    ) -> dict[str, float]:
         """The bound as a training run logs it; to be called on all processes.
 
         Args:
@@ -146,7 +172,8 @@ class BoundEvaluation(ScoredWindows):
             `bits_per_character_standard_error`; errors are over windows and masks.
         """
         figures = self.figures(self.nats(model, num_samples))
-        token, character = figures["bits per token"], figures["bits per character"]
+        token = figures["bits per token"]
+        character = figures["bits per character"]
         return {
             "eval_loss": token.value * math.log(2),
             "eval_standard_error": token.standard_error * math.log(2),
@@ -161,12 +188,19 @@ def _progress(total: int, shown: bool) -> Iterator[Callable[[int], Any]]:
     from tqdm.auto import tqdm
 
     on_terminal = sys.stderr.isatty()
-    with tqdm(total=total, desc="Scoring", unit=" windows", leave=False, disable=not (shown and on_terminal)) as bar:
+    with tqdm(
+        total=total,
+        desc="Scoring",
+        unit=" windows",
+        leave=False,
+        disable=not (shown and on_terminal),
+    ) as bar:
         done = 0
 
         def log(number: int) -> None:
             nonlocal done
-            before, done = done, done + number
+            before = done
+            done = done + number
             if shown and 4 * before // total < 4 * done // total < 4:
                 logger.info("scored %d of this process's %d windows", done, total)
 
@@ -188,11 +222,16 @@ def write_samples(
     Returns:
         The texts, and the passage with the generated part in [[ ]].
     """
-    samples = tokenizer.batch_decode(model.generate(order="random", num_return_sequences=num_samples, seed=seed))
-    begin, end = len(input_ids) // 3, 2 * len(input_ids) // 3
+    samples = tokenizer.batch_decode(
+        model.generate(order="random", num_return_sequences=num_samples, seed=seed)
+    )
+    begin = len(input_ids) // 3
+    end = 2 * len(input_ids) // 3
     gap = input_ids.clone()
     gap[begin:end] = model.config.mask_token_id
     # another seed: with the same one the gap would echo the first text, drawn from the same numbers
     filled = model.generate(gap[None].to(model.device), seed=seed + 1)[0]
-    before, middle, after = (tokenizer.decode(part) for part in (filled[:begin], filled[begin:end], filled[end:]))
+    before, middle, after = (
+        tokenizer.decode(part) for part in (filled[:begin], filled[begin:end], filled[end:])
+    )
     return samples, f"{before}[[{middle}]]{after}"

@@ -1,4 +1,5 @@
-"""Per-step losses as a model's files: in its generation_config.json, as JSON with their errors, and as pictures.
+"""Per-step losses as a model's files: in its generation_config.json, as JSON with their errors, and
+as pictures.
 
 Losses arrive in nats and are shown in bits: bits = nats / ln 2.
 """
@@ -13,15 +14,16 @@ from typing import Any
 
 from torch import Tensor
 
-from ..training.files import write_atomically, write_json_atomically, write_text_atomically
 from ..plans import cosine_plan, monotone_fit, optimal_plan, uniform_plan
 from ..step_losses import StepLosses
+from ..training.files import write_atomically, write_json_atomically, write_text_atomically
 
 _COLOURS = {"optimal": "#08519c", "cosine": "#d94801", "uniform": "#238b45"}
 
 
 def compare_plans(steps: int, chosen_on: StepLosses, held_out: StepLosses) -> dict[str, Any]:
-    """What the optimal, the cosine and the uniform plan of so many steps cost on sequences that chose none of them.
+    """What the optimal, the cosine and the uniform plan of so many steps cost on sequences that
+    chose none of them.
 
     Args:
         steps: number of groups, 1..L.
@@ -29,8 +31,9 @@ def compare_plans(steps: int, chosen_on: StepLosses, held_out: StepLosses) -> di
         held_out: other sequences of the same length, which price the plans.
 
     Returns:
-        "steps"; by kind of plan "bits_per_token" (an upper bound), "extra_bits" over one token a step and its
-        "standard_error", both in bits per token and from differences sequence by sequence; "optimal_plan".
+        "steps"; by kind of plan "bits_per_token" (an upper bound), "extra_bits" over one token a
+        step and its "standard_error", both in bits per token and from differences sequence by
+        sequence; "optimal_plan".
 
     Raises:
         ValueError: if `steps` is outside 1..L, or the sequences differ in length.
@@ -38,7 +41,8 @@ def compare_plans(steps: int, chosen_on: StepLosses, held_out: StepLosses) -> di
     length = len(chosen_on.nats)
     plans = {"optimal": optimal_plan(chosen_on.nats, steps), "cosine": cosine_plan(length, steps)}
     plans["uniform"] = uniform_plan(length, steps)
-    unit, ones = length * math.log(2), [1] * length
+    unit = length * math.log(2)
+    ones = [1] * length
     extra = {kind: held_out.cost(plan, ones) for kind, plan in plans.items()}
     return {
         "steps": steps,
@@ -64,10 +68,13 @@ def table(rows: Sequence[Mapping[str, Any]], length: int) -> str:
         "steps  at once  a sequence   optimal   over one at a time   cosine   uniform",
     ]
     for row in rows:
-        bits, extra, error = row["bits_per_token"], row["extra_bits"]["optimal"], row["standard_error"]["optimal"]
+        bits = row["bits_per_token"]
+        extra = row["extra_bits"]["optimal"]
+        error = row["standard_error"]["optimal"]
         lines.append(
-            f"{row['steps']:5d}  {length / row['steps']:7.4g}  {row['seconds']:10.3f}   {bits['optimal']:7.3f}   "
-            f"{f'{extra:+.3f} ± {error:.3f}':>18s}   {bits['cosine']:6.3f}   {bits['uniform']:7.3f}"
+            f"{row['steps']:5d}  {length / row['steps']:7.4g}  {row['seconds']:10.3f}  "
+            f" {bits['optimal']:7.3f}   {f'{extra:+.3f} ± {error:.3f}':>18s}  "
+            f" {bits['cosine']:6.3f}   {bits['uniform']:7.3f}"
         )
     plans = [f"{row['steps']:5d}  {describe_plan(row['optimal_plan'])}" for row in rows]
     return "\n".join([*lines, "", "steps  optimal plan: steps x tokens", *plans])
@@ -79,24 +86,34 @@ def describe_plan(plan: Sequence[int]) -> str:
 
 
 def save_step_losses(
-    folder: str | os.PathLike[str], generation_config: Any, losses: StepLosses, about: Mapping[str, Any]
+    folder: str | os.PathLike[str],
+    generation_config: Any,
+    losses: StepLosses,
+    about: Mapping[str, Any],
 ) -> None:
-    """Writes the losses where `generate(plan="optimal")` finds them, and with their errors beside it.
+    """Writes the losses where `generate(plan="optimal")` finds them, and with their errors beside
+    it.
 
     Args:
-        folder: the model's; `generation_config.json` and `per_step_losses.json` are replaced in it, each at once.
+        folder: the model's; `generation_config.json` and `per_step_losses.json` are replaced in it,
+            each at once.
         generation_config: the model's, which is given the losses.
         losses: measured.
-        about: what else is to be known of them: data, seed, date, results; numbers that are not finite become null.
+        about: what else is to be known of them: data, seed, date, results; numbers that are not
+            finite become null.
     """
-    measured, folder = losses.to_dict(), Path(folder)
+    measured = losses.to_dict()
+    folder = Path(folder)
     generation_config.per_step_losses = measured["nats_per_token"]
     write_json_atomically(folder / "per_step_losses.json", {**about, **measured})
-    write_text_atomically(folder / "generation_config.json", generation_config.to_json_string(use_diff=True))
+    write_text_atomically(
+        folder / "generation_config.json", generation_config.to_json_string(use_diff=True)
+    )
 
 
 def plot_step_losses(nats: Tensor, standard_error: Tensor, path: str | os.PathLike[str]) -> None:
-    """Draws the measured loss at each number of known tokens with its error, and the falling curve fitted to it.
+    """Draws the measured loss at each number of known tokens with its error, and the falling curve
+    fitted to it.
 
     Args:
         nats: (L,), nats per token, of `measure_step_losses`.
@@ -107,14 +124,25 @@ def plot_step_losses(nats: Tensor, standard_error: Tensor, path: str | os.PathLi
         ImportError: if matplotlib is not installed.
     """
     figure = _figure((7.2, 4.2))
-    axes = figure.add_subplot(xlabel="tokens known", ylabel="bits for one more token", xlim=(0, len(nats) - 0.5))
-    known, bits = range(len(nats)), (nats / math.log(2)).tolist()
+    axes = figure.add_subplot(
+        xlabel="tokens known", ylabel="bits for one more token", xlim=(0, len(nats) - 0.5)
+    )
+    known = range(len(nats))
+    bits = (nats / math.log(2)).tolist()
     errors = (standard_error.nan_to_num() / math.log(2)).tolist()
     low, high = ([b + sign * e for b, e in zip(bits, errors, strict=True)] for sign in (-1, 1))
-    axes.fill_between(known, low, high, color="#9ecae1", linewidth=0, label="measured, ± 1 standard error")
+    axes.fill_between(
+        known, low, high, color="#9ecae1", linewidth=0, label="measured, ± 1 standard error"
+    )
     axes.plot(known, bits, color="#6baed6", linewidth=0.8)
     fitted = [value / math.log(2) for value in monotone_fit(nats)]
-    axes.plot(known, fitted, color="#08519c", linewidth=1.6, label="non-increasing fit, which plans are made from")
+    axes.plot(
+        known,
+        fitted,
+        color="#08519c",
+        linewidth=1.6,
+        label="non-increasing fit, which plans are made from",
+    )
     axes.set_ylim(bottom=0)
     _finish(figure, axes, path)
 
@@ -122,7 +150,8 @@ def plot_step_losses(nats: Tensor, standard_error: Tensor, path: str | os.PathLi
 def plot_quality_against_steps(
     rows: Sequence[Mapping[str, Any]], length: int, path: str | os.PathLike[str], title: str = ""
 ) -> None:
-    """Draws the bound against the number of steps for each kind of plan, and below it the time that writing takes.
+    """Draws the bound against the number of steps for each kind of plan, and below it the time that
+    writing takes.
 
     Args:
         rows: of [`compare_plans`], each with "seconds", what one sequence takes.
@@ -137,12 +166,28 @@ def plot_quality_against_steps(
     bound, time = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (2, 1)})
     steps = [row["steps"] for row in rows]
     for kind, colour in _COLOURS.items():
-        bits, errors = ([row[key][kind] for row in rows] for key in ("bits_per_token", "standard_error"))
-        bound.errorbar(steps, bits, errors, color=colour, marker="o", markersize=4, capsize=2, label=f"{kind} plan")
+        bits, errors = (
+            [row[key][kind] for row in rows] for key in ("bits_per_token", "standard_error")
+        )
+        bound.errorbar(
+            steps,
+            bits,
+            errors,
+            color=colour,
+            marker="o",
+            markersize=4,
+            capsize=2,
+            label=f"{kind} plan",
+        )
     bound.set(ylabel="bits per token (upper bound)")
     bound.set_title(title, fontsize=10)
     time.plot(steps, [row["seconds"] for row in rows], color="0.3", marker="o", markersize=4)
-    time.set(ylabel="seconds a sequence", xlabel="steps = calls of the network", xscale="log", yscale="log")
+    time.set(
+        ylabel="seconds a sequence",
+        xlabel="steps = calls of the network",
+        xscale="log",
+        yscale="log",
+    )
     time.set_xticks(steps, [str(number) for number in steps])
     time.minorticks_off()
     above = bound.secondary_xaxis("top", functions=(lambda x: x, lambda x: x))
@@ -150,14 +195,21 @@ def plot_quality_against_steps(
     above.set_xlabel("tokens a step")
     above.minorticks_off()
     _style(time)
-    _finish(figure, bound, path, legend_title="± 1 standard error of the difference\nto one token a step")
+    _finish(
+        figure,
+        bound,
+        path,
+        legend_title="± 1 standard error of the difference\nto one token a step",
+    )
 
 
 def _figure(size: tuple[float, float]) -> Any:
     try:
         from matplotlib.figure import Figure  # not pyplot: no global state, no display
     except ImportError as error:
-        raise ImportError("drawing needs matplotlib; install it with: pip install 'ardm[plots]'") from error
+        raise ImportError(
+            "drawing needs matplotlib; install it with: pip install 'ardm[plots]'"
+        ) from error
     return Figure(figsize=size, dpi=160, layout="constrained")
 
 
@@ -167,7 +219,9 @@ def _style(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _finish(figure: Any, axes: Any, path: str | os.PathLike[str], legend_title: str | None = None) -> None:
+def _finish(
+    figure: Any, axes: Any, path: str | os.PathLike[str], legend_title: str | None = None
+) -> None:
     _style(axes)
     axes.legend(frameon=False, title=legend_title, title_fontsize=8, alignment="left")
     png = io.BytesIO()

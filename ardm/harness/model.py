@@ -1,13 +1,15 @@
-"""A model under EleutherAI's lm-evaluation-harness: its three kinds of requests, answered by bound and by generation.
+"""A model under EleutherAI's lm-evaluation-harness: its three kinds of requests, answered by bound
+and by generation.
 
     loglikelihood(context, text)      -NELBO(text | context)  <=  log p(text | context): a lower bound, estimated;
                                       with `order` exactly log p(text | context, order)
     loglikelihood_rolling(text)       the sum of these over consecutive windows of a text of any length
     generate_until(context, ...)      `generate` behind the context, cut at the first stop string
 
-Importing this module registers the model "ardm". An answer is a function of the seed and of its request (its context,
-its text, the number of its document): neighbours, batches, the order of requests and the number of processes do not
-matter. The answers to one question share their random numbers, so that much of the noise cancels when they are
+Importing this module registers the model "ardm". An answer is a function of the seed and of its
+request (its context, its text, the number of its document): neighbours, batches, the order of
+requests and the number of processes do not matter. The answers to one question share their random
+numbers, so that much of the noise cancels when they are
 compared. Nothing is put before a text: no BOS token, and an empty context is none.
 """
 
@@ -22,10 +24,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..generation_config_ardm import ORDER_NAMES, PLAN_SETTINGS
-from .options import choose_device, load, one_of, whole_number
-from .requests import Prompt, batches, cut, encode_pair, fit_context, key_seed, windows
 from ..likelihood import nelbo
 from ..path_likelihood import log_prob
+from .options import choose_device, load, one_of, whole_number
+from .requests import Prompt, batches, cut, encode_pair, fit_context, key_seed, windows
 
 try:
     from lm_eval.api.model import LM
@@ -36,14 +38,29 @@ except ImportError as error:
         "ardm.harness needs lm-evaluation-harness; install it with: pip install 'ardm[lm-eval]'"
     ) from error
 
-LIKELIHOOD_ORDERS = tuple(name for name in ORDER_NAMES if name != "random")  # the bound is that of a random order
+LIKELIHOOD_ORDERS = tuple(
+    name for name in ORDER_NAMES if name != "random"
+)  # the bound is that of a random order
 MAX_GEN_TOKS = 256  # the harness' own number where a task names none
-SWITCH = {"on": True, "off": False, True: True, False: False}  # YAML and the harness read some words as booleans
+SWITCH = {
+    "on": True,
+    "off": False,
+    True: True,
+    False: False,
+}  # YAML and the harness read some words as booleans
 # what makes a decoding greedy whatever the model's generation_config.json says
 GREEDY: dict[str, Any] = {
-    "order": "confidence", "tokens_per_step": 1, "do_sample": False, "order_temperature": 0.0, "threshold": None,
-    "entropy_bound": None, "resample_steps": 0, "block_length": None, "guidance_scale": None, "eos_token_id": None,
-}  # fmt: skip
+    "order": "confidence",
+    "tokens_per_step": 1,
+    "do_sample": False,
+    "order_temperature": 0.0,
+    "threshold": None,
+    "entropy_bound": None,
+    "resample_steps": 0,
+    "block_length": None,
+    "guidance_scale": None,
+    "eos_token_id": None,
+}
 
 
 @register_model("ardm")
@@ -53,26 +70,29 @@ class ARDMHarness(LM):
     Args:
         pretrained: a folder, a name on the Hub, or a model in memory (also an adopted one).
         tokenizer: with a model in memory, its tokenizer.
-        num_samples: sequences through the network for one bound, or "all": one with every number of masks. A text of
-            one token takes one, which is exact.
-        order: None = the bound, which is the average over all orders of the exact log-likelihood in an order;
-            "left_to_right" or "right_to_left" = that of this order, at one sequence through the network a token;
-            "confidence", "margin" or "entropy" = that of an order that looks at the logits, at one call a token.
-        batch_size: prompts that are generated side by side. Likelihoods are scored one request at a time, as the
-            samples of one already fill a call of the network.
+        num_samples: sequences through the network for one bound, or "all": one with every number of
+            masks. A text of one token takes one, which is exact.
+        order: None = the bound, which is the average over all orders of the exact log-likelihood in
+            an order; "left_to_right" or "right_to_left" = that of this order, at one sequence
+            through the network a token; "confidence", "margin" or "entropy" = that of an order that
+            looks at the logits, at one call a token.
+        batch_size: prompts that are generated side by side. Likelihoods are scored one request at a
+            time, as the samples of one already fill a call of the network.
         seed: of all random numbers.
-        device: None = what Accelerate finds; a GPU where there is none, as the harness' command line names one
-            unasked, = the CPU. Several processes are placed by Accelerate.
+        device: None = what Accelerate finds; a GPU where there is none, as the harness' command
+            line names one unasked, = the CPU. Several processes are placed by Accelerate.
         tokens_per_step: tokens that `generate_until` writes in one pass of the network.
-        generation_order: of `generate_until`; None = "confidence" for greedy decoding and "random" for sampling,
-            which then is from the model itself.
-        greedy: "on" = a likelihood request also says whether greedy decoding (one token at a time, the surest first)
-            would write this very text: a pass of the network a token. Tasks like LAMBADA have their accuracy from
-            it, which "off", no to all, would silently make 0; multiple choice does not need it.
+        generation_order: of `generate_until`; None = "confidence" for greedy decoding and "random"
+            for sampling, which then is from the model itself.
+        greedy: "on" = a likelihood request also says whether greedy decoding (one token at a time,
+            the surest first) would write this very text: a pass of the network a token. Tasks like
+            LAMBADA have their accuracy from it, which "off", no to all, would silently make 0;
+            multiple choice does not need it.
         **unknown: what is no option.
 
     Raises:
-        ValueError: on an unknown option or one out of range, before the model is loaded; if there is no such model.
+        ValueError: on an unknown option or one out of range, before the model is loaded; if there
+            is no such model.
     """
 
     def __init__(
@@ -95,7 +115,9 @@ class ARDMHarness(LM):
             known = sorted({"pretrained", *(ARDMHarness.__init__.__kwdefaults__ or {})})
             raise ValueError(f"unknown options {sorted(unknown)}; expected some of {known}.")
         self.num_samples: Any = (
-            "all" if num_samples == "all" else whole_number("num_samples", num_samples, 1, " or 'all'")
+            "all"
+            if num_samples == "all"
+            else whole_number("num_samples", num_samples, 1, " or 'all'")
         )
         self.order = one_of("order", order, (None, *LIKELIHOOD_ORDERS))
         self.batch_size = whole_number("batch_size", batch_size, 1)
@@ -104,13 +126,16 @@ class ARDMHarness(LM):
         self.generation_order = one_of("generation_order", generation_order, (None, *ORDER_NAMES))
         self.greedy = SWITCH[one_of("greedy", greedy, tuple(SWITCH))]
         self._device, state = choose_device(device)
-        self._rank, self._world_size = state.process_index, state.num_processes
+        self._rank = state.process_index
+        self._world_size = state.num_processes
         self.model, self.tokenizer = load(pretrained, tokenizer)
         self.model.to(self._device).eval()
         self.longest = self.model.config.max_position_embeddings
 
-    # ------------------------------------------------------------------------------------------------- requests
-    def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+    # ------------------------------------------------------------------------------------- requests
+    def loglikelihood(
+        self, requests: Sequence[Any], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
         """Scores continuations; a context that does not fit loses its beginning.
 
         Args:
@@ -118,41 +143,54 @@ class ARDMHarness(LM):
             disable_tqdm: without a progress bar.
 
         Returns:
-            For each the log-likelihood in nats (without `order` a lower bound of it) and whether greedy decoding
+            For each the log-likelihood in nats (without `order` a lower bound of it) and whether
+            greedy decoding
             writes the continuation. An empty continuation is certain: 0.0.
 
         Raises:
-            ValueError: on a continuation longer than the model takes, or a text that holds the mask token.
+            ValueError: on a continuation longer than the model takes, or a text that holds the mask
+                token.
         """
         # all are encoded first: what is wrong shows before the long work
         pairs = [encode_pair(self._encode, self.longest, *request.args) for request in requests]
         answers = []
-        for request, pair in self._progress(zip(requests, pairs, strict=True), len(pairs), disable_tqdm):
+        for request, pair in self._progress(
+            zip(requests, pairs, strict=True), len(pairs), disable_tqdm
+        ):
             value = self._log_likelihood(*pair, request.args[0], request.doc_id)
             answers.append((value, self.greedy and self._is_greedy(*pair)))
             self.cache_hook.add_partial("loglikelihood", request.args, answers[-1])
         return answers
 
-    def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
+    def loglikelihood_rolling(
+        self, requests: Sequence[Any], disable_tqdm: bool = False
+    ) -> list[float]:
         """Scores whole texts, every token once, in consecutive windows of the model's full length.
 
-        The last window, if shorter, is given the text before it as far as that fits, as by the harness' own rule. The
-        others see nothing of the text around them, so that the figure is comparable to that of training.
+        The last window, if shorter, is given the text before it as far as that fits, as by the
+        harness' own rule. The others see nothing of the text around them, so that the figure is
+        comparable to that of training.
 
         Args:
             requests: the harness' instances, whose argument is (text,).
             disable_tqdm: without a progress bar.
 
         Returns:
-            For each the log-likelihood in nats (without `order` a lower bound of it); 0.0 for an empty text.
+            For each the log-likelihood in nats (without `order` a lower bound of it); 0.0 for an
+            empty text.
 
         Raises:
             ValueError: on a text that holds the mask token.
         """
         texts = [windows(self._encode(request.args[0]), self.longest) for request in requests]
         answers = []
-        for request, parts in self._progress(zip(requests, texts, strict=True), len(texts), disable_tqdm):
-            values = [self._log_likelihood(*pair, request.args[0], number) for number, pair in enumerate(parts)]
+        for request, parts in self._progress(
+            zip(requests, texts, strict=True), len(texts), disable_tqdm
+        ):
+            values = [
+                self._log_likelihood(*pair, request.args[0], number)
+                for number, pair in enumerate(parts)
+            ]
             answers.append(sum(values, 0.0))
             self.cache_hook.add_partial("loglikelihood_rolling", request.args, answers[-1])
         return answers
@@ -160,31 +198,37 @@ class ARDMHarness(LM):
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         """Generates behind contexts; a context that does not fit loses its beginning.
 
-        All of `max_gen_toks` is generated before the text is cut, as no place in it is the last one written.
+        All of `max_gen_toks` is generated before the text is cut, as no place in it is the last one
+        written.
 
         Args:
-            requests: the harness' instances, whose arguments are (context, settings): `until`, `max_gen_toks`,
-                `do_sample`, `temperature`, `seed`, and any other argument of `generate`.
+            requests: the harness' instances, whose arguments are (context, settings): `until`,
+                `max_gen_toks`, `do_sample`, `temperature`, `seed`, and any other argument of
+                `generate`.
             disable_tqdm: without a progress bar.
 
         Returns:
             For each the text up to the first stop string or EOS token.
 
         Raises:
-            ValueError: on settings that `generate` does not take, or that leave no room for the context.
+            ValueError: on settings that `generate` does not take, or that leave no room for the
+                context.
         """
-        prompts, repeats = [], Counter[int]()  # an instance comes again where several samples of it are wanted
+        # an instance comes again where several samples of it are wanted
+        prompts = []
+        repeats = Counter[int]()
         for place, request in enumerate(requests):
             prompts.append(self._prompt(place, request, repeats[id(request)]))
             repeats[id(request)] += 1
-        groups, answers = batches(prompts, self.batch_size), [""] * len(requests)
+        groups = batches(prompts, self.batch_size)
+        answers = [""] * len(requests)
         for group in self._progress(groups, len(groups), disable_tqdm):
             for prompt, text in zip(group, self._generate(group), strict=True):
                 answers[prompt.place] = text
                 self.cache_hook.add_partial("generate_until", requests[prompt.place].args, text)
         return answers
 
-    # -------------------------------------------------------------------------------------------------- answers
+    # -------------------------------------------------------------------------------------- answers
     def _log_likelihood(self, known: list[int], scored: list[int], *key: Any) -> float:
         """log p(scored | known) in nats or its bound; the key names the random numbers."""
         if not scored:
@@ -194,8 +238,12 @@ class ARDMHarness(LM):
         if self.order is not None:
             return log_prob(self.model, ids_BL, self.order, prompt_mask=prompt_BL).item()
         generator = torch.Generator().manual_seed(key_seed(self.seed, *key))
-        num_samples: Any = "all" if len(scored) == 1 else self.num_samples  # they would all be the same
-        bound = nelbo(self.model, ids_BL, num_samples=num_samples, prompt_mask=prompt_BL, generator=generator)
+        num_samples: Any = (
+            "all" if len(scored) == 1 else self.num_samples
+        )  # they would all be the same
+        bound = nelbo(
+            self.model, ids_BL, num_samples=num_samples, prompt_mask=prompt_BL, generator=generator
+        )
         return -bound.nats.item()
 
     def _is_greedy(self, known: list[int], scored: list[int]) -> bool:
@@ -205,37 +253,61 @@ class ARDMHarness(LM):
 
     def _prompt(self, place: int, request: Any, repeat: int) -> Prompt:
         context, gen_kwargs = request.args
-        settings: dict[str, Any] = dict(normalize_gen_kwargs(gen_kwargs, min(MAX_GEN_TOKS, self.longest // 2)))
-        until, length = settings.pop("until"), settings.pop("max_gen_toks")
+        settings: dict[str, Any] = dict(
+            normalize_gen_kwargs(gen_kwargs, min(MAX_GEN_TOKS, self.longest // 2))
+        )
+        until = settings.pop("until")
+        length = settings.pop("max_gen_toks")
         seed = key_seed(settings.pop("seed", self.seed), context, request.doc_id, repeat)
         if not settings["do_sample"] or settings.get("temperature") == 0:
             settings |= {"do_sample": False, "temperature": None}
         order = self.generation_order or ("random" if settings["do_sample"] else "confidence")
-        how_many = {} if settings.keys() & set(PLAN_SETTINGS) else {"tokens_per_step": self.tokens_per_step}
+        how_many = (
+            {}
+            if settings.keys() & set(PLAN_SETTINGS)
+            else {"tokens_per_step": self.tokens_per_step}
+        )
         settings = {"order": order, **how_many, **settings, "max_new_tokens": length}
-        return Prompt(place, fit_context(self._encode(context), length, self.longest), until, settings, seed)
+        return Prompt(
+            place, fit_context(self._encode(context), length, self.longest), until, settings, seed
+        )
 
     def _generate(self, prompts: list[Prompt]) -> Iterator[str]:
         """The texts of prompts with the same settings."""
-        width, settings = max(len(prompt.ids) for prompt in prompts), prompts[0].settings
-        ids_BL = torch.tensor([prompt.ids + [0] * (width - len(prompt.ids)) for prompt in prompts], dtype=torch.long)
+        width = max(len(prompt.ids) for prompt in prompts)
+        settings = prompts[0].settings
+        ids_BL = torch.tensor(
+            [prompt.ids + [0] * (width - len(prompt.ids)) for prompt in prompts], dtype=torch.long
+        )
         real_BL = torch.arange(width) < torch.tensor([[len(prompt.ids)] for prompt in prompts])
-        ending = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id  # no text; an unknown character is some
-        seeds, places = [prompt.seed for prompt in prompts], (ids_BL.to(self._device), real_BL.to(self._device))
-        for prompt, row in zip(prompts, self.model.generate(*places, seed=seeds, **settings).tolist(), strict=True):
+        ending = (
+            self.tokenizer.eos_token_id,
+            self.tokenizer.pad_token_id,
+        )  # no text; an unknown character is some
+        seeds = [prompt.seed for prompt in prompts]
+        places = (ids_BL.to(self._device), real_BL.to(self._device))
+        for prompt, row in zip(
+            prompts, self.model.generate(*places, seed=seeds, **settings).tolist(), strict=True
+        ):
             written = row[len(prompt.ids) : len(prompt.ids) + settings["max_new_tokens"]]
-            yield cut(self.tokenizer.decode([token for token in written if token not in ending]), prompt.until)
+            yield cut(
+                self.tokenizer.decode([token for token in written if token not in ending]),
+                prompt.until,
+            )
 
     def _encode(self, text: str) -> list[int]:
         ids = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
         if self.model.config.mask_token_id in ids:
-            raise ValueError(f"a text holds the mask token {self.tokenizer.mask_token!r}; expected none: {text[:80]!r}")
+            raise ValueError(
+                f"a text holds the mask token {self.tokenizer.mask_token!r}; expected none:"
+                f" {text[:80]!r}"
+            )
         return ids
 
     def _progress(self, items: Any, total: int, disable: bool) -> Any:
         return tqdm(items, total=total, desc="ardm", disable=disable or self._rank != 0)
 
-    # ------------------------------------------------------------------- several processes, as the harness asks
+    # ------------------------------------------------------- several processes, as the harness asks
     def all_gather(self, tensor: Tensor) -> Tensor:
         """All processes' tensors, one after another; scalars become a vector."""
         return gather(tensor)

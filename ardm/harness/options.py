@@ -1,4 +1,6 @@
-"""Options of the evaluation harness, which arrive as text or numbers, become numbers, a device and a model."""
+"""Options of the evaluation harness, which arrive as text or numbers, become numbers, a device and
+a model.
+"""
 
 import os
 from collections.abc import Sequence
@@ -45,7 +47,8 @@ def choose_device(device: str | torch.device | None) -> tuple[torch.device, Any]
     """Where this process computes, and which of several processes it is.
 
     Args:
-        device: a name; None, or several processes = Accelerate's choice; a GPU where there is none = the CPU.
+        device: a name; None, or several processes = Accelerate's choice; a GPU where there is none
+            = the CPU.
 
     Returns:
         The device, and Accelerate's view of the processes.
@@ -56,7 +59,9 @@ def choose_device(device: str | torch.device | None) -> tuple[torch.device, Any]
     try:
         wanted = None if device is None else torch.device(device)
     except (RuntimeError, TypeError) as error:
-        raise ValueError(f"device is {device!r}; expected a name like 'cpu' or 'cuda:0'.") from error
+        raise ValueError(
+            f"device is {device!r}; expected a name like 'cpu' or 'cuda:0'."
+        ) from error
     if wanted is not None and wanted.type == "cuda" and not torch.cuda.is_available():
         wanted = torch.device("cpu")
     state = process_state(cpu=wanted is not None and wanted.type == "cpu")
@@ -77,10 +82,12 @@ def load(pretrained: Any, tokenizer: Any) -> tuple[Any, Any]:
         ValueError: if there is no such model, or a model and a tokenizer that do not come together.
     """
     in_memory = isinstance(pretrained, torch.nn.Module)
-    if in_memory == (tokenizer is None) or not (in_memory or isinstance(pretrained, (str, os.PathLike))):
+    if in_memory == (tokenizer is None) or not (
+        in_memory or isinstance(pretrained, (str, os.PathLike))
+    ):
         got = type(pretrained).__name__ if in_memory else repr(pretrained)
         raise ValueError(
-            f"pretrained is {got} and tokenizer {type(tokenizer).__name__}; expected a folder or a name on the Hub, "
-            "or a model with its tokenizer."
+            f"pretrained is {got} and tokenizer {type(tokenizer).__name__}; expected a folder or a"
+            " name on the Hub, or a model with its tokenizer."
         )
     return (pretrained, tokenizer) if in_memory else load_folder(os.fspath(pretrained))

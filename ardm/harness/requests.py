@@ -31,7 +31,9 @@ class Prompt:
     seed: int
 
 
-def encode_pair(encode: Encode, longest: int, context: str, continuation: str) -> tuple[list[int], list[int]]:
+def encode_pair(
+    encode: Encode, longest: int, context: str, continuation: str
+) -> tuple[list[int], list[int]]:
     """Ids of a context and a continuation that were encoded as one text.
 
     The continuation takes the spaces at the end of the context, as the harness wants it.
@@ -52,13 +54,15 @@ def encode_pair(encode: Encode, longest: int, context: str, continuation: str) -
         return [], []
     kept = context.rstrip()
     continuation = context[len(kept) :] + continuation
-    known, whole = encode(kept), encode(kept + continuation)
+    known = encode(kept)
+    whole = encode(kept + continuation)
     # a token across the seam would keep part of the continuation out of the score
     joint = whole[: len(known)] == known
     scored = whole[len(known) :] if joint else encode(continuation)
     if len(scored) > longest:
         raise ValueError(
-            f"a continuation has {len(scored)} tokens; expected at most max_position_embeddings={longest}."
+            f"a continuation has {len(scored)} tokens; expected at most"
+            f" max_position_embeddings={longest}."
         )
     return known[max(len(known) + len(scored) - longest, 0) :], scored
 
@@ -71,11 +75,14 @@ def windows(ids: list[int], longest: int) -> list[tuple[list[int], list[int]]]:
         longest: tokens that the model takes.
 
     Returns:
-        (given, scored) ids of each window. The scored ones make up the text; only the last window has given ones,
-        the text before it as far as that fits.
+        (given, scored) ids of each window. The scored ones make up the text; only the last window
+        has given ones, the text before it as far as that fits.
     """
     ends = [min(begin + longest, len(ids)) for begin in range(0, len(ids), longest)]
-    return [(ids[max(end - longest, 0) : i * longest], ids[i * longest : end]) for i, end in enumerate(ends)]
+    return [
+        (ids[max(end - longest, 0) : i * longest], ids[i * longest : end])
+        for i, end in enumerate(ends)
+    ]
 
 
 def fit_context(ids: list[int], num_new: int, longest: int) -> list[int]:
@@ -95,8 +102,9 @@ def fit_context(ids: list[int], num_new: int, longest: int) -> list[int]:
     least = min(len(ids), 1)
     if not 1 <= num_new <= longest - least:
         raise ValueError(
-            f"max_gen_toks is {num_new}; expected 1..{longest - least}, as max_position_embeddings={longest} has to "
-            f"hold {'the context and ' * least}what is generated."
+            f"max_gen_toks is {num_new}; expected 1..{longest - least}, as"
+            f" max_position_embeddings={longest} has to hold {'the context and ' * least}what is"
+            " generated."
         )
     return ids[max(len(ids) + num_new - longest, 0) :]
 
@@ -113,8 +121,14 @@ def batches(prompts: Sequence[Prompt], batch_size: int) -> list[list[Prompt]]:
     """
     groups: dict[str, list[Prompt]] = {}
     for prompt in sorted(prompts, key=lambda prompt: -len(prompt.ids)):
-        groups.setdefault(json.dumps(prompt.settings, sort_keys=True, default=repr), []).append(prompt)
-    return [group[i : i + batch_size] for group in groups.values() for i in range(0, len(group), batch_size)]
+        groups.setdefault(json.dumps(prompt.settings, sort_keys=True, default=repr), []).append(
+            prompt
+        )
+    return [
+        group[i : i + batch_size]
+        for group in groups.values()
+        for i in range(0, len(group), batch_size)
+    ]
 
 
 def cut(text: str, until: Sequence[str]) -> str:

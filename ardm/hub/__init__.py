@@ -1,4 +1,6 @@
-"""A text model as a folder for the Hub: weights, tokenizer, card and pictures, saved whole and loaded checked."""
+"""A text model as a folder for the Hub: weights, tokenizer, card and pictures, saved whole and
+loaded checked.
+"""
 
 from .cards import CardFigures, Evaluation, model_card
 from .folder import DEMO_FOLDER, load_folder, save_folder

@@ -1,6 +1,7 @@
 """The model card: what is known of a trained model, as the README.md of its repository on the Hub.
 
-A card says only what it is told: no figure is computed or guessed here, and what is not known is left out.
+A card says only what it is told: no figure is computed or guessed here, and what is not known is
+    left out.
 """
 
 import math
@@ -30,8 +31,14 @@ class Evaluation:
         return cls(
             dataset=dataset,
             num_windows=num_windows,
-            bits_per_token=(figures["eval_loss"] / math.log(2), figures["eval_standard_error"] / math.log(2)),
-            bits_per_character=(figures["bits_per_character"], figures["bits_per_character_standard_error"]),
+            bits_per_token=(
+                figures["eval_loss"] / math.log(2),
+                figures["eval_standard_error"] / math.log(2),
+            ),
+            bits_per_character=(
+                figures["bits_per_character"],
+                figures["bits_per_character_standard_error"],
+            ),
         )
 
 
@@ -39,7 +46,9 @@ class Evaluation:
 class CardFigures:
     """All that a model card says. A field left at its default does not appear."""
 
-    model_name: str | None = None  # the repository's id or the model's name; with it goes the model-index
+    model_name: str | None = (
+        None  # the repository's id or the model's name; with it goes the model-index
+    )
     num_parameters: int | None = None
     sequence_length: int | None = None  # tokens of a training window
     training_data: str | None = None  # a sentence in Markdown
@@ -80,7 +89,10 @@ def model_card(figures: CardFigures) -> str:
         "Citation": _CITATION,
     }
     body = "".join(f"\n## {title}\n\n{text.strip()}\n" for title, text in sections.items() if text)
-    return f"---\n{_front_matter(figures)}\n---\n\n# {figures.model_name or 'ARDM'}\n\n{_about(figures)}\n{body}"
+    return (
+        f"---\n{_front_matter(figures)}\n---\n\n#"
+        f" {figures.model_name or 'ARDM'}\n\n{_about(figures)}\n{body}"
+    )
 
 
 def _infilling(figures: CardFigures) -> str:
@@ -89,7 +101,8 @@ def _infilling(figures: CardFigures) -> str:
 
 
 def hyperparameters(args: Namespace, model: Any) -> dict[str, object]:
-    """The flags of a run that belong on a card: those that were given, without names of local files and folders.
+    """The flags of a run that belong on a card: those that were given, without names of local files
+    and folders.
 
     Args:
         args: parsed flags.
@@ -99,7 +112,11 @@ def hyperparameters(args: Namespace, model: Any) -> dict[str, object]:
         Value by name.
     """
     local = ("_dir", "_file", "_path", "_id", "push_to_hub", "resume_from_checkpoint")
-    flags = {name: value for name, value in vars(args).items() if value is not None and not name.endswith(local)}
+    flags = {
+        name: value
+        for name, value in vars(args).items()
+        if value is not None and not name.endswith(local)
+    }
     return {name: getattr(model.config, name, value) for name, value in flags.items()}
 
 
@@ -108,9 +125,12 @@ def machine() -> str:
     import torch
     from accelerate import PartialState
 
-    processes, threads = PartialState().num_processes, torch.get_num_threads()
+    processes = PartialState().num_processes
+    threads = torch.get_num_threads()
     accelerators = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return ", ".join([platform.machine(), f"{processes} process(es) of {threads} CPU thread(s)", *accelerators])
+    return ", ".join(
+        [platform.machine(), f"{processes} process(es) of {threads} CPU thread(s)", *accelerators]
+    )
 
 
 def _front_matter(figures: CardFigures) -> str:
@@ -122,7 +142,9 @@ def _front_matter(figures: CardFigures) -> str:
         pipeline_tag="fill-mask",
         tags=["ardm", "masked-diffusion", "text-diffusion", "order-agnostic"],
         datasets=list(figures.datasets) or None,
-        eval_results=_model_index(figures.evaluation) if figures.model_name and figures.evaluation else None,
+        eval_results=(
+            _model_index(figures.evaluation) if figures.model_name and figures.evaluation else None
+        ),
     ).to_yaml()
 
 
@@ -155,12 +177,15 @@ def _training(figures: CardFigures) -> str:
         "Seed": figures.seed,
         "Machine": figures.machine,
         "Date": figures.date,
-        "Wall-clock": None if seconds is None else "{} min {} s".format(*divmod(round(seconds), 60)),
+        "Wall-clock": (
+            None if seconds is None else "{} min {} s".format(*divmod(round(seconds), 60))
+        ),
     }
     parts = [
         figures.command and _fenced(figures.command, "bash"),
         _list(facts),
-        figures.hyperparameters and _table(("Hyperparameter", "Value"), figures.hyperparameters.items()),
+        figures.hyperparameters
+        and _table(("Hyperparameter", "Value"), figures.hyperparameters.items()),
         figures.loss_curve and f"![Loss curve]({figures.loss_curve})",
     ]
     return "\n\n".join(part for part in parts if part)
@@ -175,7 +200,11 @@ def _evaluation(evaluation: Evaluation) -> str:
         "bits per token": evaluation.bits_per_token,
         "bits per character": evaluation.bits_per_character,
     }
-    rows = [(name, "{:.4f} ± {:.4f}".format(*bound)) for name, bound in bounds.items() if bound is not None]
+    rows = [
+        (name, "{:.4f} ± {:.4f}".format(*bound))
+        for name, bound in bounds.items()
+        if bound is not None
+    ]
     table = _table(("Metric", "Upper bound (NELBO)"), rows)
     scored = f"{evaluation.num_windows:,} validation windows of {evaluation.dataset}"
     return f"{scored}; ± is one standard error.\n\n{table}"

@@ -1,4 +1,5 @@
-"""Figures of bounds and of samples, as plain functions; metrics.py is the same for the `evaluate` library.
+"""Figures of bounds and of samples, as plain functions; metrics.py is the same for the `evaluate`
+library.
 
     evaluate.load(ardm.metrics.__path__[0], "bits_per_character")
 """

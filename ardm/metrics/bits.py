@@ -1,9 +1,10 @@
-"""Figures of a bound: bits per token, character or byte and perplexity, from the nats of independent sequences.
+"""Figures of a bound: bits per token, character or byte and perplexity, from the nats of
+independent sequences.
 
     bits per unit = sum_b nats_b / sum_b units_b / log 2,      perplexity = exp(sum_b nats_b / sum_b tokens_b)
 
-Both are ratios of sums. Their standard errors are the linearised ones of a ratio, and of its exponential (the delta
-method): Cochran, Sampling Techniques, chapter 6.
+Both are ratios of sums. Their standard errors are the linearised ones of a ratio, and of its
+exponential (the delta method): Cochran, Sampling Techniques, chapter 6.
 """
 
 import math
@@ -28,14 +29,18 @@ class Estimate(NamedTuple):
 
 
 class PositiveEstimate(NamedTuple):
-    """As [`Estimate`], of a figure whose logarithm is the average: a perplexity, known up to a factor."""
+    """As [`Estimate`], of a figure whose logarithm is the average: a perplexity, known up to a
+    factor.
+    """
 
     value: float
     standard_error: float
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval, asymmetric: the exponential of that of the logarithm; NaN where the error is."""
+        """95 % interval, asymmetric: the exponential of that of the logarithm; NaN where the error
+        is.
+        """
         factor = _exp(_Z95 * self.standard_error / self.value)
         return self.value / factor, self.value * factor
 
@@ -43,8 +48,8 @@ class PositiveEstimate(NamedTuple):
 def bits_per_unit(nats: Tensor, num_units: Tensor) -> Estimate:
     """Bits per unit of a data set: sum of nats / sum of units, over independent sequences.
 
-    The error covers the choice of sequences and, where nats are estimates of a bound, their masks. Sequences with
-    many units may have many nats.
+    The error covers the choice of sequences and, where nats are estimates of a bound, their masks.
+    Sequences with many units may have many nats.
 
     Args:
         nats: float64 (B,), of each sequence.
@@ -68,8 +73,9 @@ def perplexity(nats: Tensor, num_tokens: Tensor) -> PositiveEstimate:
         num_tokens: (B,), of each sequence.
 
     Returns:
-        Value, its standard error by the delta method, and the interval that is the exponential of that of the mean
-        nats per token. The error is NaN for a single sequence; a perplexity beyond float64 is infinite.
+        Value, its standard error by the delta method, and the interval that is the exponential of
+        that of the mean nats per token. The error is NaN for a single sequence; a perplexity beyond
+        float64 is infinite.
 
     Raises:
         ValueError: if the shapes differ or there is no token at all.
@@ -80,7 +86,8 @@ def perplexity(nats: Tensor, num_tokens: Tensor) -> PositiveEstimate:
 
 
 def describe(estimate: Estimate | PositiveEstimate, unit: str, kind: str | None = None) -> str:
-    """A figure as text, rounded by its error: "2.073 bits per character, 95 % interval 1.97 .. 2.18 (upper bound)".
+    """A figure as text, rounded by its error: "2.073 bits per character, 95 % interval 1.97 .. 2.18
+    (upper bound)".
 
     Args:
         estimate: the figure.
@@ -88,9 +95,11 @@ def describe(estimate: Estimate | PositiveEstimate, unit: str, kind: str | None 
         kind: what the figure is, in words.
 
     Returns:
-        One line. The interval ends at the first significant digit of the standard error, the value one later.
+        One line. The interval ends at the first significant digit of the standard error, the value
+        one later.
     """
-    error, suffix = estimate.standard_error, f" ({kind})" if kind else ""
+    error = estimate.standard_error
+    suffix = f" ({kind})" if kind else ""
     if not math.isfinite(error):
         return f"{estimate.value:.3f} {unit}, no interval known{suffix}"
     decimals = max(-math.floor(math.log10(error)), 0) if error > 0 else 2
@@ -102,14 +111,19 @@ def describe(estimate: Estimate | PositiveEstimate, unit: str, kind: str | None 
 def _ratio_of_sums(nats: Tensor, num_units: Tensor) -> tuple[float, float]:
     """Nats per unit and their standard error."""
     if nats.shape != num_units.shape or nats.ndim != 1:
-        raise ValueError(f"nats {tuple(nats.shape)}, num_units {tuple(num_units.shape)}; expected the same (B,).")
-    nats, num_units = nats.double(), num_units.double()
+        raise ValueError(
+            f"nats {tuple(nats.shape)}, num_units {tuple(num_units.shape)}; expected the same (B,)."
+        )
+    nats = nats.double()
+    num_units = num_units.double()
     total = float(num_units.sum())
     if total <= 0:
         raise ValueError("num_units sums to 0; expected at least one unit.")
     ratio = float(nats.sum()) / total
     residuals = nats - ratio * num_units
-    return ratio, float(residuals.std()) * math.sqrt(len(nats)) / total if len(nats) > 1 else math.nan
+    return ratio, (
+        float(residuals.std()) * math.sqrt(len(nats)) / total if len(nats) > 1 else math.nan
+    )
 
 
 def _exp(x: float) -> float:

@@ -1,8 +1,10 @@
-"""Generative perplexity: how likely generated texts are under another model, beside how varied they are.
+"""Generative perplexity: how likely generated texts are under another model, beside how varied they
+are.
 
     exp(sum of nats over all texts / number of their tokens),    nats as in `external_scorers.py`
 
-Under a masked scorer this is the pseudo-perplexity, not the probability of anything. It compares samples under the
+Under a masked scorer this is the pseudo-perplexity, not the probability of anything. It compares
+samples under the
 same scorer only, and only at the same entropy: hence the two are returned together.
 """
 
@@ -18,9 +20,10 @@ from .sample_statistics import mean_standard_error, unigram_entropies_nats
 _LOW = 0.95  # of the reference's entropy; the 32-bit noise of the note left 0.91 of it
 _LENGTHS_DIFFER = 0.1
 _CAUTION = (
-    "A low generative perplexity does not show good text: samples that repeat themselves have it, too, and where their "
-    "entropy is low it means nothing. 32-bit Gumbel noise alone took one sampler from 126 to 31 while the entropy of "
-    "its samples fell from 5.66 to 5.17 nats (arXiv 2409.02908)."
+    "A low generative perplexity does not show good text: samples that repeat themselves have it,"
+    " too, and where their entropy is low it means nothing. 32-bit Gumbel noise alone took one"
+    " sampler from 126 to 31 while the entropy of its samples fell from 5.66 to 5.17 nats (arXiv"
+    " 2409.02908)."
 )
 
 
@@ -37,7 +40,9 @@ class GenerativePerplexity:
 
     @property
     def has_low_entropy(self) -> bool | None:
-        """Whether the entropy is below 95 % of the reference's; None without a reference of about the same length."""
+        """Whether the entropy is below 95 % of the reference's; None without a reference of about
+        the same length.
+        """
         if self.reference is None:
             return None
         if (
@@ -45,7 +50,10 @@ class GenerativePerplexity:
             > _LENGTHS_DIFFER * self.reference.mean_num_tokens
         ):
             return None
-        return self.mean_unigram_entropy_nats.value < _LOW * self.reference.mean_unigram_entropy_nats.value
+        return (
+            self.mean_unigram_entropy_nats.value
+            < _LOW * self.reference.mean_unigram_entropy_nats.value
+        )
 
 
 def generative_perplexity(
@@ -61,34 +69,43 @@ def generative_perplexity(
 ) -> GenerativePerplexity:
     """Scores texts with any causal or masked language model of transformers.
 
-    A causal scorer conditions the first token on its tokenizer's BOS token; without one the first token is not scored.
-    A text that begins with BOS keeps that one, and no EOS is added. A masked scorer gets the special tokens that its
-    tokenizer adds, which are not scored; it reads a text as often as the text has tokens. A text that is too long for
-    the scorer is read in overlapping windows, in which only the tokens that are new are scored.
+    A causal scorer conditions the first token on its tokenizer's BOS token; without one the first
+    token is not scored. A text that begins with BOS keeps that one, and no EOS is added. A masked
+    scorer gets the special tokens that its tokenizer adds, which are not scored; it reads a text as
+    often as the text has tokens. A text that is too long for the scorer is read in overlapping
+    windows, in which only the tokens that are new are scored.
 
     Args:
         texts: generated texts; one without tokens has entropy 0 and does not change the perplexity.
-        model: the scorer, or a name or folder to load it from; a loaded one moves to the GPU if there is one.
+        model: the scorer, or a name or folder to load it from; a loaded one moves to the GPU if
+            there is one.
         tokenizer: the scorer's, or a name or folder; None = from the model's name.
         reference_texts: real texts, best as long as the samples, whose figures go beside them.
-        kind: "causal" or "masked"; None = by the model's class, or its configuration's `architectures` or
-            `is_decoder`.
-        batch_size: windows (causal) or masked copies of them (masked) in one call; None = by memory. It does not
-            change the result.
+        kind: "causal" or "masked"; None = by the model's class, or its configuration's
+            `architectures` or `is_decoder`.
+        batch_size: windows (causal) or masked copies of them (masked) in one call; None = by
+            memory. It does not change the result.
         max_length: longest window, special tokens included; None = the scorer's limit.
         stride: tokens from window to window, fewer than fit in one; None = half of them.
 
     Returns:
-        [`GenerativePerplexity`], from float64 sums over all texts' tokens; its `note` says how far to trust it.
+        [`GenerativePerplexity`], from float64 sums over all texts' tokens; its `note` says how far
+        to trust it.
 
     Raises:
-        ValueError: if there is no text or no token to score, the scorer is of no known kind, the tokenizer does not
-            fit it, or a size is out of range.
+        ValueError: if there is no text or no token to score, the scorer is of no known kind, the
+            tokenizer does not fit it, or a size is out of range.
     """
     for name, given in (("texts", texts), ("reference_texts", reference_texts)):
-        if given is not None and (isinstance(given, str) or not given or not all(isinstance(t, str) for t in given)):
-            raise ValueError(f"{name} is {str(given)[:40]!r}; expected at least one text, in a list.")
-    scorer = load_scorer(model, tokenizer, kind=kind, batch_size=batch_size, max_length=max_length, stride=stride)
+        if given is not None and (
+            isinstance(given, str) or not given or not all(isinstance(t, str) for t in given)
+        ):
+            raise ValueError(
+                f"{name} is {str(given)[:40]!r}; expected at least one text, in a list."
+            )
+    scorer = load_scorer(
+        model, tokenizer, kind=kind, batch_size=batch_size, max_length=max_length, stride=stride
+    )
     figures = _figures(texts, scorer)
     if reference_texts is None:
         return figures
@@ -114,14 +131,19 @@ def _comparison(samples: GenerativePerplexity) -> str:
     reference = samples.reference
     assert reference is not None
     beside = (
-        f"entropy {samples.mean_unigram_entropy_nats.value:.2f} nats at perplexity {samples.perplexity.value:.1f}, "
-        f"against {reference.mean_unigram_entropy_nats.value:.2f} nats at {reference.perplexity.value:.1f}"
+        f"entropy {samples.mean_unigram_entropy_nats.value:.2f} nats at perplexity"
+        f" {samples.perplexity.value:.1f}, against {reference.mean_unigram_entropy_nats.value:.2f}"
+        f" nats at {reference.perplexity.value:.1f}"
     )
     if samples.has_low_entropy is None:
         return (
-            f"WARNING: the samples have {samples.mean_num_tokens:.0f} tokens on average and the reference texts "
-            f"{reference.mean_num_tokens:.0f}, and entropies of different lengths do not compare: {beside}."
+            f"WARNING: the samples have {samples.mean_num_tokens:.0f} tokens on average and the"
+            f" reference texts {reference.mean_num_tokens:.0f}, and entropies of different lengths"
+            f" do not compare: {beside}."
         )
     if samples.has_low_entropy:
-        return f"WARNING: the samples vary less than real text, so that their perplexity is meaningless: {beside}."
+        return (
+            "WARNING: the samples vary less than real text, so that their perplexity is"
+            f" meaningless: {beside}."
+        )
     return f"The samples vary about as much as the reference texts, or more: {beside}."

@@ -1,10 +1,13 @@
-"""The figures of this project as a metric of the `evaluate` library, one configuration a figure; loads offline.
+"""The figures of this project as a metric of the `evaluate` library, one configuration a figure;
+loads offline.
 
-    evaluate.load(ardm.metrics.__file__, "bits_per_character").compute(nats=bound.nats, num_characters=lengths)
+    evaluate.load(ardm.metrics.__file__, "bits_per_character").compute(nats=bound.nats,
+    num_characters=lengths)
 
-`evaluate` copies this file into its cache of modules with the siblings that are imported here at the margin, and none
-that only those import; it takes a comment behind such an import for an address. It loads the first class here that is
-a metric, so its own `Metric` must not be among the names of this module.
+`evaluate` copies this file into its cache of modules with the siblings that are imported here at
+the margin, and none that only those import; it takes a comment behind such an import for an
+address. It loads the first class here that is a metric, so its own `Metric` must not be among the
+names of this module.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,11 +32,26 @@ from .sample_statistics import (
 )
 
 __all__ = [
-    "Estimate", "PositiveEstimate", "bits_per_unit", "describe", "perplexity",
-    "GenerativePerplexity", "generative_perplexity", "Scorer", "load_scorer", "scorer_kind",
-    "distinct", "pooled_unigram_entropy_nats", "repetition", "sample_statistics", "self_bleu", "unigram_entropies_nats",
-    "FIGURES", "Figure", "ReportedFigure",
-]  # fmt: skip
+    "Estimate",
+    "PositiveEstimate",
+    "bits_per_unit",
+    "describe",
+    "perplexity",
+    "GenerativePerplexity",
+    "generative_perplexity",
+    "Scorer",
+    "load_scorer",
+    "scorer_kind",
+    "distinct",
+    "pooled_unigram_entropy_nats",
+    "repetition",
+    "sample_statistics",
+    "self_bleu",
+    "unigram_entropies_nats",
+    "FIGURES",
+    "Figure",
+    "ReportedFigure",
+]
 
 
 _Formula = Callable[[torch.Tensor, torch.Tensor], Estimate | PositiveEstimate]
@@ -44,7 +62,8 @@ class Figure:
     """What a configuration computes.
 
     Args:
-        inputs: names and types of its columns; several possibilities, where the first that fits is taken.
+        inputs: names and types of its columns; several possibilities, where the first that fits is
+            taken.
         compute: takes the columns as lists, and options by name.
         usage: what to pass and what comes out.
     """
@@ -60,11 +79,15 @@ def _results(estimate: Estimate | PositiveEstimate) -> dict[str, float]:
 
 
 def _bound(formula: _Formula, unit: str, count: str, **columns: Any) -> dict[str, Any]:
-    nats, num_units = (torch.tensor(columns.pop(name), dtype=torch.float64) for name in ("nats", count))
+    nats, num_units = (
+        torch.tensor(columns.pop(name), dtype=torch.float64) for name in ("nats", count)
+    )
     if columns:
         raise ValueError(f"there is no option {sorted(columns)}; expected nats and {count} alone.")
     if not ((num_units >= 0) & num_units.isfinite() & ~nats.isnan()).all():
-        raise ValueError(f"{count} is negative or not finite, or nats is NaN, in a sequence; expected numbers.")
+        raise ValueError(
+            f"{count} is negative or not finite, or nats is NaN, in a sequence; expected numbers."
+        )
     return {**_results(formula(nats, num_units)), "unit": unit, "kind": "upper bound"}
 
 
@@ -72,13 +95,18 @@ def _bound_figure(formula: _Formula, unit: str, count: str) -> Figure:
     return Figure(
         inputs=[{"nats": Value("float64"), count: Value("float64")}],
         compute=partial(_bound, formula, unit, count),
-        usage=f"nats: upper bounds on -log p of each sequence, as nelbo gives them; {count}: of each sequence. Gives "
-        f"value, standard_error, interval_low and interval_high (95 %) in {unit}; NaN errors for a single sequence.",
+        usage=(
+            f"nats: upper bounds on -log p of each sequence, as nelbo gives them; {count}: of each"
+            " sequence. Gives value, standard_error, interval_low and interval_high (95 %) in"
+            f" {unit}; NaN errors for a single sequence."
+        ),
     )
 
 
 def _sample_statistics(
-    predictions: Sequence[Any], tokenizer: Callable[[str], Sequence[Any]] = str.split, **options: Any
+    predictions: Sequence[Any],
+    tokenizer: Callable[[str], Sequence[Any]] = str.split,
+    **options: Any,
 ) -> dict[str, Any]:
     samples = [tokenizer(sample) if isinstance(sample, str) else sample for sample in predictions]
     return dict(sample_statistics(samples, **options))
@@ -95,7 +123,9 @@ def _generative_perplexity(
     return {
         **_with_entropy(figures),
         "unit": "perplexity per token of the scorer",
-        "kind": {"causal": "generative perplexity", "masked": "generative pseudo-perplexity"}[figures.scorer_kind],
+        "kind": {"causal": "generative perplexity", "masked": "generative pseudo-perplexity"}[
+            figures.scorer_kind
+        ],
         **{f"reference_{name}": figure for name, figure in reference.items()},
         "has_low_entropy": figures.has_low_entropy,
         "note": figures.note,
@@ -120,14 +150,19 @@ FIGURES: dict[str, Figure] = {
     "sample_statistics": Figure(
         inputs=[{"predictions": Value("string")}, {"predictions": [Value("int64")]}],
         compute=_sample_statistics,
-        usage="predictions: texts, or lists of token ids; tokenizer: callable that splits a text into tokens, by "
-        "default into words at white space; self_bleu_order: n of self-BLEU-n, by default left out.",
+        usage=(
+            "predictions: texts, or lists of token ids; tokenizer: callable that splits a text into"
+            " tokens, by default into words at white space; self_bleu_order: n of self-BLEU-n, by"
+            " default left out."
+        ),
     ),
     "generative_perplexity": Figure(
         inputs=[{"predictions": Value("string")}],
         compute=_generative_perplexity,
-        usage="predictions: texts; model_name_or_path: the scorer, or model and tokenizer themselves; "
-        "reference_texts: real texts to compare with; kind, batch_size, max_length, stride.",
+        usage=(
+            "predictions: texts; model_name_or_path: the scorer, or model and tokenizer themselves;"
+            " reference_texts: real texts to compare with; kind, batch_size, max_length, stride."
+        ),
     ),
 }
 
@@ -138,11 +173,16 @@ class ReportedFigure(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
         name = "bits_per_token" if self.config_name == "default" else self.config_name
         if name not in FIGURES:
-            raise ValueError(f"the configuration is {name!r}; expected one of {', '.join(map(repr, FIGURES))}.")
+            raise ValueError(
+                f"the configuration is {name!r}; expected one of {', '.join(map(repr, FIGURES))}."
+            )
         self.figure = FIGURES[name]
         features = [Features(inputs) for inputs in self.figure.inputs]
         return evaluate.MetricInfo(
-            description="Bounds on the negative log-likelihood in bits, and statistics of generated samples.",
+            description=(
+                "Bounds on the negative log-likelihood in bits, and statistics of generated"
+                " samples."
+            ),
             citation="",
             inputs_description=self.figure.usage,
             features=features if len(features) > 1 else features[0],
@@ -150,7 +190,8 @@ class ReportedFigure(evaluate.Metric):
         )
 
     def add_batch(self, *, predictions: Any = None, references: Any = None, **inputs: Any) -> None:
-        """As in `evaluate`, which would go on with missing or empty columns or stop with an unrelated error.
+        """As in `evaluate`, which would go on with missing or empty columns or stop with an
+        unrelated error.
 
         Args:
             predictions: texts or ids, where the figure is of samples.
@@ -163,9 +204,17 @@ class ReportedFigure(evaluate.Metric):
         for name, kind in self.figure.inputs[0].items():
             column = predictions if name == "predictions" else inputs.get(name)
             if column is None or isinstance(column, str) or len(column) == 0:
-                raise ValueError(f"{name} is {column!r}; expected at least one. {self.figure.usage}")
-            if kind == Value("string") and not isinstance(column[0], str) and not hasattr(column[0], "__len__"):
-                raise ValueError(f"{name} holds {column[0]!r}; expected samples. {self.figure.usage}")
+                raise ValueError(
+                    f"{name} is {column!r}; expected at least one. {self.figure.usage}"
+                )
+            if (
+                kind == Value("string")
+                and not isinstance(column[0], str)
+                and not hasattr(column[0], "__len__")
+            ):
+                raise ValueError(
+                    f"{name} holds {column[0]!r}; expected samples. {self.figure.usage}"
+                )
         super().add_batch(predictions=predictions, references=references, **inputs)
 
     def _compute(self, **columns_and_options: Any) -> dict[str, Any]:

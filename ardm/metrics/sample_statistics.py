@@ -2,8 +2,10 @@
 
 For a sample with n tokens of which n_k are token k:    entropy = -sum_k n_k / n log(n_k / n), nats
 
-A sample is a sequence of tokens, whatever they are: ids, words, or the characters of `list(text)`. All figures depend
-on the tokens and on the length and number of samples: compare only what agrees in all three. Real text is the
+A sample is a sequence of tokens, whatever they are: ids, words, or the characters of `list(text)`.
+    All figures depend
+on the tokens and on the length and number of samples: compare only what agrees in all three. Real
+    text is the
 yardstick; 1024 GPT-2 tokens of it (OpenWebText) have about 5.6 nats (arXiv 2409.02908).
 """
 
@@ -23,7 +25,8 @@ def unigram_entropies_nats(samples: Iterable[Tokens]) -> list[float]:
         samples: sequences of tokens, or an array or tensor (B, L) of ids.
 
     Returns:
-        Nats, one a sample: at most the logarithm of its length. Their mean is what arXiv 2409.02908 reports.
+        Nats, one a sample: at most the logarithm of its length. Their mean is what arXiv 2409.02908
+            reports.
 
     Raises:
         ValueError: if there is no sample, or one is not a sequence of tokens.
@@ -32,7 +35,8 @@ def unigram_entropies_nats(samples: Iterable[Tokens]) -> list[float]:
 
 
 def pooled_unigram_entropy_nats(samples: Iterable[Tokens]) -> float:
-    """Entropy of the token frequencies of all samples together: never below the mean of equally long samples.
+    """Entropy of the token frequencies of all samples together: never below the mean of equally
+    long samples.
 
     Args:
         samples: as for [`unigram_entropies_nats`].
@@ -49,7 +53,8 @@ def pooled_unigram_entropy_nats(samples: Iterable[Tokens]) -> float:
 def distinct(samples: Iterable[Tokens], n: int) -> float:
     """Distinct-n: different n-grams / all n-grams, over all samples; 1 = no n-gram occurs twice.
 
-    After Li et al. (arXiv 1510.03055), who divide by the number of tokens instead. It falls as samples are added.
+    After Li et al. (arXiv 1510.03055), who divide by the number of tokens instead. It falls as
+    samples are added.
 
     Args:
         samples: as for [`unigram_entropies_nats`].
@@ -66,7 +71,8 @@ def distinct(samples: Iterable[Tokens], n: int) -> float:
 
 
 def repetition(samples: Iterable[Tokens], n: int) -> float:
-    """seq-rep-n of Welleck et al. (arXiv 1908.04319): 1 - different n-grams / all n-grams of a sample, averaged.
+    """seq-rep-n of Welleck et al. (arXiv 1908.04319): 1 - different n-grams / all n-grams of a
+    sample, averaged.
 
     Args:
         samples: as for [`unigram_entropies_nats`].
@@ -86,8 +92,8 @@ def repetition(samples: Iterable[Tokens], n: int) -> float:
 def self_bleu(samples: Iterable[Tokens], n: int = 4) -> float:
     """Self-BLEU-n of Texygen (arXiv 1802.01886): BLEU of each sample against all others, averaged.
 
-    BLEU is sacrebleu's for sentences: exponential smoothing, and orders up to n that the sample has. The work grows
-    with the square of the number of samples.
+    BLEU is sacrebleu's for sentences: exponential smoothing, and orders up to n that the sample
+    has. The work grows with the square of the number of samples.
 
     Args:
         samples: as for [`unigram_entropies_nats`]; at least two.
@@ -97,25 +103,37 @@ def self_bleu(samples: Iterable[Tokens], n: int = 4) -> float:
         Fraction, not percent: 1 = every sample is a copy of another, lower = more varied.
 
     Raises:
-        ValueError: if there are fewer than two samples, one is not a sequence of tokens, or n is below 1.
+        ValueError: if there are fewer than two samples, one is not a sequence of tokens, or n is
+            below 1.
         ImportError: without sacrebleu.
     """
     tokens = _checked(samples)
     if len(tokens) < 2 or n < 1:
-        raise ValueError(f"{len(tokens)} samples, n is {n}; expected at least two samples and n of at least 1.")
+        raise ValueError(
+            f"{len(tokens)} samples, n is {n}; expected at least two samples and n of at least 1."
+        )
     try:
         from sacrebleu.metrics.bleu import BLEU
     except ImportError as error:
         raise ImportError("self-BLEU needs sacrebleu: pip install 'ardm[metrics]'.") from error
     # numbers as words, so that tokens with spaces stay whole
     ids: dict[Hashable, str] = {}
-    lines = [" ".join(ids.setdefault(token, str(len(ids))) for token in sample) for sample in tokens]
+    lines = [
+        " ".join(ids.setdefault(token, str(len(ids))) for token in sample) for sample in tokens
+    ]
     bleu = BLEU(tokenize="none", max_ngram_order=n, effective_order=True)
     others = [lines[:i] + lines[i + 1 :] for i in range(len(lines))]
-    return fmean(bleu.sentence_score(line, rest).score for line, rest in zip(lines, others, strict=True)) / 100
+    return (
+        fmean(
+            bleu.sentence_score(line, rest).score for line, rest in zip(lines, others, strict=True)
+        )
+        / 100
+    )
 
 
-def sample_statistics(samples: Iterable[Tokens], *, self_bleu_order: int | None = None) -> dict[str, float]:
+def sample_statistics(
+    samples: Iterable[Tokens], *, self_bleu_order: int | None = None
+) -> dict[str, float]:
     """All of these figures.
 
     Args:
@@ -123,9 +141,9 @@ def sample_statistics(samples: Iterable[Tokens], *, self_bleu_order: int | None 
         self_bleu_order: n of self-BLEU-n, which takes long for many samples; None = left out.
 
     Returns:
-        `num_samples`, `mean_num_tokens`; `mean_unigram_entropy_nats` with its `..._standard_error_nats` over samples
-        (NaN for one), `pooled_unigram_entropy_nats`; the fractions `distinct_1` to `distinct_4`, `repetition_4` and
-        `self_bleu_n`.
+        `num_samples`, `mean_num_tokens`; `mean_unigram_entropy_nats` with its
+        `..._standard_error_nats` over samples (NaN for one), `pooled_unigram_entropy_nats`; the
+        fractions `distinct_1` to `distinct_4`, `repetition_4` and `self_bleu_n`.
 
     Raises:
         ValueError: if there is no sample, or one is not a sequence of tokens.
@@ -152,7 +170,9 @@ def mean_standard_error(values: Sequence[float]) -> float:
 
 
 def _checked(samples: Any) -> list[Tokens]:
-    """The samples as lists; raises ValueError on what would be counted as something else than tokens."""
+    """The samples as lists; raises ValueError on what would be counted as something else than
+    tokens.
+    """
     # tensors hash by identity: every token would count as a different one
     tokens = [_plain(sample) for sample in _plain(samples)]
     if not tokens:
@@ -160,8 +180,8 @@ def _checked(samples: Any) -> list[Tokens]:
     for i, sample in enumerate(tokens):
         if isinstance(sample, (str, bytes)) or not isinstance(sample, Sequence):
             raise ValueError(
-                f"sample {i} is a {type(sample).__name__}; expected a sequence of tokens, as ids, text.split() or "
-                "list(text) are."
+                f"sample {i} is a {type(sample).__name__}; expected a sequence of tokens, as ids,"
+                " text.split() or list(text) are."
             )
     return tokens
 

@@ -1,4 +1,5 @@
-"""WeightAverage: the exponential moving average of the weights, which is what a run is judged by and leaves behind.
+"""WeightAverage: the exponential moving average of the weights, which is what a run is judged by
+and leaves behind.
 
     average <- d * average + (1 - d) * weights,   d = min(decay, (1 + s) / (10 + s)) after step s
 
@@ -22,7 +23,8 @@ class WeightAverage:
     """
 
     def __init__(self, params: Sequence[Tensor], decay: float):
-        self.params, self.decay = list(params), decay
+        self.params = list(params)
+        self.decay = decay
         self.values = [param.detach().clone() for param in self.params] if decay else []
 
     @torch.no_grad()
@@ -33,7 +35,9 @@ class WeightAverage:
             step: optimiser steps before this one.
         """
         if self.values:
-            torch._foreach_lerp_(self.values, self.params, 1 - min(self.decay, (1 + step) / (10 + step)))
+            torch._foreach_lerp_(
+                self.values, self.params, 1 - min(self.decay, (1 + step) / (10 + step))
+            )
 
     @torch.no_grad()
     def put_in_place(self) -> None:
@@ -58,7 +62,9 @@ class WeightAverage:
         if self.values:
             from safetensors.torch import save_file
 
-            save_file({str(index): value.contiguous() for index, value in enumerate(self.values)}, path)
+            save_file(
+                {str(index): value.contiguous() for index, value in enumerate(self.values)}, path
+            )
 
     def load(self, path: Path) -> None:
         """Reads what [`WeightAverage.save`] wrote."""

@@ -1,11 +1,13 @@
-"""Checkpoints that are whole or absent: written aside, sealed with a manifest, and renamed into place.
+"""Checkpoints that are whole or absent: written aside, sealed with a manifest, and renamed into
+place.
 
     output_dir/checkpoints/step-00000200/    the state, and manifest.json: size and CRC-32 of every file
     output_dir/checkpoints/.writing-...      one that is being written; left behind by a kill, removed at the next start
     output_dir/checkpoints/replaced-1/...    of later steps than a later run started at; never read, never removed
 
-A folder counts as a checkpoint if every file is as its manifest says. A truncated or changed one is reported and the
-one before it is used, so a kill at any moment costs at most the steps since the last good one.
+A folder counts as a checkpoint if every file is as its manifest says. A truncated or changed one is
+reported and the one before it is used, so a kill at any moment costs at most the steps since the
+last good one.
 """
 
 import json
@@ -18,7 +20,10 @@ from typing import IO
 
 from .files import write_text_atomically
 
-_MANIFEST, _WRITING, _STEP, _REPLACED = "manifest.json", ".writing-", "step-", "replaced-"
+_MANIFEST = "manifest.json"
+_WRITING = ".writing-"
+_STEP = "step-"
+_REPLACED = "replaced-"
 
 
 class CheckpointFolder:
@@ -30,7 +35,8 @@ class CheckpointFolder:
     """
 
     def __init__(self, output_dir: str | os.PathLike, keep: int = 2):
-        self.root, self.keep = Path(output_dir) / "checkpoints", keep
+        self.root = Path(output_dir) / "checkpoints"
+        self.keep = keep
         self._lock: IO[str] | None = None
 
     def newest(self) -> Path | None:
@@ -40,7 +46,8 @@ class CheckpointFolder:
             if fault is None:
                 return path
             warnings.warn(
-                f"checkpoint {path} is damaged ({fault}); an earlier one is used if there is any.", stacklevel=2
+                f"checkpoint {path} is damaged ({fault}); an earlier one is used if there is any.",
+                stacklevel=2,
             )
         return None
 
@@ -53,12 +60,14 @@ class CheckpointFolder:
         return self.root / f"{_WRITING}{_STEP}{step:08d}"
 
     def seal(self, step: int) -> None:
-        """Makes a fully written checkpoint count, and removes those beyond `keep`. Call on one process only.
+        """Makes a fully written checkpoint count, and removes those beyond `keep`. Call on one
+        process only.
 
         Args:
             step: the step whose `writing_path` is complete.
         """
-        writing, final = self.writing_path(step), self.path(step)
+        writing = self.writing_path(step)
+        final = self.path(step)
         manifest = {str(file.relative_to(writing)): _fingerprint(file) for file in _files(writing)}
         for file in _files(writing):
             _fsync(file)
@@ -71,10 +80,13 @@ class CheckpointFolder:
             shutil.rmtree(old)
 
     def set_aside(self, after_step: int) -> Path | None:
-        """Moves the checkpoints of later steps to a sub-folder `replaced-N`, so that nothing of them is lost.
+        """Moves the checkpoints of later steps to a sub-folder `replaced-N`, so that nothing of
+        them is lost.
 
-        A run that starts at an earlier step (afresh, at a chosen checkpoint, or before a damaged one) writes those
-        steps again. Left in place, the old ones would pass for the newest: resumed from, and kept in place of its own.
+        A run that starts at an earlier step (afresh, at a chosen checkpoint, or before a damaged
+        one) writes those
+        steps again. Left in place, the old ones would pass for the newest: resumed from, and kept
+            in place of its own.
         Call on one process only.
 
         Args:
@@ -99,7 +111,8 @@ class CheckpointFolder:
         return sum(file.stat().st_size for path in self._sealed() for file in _files(path))
 
     def lock(self) -> None:
-        """Keeps other runs out of this folder until [`CheckpointFolder.unlock`] or the end of the process.
+        """Keeps other runs out of this folder until [`CheckpointFolder.unlock`] or the end of the
+        process.
 
         Raises:
             ValueError: if another run is writing here.
@@ -114,7 +127,8 @@ class CheckpointFolder:
         except BlockingIOError as error:
             self.unlock()
             raise ValueError(
-                f"another run is writing to {self.root}; wait for its end, or give another output_dir."
+                f"another run is writing to {self.root}; wait for its end, or give another"
+                " output_dir."
             ) from error
 
     def unlock(self) -> None:
@@ -130,7 +144,9 @@ class CheckpointFolder:
 
     def _sealed(self) -> list[Path]:
         """Oldest first."""
-        return sorted((path for path in self.root.glob(f"{_STEP}*") if _step_of(path) >= 0), key=_step_of)
+        return sorted(
+            (path for path in self.root.glob(f"{_STEP}*") if _step_of(path) >= 0), key=_step_of
+        )
 
 
 def find_fault(path: str | os.PathLike) -> str | None:
@@ -174,11 +190,14 @@ def check_writable(folder: str | os.PathLike, num_bytes: int = 0) -> None:
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:
-        raise ValueError(f"output folder {folder} cannot be written to: {error}. Give another output_dir.") from error
+        raise ValueError(
+            f"output folder {folder} cannot be written to: {error}. Give another output_dir."
+        ) from error
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
         raise ValueError(
-            f"the disk of {folder} has {free / 2**20:.0f} MiB free; this run needs about {num_bytes / 2**20:.0f} MiB."
+            f"the disk of {folder} has {free / 2**20:.0f} MiB free; this run needs about"
+            f" {num_bytes / 2**20:.0f} MiB."
         )
 
 
@@ -193,10 +212,12 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _fingerprint(file: Path) -> list[int]:
-    crc, size = 0, 0
+    crc = 0
+    size = 0
     with open(file, "rb") as stream:
         while block := stream.read(1 << 20):
-            crc, size = zlib.crc32(block, crc), size + len(block)
+            crc = zlib.crc32(block, crc)
+            size = size + len(block)
     return [size, crc]
 
 

@@ -9,7 +9,12 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
-_COUNTS_FROM_1 = ("max_train_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "logging_steps")
+_COUNTS_FROM_1 = (
+    "max_train_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "logging_steps",
+)
 _COUNTS_FROM_0 = ("eval_steps", "checkpointing_steps", "seed", "dataloader_num_workers")
 _TRACKERS = ("none", "tensorboard", "trackio", "wandb")
 _SHARES = (("warmup_ratio", 0, 1), ("decay_ratio", 0, 1))
@@ -35,8 +40,9 @@ class TrainingConfig:
         logging_steps: optimiser steps between log entries.
         eval_steps: optimiser steps between evaluations; 0 = only after the last.
         checkpointing_steps: optimiser steps between checkpoints; 0 = only after the last.
-        resume_from_checkpoint: "latest" = the newest good checkpoint if there is one, a checkpoint's folder, or
-            "none" = start afresh, each time; checkpoints that are there are moved to `checkpoints/replaced-N`.
+        resume_from_checkpoint: "latest" = the newest good checkpoint if there is one, a
+            checkpoint's folder, or "none" = start afresh, each time; checkpoints that are there are
+            moved to `checkpoints/replaced-N`.
         seed: key of everything random.
         report_to: tracker: "tensorboard", "trackio", "wandb" or "none".
         dataloader_num_workers: worker processes for loading data.
@@ -66,18 +72,35 @@ class TrainingConfig:
         for minimum, names in ((1, _COUNTS_FROM_1), (0, _COUNTS_FROM_0)):
             for name in names:
                 value = getattr(self, name)
-                if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value < 2**63:
-                    raise ValueError(f"{name} is {value!r}; expected an integer of at least {minimum} (below 2^63).")
-        for name, low, high in (("learning_rate", 0, sys.float_info.max), ("max_grad_norm", 0, math.inf), *_SHARES):
+                if (
+                    not isinstance(value, int)
+                    or isinstance(value, bool)
+                    or not minimum <= value < 2**63
+                ):
+                    raise ValueError(
+                        f"{name} is {value!r}; expected an integer of at least {minimum} (below"
+                        " 2^63)."
+                    )
+        for name, low, high in (
+            ("learning_rate", 0, sys.float_info.max),
+            ("max_grad_norm", 0, math.inf),
+            *_SHARES,
+        ):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} is {value!r}; expected a number in [{low}, {high}].")
         if self.lr_scheduler_type not in _DECAYS:
-            raise ValueError(f"lr_scheduler_type is {self.lr_scheduler_type!r}; expected one of {sorted(_DECAYS)}.")
+            raise ValueError(
+                f"lr_scheduler_type is {self.lr_scheduler_type!r}; expected one of"
+                f" {sorted(_DECAYS)}."
+            )
         if self.report_to not in _TRACKERS:
             raise ValueError(f"report_to is {self.report_to!r}; expected one of {_TRACKERS}.")
         if self.mixed_precision not in (None, "no", "bf16", "fp16"):
-            raise ValueError(f"mixed_precision is {self.mixed_precision!r}; expected 'no', 'bf16', 'fp16' or None.")
+            raise ValueError(
+                f"mixed_precision is {self.mixed_precision!r}; expected 'no', 'bf16', 'fp16' or"
+                " None."
+            )
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay is {self.ema_decay}; expected a number in [0, 1).")
 
@@ -90,7 +113,8 @@ _DECAYS: dict[str, Callable[[float], float]] = {
 
 
 def learning_rate_factor(step: int, config: TrainingConfig) -> float:
-    """Share of the peak learning rate that step `step` (0-based) uses: warm-up, plateau, decay to 0.
+    """Share of the peak learning rate that step `step` (0-based) uses: warm-up, plateau, decay to
+    0.
 
     Args:
         step: optimiser step, 0..max_train_steps - 1.
@@ -115,12 +139,22 @@ def add_training_arguments(parser: argparse.ArgumentParser, **defaults: Any) -> 
     described = inspect.getdoc(TrainingConfig) or ""
     group = parser.add_argument_group("training")
     for setting in fields(TrainingConfig):
-        default = defaults.get(setting.name, None if setting.default is MISSING else setting.default)
-        text = re.search(rf"^    {setting.name}: (.*?)(?=\n    \w+: |\Z)", described, re.DOTALL | re.MULTILINE)
-        help_text = re.sub(r"\s+", " ", text[1] if text else "").replace("%", "%%") + f" (default: {default})"
+        default = defaults.get(
+            setting.name, None if setting.default is MISSING else setting.default
+        )
+        text = re.search(
+            rf"^    {setting.name}: (.*?)(?=\n    \w+: |\Z)", described, re.DOTALL | re.MULTILINE
+        )
+        help_text = (
+            re.sub(r"\s+", " ", text[1] if text else "").replace("%", "%%")
+            + f" (default: {default})"
+        )
         if setting.type in (bool, "bool"):
             group.add_argument(
-                f"--{setting.name}", action=argparse.BooleanOptionalAction, default=default, help=help_text
+                f"--{setting.name}",
+                action=argparse.BooleanOptionalAction,
+                default=default,
+                help=help_text,
             )
         else:
             kind = setting.type if isinstance(setting.type, type) else str
@@ -139,4 +173,6 @@ def training_config(args: argparse.Namespace) -> TrainingConfig:
     Raises:
         ValueError: if a value is out of range.
     """
-    return TrainingConfig(**{setting.name: getattr(args, setting.name) for setting in fields(TrainingConfig)})
+    return TrainingConfig(
+        **{setting.name: getattr(args, setting.name) for setting in fields(TrainingConfig)}
+    )

@@ -1,11 +1,12 @@
-"""What `accelerate launch` was asked for, where it does less: several CPU processes, and all of a CPU's threads.
+"""What `accelerate launch` was asked for, where it does less: several CPU processes, and all of a
+CPU's threads.
 
 Two facts of Accelerate (issues 2741 and 2492 of its tracker), each mended here with its own means:
 
-- `accelerate launch --cpu --num_processes 2` starts one process unless MPI is installed. `start_processes` replaces it
-  by torchrun, which Accelerate itself uses for several GPUs.
-- `accelerate launch` without `--cpu` sets OMP_NUM_THREADS=1, so that a CPU run uses one core. `use_all_threads` undoes
-  that where nobody asked for it.
+- `accelerate launch --cpu --num_processes 2` starts one process unless MPI is installed.
+  `start_processes` replaces it by torchrun, which Accelerate itself uses for several GPUs.
+- `accelerate launch` without `--cpu` sets OMP_NUM_THREADS=1, so that a CPU run uses one core.
+  `use_all_threads` undoes that where nobody asked for it.
 """
 
 import os
@@ -17,18 +18,21 @@ from typing import Any
 
 import torch
 
-_LAUNCHER = re.compile(r"^launch$|accelerate-launch$|commands[/.]launch(\.py)?$")  # the last word before its own flags
+_LAUNCHER = re.compile(
+    r"^launch$|accelerate-launch$|commands[/.]launch(\.py)?$"
+)  # the last word before its own flags
 
 
 def run_recipe(main: Callable[[], None]) -> None:
-    """Runs a recipe as a program: as many processes and threads as asked for, and errors in one line.
+    """Runs a recipe as a program: as many processes and threads as asked for, and errors in one
+    line.
 
     Args:
         main: the recipe's main function.
 
     Raises:
-        SystemExit: with a message instead of a traceback, for a user's mistake (`ValueError`), a run that
-            had to end (`RuntimeError`) or a wish (Ctrl-C).
+        SystemExit: with a message instead of a traceback, for a user's mistake (`ValueError`), a
+            run that had to end (`RuntimeError`) or a wish (Ctrl-C).
     """
     start_processes()
     use_all_threads()
@@ -43,9 +47,11 @@ def run_recipe(main: Callable[[], None]) -> None:
 def start_processes() -> None:
     """Replaces this process by the number of CPU processes that `accelerate launch` was asked for.
 
-    Does nothing when they exist already, when one was asked for, or without `accelerate launch`. Call it first.
+    Does nothing when they exist already, when one was asked for, or without `accelerate launch`.
+    Call it first.
     """
-    # the launcher names a meeting point for several processes, and starts a single one that knows no rank
+    # the launcher names a meeting point for several processes, and starts a single one that knows
+    # no rank
     asked_for_several = "MASTER_ADDR" in os.environ and "ACCELERATE_USE_CPU" in os.environ
     if not asked_for_several or "RANK" in os.environ or torch.cuda.is_available():
         return
@@ -53,14 +59,20 @@ def start_processes() -> None:
     num_processes = _asked_processes(command)
     if num_processes == 1:
         warnings.warn(
-            "the launcher was asked for several CPU processes and started one, and how many cannot be told from "
-            f"{command}; use: ACCELERATE_USE_CPU=true torchrun --nproc_per_node N {sys.argv[0]}",
+            "the launcher was asked for several CPU processes and started one, and how many cannot"
+            f" be told from {command}; use: ACCELERATE_USE_CPU=true torchrun --nproc_per_node N"
+            f" {sys.argv[0]}",
             stacklevel=2,
         )
     else:
         torchrun = ["-m", "torch.distributed.run", "--standalone", "--nnodes", "1"]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("MASTER_")}
-        environment |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("MASTER_")
+        }
+        environment |= {
+            "ACCELERATE_USE_CPU": "true",
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        }
         sys.stdout.flush()
         arguments = [sys.executable, *torchrun, "--nproc_per_node", str(num_processes), *sys.argv]
         os.execve(sys.executable, arguments, environment)
@@ -72,12 +84,19 @@ def use_all_threads() -> None:
     if not alone or torch.cuda.is_available() or "ACCELERATE_MIXED_PRECISION" not in os.environ:
         return
     command, environment = _parent()
-    if "OMP_NUM_THREADS" not in environment and not any("num_cpu_threads_per_process" in word for word in command):
-        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    if "OMP_NUM_THREADS" not in environment and not any(
+        "num_cpu_threads_per_process" in word for word in command
+    ):
+        torch.set_num_threads(
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
 
 
 def process_state(cpu: bool = False) -> Any:
-    """This process among those that were launched, and its device, for a recipe that makes no `Accelerator`.
+    """This process among those that were launched, and its device, for a recipe that makes no
+    `Accelerator`.
 
     Args:
         cpu: compute on the CPU whatever else is there.
@@ -88,13 +107,18 @@ def process_state(cpu: bool = False) -> Any:
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
-    # The launcher's --cpu is in the environment, where PartialState does not look: on its own it would take each of
-    # several CPU processes for the only one. Random numbers are drawn in float64, which MPS does not have.
-    return PartialState(cpu=cpu or parse_flag_from_env("ACCELERATE_USE_CPU") or torch.backends.mps.is_available())
+    # The launcher's --cpu is in the environment, where PartialState does not look: on its own it
+    # would take each of several CPU processes for the only one. Random numbers are drawn in
+    # float64, which MPS does not have.
+    return PartialState(
+        cpu=cpu or parse_flag_from_env("ACCELERATE_USE_CPU") or torch.backends.mps.is_available()
+    )
 
 
 def _parent() -> tuple[list[str], Mapping[str, str]]:
-    """Command line and environment of the process that started this one; empty where they cannot be read."""
+    """Command line and environment of the process that started this one; empty where they cannot be
+    read.
+    """
     import psutil  # comes with accelerate
 
     try:
@@ -105,7 +129,9 @@ def _parent() -> tuple[list[str], Mapping[str, str]]:
 
 
 def _asked_processes(command: list[str]) -> int:
-    """The number of processes in an `accelerate launch` command or the configuration file it reads; 1 if none."""
+    """The number of processes in an `accelerate launch` command or the configuration file it reads;
+    1 if none.
+    """
     place = next((i for i, word in enumerate(command) if _LAUNCHER.search(word)), None)
     if place is None:
         return 1

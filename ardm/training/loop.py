@@ -1,9 +1,12 @@
-"""train: one Accelerate loop for every model of the project. It knows no model, no text and no image.
+"""train: one Accelerate loop for every model of the project. It knows no model, no text and no
+image.
 
-A run is a stream of samples numbered 0, 1, 2, ...: sample k is item k mod N of epoch k div N in that epoch's own
-permutation, and step s takes the samples s * G .. (s + 1) * G - 1, G = per-device batch * accumulation * processes.
-Everything random is a function of (seed, k): so one process or many see the same data and masks, and resuming means
-to start at another k. All resumable state is one folder (`checkpoints.py`); the same command again resumes.
+A run is a stream of samples numbered 0, 1, 2, ...: sample k is item k mod N of epoch k div N in
+    that epoch's own
+permutation, and step s takes the samples s * G .. (s + 1) * G - 1, G = per-device batch *
+accumulation * processes. Everything random is a function of (seed, k): so one process or many see
+the same data and masks, and resuming means to start at another k. All resumable state is one folder
+(`checkpoints.py`); the same command again resumes.
 """
 
 import logging
@@ -21,10 +24,10 @@ import torch
 from torch import nn
 from torch.utils.data import default_collate
 
+from .config import TrainingConfig, add_training_arguments, training_config
 from .precision import choose_precision
 from .run import LossFn, Run, agreed
 from .stream import Batch
-from .config import TrainingConfig, add_training_arguments, training_config
 
 __all__ = [
     "Batch",
@@ -74,22 +77,26 @@ def train(
 
     Args:
         model: any module.
-        loss_fn: (model, batch) -> loss, or a dict with "loss" and further scalars to log. `batch` is a [`Batch`]:
-            take randomness from its `sample_numbers` alone, and runs are the same on any number of processes.
-        train_dataset: a map-style data set, or an iterable one (shuffling is then its own business).
+        loss_fn: (model, batch) -> loss, or a dict with "loss" and further scalars to log. `batch`
+            is a [`Batch`]: take randomness from its `sample_numbers` alone, and runs are the same
+            on any number of processes.
+        train_dataset: a map-style data set, or an iterable one (shuffling is then its own
+            business).
         config: see [`TrainingConfig`].
         eval_fn: model -> figures to log; called with the averaged weights on every process.
         optimizer: over the model's parameters; None = AdamW.
         collate_fn: examples -> dict of tensors.
-        accelerator: an `accelerate.Accelerator`, for those who need one of their own; None = one made here.
+        accelerator: an `accelerate.Accelerator`, for those who need one of their own; None = one
+            made here.
 
     Returns:
         [`TrainingResult`].
 
     Raises:
-        ValueError: before training, if the data set is empty, the output folder is not writable, the disk is full,
-            or the checkpoint belongs to another run.
-        RuntimeError: if the gradient is not finite for many steps in a row; the last checkpoint is good.
+        ValueError: before training, if the data set is empty, the output folder is not writable,
+            the disk is full, or the checkpoint belongs to another run.
+        RuntimeError: if the gradient is not finite for many steps in a row; the last checkpoint is
+            good.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once a checkpoint is written.
     """
     if isinstance(train_dataset, Sized) and len(train_dataset) == 0:
@@ -108,22 +115,35 @@ def _take_all_steps(
 ) -> TrainingResult:
     config = run.config
     with _stop_signals() as stopped, _progress_bar(run) as advance:
-        first_step, run.began = run.step, time.perf_counter()
+        first_step = run.step
+        run.began = time.perf_counter()
         for micro_batches in batches:
             run.take_step(loss_fn, micro_batches)
             advance()
             last = run.step == config.max_train_steps
             run.log_if_due(last)
-            if eval_fn is not None and (last or (config.eval_steps and run.step % config.eval_steps == 0)):
+            if eval_fn is not None and (
+                last or (config.eval_steps and run.step % config.eval_steps == 0)
+            ):
                 run.evaluate(eval_fn)
-            due = last or run.step % config.logging_steps == 0  # agreeing makes GPUs wait: not at every step
-            stop = (due or run.accelerator.num_processes == 1) and agreed(run.accelerator, bool(stopped))
-            if last or stop or (config.checkpointing_steps and run.step % config.checkpointing_steps == 0):
+            due = (
+                last or run.step % config.logging_steps == 0
+            )  # agreeing makes GPUs wait: not at every step
+            stop = (due or run.accelerator.num_processes == 1) and agreed(
+                run.accelerator, bool(stopped)
+            )
+            if (
+                last
+                or stop
+                or (config.checkpointing_steps and run.step % config.checkpointing_steps == 0)
+            ):
                 run.save()
             if stop and not last:
                 raise KeyboardInterrupt(f"at step {run.step}; the same command resumes there.")
         seconds = run.seconds() - run.seconds_before
-        total = run.seconds() if run.step > first_step else run.seconds_before  # a finished run takes no time again
+        total = (
+            run.seconds() if run.step > first_step else run.seconds_before
+        )  # a finished run takes no time again
     run.finish()
     rate = (run.step - first_step) * run.global_batch_size / seconds
     return TrainingResult(run.history, run.step, total, rate, first_step, run.num_skipped)
@@ -154,7 +174,10 @@ def make_accelerator(config: TrainingConfig) -> Any:
         project_dir=config.output_dir,
     )
     if config.report_to != "none" and not accelerator.log_with:
-        raise ValueError(f"report_to is {config.report_to!r}, which is not installed: pip install {config.report_to}.")
+        raise ValueError(
+            f"report_to is {config.report_to!r}, which is not installed: pip install"
+            f" {config.report_to}."
+        )
     return accelerator
 
 
@@ -185,27 +208,33 @@ def _progress_bar(run: Run) -> Iterator[Callable[[], None]]:
     from tqdm.auto import tqdm
 
     hidden = not (run.accelerator.is_main_process and sys.stderr.isatty())
-    with tqdm(total=run.config.max_train_steps, initial=run.step, unit="step", disable=hidden) as bar:
+    with tqdm(
+        total=run.config.max_train_steps, initial=run.step, unit="step", disable=hidden
+    ) as bar:
 
         def advance() -> None:
             bar.update()
             if run.history:
                 bar.set_postfix(
-                    {k: f"{v:.3f}" for k, v in run.history[-1].items() if k.startswith("loss")}, refresh=False
+                    {k: f"{v:.3f}" for k, v in run.history[-1].items() if k.startswith("loss")},
+                    refresh=False,
                 )
 
         yield advance
 
 
 def quieten(is_main_process: bool) -> None:
-    """Sets logging up for a recipe: plain lines of the main process, without the libraries' chatter.
+    """Sets logging up for a recipe: plain lines of the main process, without the libraries'
+    chatter.
 
     Args:
         is_main_process: whether this process may speak.
     """
     from transformers.utils import logging as transformers_logging
 
-    logging.basicConfig(format="%(message)s", level=logging.INFO if is_main_process else logging.ERROR, force=True)
+    logging.basicConfig(
+        format="%(message)s", level=logging.INFO if is_main_process else logging.ERROR, force=True
+    )
     for name in ("accelerate", "datasets", "httpx", "httpcore", "filelock", "torch"):
         logging.getLogger(name).setLevel(logging.WARNING)
     transformers_logging.disable_progress_bar()

@@ -14,16 +14,21 @@ def choose_precision(asked: str | None) -> str:
         asked: "no", "bf16", "fp16", or None to choose.
 
     Returns:
-        "no", "bf16" or "fp16". A CPU that is not faster in bfloat16 gets "no" with a warning, whatever was asked:
-        without native support its matrix products are up to 300 times slower than in float32.
+        "no", "bf16" or "fp16". A CPU that is not faster in bfloat16 gets "no" with a warning,
+        whatever was asked: without native support its matrix products are up to 300 times slower
+        than in float32.
     """
     if torch.cuda.is_available():
-        return asked or ("bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16")
+        return asked or (
+            "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        )
     if asked in (None, "no"):
         return "no"
     if asked == "bf16" and _cpu_is_faster_in_bfloat16():
         return asked
-    warnings.warn(f"mixed_precision={asked} is slow on this machine; training in float32.", stacklevel=2)
+    warnings.warn(
+        f"mixed_precision={asked} is slow on this machine; training in float32.", stacklevel=2
+    )
     return "no"
 
 

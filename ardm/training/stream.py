@@ -1,7 +1,9 @@
-"""The stream of numbered samples that a run consumes: the same on any number of processes, from any point on.
+"""The stream of numbered samples that a run consumes: the same on any number of processes, from any
+point on.
 
-Sample k is item k mod N of epoch k div N, in the permutation of (seed, epoch). Process p of P takes, of each step's G
-samples, the micro-batches p, p + P, p + 2P, ...: Accelerate's own division of a batch sampler.
+Sample k is item k mod N of epoch k div N, in the permutation of (seed, epoch). Process p of P
+takes, of each step's G samples, the micro-batches p, p + P, p + 2P, ...: Accelerate's own division
+of a batch sampler.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -24,13 +26,17 @@ class Batch(dict):
         progress: share of the run that is done, in [0, 1).
     """
 
-    def __init__(self, values: dict[str, Any], sample_numbers: Tensor, global_batch_size: int, progress: float):
+    def __init__(
+        self,
+        values: dict[str, Any],
+        sample_numbers: Tensor,
+        global_batch_size: int,
+        progress: float,
+    ):
         super().__init__(values)
-        self.sample_numbers, self.global_batch_size, self.progress = (
-            sample_numbers,
-            global_batch_size,
-            progress,
-        )
+        self.sample_numbers = sample_numbers
+        self.global_batch_size = global_batch_size
+        self.progress = progress
 
 
 def sample_loader(
@@ -48,7 +54,8 @@ def sample_loader(
     """An endless loader of this process's micro-batches from sample `first_sample` on.
 
     Args:
-        dataset: map-style, or iterable (read from its start again at each epoch and after a resume).
+        dataset: map-style, or iterable (read from its start again at each epoch and after a
+            resume).
         collate_fn: examples -> dict.
         batch_size: samples of one micro-batch of one process.
         first_sample: number of the first sample, a multiple of `batch_size * num_processes`.
@@ -62,17 +69,27 @@ def sample_loader(
         A loader of (collated dict, int64 (B,) sample numbers).
 
     Raises:
-        ValueError: if a stream is to be read by several workers; later, if it is empty or `collate_fn` makes no dict.
+        ValueError: if a stream is to be read by several workers; later, if it is empty or
+            `collate_fn` makes no dict.
     """
-    common: dict[str, Any] = {"collate_fn": _Collate(collate_fn), "num_workers": num_workers, "pin_memory": pin_memory}
-    # Its own generator: starting a loader draws from torch's global one, and dropout after a resume would differ.
+    common: dict[str, Any] = {
+        "collate_fn": _Collate(collate_fn),
+        "num_workers": num_workers,
+        "pin_memory": pin_memory,
+    }
+    # Its own generator: starting a loader draws from torch's global one, and dropout after a resume
+    # would differ.
     common["generator"] = torch.Generator().manual_seed(seed)
     place = (batch_size, first_sample, process_index, num_processes)
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
         if num_workers > 1:
-            raise ValueError(f"dataloader_num_workers is {num_workers}; a stream is read by at most 1 worker.")
+            raise ValueError(
+                f"dataloader_num_workers is {num_workers}; a stream is read by at most 1 worker."
+            )
         return DataLoader(_NumberedStream(dataset, *place), batch_size=batch_size, **common)
-    return DataLoader(_NumberedItems(dataset), batch_sampler=_Batches(len(dataset), seed, *place), **common)
+    return DataLoader(
+        _NumberedItems(dataset), batch_sampler=_Batches(len(dataset), seed, *place), **common
+    )
 
 
 class _Collate:
@@ -85,11 +102,15 @@ class _Collate:
         examples, numbers = zip(*pairs, strict=True)
         values = self.collate_fn(list(examples))
         if not isinstance(values, Mapping):
-            raise ValueError(f"collate_fn returned a {type(values).__name__}; expected a dict of tensors.")
+            raise ValueError(
+                f"collate_fn returned a {type(values).__name__}; expected a dict of tensors."
+            )
         return dict(values), torch.tensor(numbers)
 
 
-def micro_batch_numbers(batch_size: int, first_sample: int, process_index: int, num_processes: int) -> Iterator[range]:
+def micro_batch_numbers(
+    batch_size: int, first_sample: int, process_index: int, num_processes: int
+) -> Iterator[range]:
     """The sample numbers of this process's micro-batches, for ever."""
     start = first_sample + process_index * batch_size
     while True:
@@ -99,7 +120,9 @@ def micro_batch_numbers(batch_size: int, first_sample: int, process_index: int, 
 
 class _Batches(Sampler[list[Numbered]]):
     def __init__(self, num_examples: int, seed: int, *place: int):
-        self.num_examples, self.seed, self.place = num_examples, seed, place
+        self.num_examples = num_examples
+        self.seed = seed
+        self.place = place
         self.permutation: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.long))
 
     def __iter__(self) -> Iterator[list[Numbered]]:
@@ -120,7 +143,9 @@ class _NumberedItems(Dataset):
 
     def __getitems__(self, keys: list[Numbered]) -> list[tuple[Any, int]]:
         indices, numbers = zip(*keys, strict=True)
-        if hasattr(self.dataset, "__getitems__"):  # one read of a `datasets.Dataset` for the whole batch
+        if hasattr(
+            self.dataset, "__getitems__"
+        ):  # one read of a `datasets.Dataset` for the whole batch
             examples = self.dataset.__getitems__(list(indices))
         else:
             examples = [self.dataset[index] for index in indices]
@@ -128,10 +153,13 @@ class _NumberedItems(Dataset):
 
 
 class _NumberedStream(IterableDataset):
-    """Reads the whole stream on every process and keeps this process's samples: exact, at the price of reading."""
+    """Reads the whole stream on every process and keeps this process's samples: exact, at the price
+    of reading.
+    """
 
     def __init__(self, dataset: Any, *place: int):
-        self.dataset, self.place = dataset, place
+        self.dataset = dataset
+        self.place = place
 
     def __iter__(self) -> Iterator[tuple[Any, int]]:
         examples = enumerate(self._forever())

@@ -1,8 +1,8 @@
-"""Stopwatch: how much of a loop's time is spent inside given calls; what the machine's matrix product can do; and how
-much memory is held.
+"""Stopwatch: how much of a loop's time is spent inside given calls; what the machine's matrix
+product can do; and how much memory is held.
 
-Two loops timed one after the other differ by what the machine does meanwhile. The ratio total / inside, taken over
-the same seconds of the same run, does not.
+Two loops timed one after the other differ by what the machine does meanwhile. The ratio total /
+inside, taken over the same seconds of the same run, does not.
 """
 
 import functools
@@ -28,7 +28,8 @@ class Stopwatch:
             owner: the object.
             method: the method's name, which is also the name of its intervals.
         """
-        call, intervals = getattr(owner, method), self.intervals.setdefault(method, [])
+        call = getattr(owner, method)
+        intervals = self.intervals.setdefault(method, [])
 
         @functools.wraps(call)
         def timed(*args: Any, **kwargs: Any) -> Any:
@@ -53,7 +54,9 @@ class Stopwatch:
         """Sum of the intervals of one method."""
         return sum(end - begin for begin, end in self.intervals[method])
 
-    def ratios(self, step: str, num_chunks: int = 5, warm_up: int = 5) -> tuple[list[float], list[float]]:
+    def ratios(
+        self, step: str, num_chunks: int = 5, warm_up: int = 5
+    ) -> tuple[list[float], list[float]]:
         """Total over inside, and seconds a step, for consecutive chunks of the loop.
 
         Args:
@@ -70,11 +73,20 @@ class Stopwatch:
         ends = [end for _, end in self.intervals[step]][warm_up:]
         size = (len(ends) - 1) // num_chunks
         if size < 1:
-            raise ValueError(f"the loop ran {len(ends)} steps after warm-up; expected more than {num_chunks}.")
-        ratios, seconds = [], []
+            raise ValueError(
+                f"the loop ran {len(ends)} steps after warm-up; expected more than {num_chunks}."
+            )
+        ratios = []
+        seconds = []
         for chunk in range(num_chunks):
-            begin, end = ends[chunk * size], ends[(chunk + 1) * size]
-            inside = sum(b - a for spans in self.intervals.values() for a, b in spans if a >= begin and b <= end)
+            begin = ends[chunk * size]
+            end = ends[(chunk + 1) * size]
+            inside = sum(
+                b - a
+                for spans in self.intervals.values()
+                for a, b in spans
+                if a >= begin and b <= end
+            )
             ratios.append((end - begin) / inside)
             seconds.append((end - begin) / size)
         return ratios, seconds
@@ -85,8 +97,11 @@ class Stopwatch:
         return statistics.median(ratios), statistics.median(seconds)
 
 
-def medians_in_turn(calls: Mapping[Any, Callable[[], Sequence[float]]], repeats: int) -> dict[Any, tuple[float, ...]]:
-    """Medians of what several calls return. They are made in turn, so that the machine's drift meets all alike.
+def medians_in_turn(
+    calls: Mapping[Any, Callable[[], Sequence[float]]], repeats: int
+) -> dict[Any, tuple[float, ...]]:
+    """Medians of what several calls return. They are made in turn, so that the machine's drift
+    meets all alike.
 
     Args:
         calls: by name; each returns its figures.
@@ -97,7 +112,9 @@ def medians_in_turn(calls: Mapping[Any, Callable[[], Sequence[float]]], repeats:
     """
     runs = [[call() for call in calls.values()] for _ in range(repeats)]
     figures = (zip(*runs_of_one, strict=True) for runs_of_one in zip(*runs, strict=True))
-    return {name: tuple(map(statistics.median, each)) for name, each in zip(calls, figures, strict=True)}
+    return {
+        name: tuple(map(statistics.median, each)) for name, each in zip(calls, figures, strict=True)
+    }
 
 
 def matmul_flops(size: int = 2048, repeats: int = 5, device: str | torch.device = "cpu") -> float:
@@ -122,8 +139,14 @@ def matmul_flops(size: int = 2048, repeats: int = 5, device: str | torch.device 
 
 
 def live_bytes() -> int:
-    """Memory of all tensors that Python can reach, on all devices, bytes; storage that several share counts once."""
-    storages = [o.untyped_storage() for o in gc.get_objects() if type(o) in (torch.Tensor, torch.nn.Parameter)]
+    """Memory of all tensors that Python can reach, on all devices, bytes; storage that several
+    share counts once.
+    """
+    storages = [
+        o.untyped_storage()
+        for o in gc.get_objects()
+        if type(o) in (torch.Tensor, torch.nn.Parameter)
+    ]
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 

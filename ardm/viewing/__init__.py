@@ -1,4 +1,6 @@
-"""Generation to look at: the path of a text, live in a terminal, as a page that plays it, as a picture of its order."""
+"""Generation to look at: the path of a text, live in a terminal, as a page that plays it, as a
+picture of its order.
+"""
 
 from .pages import plot_order, write_page
 from .terminal import TerminalView

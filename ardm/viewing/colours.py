@@ -1,12 +1,22 @@
 """Colours of numbers in [0, 1], on backgrounds light and dark: scales whose lightness goes one way.
 
-A colour is a background here, with ink that contrasts with it, since no text colour is legible on every terminal.
-The stops are those of matplotlib's viridis, reversed so that what is sure is calm and doubt stands out, and plasma.
+A colour is a background here, with ink that contrasts with it, since no text colour is legible on
+every terminal. The stops are those of matplotlib's viridis, reversed so that what is sure is calm
+and doubt stands out, and plasma.
 """
 
 RGB = tuple[int, int, int]
 
-CONFIDENCE = ("#fde725", "#b5de2b", "#6ece58", "#35b779", "#1f9e89", "#26828e", "#31688e", "#3e4989")
+CONFIDENCE = (
+    "#fde725",
+    "#b5de2b",
+    "#6ece58",
+    "#35b779",
+    "#1f9e89",
+    "#26828e",
+    "#31688e",
+    "#3e4989",
+)
 ORDER = ("#2f0596", "#6a00a8", "#9c179e", "#c5407e", "#e16462", "#f38949", "#fdb42f", "#f6e726")
 
 

@@ -1,7 +1,10 @@
-"""Watching: a streamer that draws decoding in the terminal, each token in its place at the pass that writes it.
+"""Watching: a streamer that draws decoding in the terminal, each token in its place at the pass
+that writes it.
 
-A token's colour is the probability with which it was drawn. The grid never moves while tokens are characters: hidden
-ones take a cell, and a line break is a sign in its own cell. Text is not trusted: nothing in it reaches the terminal
+A token's colour is the probability with which it was drawn. The grid never moves while tokens are
+characters: hidden
+ones take a cell, and a line break is a sign in its own cell. Text is not trusted: nothing in it
+    reaches the terminal
 as a control character.
 """
 
@@ -21,9 +24,11 @@ _LEVELS = 64  # shades: as many styles are made, and kept
 
 
 class TerminalView:
-    """Shows one sequence while it is generated: `with TerminalView(tokenizer) as view: generate(..., streamer=view)`.
+    """Shows one sequence while it is generated: `with TerminalView(tokenizer) as view:
+    generate(..., streamer=view)`.
 
-    On a terminal every pass is drawn in place; elsewhere only the last frame is written, as plain text.
+    On a terminal every pass is drawn in place; elsewhere only the last frame is written, as plain
+    text.
 
     Args:
         tokenizer: of the model, with a mask token.
@@ -45,18 +50,27 @@ class TerminalView:
             from rich.console import Console
             from rich.live import Live
         except ImportError as error:
-            raise ImportError("TerminalView needs rich; install it with: pip install 'ardm[plots]'") from error
+            raise ImportError(
+                "TerminalView needs rich; install it with: pip install 'ardm[plots]'"
+            ) from error
         if tokenizer.mask_token_id is None:
-            raise ValueError(f"{type(tokenizer).__name__} has no mask token; expected one to tell what is hidden.")
+            raise ValueError(
+                f"{type(tokenizer).__name__} has no mask token; expected one to tell what is"
+                " hidden."
+            )
         if not 0 <= delay < math.inf:
             raise ValueError(f"delay is {delay}; expected seconds, at least 0.")
-        self.tokenizer, self.delay, self.console = tokenizer, delay, console or Console()
+        self.tokenizer = tokenizer
+        self.delay = delay
+        self.console = console or Console()
         self.path: list[tuple[Tensor, Tensor]] = []
         self._prompt = torch.empty(0, dtype=torch.long)
         self._trace: Trace | None = None
         self._latest: dict[int, Event] = {}
         self._written: dict[int, int] = {}  # position: how many times
-        self._live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+        self._live = (
+            Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+        )
         self._ended = self._started = False
 
     def __enter__(self) -> "TerminalView":
@@ -65,20 +79,24 @@ class TerminalView:
     def __exit__(self, *error: object) -> None:
         self._stop()  # whatever happened, the terminal's cursor comes back
 
-    # ------------------------------------------------------------------------------- what `generate` calls
+    # ------------------------------------------------------------------------ what `generate` calls
     def put(self, value: Tensor) -> None:
-        """Takes the prompt, all that is given before the first gap, and at last the finished text behind it.
+        """Takes the prompt, all that is given before the first gap, and at last the finished text
+        behind it.
 
         Args:
             value: int64 ids, (1, P) or (P,).
         """
         if not self._started:
-            self._prompt, self._started = value.flatten().cpu(), True
+            self._prompt = value.flatten().cpu()
+            self._started = True
         elif self._trace is not None:  # drafts may have gone beyond the end of the text
             length = len(self._prompt) + value.numel()
             self._trace.cut(length)
             self._latest = {place: event for place, event in self._latest.items() if place < length}
-            self._written = {place: times for place, times in self._written.items() if place < length}
+            self._written = {
+                place: times for place, times in self._written.items() if place < length
+            }
 
     def put_draft(self, value: Tensor, *, order: Tensor, log_probs: Tensor, **kwargs: Any) -> None:
         """Takes the canvas behind the prompt after a pass, and draws it.
@@ -91,16 +109,20 @@ class TerminalView:
         """
         given = self._prompt
         canvas = torch.cat((given, value[0]))
-        self.path.append((
-            torch.cat((torch.full_like(given, -1), order[0])),
-            torch.cat((torch.zeros(len(given), dtype=log_probs.dtype), log_probs[0])),
-        ))  # fmt: skip
+        self.path.append(
+            (
+                torch.cat((torch.full_like(given, -1), order[0])),
+                torch.cat((torch.zeros(len(given), dtype=log_probs.dtype), log_probs[0])),
+            )
+        )
         if self._trace is None:
             self._trace = Trace(self.tokenizer, canvas, self.path[-1][0])
         self._trace.add(canvas, *self.path[-1])
         for event in self._trace.steps[-1]:
             self._latest[event.position] = event
-            self._written[event.position] = self._written.get(event.position, 0) + (event.token is not None)
+            self._written[event.position] = self._written.get(event.position, 0) + (
+                event.token is not None
+            )
         if self._live is not None:
             self._live.start()
             self._live.update(self._drawing(), refresh=True)
@@ -127,7 +149,7 @@ class TerminalView:
         if self._live is not None:
             self._live.stop()
 
-    # ------------------------------------------------------------------------------------------- drawing
+    # -------------------------------------------------------------------------------------- drawing
     def _drawing(self) -> Any:
         from rich.box import ROUNDED
         from rich.console import Group
@@ -138,12 +160,18 @@ class TerminalView:
         width = max(self.console.width - 4, 10)
         rows = self._rows(width)
         # what does not fit is left out around the first gap, where something happens in any order
-        height = max(self.console.height - 6, 3) if self._live is not None and not self._ended else len(rows)
+        height = (
+            max(self.console.height - 6, 3)
+            if self._live is not None and not self._ended
+            else len(rows)
+        )
         first = next((i for i, (_, gaps) in enumerate(rows) if gaps), len(rows))
         begin = max(0, min(first - 1, len(rows) - height))
         grid = Text("\n").join(text for text, _ in rows[begin : begin + height])
         title = f"rows {begin + 1}-{begin + height} of {len(rows)}" if height < len(rows) else None
-        panel = Panel(grid, box=ROUNDED, border_style="dim", padding=(0, 1), title=title, title_align="right")
+        panel = Panel(
+            grid, box=ROUNDED, border_style="dim", padding=(0, 1), title=title, title_align="right"
+        )
         return Group(panel, Padding(Group(self._status(), self._legend()), (0, 2)))
 
     def _rows(self, width: int) -> list[tuple[Any, bool]]:
@@ -165,7 +193,8 @@ class TerminalView:
         return rows
 
     def _style(self, position: int, token: int | None) -> Any:
-        event, step = self._latest.get(position), len(self.path) - 1
+        event = self._latest.get(position)
+        step = len(self.path) - 1
         if token is None:
             return "dim" if event is None else "bold red"  # sent back to mask
         if event is None:
@@ -178,8 +207,11 @@ class TerminalView:
         from rich.text import Text
 
         assert self._trace is not None
-        trace, passes = self._trace, self._trace.num_steps
-        asked, hidden = (sum(token is None for token in frame) for frame in (trace.start, trace.last_frame))
+        trace = self._trace
+        passes = self._trace.num_steps
+        asked, hidden = (
+            sum(token is None for token in frame) for frame in (trace.start, trace.last_frame)
+        )
         again = sum(times > 1 for times in self._written.values())
         parts = [f"pass {passes}", f"{asked - hidden} of {asked} tokens"]
         parts += [f"{(asked - hidden) / passes:.1f} a pass"] if passes else []
@@ -191,10 +223,21 @@ class TerminalView:
 
         scale = [(" ", _shade(i / 9, False)) for i in range(10)]
         return Text.assemble(
-            ("given", "bold"), "  probability 0 ", *scale, " 1  ", ("now", "bold reverse"), "  ",
-            ("resampled", "underline"), "  ", (HIDDEN, "dim"), " hidden  ", (HIDDEN, "bold red"), " sent back",
-            no_wrap=True, overflow="crop",
-        )  # fmt: skip
+            ("given", "bold"),
+            "  probability 0 ",
+            *scale,
+            " 1  ",
+            ("now", "bold reverse"),
+            "  ",
+            ("resampled", "underline"),
+            "  ",
+            (HIDDEN, "dim"),
+            " hidden  ",
+            (HIDDEN, "bold red"),
+            " sent back",
+            no_wrap=True,
+            overflow="crop",
+        )
 
 
 def _shade(probability: float, resampled: bool) -> Any:
@@ -210,4 +253,8 @@ def _level(level: int | None, resampled: bool) -> Any:
     if level is None:
         return Style(underline=resampled)
     background = colour(CONFIDENCE, level / _LEVELS)
-    return Style(color=Color.from_rgb(*ink(background)), bgcolor=Color.from_rgb(*background), underline=resampled)
+    return Style(
+        color=Color.from_rgb(*ink(background)),
+        bgcolor=Color.from_rgb(*background),
+        underline=resampled,
+    )

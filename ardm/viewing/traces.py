@@ -1,10 +1,11 @@
-"""Traces: how a text came to be - which token was written where, at which forward pass, and how probable it was.
+"""Traces: how a text came to be - which token was written where, at which forward pass, and how
+probable it was.
 
     trace = (x_0; e_1, ..., e_S),     e_k = the events (position, token or back to mask, log p) of pass k
     x_k   = x_{k-1} with the events e_k applied:     x_0 holds the given tokens alone, x_S is the text
 
-A position that was written more than once was resampled. Steps count from 0, as in `ARDMGenerationOutput.order`; the
-frame x_k is what the canvas shows after k passes.
+A position that was written more than once was resampled. Steps count from 0, as in
+`ARDMGenerationOutput.order`; the frame x_k is what the canvas shows after k passes.
 """
 
 import math
@@ -28,7 +29,8 @@ class Event:
     Args:
         step: of the pass, from 0.
         position: in the sequence, from 0.
-        token: the id that was written; None = the position was sent back to mask and is still hidden.
+        token: the id that was written; None = the position was sent back to mask and is still
+            hidden.
         log_prob: nats, with which the token was drawn; NaN = not known.
     """
 
@@ -48,7 +50,8 @@ class Pieces(dict[int, str]):
     def __init__(self, tokenizer: Any):
         super().__init__()
         self.tokenizer = tokenizer
-        # Behind a mask token, since decoders treat a text's first token in their own way (WordPiece, SentencePiece).
+        # Behind a mask token, since decoders treat a text's first token in their own way
+        # (WordPiece, SentencePiece).
         self.anchor = [] if tokenizer.mask_token_id is None else [tokenizer.mask_token_id]
         self.anchor_text = self._decode([])
         if tokenizer.unk_token_id is not None:
@@ -56,7 +59,11 @@ class Pieces(dict[int, str]):
 
     def __missing__(self, token: int) -> str:
         text = self._decode([token])
-        text = text[len(self.anchor_text) :] if text.startswith(self.anchor_text) else self._decode([token])
+        text = (
+            text[len(self.anchor_text) :]
+            if text.startswith(self.anchor_text)
+            else self._decode([token])
+        )
         if "\ufffd" in text:  # some bytes of a character
             text = _bytes_of(self.tokenizer.convert_ids_to_tokens(token))
         self[token] = legible(text)
@@ -67,7 +74,9 @@ class Pieces(dict[int, str]):
 
 
 def _bytes_of(token: str) -> str:
-    """The bytes that a token of byte-level vocabularies stands for, in hexadecimal; another token as it is."""
+    """The bytes that a token of byte-level vocabularies stands for, in hexadecimal; another token
+    as it is.
+    """
     printable = {ord(symbol) for symbol in _ALPHABET if ord(symbol) < 256}
     others = sorted(set(range(256)) - printable)  # written as the code points from 256 on
     if not set(token) <= _ALPHABET:
@@ -77,7 +86,8 @@ def _bytes_of(token: str) -> str:
 
 
 def legible(text: str) -> str:
-    """The text with a sign for each character that moves the cursor, steers a terminal or cannot be seen.
+    """The text with a sign for each character that moves the cursor, steers a terminal or cannot be
+    seen.
 
     Args:
         text: any text, trusted or not.
@@ -117,17 +127,29 @@ class Trace:
 
     def __init__(self, tokenizer: Any, canvas: Tensor, order: Tensor):
         if tokenizer.mask_token_id is None:
-            raise ValueError(f"{type(tokenizer).__name__} has no mask token; expected one to tell what is hidden.")
+            raise ValueError(
+                f"{type(tokenizer).__name__} has no mask token; expected one to tell what is"
+                " hidden."
+            )
         if canvas.ndim != 1 or canvas.shape != order.shape:
-            raise ValueError(f"canvas is {tuple(canvas.shape)} and order {tuple(order.shape)}; expected (L,) both.")
-        self.tokenizer, self.pieces, self.mask_token_id = tokenizer, Pieces(tokenizer), tokenizer.mask_token_id
+            raise ValueError(
+                f"canvas is {tuple(canvas.shape)} and order {tuple(order.shape)}; expected (L,)"
+                " both."
+            )
+        self.tokenizer = tokenizer
+        self.pieces = Pieces(tokenizer)
+        self.mask_token_id = tokenizer.mask_token_id
         self._canvas = torch.where(order < 0, canvas, self.mask_token_id)
         self.start = self.last_frame
         self.steps: list[list[Event]] = []
 
     @classmethod
     def of(
-        cls, tokenizer: Any, output: Any, row: int = 0, path: Sequence[tuple[Tensor, Tensor]] | None = None
+        cls,
+        tokenizer: Any,
+        output: Any,
+        row: int = 0,
+        path: Sequence[tuple[Tensor, Tensor]] | None = None,
     ) -> "Trace":
         """The trace of one row of what `generate` returned, without padding.
 
@@ -135,31 +157,35 @@ class Trace:
             tokenizer: of the model, with a mask token.
             output: [`ARDMGenerationOutput`] of a call with `output_history=True`.
             row: which.
-            path: order and log-probabilities (L,) after each pass, as [`TerminalView`] keeps them. None: those at the
-                end are all that is known, so that the tokens that were replaced later have no probability.
+            path: order and log-probabilities (L,) after each pass, as [`TerminalView`] keeps them.
+                None: those at the end are all that is known, so that the tokens that were replaced
+                later have no probability.
 
         Returns:
             A trace of `num_forward_passes` steps.
 
         Raises:
-            ValueError: if there is no history or no such row, or the path is of other passes or positions.
+            ValueError: if there is no history or no such row, or the path is of other passes or
+                positions.
         """
         history = getattr(output, "history", None)
         if history is None:
             raise ValueError(
-                f"{type(output).__name__} has no history; expected what generate(..., return_dict_in_generate=True, "
-                "output_history=True) returns."
+                f"{type(output).__name__} has no history; expected what generate(...,"
+                " return_dict_in_generate=True, output_history=True) returns."
             )
         if not 0 <= row < len(output.sequences):
             raise ValueError(f"row is {row}; expected one of the {len(output.sequences)} rows.")
-        last, order, log_probs = (rows[row].cpu() for rows in (output.sequences, output.order, output.log_probs))
+        last, order, log_probs = (
+            rows[row].cpu() for rows in (output.sequences, output.order, output.log_probs)
+        )
         passes = [(order, log_probs.where(order == step, math.nan)) for step in range(len(history))]
         if path is not None:
             got = [len(place) for place, _ in path]
             if got != [len(last)] * len(history):
                 raise ValueError(
-                    f"path has {len(path)} passes over {max(got, default=0)} positions; expected {len(history)} over "
-                    f"{len(last)}, like the history."
+                    f"path has {len(path)} passes over {max(got, default=0)} positions; expected"
+                    f" {len(history)} over {len(last)}, like the history."
                 )
             passes = list(path)
         kept = (last != tokenizer.pad_token_id) | (order >= 0)
@@ -173,21 +199,33 @@ class Trace:
 
         Args:
             canvas: int64 (L,), after it.
-            order: int64 (L,), the step that wrote each position last, by now or at the end of the generation.
-            log_probs: float64 (L,), nats, of the tokens that this pass wrote; others are not looked at.
+            order: int64 (L,), the step that wrote each position last, by now or at the end of the
+                generation.
+            log_probs: float64 (L,), nats, of the tokens that this pass wrote; others are not looked
+                at.
 
         Raises:
             ValueError: if the canvas has another length than before.
         """
         if canvas.shape != self._canvas.shape:
-            raise ValueError(f"the canvas has {len(canvas)} positions; expected {len(self._canvas)} as before.")
-        step, hidden = len(self.steps), canvas == self.mask_token_id
-        changed = (canvas != self._canvas) | ((order == step) & ~hidden)  # the same token may be drawn again
-        self.steps.append([
-            Event(step, position, None) if hidden[position]
-            else Event(step, position, int(canvas[position]), float(log_probs[position]))
-            for position in changed.nonzero()[:, 0].tolist()
-        ])  # fmt: skip
+            raise ValueError(
+                f"the canvas has {len(canvas)} positions; expected {len(self._canvas)} as before."
+            )
+        step = len(self.steps)
+        hidden = canvas == self.mask_token_id
+        changed = (canvas != self._canvas) | (
+            (order == step) & ~hidden
+        )  # the same token may be drawn again
+        self.steps.append(
+            [
+                (
+                    Event(step, position, None)
+                    if hidden[position]
+                    else Event(step, position, int(canvas[position]), float(log_probs[position]))
+                )
+                for position in changed.nonzero()[:, 0].tolist()
+            ]
+        )
         self._canvas = canvas.clone()
 
     def cut(self, length: int) -> None:
@@ -196,8 +234,11 @@ class Trace:
         Args:
             length: how many.
         """
-        self.start, self._canvas = self.start[:length], self._canvas[:length]
-        self.steps = [[event for event in events if event.position < length] for events in self.steps]
+        self.start = self.start[:length]
+        self._canvas = self._canvas[:length]
+        self.steps = [
+            [event for event in events if event.position < length] for events in self.steps
+        ]
 
     @property
     def num_steps(self) -> int:
@@ -238,7 +279,8 @@ class Trace:
         """For each position its tokens' events, first to last.
 
         Returns:
-            L lists: empty where the token was given, several events where the position was resampled.
+            L lists: empty where the token was given, several events where the position was
+                resampled.
         """
         found: list[list[Event]] = [[] for _ in self.start]
         for events in self.steps:

@@ -1,8 +1,10 @@
-"""Pixels: from any picture to a square of 8-bit numbers, and from these to the range that models see.
+"""Pixels: from any picture to a square of 8-bit numbers, and from these to the range that models
+see.
 
     x = v / 127.5 - 1,    v = round(127.5 (x + 1)),    v = 0..255, x in [-1, 1]       (arXiv 2006.11239, section 3.3)
 
-A picture is never distorted: it is shrunk or enlarged until its shorter side fits, and the middle is cut out.
+A picture is never distorted: it is shrunk or enlarged until its shorter side fits, and the middle
+    is cut out.
 Shapes: C channels, S image size.
 """
 
@@ -60,7 +62,8 @@ def upright_size(image: Any) -> tuple[int, int]:
 
 
 def prepare_image(image: Any, image_size: int, num_channels: int) -> Tensor:
-    """Makes a square of a picture: upright, over white, in gray or RGB, its shorter side resized, its middle cut out.
+    """Makes a square of a picture: upright, over white, in gray or RGB, its shorter side resized,
+    its middle cut out.
 
     Args:
         image: a PIL image of any 8- or 16-bit mode.
@@ -76,7 +79,9 @@ def prepare_image(image: Any, image_size: int, num_channels: int) -> Tensor:
     from PIL import ImageOps
 
     image = ImageOps.exif_transpose(image) if _ORIENTATION in image.getexif() else image
-    image = _centre(_resized(_converted(image, "L" if num_channels == 1 else "RGB"), image_size), image_size)
+    image = _centre(
+        _resized(_converted(image, "L" if num_channels == 1 else "RGB"), image_size), image_size
+    )
     pixels_SSC = np.array(image, dtype=np.uint8).reshape(image_size, image_size, num_channels)
     return torch.from_numpy(pixels_SSC).permute(2, 0, 1).contiguous()
 
@@ -87,7 +92,9 @@ def _converted(image: Any, mode: str) -> Any:
     if image.mode == mode and not image.has_transparency_data:
         return image
     if image.mode in _UNSCALED_MODES:
-        raise ValueError(f"the image has 32-bit numbers (mode {image.mode!r}); expected 8 or 16 bits a channel.")
+        raise ValueError(
+            f"the image has 32-bit numbers (mode {image.mode!r}); expected 8 or 16 bits a channel."
+        )
     if image.mode.startswith("I;16"):  # PIL's own conversion would cut off all above 255
         image = Image.fromarray(((np.array(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
     if image.has_transparency_data:
@@ -97,7 +104,9 @@ def _converted(image: Any, mode: str) -> Any:
 
 
 def _resized(image: Any, image_size: int) -> Any:
-    """The shorter side becomes `image_size`: means over boxes for powers of two, bicubic for the rest."""
+    """The shorter side becomes `image_size`: means over boxes for powers of two, bicubic for the
+    rest.
+    """
     from PIL import Image
 
     halvings = (min(image.size) // image_size).bit_length() - 1

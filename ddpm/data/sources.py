@@ -1,7 +1,8 @@
-"""Where images come from: arrays, folders, and data sets of the `datasets` library, each a numbered row of pictures.
+"""Where images come from: arrays, folders, and data sets of the `datasets` library, each a numbered
+row of pictures.
 
-A [`Source`] is a sequence of PIL images, opened one at a time, with a label each or none. Labels are what the data
-calls the classes, in `class_names` sorted or in the data's own order.
+A [`Source`] is a sequence of PIL images, opened one at a time, with a label each or none. Labels
+are what the data calls the classes, in `class_names` sorted or in the data's own order.
 """
 
 import io
@@ -29,7 +30,8 @@ class ArrayImages:
         shaped = array.ndim == 3 or (array.ndim == 4 and array.shape[-1] in (1, 3, 4))
         if array.dtype != np.uint8 or not shaped or 0 in array.shape:
             raise ValueError(
-                f"{name} has {array.dtype} {array.shape}; expected uint8 (N, H, W) or (N, H, W, 1, 3 or 4)."
+                f"{name} has {array.dtype} {array.shape}; expected uint8 (N, H, W) or (N, H, W, 1,"
+                " 3 or 4)."
             )
         self.file = name
         self.array = array[..., 0] if array.ndim == 4 and array.shape[-1] == 1 else array
@@ -71,11 +73,17 @@ class ColumnImages:
 
         entry = self.rows[number][self.column]
         if entry is None:
-            raise ValueError(f"row {number} has no image in column {self.column!r}; remove the row.")
+            raise ValueError(
+                f"row {number} has no image in column {self.column!r}; remove the row."
+            )
         try:
-            return Image.open(entry["path"] if entry["bytes"] is None else io.BytesIO(entry["bytes"]))
+            return Image.open(
+                entry["path"] if entry["bytes"] is None else io.BytesIO(entry["bytes"])
+            )
         except (OSError, SyntaxError) as error:
-            raise ValueError(f"{self.name(number)} is not an image that can be read: {error}") from error
+            raise ValueError(
+                f"{self.name(number)} is not an image that can be read: {error}"
+            ) from error
 
     def name(self, number: int) -> str:
         """What to call the image in a message."""
@@ -92,7 +100,9 @@ class Source:
     class_names: list[str] | None = None
 
     def form(self) -> tuple[set[tuple[int, int]], bool]:
-        """Sizes (width, height) that occur, and whether all images are gray; reads every file's header."""
+        """Sizes (width, height) that occur, and whether all images are gray; reads every file's
+        header.
+        """
         seen = set()
         for number in range(len(self.images)):
             with self.images.open(number) as image:
@@ -101,18 +111,23 @@ class Source:
 
 
 def digits() -> Source:
-    """Scikit-learn's hand-written digits: 1797 gray images of 8 x 8 pixels, values 0..16 stretched to 0..255."""
+    """Scikit-learn's hand-written digits: 1797 gray images of 8 x 8 pixels, values 0..16 stretched
+    to 0..255.
+    """
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise ImportError("the digits need scikit-learn; install it with: pip install 'ardm[images]'") from error
+        raise ImportError(
+            "the digits need scikit-learn; install it with: pip install 'ardm[images]'"
+        ) from error
     bunch = load_digits()
     images = ArrayImages(np.round(bunch.images * 255 / 16).astype(np.uint8), "digits")
     return Source(images, bunch.target.astype(np.int64), [str(name) for name in bunch.target_names])
 
 
 def array_file(path: Path, names: list[str] | None = None) -> Source:
-    """Reads `.npy` (images) or `.npz` (images or arr_0; labels or arr_1, if any); no pickle is executed.
+    """Reads `.npy` (images) or `.npz` (images or arr_0; labels or arr_1, if any); no pickle is
+    executed.
 
     Args:
         path: the file.
@@ -127,19 +142,34 @@ def array_file(path: Path, names: list[str] | None = None) -> Source:
     try:
         content = np.load(path, allow_pickle=False)
         arrays = (
-            {"images": content} if isinstance(content, np.ndarray) else {key: content[key] for key in content.files}
+            {"images": content}
+            if isinstance(content, np.ndarray)
+            else {key: content[key] for key in content.files}
         )
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} cannot be read as a .npy or .npz file of numbers: {error}") from error
-    images, labels = arrays.get("images", arrays.get("arr_0")), arrays.get("labels", arrays.get("arr_1"))
+        raise ValueError(
+            f"{path} cannot be read as a .npy or .npz file of numbers: {error}"
+        ) from error
+    images = arrays.get("images", arrays.get("arr_0"))
+    labels = arrays.get("labels", arrays.get("arr_1"))
     if images is None:
-        raise ValueError(f"{path} holds {sorted(arrays)}; expected images or arr_0, and perhaps labels or arr_1.")
+        raise ValueError(
+            f"{path} holds {sorted(arrays)}; expected images or arr_0, and perhaps labels or arr_1."
+        )
     if labels is not None and labels.shape != images.shape[:1]:
-        raise ValueError(f"{path} has labels {labels.shape} for images {images.shape}; expected one label an image.")
-    return Source(ArrayImages(images, str(path)), *(() if labels is None else number_labels(labels.tolist(), names)))
+        raise ValueError(
+            f"{path} has labels {labels.shape} for images {images.shape}; expected one label an"
+            " image."
+        )
+    return Source(
+        ArrayImages(images, str(path)),
+        *(() if labels is None else number_labels(labels.tolist(), names)),
+    )
 
 
-def number_labels(labels: list[Any], names: list[str] | None = None) -> tuple[np.ndarray, list[str]]:
+def number_labels(
+    labels: list[Any], names: list[str] | None = None
+) -> tuple[np.ndarray, list[str]]:
     """Gives every class a number: its place among the names that occur, sorted (numbers by size).
 
     Args:
@@ -153,18 +183,23 @@ def number_labels(labels: list[Any], names: list[str] | None = None) -> tuple[np
         ValueError: if a label is neither text nor a whole number, or not of `names`.
     """
     if not all(isinstance(label, (str, int)) for label in labels):
-        raise ValueError("labels are neither text nor whole numbers; expected one class name or number an image.")
+        raise ValueError(
+            "labels are neither text nor whole numbers; expected one class name or number an image."
+        )
     numeric = all(isinstance(label, int) for label in labels)
     found = [str(label) for label in sorted(set(labels), key=None if numeric else str)]
     names = found if names is None else names
     if not set(found) <= set(names):
-        raise ValueError(f"labels {sorted(set(found) - set(names))} are not among the training classes {names}.")
+        raise ValueError(
+            f"labels {sorted(set(found) - set(names))} are not among the training classes {names}."
+        )
     places = {name: place for place, name in enumerate(names)}
     return np.array([places[str(label)] for label in labels], dtype=np.int64), names
 
 
 def image_folder(folder: Path) -> dict[str, Any]:
-    """A folder of image files through `datasets`; with several sub-folders, their names are the classes.
+    """A folder of image files through `datasets`; with several sub-folders, their names are the
+    classes.
 
     Args:
         folder: holds images, or `train` and `validation` (or `test`) folders of them.
@@ -179,14 +214,23 @@ def image_folder(folder: Path) -> dict[str, Any]:
     from datasets.exceptions import DatasetGenerationError
 
     if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder; expected one with images, or with a sub-folder of images a class.")
+        raise ValueError(
+            f"{folder} is not a folder; expected one with images, or with a sub-folder of images a"
+            " class."
+        )
     # named one by one: by itself `datasets` takes a class called "train" or "test" for a split
     held_out = [name for name in ("validation", "test") if (folder / name).is_dir()]
     split = (folder / "train").is_dir() and held_out
-    parts = {"train": folder / "train", "validation": folder / held_out[0]} if split else {"train": folder}
+    parts = (
+        {"train": folder / "train", "validation": folder / held_out[0]}
+        if split
+        else {"train": folder}
+    )
     try:
         return {
-            name: load_dataset("imagefolder", data_dir=str(part), data_files={"train": "**"}, split="train")
+            name: load_dataset(
+                "imagefolder", data_dir=str(part), data_files={"train": "**"}, split="train"
+            )
             for name, part in parts.items()
         }
     except (OSError, ValueError, DatasetGenerationError) as error:
@@ -201,7 +245,8 @@ def named_data_set(name: str, config: str | None) -> dict[str, Any]:
         config: its configuration.
 
     Returns:
-        `datasets.Dataset`s, "train" and, if there is one, "validation" (else "test" takes its place).
+        `datasets.Dataset`s, "train" and, if there is one, "validation" (else "test" takes its
+        place).
 
     Raises:
         ValueError: if it cannot be found or read, or has no training split.
@@ -216,6 +261,8 @@ def named_data_set(name: str, config: str | None) -> dict[str, Any]:
         raise ValueError(f"the data set {name!r} cannot be loaded: {error}") from error
     splits = dict(loaded) if isinstance(loaded, DatasetDict) else {"train": loaded}
     if "train" not in splits:
-        raise ValueError(f"the data set {name!r} has splits {sorted(splits)}; expected train among them.")
+        raise ValueError(
+            f"the data set {name!r} has splits {sorted(splits)}; expected train among them."
+        )
     held_out = [splits[split] for split in ("validation", "test") if split in splits]
     return {"train": splits["train"]} | ({"validation": held_out[0]} if held_out else {})

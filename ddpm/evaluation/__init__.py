@@ -1,4 +1,6 @@
-"""What a run reports of an image model: its bound, how good its samples are, and the flags that say what to run."""
+"""What a run reports of an image model: its bound, how good its samples are, and the flags that say
+what to run.
+"""
 
 from .arguments import add_model_arguments, new_diffusion, new_network, new_objective
 from .evaluation import SAMPLERS, BoundEvaluation, SampleEvaluation, extractor_of

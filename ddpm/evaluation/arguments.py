@@ -5,22 +5,34 @@ from typing import Any
 
 import torch
 
-from ..models.configuration_unet import UNetConfig
 from ..diffusion import GaussianDiffusion
 from ..losses import LOSSES
+from ..models.configuration_unet import UNetConfig
+from ..models.unet import UNet
 from ..objective import DiffusionObjective
 from ..predictions import PREDICTIONS
-from ..timesteps import LossSecondMomentTimesteps
 from ..schedules import SCHEDULES
-from ..models.unet import UNet
+from ..timesteps import LossSecondMomentTimesteps
 from ..variances import LEARNED, VARIANCES
 
 _NETWORK: dict[str, tuple[Any, Any, str]] = {
-    "preset": (str, None, "a released network's sizes, such as 64x64_diffusion, instead of the flags below"),
+    "preset": (
+        str,
+        None,
+        "a released network's sizes, such as 64x64_diffusion, instead of the flags below",
+    ),
     "model_channels": (int, 32, "base width"),
-    "channel_mult": (float, None, "width of each level, in units of the base width; nothing = by the images' size"),
+    "channel_mult": (
+        float,
+        None,
+        "width of each level, in units of the base width; nothing = by the images' size",
+    ),
     "num_res_blocks": (int, 2, "residual blocks of a level"),
-    "attention_resolutions": (int, None, "levels with attention, by their height in pixels; nothing = by the size"),
+    "attention_resolutions": (
+        int,
+        None,
+        "levels with attention, by their height in pixels; nothing = by the size",
+    ),
     "num_head_channels": (int, 32, "channels of an attention head"),
     "norm_num_groups": (int, 8, "groups of a group norm"),
     "dropout": (float, 0.0, "in residual blocks"),
@@ -31,11 +43,23 @@ _CHOICES: dict[str, tuple[Any, str, str]] = {
     "prediction": (PREDICTIONS, "epsilon", "what the network predicts"),
     "variance": (VARIANCES, "learned_range", "of the reverse process"),
     "loss": (LOSSES, "hybrid", "what is minimised"),
-    "timestep_sampler": (("uniform", "loss_second_moment"), "uniform", "how training chooses timesteps"),
+    "timestep_sampler": (
+        ("uniform", "loss_second_moment"),
+        "uniform",
+        "how training chooses timesteps",
+    ),
 }
 
 
-MODEL_FLAGS = (*_NETWORK, "schedule", "prediction", "variance", "loss", "num_timesteps", "min_snr_gamma")
+MODEL_FLAGS = (
+    *_NETWORK,
+    "schedule",
+    "prediction",
+    "variance",
+    "loss",
+    "num_timesteps",
+    "min_snr_gamma",
+)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,12 +71,22 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("network")
     for name, (kind, default, text) in _NETWORK.items():
         several = "*" if name in _LISTS else None
-        group.add_argument(f"--{name}", type=kind, default=default, nargs=several, help=f"{text} (default: {default})")
+        group.add_argument(
+            f"--{name}",
+            type=kind,
+            default=default,
+            nargs=several,
+            help=f"{text} (default: {default})",
+        )
     group = parser.add_argument_group("diffusion")
     for name, (known, default, text) in _CHOICES.items():
-        group.add_argument(f"--{name}", choices=list(known), default=default, help=f"{text} (default: {default})")
+        group.add_argument(
+            f"--{name}", choices=list(known), default=default, help=f"{text} (default: {default})"
+        )
     group.add_argument("--num_timesteps", type=int, default=1000, help="T (default: 1000)")
-    group.add_argument("--min_snr_gamma", type=float, help="cap of the loss weights, usually 5 (default: none)")
+    group.add_argument(
+        "--min_snr_gamma", type=float, help="cap of the loss weights, usually 5 (default: none)"
+    )
 
 
 def new_diffusion(args: argparse.Namespace) -> GaussianDiffusion:
@@ -65,10 +99,14 @@ def new_diffusion(args: argparse.Namespace) -> GaussianDiffusion:
         A [`GaussianDiffusion`].
     """
     betas = SCHEDULES[args.schedule](args.num_timesteps)
-    return GaussianDiffusion(betas, args.prediction, args.variance, args.loss, min_snr_gamma=args.min_snr_gamma)
+    return GaussianDiffusion(
+        betas, args.prediction, args.variance, args.loss, min_snr_gamma=args.min_snr_gamma
+    )
 
 
-def new_network(args: argparse.Namespace, image_size: int, num_channels: int, num_classes: int | None) -> UNet:
+def new_network(
+    args: argparse.Namespace, image_size: int, num_channels: int, num_classes: int | None
+) -> UNet:
     """A fresh network for some images.
 
     Args:
@@ -92,7 +130,8 @@ def new_network(args: argparse.Namespace, image_size: int, num_channels: int, nu
         config = UNetConfig.preset(args.preset, **data)
         if config.image_size != image_size:
             raise ValueError(
-                f"preset {args.preset!r} is for images of {config.image_size} pixels; these have {image_size}."
+                f"preset {args.preset!r} is for images of {config.image_size} pixels; these have"
+                f" {image_size}."
             )
     else:
         sizes: dict[str, Any] = {name: getattr(args, name) for name in _NETWORK if name != "preset"}
@@ -103,15 +142,18 @@ def new_network(args: argparse.Namespace, image_size: int, num_channels: int, nu
 
 
 def levels_for(
-    image_size: int, channel_mult: list[float] | None = None, attention_resolutions: list[int] | None = None
+    image_size: int,
+    channel_mult: list[float] | None = None,
+    attention_resolutions: list[int] | None = None,
 ) -> dict[str, list]:
-    """Levels of a network for images of some size: halved while it is even and above 4, four at most.
+    """Levels of a network for images of some size: halved while it is even and above 4, four at
+    most.
 
     Args:
         image_size: pixels a side.
         channel_mult: width of each level, if it is chosen.
-        attention_resolutions: levels with attention, if they are chosen; else all below the first that have 16 pixels
-            or less a side.
+        attention_resolutions: levels with attention, if they are chosen; else all below the first
+            that have 16 pixels or less a side.
 
     Returns:
         Both, as `UNetConfig` takes them.
@@ -123,12 +165,15 @@ def levels_for(
         channel_mult = [1.0, 2.0, 2.0, 2.0][: len(sizes)]
     factors = [int(factor) if factor == int(factor) else factor for factor in channel_mult]
     if attention_resolutions is None:
-        attention_resolutions = [image_size >> level for level in range(1, len(factors)) if image_size >> level <= 16]
+        attention_resolutions = [
+            image_size >> level for level in range(1, len(factors)) if image_size >> level <= 16
+        ]
     return {"channel_mult": factors, "attention_resolutions": attention_resolutions}
 
 
 def new_objective(args: argparse.Namespace, diffusion: GaussianDiffusion) -> DiffusionObjective:
-    """The training loss that the flags say; its state belongs into checkpoints where timesteps are resampled.
+    """The training loss that the flags say; its state belongs into checkpoints where timesteps are
+    resampled.
 
     Args:
         args: parsed flags.

@@ -1,7 +1,10 @@
-"""What a run reports of its model: the loss and the bound on held-out images, and how good its samples are.
+"""What a run reports of its model: the loss and the bound on held-out images, and how good its
+samples are.
 
-The bound is prior + sum over t of L_t, and the terms fall over four orders of magnitude from t = 0 on. It is estimated
-from one t of each of some thirty strata that grow geometrically, drawn anew for every image: on average the estimate is
+The bound is prior + sum over t of L_t, and the terms fall over four orders of magnitude from t = 0
+on. It is estimated
+from one t of each of some thirty strata that grow geometrically, drawn anew for every image: on
+    average the estimate is
 the whole sum.
 
 All images are shared out over the processes, and what is random of an image is keyed by its number.
@@ -14,15 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..hub.cards import Likelihood
+from ..data.pixels import to_model_range, to_uint8
+from ..denoisers import Denoiser, evaluating
 from ..diffusion import GaussianDiffusion
 from ..drawing import balanced_labels, draw_images
-from ..metrics.feature_classifier import train_feature_classifier
+from ..hub.cards import Likelihood
 from ..losses import LOSSES, Noised
+from ..metrics.feature_classifier import train_feature_classifier
 from ..metrics.quality import ImageQuality, ImageQualityEvaluation
-from ..denoisers import Denoiser, evaluating
 from ..noise import RowNoise, stream
-from ..data.pixels import to_model_range, to_uint8
 
 # what is compared: a sampler, and the variance that its steps take where it is not the model's own
 SAMPLERS: dict[str, tuple[str, str | None]] = {
@@ -45,7 +48,8 @@ def timestep_strata(num_timesteps: int, ratio: float = 1.25) -> list[range]:
     Returns:
         Ranges that cover 0..T-1.
     """
-    strata, start = [], 0
+    strata = []
+    start = 0
     while start < num_timesteps:
         stop = min(max(start + 1, int(start * ratio)), num_timesteps)
         strata.append(range(start, stop))
@@ -76,7 +80,9 @@ class BoundEvaluation:
         seed: int = 0,
     ):
         self.images, self.labels = stacked(dataset, max_images)
-        self.diffusion, self.batch_size, self.seed = diffusion, batch_size, seed
+        self.diffusion = diffusion
+        self.batch_size = batch_size
+        self.seed = seed
 
     def __len__(self) -> int:
         return len(self.images)
@@ -89,12 +95,14 @@ class BoundEvaluation:
             model: a network with parameters.
 
         Returns:
-            "eval_loss", as the training minimises it, "bits_per_dim" and its standard error over images.
+            "eval_loss", as the training minimises it, "bits_per_dim" and its standard error over
+            images.
         """
         from accelerate import PartialState
         from accelerate.utils import reduce
 
-        state, device = PartialState(), next(model.parameters()).device
+        state = PartialState()
+        device = next(model.parameters()).device
         figures = torch.zeros(len(self), 2, dtype=torch.float64)
         share = torch.arange(len(self))[state.process_index :: state.num_processes]
         with evaluating(model):
@@ -134,7 +142,8 @@ class BoundEvaluation:
         streams = [stream(self.seed, number) for number in numbers.tolist()]
         noise = RowNoise(streams)
         figures = torch.stack(
-            (torch.zeros(len(images), device=device).double(), self.diffusion.prior_bits(images)), dim=1
+            (torch.zeros(len(images), device=device).double(), self.diffusion.prior_bits(images)),
+            dim=1,
         )
         for stratum in timestep_strata(self.diffusion.num_timesteps):
             places = torch.stack([torch.rand((), generator=each) for each in streams])
@@ -142,7 +151,10 @@ class BoundEvaluation:
             draw = noise(images)
             batch = Noised(images, t, draw, self.diffusion.q_sample(images, t, draw))
             output = self.diffusion.call(model, batch.x_t, t, labels)
-            terms = [LOSSES[name](self.diffusion, batch, output).double() for name in (self.diffusion.loss, "vlb")]
+            terms = [
+                LOSSES[name](self.diffusion, batch, output).double()
+                for name in (self.diffusion.loss, "vlb")
+            ]
             figures += len(stratum) / self.diffusion.num_timesteps * torch.stack(terms, dim=1)
         return figures
 
@@ -153,7 +165,8 @@ class SampleEvaluation:
     Args:
         dataset: real images, with "images" uint8 (C, H, W).
         extractor: as for `ImageQualityEvaluation`.
-        num_images: samples of each evaluation; their labels go through the data set's classes in turn.
+        num_images: samples of each evaluation; their labels go through the data set's classes in
+            turn.
         batch_size: images drawn side by side.
         seed: of the samples.
 
@@ -175,11 +188,16 @@ class SampleEvaluation:
             raise ValueError(f"num_images is {num_images}; expected at least 1.")
         self.state = PartialState()
         real, labels = stacked(dataset)
-        self.image_shape, self.num_images, self.num_real = tuple(real.shape[1:]), num_images, len(real)
-        self.batch_size, self.seed = batch_size, seed
+        self.image_shape = tuple(real.shape[1:])
+        self.num_images = num_images
+        self.num_real = len(real)
+        self.batch_size = batch_size
+        self.seed = seed
         self.labels = balanced_labels(num_images, None if labels is None else int(labels.max()) + 1)
         self.quality = ImageQualityEvaluation(extractor, seed=seed)
-        for numbers in torch.arange(len(real))[self.state.process_index :: self.state.num_processes].split(batch_size):
+        for numbers in torch.arange(len(real))[
+            self.state.process_index :: self.state.num_processes
+        ].split(batch_size):
             self.quality.update_reference(to_model_range(real[numbers]), numbers)
 
     def about(self) -> dict[str, Any]:
@@ -222,12 +240,15 @@ class SampleEvaluation:
         )
         self.quality.reset()
         for numbers, images in drawn:
-            self.quality.update(to_model_range(to_uint8(images.cpu())), numbers)  # what a file would hold
+            self.quality.update(
+                to_model_range(to_uint8(images.cpu())), numbers
+            )  # what a file would hold
         return self.quality.compute()
 
 
 def extractor_of(datasets: Mapping[str, Any], data_name: str, seed: int = 0) -> Any | None:
-    """A classifier of the data's own classes, trained here, whose features compare small images; None without labels.
+    """A classifier of the data's own classes, trained here, whose features compare small images;
+    None without labels.
 
     Args:
         datasets: "train", and "validation" or None.
@@ -238,7 +259,9 @@ def extractor_of(datasets: Mapping[str, Any], data_name: str, seed: int = 0) -> 
         An extractor for [`SampleEvaluation`].
     """
     parts = {name: stacked(part) for name, part in datasets.items() if part is not None}
-    labelled = {name: (to_model_range(images), y) for name, (images, y) in parts.items() if y is not None}
+    labelled = {
+        name: (to_model_range(images), y) for name, (images, y) in parts.items() if y is not None
+    }
     if "train" not in labelled:
         return None
     return train_feature_classifier(
@@ -261,7 +284,9 @@ def stacked(dataset: Any, max_images: int | None = None) -> tuple[Tensor, Tensor
     """
     count = len(dataset) if max_images is None else min(max_images, len(dataset))
     if count < 1:
-        raise ValueError(f"there are {len(dataset)} images and max_images is {max_images}; expected at least 1.")
+        raise ValueError(
+            f"there are {len(dataset)} images and max_images is {max_images}; expected at least 1."
+        )
     items = [dataset[number] for number in range(count)]
     labels = torch.stack([item["labels"] for item in items]) if "labels" in items[0] else None
     return torch.stack([item["images"] for item in items]), labels

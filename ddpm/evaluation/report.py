@@ -1,19 +1,20 @@
-"""What a run shows of its model: a grid of samples, the same noise by every sampler and number of steps, a table of
-FID."""
+"""What a run shows of its model: a grid of samples, the same noise by every sampler and number of
+steps, a table of FID.
+"""
 
 import argparse
 import logging
 from collections.abc import Iterable
 from typing import Any
 
-from .arguments import MODEL_FLAGS
-from ..hub.cards import SampleQuality, run_flags
 from ..data.images import ImageDataset, data_name
+from ..denoisers import Denoiser
 from ..diffusion import GaussianDiffusion
 from ..drawing import balanced_labels, draw_images
-from .evaluation import SAMPLERS, SampleEvaluation
-from ..denoisers import Denoiser
+from ..hub.cards import SampleQuality, run_flags
 from ..hub.pictures import comparison_grid, image_grid
+from .arguments import MODEL_FLAGS
+from .evaluation import SAMPLERS, SampleEvaluation
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,9 @@ def card_facts(
             name: getattr(diffusion, name)
             for name in ("num_timesteps", "prediction", "variance", "loss", "min_snr_gamma")
         },
-        "hyperparameters": {name: value for name, value in run_flags(args).items() if name not in unused},
+        "hyperparameters": {
+            name: value for name, value in run_flags(args).items() if name not in unused
+        },
         "seed": args.seed,
     }
 
@@ -70,29 +73,47 @@ def draw_pictures(
         seed: of the noise, the same in every grid.
 
     Returns:
-        By file name: "samples.png", 40 of them by all steps of the model's own process, and "steps.png".
+        By file name: "samples.png", 40 of them by all steps of the model's own process, and
+            "steps.png".
     """
     num_columns = min(num_classes or 8, 10)
 
     def grid(num_images: int, **options: Any) -> Any:
         labels = balanced_labels(num_images, num_classes)
         ((_, images),) = draw_images(
-            model, diffusion, num_images, image_shape, seed=seed, labels=labels, batch_size=num_images, **options
+            model,
+            diffusion,
+            num_images,
+            image_shape,
+            seed=seed,
+            labels=labels,
+            batch_size=num_images,
+            **options,
         )
         return images
 
-    allowed = [count for count in steps if count <= diffusion.num_timesteps] or [diffusion.num_timesteps]
+    allowed = [count for count in steps if count <= diffusion.num_timesteps] or [
+        diffusion.num_timesteps
+    ]
     rows = {
         sampler: {f"{count} steps": grid(20, sampler=sampler, steps=count) for count in allowed}
         for sampler, (_, variance) in SAMPLERS.items()
         if variance is None
     }
-    samples = image_grid(grid(4 * num_columns, steps=min(250, diffusion.num_timesteps)), num_columns)
-    return {"samples.png": samples, "steps.png": comparison_grid(rows, "The same noise, by sampler and steps")}
+    samples = image_grid(
+        grid(4 * num_columns, steps=min(250, diffusion.num_timesteps)), num_columns
+    )
+    return {
+        "samples.png": samples,
+        "steps.png": comparison_grid(rows, "The same noise, by sampler and steps"),
+    }
 
 
 def measure_quality(
-    evaluation: SampleEvaluation, model: Denoiser, diffusion: GaussianDiffusion, steps: Iterable[int | str]
+    evaluation: SampleEvaluation,
+    model: Denoiser,
+    diffusion: GaussianDiffusion,
+    steps: Iterable[int | str],
 ) -> list[SampleQuality]:
     """FID and its kin for all samplers and numbers of steps; to be called on all processes.
 
@@ -119,5 +140,7 @@ def measure_quality(
                     recall=quality.recall,
                 )
             )
-            logger.info("%-18s %5s steps  FID %.3f  KID %.5f", sampler, count, quality.fid, quality.kid)
+            logger.info(
+                "%-18s %5s steps  FID %.3f  KID %.5f", sampler, count, quality.fid, quality.kid
+            )
     return rows

@@ -1,4 +1,6 @@
-"""An image model as a folder for the Hub: weights, diffusion, card and pictures, saved whole and loaded checked."""
+"""An image model as a folder for the Hub: weights, diffusion, card and pictures, saved whole and
+loaded checked.
+"""
 
 from .cards import CardFigures, Likelihood, SampleQuality, model_card
 from .folder import load_class_names, load_folder, save_folder

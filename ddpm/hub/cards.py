@@ -1,6 +1,7 @@
 """The card of an image diffusion model: README.md of its folder, YAML front matter and Markdown.
 
-It repeats what it is told, to the digit, and leaves out what it is not told; nothing is measured or guessed here.
+It repeats what it is told, to the digit, and leaves out what it is not told; nothing is measured or
+guessed here.
 """
 
 import platform
@@ -32,7 +33,9 @@ class Likelihood:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleQuality:
-    """Distances of generated images from real ones, for one sampler and number of steps; None = not measured."""
+    """Distances of generated images from real ones, for one sampler and number of steps; None = not
+    measured.
+    """
 
     sampler: str
     steps: int | str
@@ -127,7 +130,8 @@ def model_card(figures: CardFigures) -> str:
 
 
 def run_flags(args: Namespace) -> dict[str, object]:
-    """The flags of a run that may stand on a card: no paths of this machine, none that were not given.
+    """The flags of a run that may stand on a card: no paths of this machine, none that were not
+    given.
 
     Args:
         args: parsed flags.
@@ -136,7 +140,11 @@ def run_flags(args: Namespace) -> dict[str, object]:
         Value by name.
     """
     private = ("_dir", "_file", "_path", "_hub", "_model_id", "_checkpoint")
-    return {name: value for name, value in vars(args).items() if value is not None and not name.endswith(private)}
+    return {
+        name: value
+        for name, value in vars(args).items()
+        if value is not None and not name.endswith(private)
+    }
 
 
 def _section(title: str, *paragraphs: str) -> str:
@@ -160,7 +168,8 @@ def _front_matter(figures: CardFigures) -> str:
 def _results(figures: CardFigures) -> list[EvalResult] | None:
     """The likelihood and the best FID, as the Hub's model index has them."""
     common: dict[str, Any] = {"task_type": "unconditional-image-generation"}
-    results, bound = [], figures.likelihood
+    results = []
+    bound = figures.likelihood
     if bound is not None:
         where: dict[str, Any] = {
             "dataset_name": bound.dataset,
@@ -168,20 +177,29 @@ def _results(figures: CardFigures) -> list[EvalResult] | None:
             "dataset_split": "validation",
         }
         value: dict[str, Any] = {"metric_type": "bits_per_dim", "metric_value": bound.bits_per_dim}
-        results.append(EvalResult(**common, **where, **value, metric_name="bits per dimension, upper bound"))
+        results.append(
+            EvalResult(**common, **where, **value, metric_name="bits per dimension, upper bound")
+        )
     measured = [row.fid for row in figures.quality if row.fid is not None]
     if measured and figures.training_data:
         where = {"dataset_name": figures.training_data, "dataset_type": figures.training_data}
         name = f"FID ({figures.extractor})" if figures.extractor else "FID"
-        results.append(EvalResult(**common, **where, metric_type="fid", metric_value=min(measured), metric_name=name))
+        results.append(
+            EvalResult(
+                **common, **where, metric_type="fid", metric_value=min(measured), metric_name=name
+            )
+        )
     return results or None
 
 
 def _size_facts(figures: CardFigures) -> dict[str, object]:
-    size, channels = figures.image_size, {1: "gray", 3: "RGB"}.get(figures.num_channels or 0)
+    size = figures.image_size
+    channels = {1: "gray", 3: "RGB"}.get(figures.num_channels or 0)
     return {
         "Parameters": None if figures.num_parameters is None else f"{figures.num_parameters:,}",
-        "Images": ", ".join(filter(None, (f"{size} x {size} pixels" if size else None, channels))) or None,
+        "Images": (
+            ", ".join(filter(None, (f"{size} x {size} pixels" if size else None, channels))) or None
+        ),
         "Classes": figures.class_names and len(figures.class_names),
     }
 
@@ -191,7 +209,11 @@ def _classes(names: Sequence[str] | None) -> str:
     if all(str(label) == name for label, name in rows):
         return ""
     table = _table(["Label", "Class"], rows)
-    return table if len(rows) <= 20 else f"<details><summary>{len(rows)} classes</summary>\n\n{table}\n\n</details>"
+    return (
+        table
+        if len(rows) <= 20
+        else f"<details><summary>{len(rows)} classes</summary>\n\n{table}\n\n</details>"
+    )
 
 
 def _training(figures: CardFigures) -> list[str]:
@@ -221,16 +243,29 @@ def _likelihood(bound: Likelihood | None) -> str:
 def _quality(figures: CardFigures) -> list[str]:
     if not figures.quality:
         return []
-    measured = [name for name in _METRICS if any(getattr(row, name) is not None for row in figures.quality)]
-    rows = [[row.sampler, row.steps, *map(_number, (getattr(row, n) for n in measured))] for row in figures.quality]
+    measured = [
+        name for name in _METRICS if any(getattr(row, name) is not None for row in figures.quality)
+    ]
+    rows = [
+        [row.sampler, row.steps, *map(_number, (getattr(row, n) for n in measured))]
+        for row in figures.quality
+    ]
     how = {
         "Generated images": figures.num_generated and f"{figures.num_generated:,} a row",
         "Real images": figures.num_real and f"{figures.num_real:,}",
         "Features": figures.extractor,
         "Seed of the samples": figures.quality_seed,
     }
-    note = "FID depends on the number of images and on the features: compare like with like only." if measured else ""
-    return [_table(["Sampler", "Steps", *(_METRICS[name] for name in measured)], rows), _bullets(how), note]
+    note = (
+        "FID depends on the number of images and on the features: compare like with like only."
+        if measured
+        else ""
+    )
+    return [
+        _table(["Sampler", "Steps", *(_METRICS[name] for name in measured)], rows),
+        _bullets(how),
+        note,
+    ]
 
 
 def _number(value: float | None) -> str:
@@ -245,7 +280,9 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     if not rows:
         return ""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_escaped(str(cell)) for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(_escaped(str(cell)) for cell in line) + " |" for line in lines
+    )
 
 
 def _escaped(text: str) -> str:
@@ -264,17 +301,25 @@ def _versions() -> dict[str, object]:
 
 
 def _use(figures: CardFigures) -> str:
-    size, channels = figures.image_size or "model.config.image_size", figures.num_channels or "model.config.in_channels"
-    labels, setup = "", ""
+    size = figures.image_size or "model.config.image_size"
+    channels = figures.num_channels or "model.config.in_channels"
+    labels = ""
+    setup = ""
     if figures.class_names:
         setup = f"labels = torch.arange(16) % {len(figures.class_names)}\n"
         labels = ", labels=labels"
     lines = [
         "import torch\n" if setup else "",
-        "from ddpm import sample\nfrom ddpm.hub import load_folder\nfrom ddpm.pictures import image_grid\n\n",
+        (
+            "from ddpm import sample\nfrom ddpm.hub import load_folder\nfrom ddpm.pictures import"
+            " image_grid\n\n"
+        ),
         f'model, diffusion = load_folder("{figures.model_name or "path/to/this/folder"}")\n',
         setup,
-        f'images = sample(model, (16, {channels}, {size}, {size}), diffusion, sampler="ddim", steps=50{labels})\n',
+        (
+            f'images = sample(model, (16, {channels}, {size}, {size}), diffusion, sampler="ddim",'
+            f" steps=50{labels})\n"
+        ),
         'image_grid(images).save("samples.png")',
     ]
     return f"```python\n{''.join(lines)}\n```"

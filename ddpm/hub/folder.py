@@ -1,4 +1,5 @@
-"""A saved image model: the network, what its outputs mean, its card and its pictures, in one folder for the Hub.
+"""A saved image model: the network, what its outputs mean, its card and its pictures, in one folder
+for the Hub.
 
 config.json, model.safetensors    the network, as transformers saves it
 diffusion_config.json             betas (float64s survive JSON bit for bit), settings of GaussianDiffusion, class names
@@ -19,10 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from .cards import CardFigures, model_card
 from ..diffusion import GaussianDiffusion
 from ..files import replacing
 from ..models.unet import UNet
+from .cards import CardFigures, model_card
 
 DIFFUSION_FILE = "diffusion_config.json"
 _SETTINGS = ("prediction", "variance", "loss", "min_snr_gamma")
@@ -37,7 +38,8 @@ def save_folder(
     history: Sequence[Mapping[str, float]] = (),
     pictures: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes all of a model's repository, every file aside and then into place; other files there stay.
+    """Writes all of a model's repository, every file aside and then into place; other files there
+    stay.
 
     Args:
         folder: where to; made if needed.
@@ -51,7 +53,9 @@ def save_folder(
         ValueError: if the diffusion is respaced, or a picture's name has a folder in it.
     """
     if not torch.equal(diffusion.timesteps.cpu(), torch.arange(diffusion.num_timesteps)):
-        raise ValueError("the diffusion is respaced; expected the one that the model was trained with.")
+        raise ValueError(
+            "the diffusion is respaced; expected the one that the model was trained with."
+        )
     contents = {name: _encoded(name, picture) for name, picture in (pictures or {}).items()}
     if history:
         try:
@@ -60,7 +64,9 @@ def save_folder(
             warnings.warn(f"the model is saved without its loss curve: {error}", stacklevel=2)
     shown = [name for name in contents if name != _CURVE]
     figures = replace(figures, pictures=shown, loss_curve=_CURVE if _CURVE in contents else None)
-    settings = diffusion_settings(diffusion) | {"class_names": figures.class_names and list(figures.class_names)}
+    settings = diffusion_settings(diffusion) | {
+        "class_names": figures.class_names and list(figures.class_names)
+    }
     contents[DIFFUSION_FILE] = (json.dumps(settings, indent=1) + "\n").encode()
     contents["README.md"] = model_card(figures).encode()
     _write_all(Path(folder), model, contents)
@@ -97,7 +103,9 @@ def diffusion_settings(diffusion: GaussianDiffusion) -> dict[str, Any]:
     Returns:
         betas as a list, prediction, variance, loss and min_snr_gamma.
     """
-    return {"betas": diffusion.betas.tolist()} | {name: getattr(diffusion, name) for name in _SETTINGS}
+    return {"betas": diffusion.betas.tolist()} | {
+        name: getattr(diffusion, name) for name in _SETTINGS
+    }
 
 
 def load_folder(name_or_path: str | os.PathLike[str]) -> tuple[UNet, GaussianDiffusion]:
@@ -115,7 +123,9 @@ def load_folder(name_or_path: str | os.PathLike[str]) -> tuple[UNet, GaussianDif
     diffusion, _ = _read_diffusion(str(name_or_path))
     try:
         return UNet.from_pretrained(str(name_or_path)).eval(), diffusion
-    except Exception as error:  # safetensors, strict configurations and the Hub have no common base of errors
+    except (
+        Exception
+    ) as error:  # safetensors, strict configurations and the Hub have no common base of errors
         raise ValueError(f"no network can be loaded from {str(name_or_path)!r}: {error}") from error
 
 
@@ -143,7 +153,9 @@ def _read_diffusion(name: str) -> tuple[GaussianDiffusion, list[str] | None]:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = f"the folder has no {DIFFUSION_FILE}" if Path(name).is_dir() else error
-        raise ValueError(f"there is no model in {name!r} that `save_folder` wrote: {reason}") from error
+        raise ValueError(
+            f"there is no model in {name!r} that `save_folder` wrote: {reason}"
+        ) from error
     try:
         settings = json.loads(text)
         betas = torch.tensor(settings["betas"], dtype=torch.float64)
@@ -168,9 +180,12 @@ def loss_curve(history: Sequence[Mapping[str, float]]) -> bytes:
         ImportError: if matplotlib is not installed.
         ValueError: if no row has a finite loss.
     """
-    train, validation = _points(history, "loss"), _points(history, "eval_loss")
+    train = _points(history, "loss")
+    validation = _points(history, "eval_loss")
     if len(train) + len(validation) == 0:
-        raise ValueError(f"none of the history's {len(history)} rows has a finite loss; expected one to draw.")
+        raise ValueError(
+            f"none of the history's {len(history)} rows has a finite loss; expected one to draw."
+        )
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -180,7 +195,13 @@ def loss_curve(history: Sequence[Mapping[str, float]]) -> bytes:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", which="both", color="0.93", linewidth=0.6)
     axes.plot(*train.T, color="#c7c7e8", linewidth=0.7, label="training")
-    axes.plot(train[:, 0], smoothed(train[:, 1]), color="#4b3f9e", linewidth=1.7, label="training, smoothed")
+    axes.plot(
+        train[:, 0],
+        smoothed(train[:, 1]),
+        color="#4b3f9e",
+        linewidth=1.7,
+        label="training, smoothed",
+    )
     axes.plot(*validation.T, "o-", color="#d1495b", markersize=4, linewidth=1, label="validation")
     axes.legend(handles=[line for line in axes.lines if np.size(line.get_xdata())], frameon=False)
     content = io.BytesIO()
@@ -190,12 +211,17 @@ def loss_curve(history: Sequence[Mapping[str, float]]) -> bytes:
 
 def _points(history: Sequence[Mapping[str, float]], key: str) -> np.ndarray:
     """(N, 2): step and value where the value is there and a positive number, as a log scale needs."""
-    points = [(row["step"], row[key]) for row in history if key in row and math.isfinite(row[key]) and row[key] > 0]
+    points = [
+        (row["step"], row[key])
+        for row in history
+        if key in row and math.isfinite(row[key]) and row[key] > 0
+    ]
     return np.array(points, dtype=np.float64).reshape(-1, 2)
 
 
 def smoothed(values_N: np.ndarray) -> np.ndarray:
-    """Means over windows of about a thirtieth of the curve, centred so that they do not lag, shorter at the ends.
+    """Means over windows of about a thirtieth of the curve, centred so that they do not lag,
+    shorter at the ends.
 
     Args:
         values_N: (N,).

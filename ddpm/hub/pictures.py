@@ -2,7 +2,8 @@
 
     cell (r, c) of a grid shows image r * num_columns + c, every pixel of it as scale x scale pixels
 
-Images are floats in [-1, 1], (N, C, H, W) with C = 1 or 3. Every file is replaced whole or not at all.
+Images are floats in [-1, 1], (N, C, H, W) with C = 1 or 3. Every file is replaced whole or not at
+all.
 """
 
 import io
@@ -14,8 +15,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..files import replacing
 from ..data.pixels import to_uint8
+from ..files import replacing
 
 _PADDING = 2  # pixels around each cell
 _LEGIBLE = 64  # pixels a side that a cell has at least, if nothing else is asked
@@ -23,21 +24,26 @@ _BACKGROUND = 255
 
 
 def image_grid(
-    images: Tensor, num_columns: int | None = None, scale: int | None = None, padding: int = _PADDING
+    images: Tensor,
+    num_columns: int | None = None,
+    scale: int | None = None,
+    padding: int = _PADDING,
 ) -> Any:
     """Lays images out in rows; pixels are enlarged, never smoothed.
 
     Args:
         images: floats in [-1, 1], (N, C, H, W), C = 1 or 3.
         num_columns: images a row; None = as square a grid as can be.
-        scale: how many times larger a pixel is drawn; None = so that a cell has about 64 pixels a side.
+        scale: how many times larger a pixel is drawn; None = so that a cell has about 64 pixels a
+            side.
         padding: white pixels around each image.
 
     Returns:
         A PIL image, "L" or "RGB".
 
     Raises:
-        ValueError: if there is no image, it has another number of channels, or a number is out of range.
+        ValueError: if there is no image, it has another number of channels, or a number is out of
+            range.
     """
     from PIL import Image
 
@@ -46,14 +52,19 @@ def image_grid(
     num_columns = int(np.ceil(np.sqrt(count))) if num_columns is None else num_columns
     scale = max(_LEGIBLE // max(height, width), 1) if scale is None else scale
     if num_columns < 1 or scale < 1 or padding < 0:
-        raise ValueError(f"num_columns={num_columns}, scale={scale}, padding={padding}; expected at least 1, 1 and 0.")
+        raise ValueError(
+            f"num_columns={num_columns}, scale={scale}, padding={padding}; expected at least 1, 1"
+            " and 0."
+        )
     images_NHWC = images_NHWC.repeat(scale, axis=1).repeat(scale, axis=2)
-    row_step, column_step = height * scale + padding, width * scale + padding
+    row_step = height * scale + padding
+    column_step = width * scale + padding
     num_rows = -(-count // num_columns)
     size = (num_rows * row_step + padding, num_columns * column_step + padding, channels)
     canvas = np.full(size, _BACKGROUND, dtype=np.uint8)
     for number, image in enumerate(images_NHWC):
-        top, left = padding + number // num_columns * row_step, padding + number % num_columns * column_step
+        top = padding + number // num_columns * row_step
+        left = padding + number % num_columns * column_step
         canvas[top : top + height * scale, left : left + width * scale] = image
     return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
 
@@ -62,7 +73,8 @@ def comparison_grid(rows: Mapping[str, Mapping[str, Tensor]], title: str = "") -
     """Draws a table of grids, such as samplers (rows) by numbers of steps (columns).
 
     Args:
-        rows: row label -> column label -> images as for [`image_grid`]; a missing column is left empty.
+        rows: row label -> column label -> images as for [`image_grid`]; a missing column is left
+            empty.
         title: above all.
 
     Returns:
@@ -75,11 +87,17 @@ def comparison_grid(rows: Mapping[str, Mapping[str, Tensor]], title: str = "") -
     try:
         from matplotlib.figure import Figure  # not pyplot: no global state, no display
     except ImportError as error:
-        raise ImportError("comparison_grid needs matplotlib; install it with: pip install 'ardm[plots]'") from error
+        raise ImportError(
+            "comparison_grid needs matplotlib; install it with: pip install 'ardm[plots]'"
+        ) from error
     columns = list(dict.fromkeys(column for cells in rows.values() for column in cells))
     if not columns:
-        raise ValueError(f"rows are {dict(rows)}; expected images under a row label and a column label.")
-    figure = Figure(figsize=(1.0 + 2.1 * len(columns), 0.7 + 2.1 * len(rows)), dpi=160, layout="constrained")
+        raise ValueError(
+            f"rows are {dict(rows)}; expected images under a row label and a column label."
+        )
+    figure = Figure(
+        figsize=(1.0 + 2.1 * len(columns), 0.7 + 2.1 * len(rows)), dpi=160, layout="constrained"
+    )
     figure.suptitle(title, fontsize=11)
     all_axes = figure.subplots(len(rows), len(columns), squeeze=False)
     for column, axes in zip(columns, all_axes[0], strict=True):
@@ -90,7 +108,9 @@ def comparison_grid(rows: Mapping[str, Mapping[str, Tensor]], title: str = "") -
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
             if column in cells:
-                axes.imshow(np.asarray(image_grid(cells[column]).convert("RGB")), interpolation="nearest")
+                axes.imshow(
+                    np.asarray(image_grid(cells[column]).convert("RGB")), interpolation="nearest"
+                )
     png = io.BytesIO()
     figure.savefig(png, format="png")
     return png.getvalue()
@@ -118,7 +138,9 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
         file.write(content)
 
 
-def write_images(folder: str | os.PathLike[str], images: Tensor, first_index: int = 0) -> list[Path]:
+def write_images(
+    folder: str | os.PathLike[str], images: Tensor, first_index: int = 0
+) -> list[Path]:
     """Writes one PNG file an image: 000000.png, 000001.png, ...
 
     Args:
@@ -153,13 +175,20 @@ def check_image_folder(folder: str | os.PathLike[str], num_images: int) -> None:
     Raises:
         ValueError: if numbered images beyond them are there.
     """
-    beyond = [path for path in Path(folder).glob("*.png") if path.stem.isdecimal() and int(path.stem) >= num_images]
+    beyond = [
+        path
+        for path in Path(folder).glob("*.png")
+        if path.stem.isdecimal() and int(path.stem) >= num_images
+    ]
     if beyond:
-        raise ValueError(f"{folder} holds {len(beyond)} images beyond {num_images}; expected another output_dir.")
+        raise ValueError(
+            f"{folder} holds {len(beyond)} images beyond {num_images}; expected another output_dir."
+        )
 
 
 def write_npz(path: str | os.PathLike[str], images: Tensor, labels: Tensor | None = None) -> None:
-    """Writes what guided-diffusion's evaluator reads: arr_0, uint8 (N, H, W, C), and arr_1, the labels.
+    """Writes what guided-diffusion's evaluator reads: arr_0, uint8 (N, H, W, C), and arr_1, the
+    labels.
 
     Args:
         path: the file.
@@ -172,16 +201,22 @@ def write_npz(path: str | os.PathLike[str], images: Tensor, labels: Tensor | Non
     arrays = [to_nhwc(images)]
     if labels is not None:
         if labels.shape != images.shape[:1]:
-            raise ValueError(f"labels have shape {tuple(labels.shape)}; expected ({len(images)},), one an image.")
+            raise ValueError(
+                f"labels have shape {tuple(labels.shape)}; expected ({len(images)},), one an image."
+            )
         arrays.append(labels.cpu().numpy())
     with replacing(path) as file:
         np.savez(file, *arrays)
 
 
 def write_gif(
-    path: str | os.PathLike[str], frames: Iterable[Any], milliseconds: int = 60, hold_milliseconds: int = 1500
+    path: str | os.PathLike[str],
+    frames: Iterable[Any],
+    milliseconds: int = 60,
+    hold_milliseconds: int = 1500,
 ) -> None:
-    """Writes an endless animation, such as the grids of a sampling trajectory; the last frame stays longer.
+    """Writes an endless animation, such as the grids of a sampling trajectory; the last frame stays
+    longer.
 
     Args:
         path: the file.
@@ -196,12 +231,19 @@ def write_gif(
     sizes = {picture.size for picture in pictures}
     if len(sizes) != 1:
         raise ValueError(
-            f"{len(pictures)} frames have sizes {sorted(sizes)}; expected at least one frame, of one size."
+            f"{len(pictures)} frames have sizes {sorted(sizes)}; expected at least one frame, of"
+            " one size."
         )
     durations = [milliseconds] * (len(pictures) - 1) + [hold_milliseconds]
     with replacing(path) as file:
         pictures[0].save(
-            file, format="gif", save_all=True, append_images=pictures[1:], duration=durations, loop=0, disposal=1
+            file,
+            format="gif",
+            save_all=True,
+            append_images=pictures[1:],
+            duration=durations,
+            loop=0,
+            disposal=1,
         )
 
 
@@ -223,5 +265,7 @@ def to_nhwc(images: Tensor) -> np.ndarray:
         ValueError: if the shape is another, or there is no image.
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3) or images.numel() == 0:
-        raise ValueError(f"images have shape {tuple(images.shape)}; expected (N, C, H, W), N > 0 and C = 1 or 3.")
+        raise ValueError(
+            f"images have shape {tuple(images.shape)}; expected (N, C, H, W), N > 0 and C = 1 or 3."
+        )
     return to_uint8(images).cpu().permute(0, 2, 3, 1).contiguous().numpy()

@@ -1,4 +1,6 @@
-"""How good generated images are: FID, KID, precision, recall, Inception score, and whose features they are of."""
+"""How good generated images are: FID, KID, precision, recall, Inception score, and whose features
+they are of.
+"""
 
 from .feature_classifier import SmallClassifier, train_feature_classifier
 from .features import FeatureExtractor

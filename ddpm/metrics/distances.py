@@ -18,7 +18,9 @@ _BLOCK = 1024  # rows of a matrix of kernels or distances at once
 
 
 class KernelDistance(NamedTuple):
-    """A squared maximum mean discrepancy, which may be negative as it is unbiased, and its standard error."""
+    """A squared maximum mean discrepancy, which may be negative as it is unbiased, and its standard
+    error.
+    """
 
     value: float
     standard_error: float
@@ -31,7 +33,9 @@ class PrecisionRecall(NamedTuple):
     recall: float
 
 
-def frechet_distance(mean_1: Tensor, covariance_1: Tensor, mean_2: Tensor, covariance_2: Tensor) -> float:
+def frechet_distance(
+    mean_1: Tensor, covariance_1: Tensor, mean_2: Tensor, covariance_2: Tensor
+) -> float:
     """Squared 2-Wasserstein distance of two Gaussians, whose covariances may be singular.
 
     Args:
@@ -50,15 +54,20 @@ def frechet_distance(mean_1: Tensor, covariance_1: Tensor, mean_2: Tensor, covar
     moments = [x.double() for x in (mean_1, mean_2, covariance_1, covariance_2)]
     shapes = [tuple(x.shape) for x in moments]
     if shapes != [(num_features,)] * 2 + [(num_features, num_features)] * 2:
-        raise ValueError(f"means and covariances have the shapes {shapes}; expected (F,), (F,), (F, F), (F, F).")
+        raise ValueError(
+            f"means and covariances have the shapes {shapes}; expected (F,), (F,), (F, F), (F, F)."
+        )
     if not all(x.isfinite().all() for x in moments):
         raise ValueError("a mean or covariance is not finite; expected numbers.")
     mean_1, mean_2, covariance_1, covariance_2 = moments
-    # With S = L L^T, the eigenvalues of S_1 S_2 are the squared singular values of L_1^T L_2. A root of computed
-    # eigenvalues instead would turn the rounding errors of 1e-16 around the zeros of a singular matrix into 1e-8.
+    # With S = L L^T, the eigenvalues of S_1 S_2 are the squared singular values of L_1^T L_2. A
+    # root of computed eigenvalues instead would turn the rounding errors of 1e-16 around the zeros
+    # of a singular matrix into 1e-8.
     overlap = torch.linalg.svdvals(_factor(covariance_1).T @ _factor(covariance_2)).sum()
     # eq. 6
-    distance = (mean_1 - mean_2).square().sum() + covariance_1.trace() + covariance_2.trace() - 2 * overlap
+    distance = (
+        (mean_1 - mean_2).square().sum() + covariance_1.trace() + covariance_2.trace() - 2 * overlap
+    )
     return max(0.0, float(distance))
 
 
@@ -70,10 +79,11 @@ def kernel_distance(
     Args:
         x: (N, F), at least 2 rows.
         y: (M, F), at least 2 rows.
-        num_subsets: mean over that many pairs of random subsets, as the paper reports (100 of 1000), with the standard
-            error of that mean given the features. None, or where a set is no larger than a subset: over all rows, with
-            a jackknife standard error over rows, up to sqrt(2) too large where the distributions are equal. Both
-            estimate the same distance; the second varies less.
+        num_subsets: mean over that many pairs of random subsets, as the paper reports (100 of
+            1000), with the standard error of that mean given the features. None, or where a set is
+            no larger than a subset: over all rows, with a jackknife standard error over rows, up to
+            sqrt(2) too large where the distributions are equal. Both estimate the same distance;
+            the second varies less.
         subset_size: rows of a subset.
         seed: of the subsets.
 
@@ -85,12 +95,18 @@ def kernel_distance(
     """
     x, y = _checked(x, y, least=2)
     if num_subsets is not None and (num_subsets < 1 or subset_size < 2):
-        raise ValueError(f"there are {num_subsets} subsets of {subset_size} rows; expected at least 1 and 2.")
+        raise ValueError(
+            f"there are {num_subsets} subsets of {subset_size} rows; expected at least 1 and 2."
+        )
     if num_subsets is None or subset_size >= min(len(x), len(y)):
         return _jackknifed(x, y)
-    generator, values = torch.Generator().manual_seed(seed), []
+    generator = torch.Generator().manual_seed(seed)
+    values = []
     for _ in range(num_subsets):
-        parts = [z[torch.randperm(len(z), generator=generator)[:subset_size].to(z.device)] for z in (x, y)]
+        parts = [
+            z[torch.randperm(len(z), generator=generator)[:subset_size].to(z.device)]
+            for z in (x, y)
+        ]
         values.append(_jackknifed(*parts).value)
     mean = math.fsum(values) / num_subsets
     if num_subsets == 1:
@@ -99,8 +115,11 @@ def kernel_distance(
     return KernelDistance(mean, math.sqrt(variance / num_subsets))
 
 
-def precision_recall(real: Tensor, generated: Tensor, *, num_neighbours: int = 3) -> PrecisionRecall:
-    """Improved precision and recall: how much of what is generated looks real, and how much of what is real is covered.
+def precision_recall(
+    real: Tensor, generated: Tensor, *, num_neighbours: int = 3
+) -> PrecisionRecall:
+    """Improved precision and recall: how much of what is generated looks real, and how much of what
+    is real is covered.
 
     Args:
         real: (N, F).
@@ -117,16 +136,25 @@ def precision_recall(real: Tensor, generated: Tensor, *, num_neighbours: int = 3
         raise ValueError(f"num_neighbours is {num_neighbours}; expected at least 1.")
     real, generated = _checked(real, generated, least=num_neighbours + 1)
     radii_N, radii_M = (_radii(z, num_neighbours) for z in (real, generated))
-    inside, covered_N = [], torch.zeros(len(real), dtype=torch.bool, device=real.device)
+    inside = []
+    covered_N = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     for block, radii in zip(generated.split(_BLOCK), radii_M.split(_BLOCK), strict=True):
         distances = _distances(block, real)
-        inside.append((distances <= radii_N).any(1))  # eq. 1 for a generated row among the real ones
-        covered_N |= (distances <= radii[:, None]).any(0)  # and for a real row among the generated ones
-    return PrecisionRecall(float(torch.cat(inside).double().mean()), float(covered_N.double().mean()))
+        inside.append(
+            (distances <= radii_N).any(1)
+        )  # eq. 1 for a generated row among the real ones
+        covered_N |= (distances <= radii[:, None]).any(
+            0
+        )  # and for a real row among the generated ones
+    return PrecisionRecall(
+        float(torch.cat(inside).double().mean()), float(covered_N.double().mean())
+    )
 
 
 def _factor(covariance: Tensor) -> Tensor:
-    """L (F, rank) with L L^T = covariance, without the directions that have no more variance than rounding gives."""
+    """L (F, rank) with L L^T = covariance, without the directions that have no more variance than
+    rounding gives.
+    """
     variances, directions = torch.linalg.eigh((covariance + covariance.T) / 2)
     floor = variances.abs().max() * len(variances) * torch.finfo(variances.dtype).eps
     kept = variances > floor
@@ -137,8 +165,8 @@ def _checked(x: Tensor, y: Tensor, least: int) -> tuple[Tensor, Tensor]:
     for z in (x, y):
         if z.ndim != 2 or len(z) < least or z.shape[1] == 0 or z.shape[1] != x.shape[1]:
             raise ValueError(
-                f"features have the shapes {tuple(x.shape)} and {tuple(y.shape)}; expected (N, F) and (M, F) with at "
-                f"least {least} rows."
+                f"features have the shapes {tuple(x.shape)} and {tuple(y.shape)}; expected (N, F)"
+                f" and (M, F) with at least {least} rows."
             )
         if not z.isfinite().all():
             raise ValueError("a feature is not finite; expected numbers.")
@@ -151,27 +179,39 @@ def _kernel_row_sums(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _jackknifed(x: Tensor, y: Tensor) -> KernelDistance:
-    """The unbiased estimate, and the variance over leaving out one row of either set, from sums over rows."""
-    within = [_kernel_row_sums(z, z) - (z.square().mean(1) + 1).pow(3) for z in (x, y)]  # without j = i
+    """The unbiased estimate, and the variance over leaving out one row of either set, from sums
+    over rows.
+    """
+    within = [
+        _kernel_row_sums(z, z) - (z.square().mean(1) + 1).pow(3) for z in (x, y)
+    ]  # without j = i
     across = [_kernel_row_sums(x, y), _kernel_row_sums(y, x)]
-    (n, m), (total_x, total_y), total = (len(x), len(y)), (float(w.sum()) for w in within), float(across[0].sum())
+    n, m = (len(x), len(y))
+    total_x, total_y = (float(w.sum()) for w in within)
+    total = float(across[0].sum())
     value = total_x / (n * (n - 1)) + total_y / (m * (m - 1)) - 2 * total / (n * m)
     if min(n, m) < 3:
         return KernelDistance(value, math.nan)
     variance = 0.0
     for rows, crossing, size, other in ((within[0], across[0], n, m), (within[1], across[1], m, n)):
         # what changes when row i is left out; the other set's own term does not
-        left_out = (rows.sum() - 2 * rows) / ((size - 1) * (size - 2)) - 2 * (total - crossing) / ((size - 1) * other)
+        left_out = (rows.sum() - 2 * rows) / ((size - 1) * (size - 2)) - 2 * (total - crossing) / (
+            (size - 1) * other
+        )
         variance += (size - 1) / size * float((left_out - left_out.mean()).square().sum())
     return KernelDistance(value, math.sqrt(variance))
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
-    """|x_i - y_j| from differences: the form |x|^2 + |y|^2 - 2 x.y loses the small ones, and ties with the radii."""
+    """|x_i - y_j| from differences: the form |x|^2 + |y|^2 - 2 x.y loses the small ones, and ties
+    with the radii.
+    """
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _radii(x: Tensor, num_neighbours: int) -> Tensor:
     """Distance of each row to its k-th nearest other row, (N,)."""
     # the nearest of all rows is the row itself (or its equal) at distance 0
-    return torch.cat([_distances(b, x).kthvalue(num_neighbours + 1, 1).values for b in x.split(_BLOCK)])
+    return torch.cat(
+        [_distances(b, x).kthvalue(num_neighbours + 1, 1).values for b in x.split(_BLOCK)]
+    )

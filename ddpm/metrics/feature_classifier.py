@@ -1,9 +1,11 @@
-"""Features of small images: the last hidden layer of a classifier that is trained on images of their kind.
+"""Features of small images: the last hidden layer of a classifier that is trained on images of
+their kind.
 
     phi(x) = mean over positions of relu(conv(relu(conv(relu(conv(x)))))),    p(y|x) = softmax(W phi(x) + b)
 
-Inception's features are made for photographs; those of a classifier of the images' own kind tell digits apart. Figures
-in its feature space are comparable only among samples scored by the very same classifier, which its name identifies.
+Inception's features are made for photographs; those of a classifier of the images' own kind tell
+digits apart. Figures in its feature space are comparable only among samples scored by the very same
+classifier, which its name identifies.
 
 Shapes: N images, C channels, H x W pixels of 8 x 8 to 32 x 32, F features, K classes.
 """
@@ -30,19 +32,32 @@ class SmallClassifier(nn.Module):
         ValueError: if a number is below 1.
     """
 
-    def __init__(self, num_channels: int, num_classes: int, num_features: int = 64, name: str = "SmallClassifier"):
+    def __init__(
+        self,
+        num_channels: int,
+        num_classes: int,
+        num_features: int = 64,
+        name: str = "SmallClassifier",
+    ):
         super().__init__()
         if min(num_channels, num_classes, num_features) < 1:
             raise ValueError(
-                f"channels, classes and features are {num_channels}, {num_classes} and {num_features}; expected at "
-                "least 1 of each."
+                f"channels, classes and features are {num_channels}, {num_classes} and"
+                f" {num_features}; expected at least 1 of each."
             )
-        self.num_channels, self.name = num_channels, name
+        self.num_channels = num_channels
+        self.name = name
         self.convolutions = nn.Sequential(
-            nn.Conv2d(num_channels, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
-            nn.Conv2d(32, 64, 3, padding=1, stride=2), nn.BatchNorm2d(64), nn.ReLU(),
-            nn.Conv2d(64, num_features, 3, padding=1), nn.BatchNorm2d(num_features), nn.ReLU(),
-        )  # fmt: skip
+            nn.Conv2d(num_channels, 32, 3, padding=1),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3, padding=1, stride=2),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.Conv2d(64, num_features, 3, padding=1),
+            nn.BatchNorm2d(num_features),
+            nn.ReLU(),
+        )
         self.head = nn.Linear(num_features, num_classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,7 +85,10 @@ class SmallClassifier(nn.Module):
             ValueError: if the number of channels is another.
         """
         if images.ndim != 4 or images.shape[1] != self.num_channels:
-            raise ValueError(f"images have the shape {tuple(images.shape)}; expected (B, {self.num_channels}, H, W).")
+            raise ValueError(
+                f"images have the shape {tuple(images.shape)}; expected (B, {self.num_channels},"
+                " H, W)."
+            )
         return self.convolutions(images.to(self.head.weight.dtype)).mean((2, 3))
 
 
@@ -86,12 +104,14 @@ def train_feature_classifier(
     learning_rate: float = 1e-2,
     num_features: int = 64,
 ) -> SmallClassifier:
-    """Trains a classifier for its features; the same arguments give the same weights, and the global seed is untouched.
+    """Trains a classifier for its features; the same arguments give the same weights, and the
+    global seed is untouched.
 
     Args:
         images: float (N, C, H, W) in [-1, 1].
         labels: int64 (N,), in 0..K-1.
-        held_out: other images and labels, to measure the accuracy that the name states; None = on the training images.
+        held_out: other images and labels, to measure the accuracy that the name states; None = on
+            the training images.
         data_name: what the images are called in the classifier's name.
         seed: of weights, order and shifts.
         epochs: passes over the images.
@@ -109,7 +129,9 @@ def train_feature_classifier(
     for pair in pairs:
         _check(*pair)
     if epochs < 1 or batch_size < 2:
-        raise ValueError(f"epochs and batch_size are {epochs} and {batch_size}; expected at least 1 and 2.")
+        raise ValueError(
+            f"epochs and batch_size are {epochs} and {batch_size}; expected at least 1 and 2."
+        )
     num_classes = max(int(pair[1].max()) for pair in pairs) + 1
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -118,8 +140,8 @@ def train_feature_classifier(
     kind, pair = ("training", pairs[0]) if held_out is None else ("held-out", held_out)
     share = accuracy(model.eval().requires_grad_(False), *pair)
     model.name = (
-        f"SmallClassifier of {data_name} ({len(images)} images, {num_features} features, {epochs} epochs, seed {seed}, "
-        f"{kind} accuracy {100 * share:.2f} %)"
+        f"SmallClassifier of {data_name} ({len(images)} images, {num_features} features, {epochs}"
+        f" epochs, seed {seed}, {kind} accuracy {100 * share:.2f} %)"
     )
     return model
 
@@ -136,11 +158,21 @@ def accuracy(model: SmallClassifier, images: Tensor, labels: Tensor) -> float:
     Returns:
         The share, in [0, 1].
     """
-    correct = [(model(x)[1].argmax(1) == y).sum() for x, y in zip(images.split(256), labels.split(256), strict=True)]
+    correct = [
+        (model(x)[1].argmax(1) == y).sum()
+        for x, y in zip(images.split(256), labels.split(256), strict=True)
+    ]
     return float(sum(correct)) / len(images)
 
 
-def _train(model: SmallClassifier, images: Tensor, labels: Tensor, epochs: int, batch_size: int, rate: float) -> None:
+def _train(
+    model: SmallClassifier,
+    images: Tensor,
+    labels: Tensor,
+    epochs: int,
+    batch_size: int,
+    rate: float,
+) -> None:
     steps = epochs * max(1, len(images) // batch_size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
@@ -150,14 +182,17 @@ def _train(model: SmallClassifier, images: Tensor, labels: Tensor, epochs: int, 
         for chosen in order[: len(order) // batch_size * batch_size or None].split(batch_size):
             logits = model.head(model.features(_shifted(images[chosen])))
             optimizer.zero_grad()
-            F.cross_entropy(logits, labels[chosen].to(logits.device), label_smoothing=0.05).backward()
+            F.cross_entropy(
+                logits, labels[chosen].to(logits.device), label_smoothing=0.05
+            ).backward()
             optimizer.step()
             schedule.step()
 
 
 def _shifted(images: Tensor) -> Tensor:
     """Each image moved by a few random pixels; the edge is continued."""
-    (height, width), count = images.shape[2:], len(images)
+    height, width = images.shape[2:]
+    count = len(images)
     most = max(1, _MAX_SHIFT * min(height, width) // 8)
     windows = F.pad(images, (most,) * 4, mode="replicate").unfold(2, height, 1).unfold(3, width, 1)
     down, right = torch.randint(2 * most + 1, (2, count)).to(images.device)
@@ -166,8 +201,13 @@ def _shifted(images: Tensor) -> Tensor:
 
 def _check(images: Tensor, labels: Tensor) -> None:
     check_images(images)
-    if len(images) < 2 or labels.shape != (len(images),) or labels.dtype != torch.int64 or (labels < 0).any():
+    if (
+        len(images) < 2
+        or labels.shape != (len(images),)
+        or labels.dtype != torch.int64
+        or (labels < 0).any()
+    ):
         raise ValueError(
-            f"images and labels are {tuple(images.shape)} and {labels.dtype} {tuple(labels.shape)}; expected at least "
-            "2 images and int64 (N,) labels from 0 on."
+            f"images and labels are {tuple(images.shape)} and {labels.dtype} {tuple(labels.shape)};"
+            " expected at least 2 images and int64 (N,) labels from 0 on."
         )

@@ -1,6 +1,7 @@
 """From images to features: phi(x) in R^F, and p(y|x) over K classes where the network has classes.
 
-FID, KID, precision and recall compare two sets of images only through phi, so that a figure means nothing without the
+FID, KID, precision and recall compare two sets of images only through phi, so that a figure means
+nothing without the
 name of phi. Anything that maps images to features serves: a network, or a function.
 
 Shapes: B images, C channels, H x W pixels, F features, K classes.
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 
 from ..denoisers import evaluating
 
-_ROUNDING = 1e-6  # by which a pixel may leave [-1, 1], and 1000 times that a sum of float32 probabilities 1
+_ROUNDING = (
+    1e-6  # by which a pixel may leave [-1, 1], and 1000 times that a sum of float32 probabilities 1
+)
 
 
 class Features(NamedTuple):
@@ -23,7 +26,8 @@ class Features(NamedTuple):
 
     Args:
         features: float32 or float64 (B, F), on the CPU.
-        probabilities: float64 (B, K), rows sum to 1, on the CPU; None if the extractor has no classes.
+        probabilities: float64 (B, K), rows sum to 1, on the CPU; None if the extractor has no
+            classes.
     """
 
     features: Tensor
@@ -34,11 +38,13 @@ class Features(NamedTuple):
 class FeatureExtractor:
     """A function of images under the name that its figures are recorded with.
 
-    A module is run in evaluation mode, on its parameters' device, and is left in the mode it was in.
+    A module is run in evaluation mode, on its parameters' device, and is left in the mode it was
+    in.
 
     Args:
         name: says which features these are: network, weights, preparation of the images.
-        function: images float (B, C, H, W) in [-1, 1] -> features (B, F), or features and class probabilities (B, K).
+        function: images float (B, C, H, W) in [-1, 1] -> features (B, F), or features and class
+            probabilities (B, K).
 
     Raises:
         ValueError: if the name is empty or the function cannot be called.
@@ -49,9 +55,14 @@ class FeatureExtractor:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f"the extractor's name is {self.name!r}; expected a text that is not empty.")
+            raise ValueError(
+                f"the extractor's name is {self.name!r}; expected a text that is not empty."
+            )
         if not callable(self.function):
-            raise ValueError(f"the extractor {self.name!r} is a {type(self.function).__name__}; expected a callable.")
+            raise ValueError(
+                f"the extractor {self.name!r} is a {type(self.function).__name__}; expected a"
+                " callable."
+            )
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Features:
@@ -64,7 +75,8 @@ class FeatureExtractor:
             Features, and class probabilities if there are any.
 
         Raises:
-            ValueError: if these are no images in [-1, 1], or the function returns no features of them.
+            ValueError: if these are no images in [-1, 1], or the function returns no features of
+                them.
         """
         check_images(images)
         if len(images) == 0:
@@ -75,23 +87,35 @@ class FeatureExtractor:
                 output = self.function(images.to(parameter.device))
         else:
             output = self.function(images)
-        features, probabilities = output if isinstance(output, tuple) and len(output) == 2 else (output, None)
+        features, probabilities = (
+            output if isinstance(output, tuple) and len(output) == 2 else (output, None)
+        )
         self._check(features, probabilities, len(images))
         if features.dtype not in (torch.float32, torch.float64):
             features = features.float()
-        return Features(features.cpu(), None if probabilities is None else probabilities.cpu().double())
+        return Features(
+            features.cpu(), None if probabilities is None else probabilities.cpu().double()
+        )
 
     def _check(self, features: Any, probabilities: Any, num_images: int) -> None:
         for what, rows in (("features", features), ("probabilities", probabilities)):
             if rows is None and what == "probabilities":
                 continue
-            if not isinstance(rows, Tensor) or rows.ndim != 2 or len(rows) != num_images or rows.shape[1] == 0:
+            if (
+                not isinstance(rows, Tensor)
+                or rows.ndim != 2
+                or len(rows) != num_images
+                or rows.shape[1] == 0
+            ):
                 got = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
                 raise ValueError(
-                    f"{self.name!r} returned {what} {got}; expected a tensor ({num_images}, number of {what})."
+                    f"{self.name!r} returned {what} {got}; expected a tensor ({num_images}, number"
+                    f" of {what})."
                 )
             if not rows.is_floating_point() or not rows.isfinite().all():
-                raise ValueError(f"{self.name!r} returned {what} that are not finite floats ({rows.dtype}).")
+                raise ValueError(
+                    f"{self.name!r} returned {what} that are not finite floats ({rows.dtype})."
+                )
         if probabilities is None:
             return
         totals = probabilities.double().sum(1)
@@ -103,7 +127,8 @@ class FeatureExtractor:
 
 
 def as_extractor(extractor: Any) -> FeatureExtractor:
-    """Gives a module or a function its name: its attribute `name`, else that of its class or the function's own.
+    """Gives a module or a function its name: its attribute `name`, else that of its class or the
+    function's own.
 
     Args:
         extractor: a [`FeatureExtractor`], a module or a function, as `FeatureExtractor.function`.
@@ -117,11 +142,19 @@ def as_extractor(extractor: Any) -> FeatureExtractor:
     if isinstance(extractor, FeatureExtractor):
         return extractor
     if not callable(extractor):
-        raise ValueError(f"the extractor is {extractor!r}; expected a FeatureExtractor, a module or a function.")
+        raise ValueError(
+            f"the extractor is {extractor!r}; expected a FeatureExtractor, a module or a function."
+        )
     own = getattr(extractor, "name", None)
-    name = own if isinstance(own, str) else str(getattr(extractor, "__qualname__", type(extractor).__name__))
+    name = (
+        own
+        if isinstance(own, str)
+        else str(getattr(extractor, "__qualname__", type(extractor).__name__))
+    )
     if name.endswith("<lambda>"):
-        raise ValueError("the extractor is a function without a name; expected FeatureExtractor(name, function).")
+        raise ValueError(
+            "the extractor is a function without a name; expected FeatureExtractor(name, function)."
+        )
     return FeatureExtractor(name, extractor)
 
 
@@ -142,5 +175,8 @@ def check_images(images: Any) -> None:
     if not images.isfinite().all():
         raise ValueError("an image has values that are not finite; expected numbers in [-1, 1].")
     if len(images) and images.abs().max() > 1 + _ROUNDING:
-        low, high = images.min().item(), images.max().item()
-        raise ValueError(f"images lie in [{low:.4g}, {high:.4g}]; expected [-1, 1]: rescale or clamp them.")
+        low = images.min().item()
+        high = images.max().item()
+        raise ValueError(
+            f"images lie in [{low:.4g}, {high:.4g}]; expected [-1, 1]: rescale or clamp them."
+        )

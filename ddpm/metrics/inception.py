@@ -1,13 +1,15 @@
-"""The InceptionV3 that FID, KID and the Inception score are defined with: the network of the file inception-2015-12-05.
+"""The InceptionV3 that FID, KID and the Inception score are defined with: the network of the file
+inception-2015-12-05.
 
-    phi(x) = mean over positions of Mixed_7c (2048),      p(y|x) = softmax(W phi(x)) over 1008 outputs
+    phi(x) = mean over positions of Mixed_7c (2048),    p(y|x) = softmax(W phi(x)) over 1008 outputs
 
-Its weights circulate as `pt_inception-2015-12-05-6726825d.pth`, under the names that torchvision gives the same layers.
-It differs from torchvision's network (arXiv 1512.00567) where TensorFlow and that file do: average pools leave out the
-padding, the last block's pool is a maximum, and there are 1008 outputs, whose bias the Inception score leaves out.
+Its weights circulate as `pt_inception-2015-12-05-6726825d.pth`, under the names that torchvision
+gives the same layers. It differs from torchvision's network (arXiv 1512.00567) where TensorFlow and
+that file do: average pools leave out the padding, the last block's pool is a maximum, and there are
+1008 outputs, whose bias the Inception score leaves out.
 
-Images are resized bilinearly to 299 x 299 without anti-aliasing and stay in [-1, 1]. Published figures are those of
-images rounded to 8 bits.
+Images are resized bilinearly to 299 x 299 without anti-aliasing and stay in [-1, 1]. Published
+figures are those of images rounded to 8 bits.
 """
 
 from pathlib import Path
@@ -19,11 +21,15 @@ from torch.nn import functional as F
 
 from .features import FeatureExtractor, check_images
 
-_NUM_FEATURES, _NUM_CLASSES, _SIDE = 2048, 1008, 299
+_NUM_FEATURES = 2048
+_NUM_CLASSES = 1008
+_SIDE = 299
 
 _Size = int | tuple[int, int]
 _Layer = tuple[str, int, _Size]  # name, channels, kernel: of stride 1, the image's size is kept
-_Path = list[Any]  # layers one after another; a list of layers at the end = each of them on what came before
+_Path = list[
+    Any
+]  # layers one after another; a list of layers at the end = each of them on what came before
 
 
 class Convolution(nn.Module):
@@ -37,7 +43,14 @@ class Convolution(nn.Module):
         padding: zeros at each side.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: _Size, stride: int = 1, padding: _Size = 0):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: _Size,
+        stride: int = 1,
+        padding: _Size = 0,
+    ):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False)
         self.bn = nn.BatchNorm2d(out_channels, eps=0.001)
@@ -52,12 +65,16 @@ class Mixed(nn.Module):
 
     Args:
         in_channels: channels of the input.
-        paths: the convolutions; the pool's is the last, and is empty if the pool's output is joined as it is.
+        paths: the convolutions; the pool's is the last, and is empty if the pool's output is joined
+            as it is.
         pool: "average" or "maximum", at stride 1.
-        halve: the last layer of each path and the pool, then a maximum, have stride 2 and no padding.
+        halve: the last layer of each path and the pool, then a maximum, have stride 2 and no
+            padding.
     """
 
-    def __init__(self, in_channels: int, paths: list[_Path], pool: str = "average", halve: bool = False):
+    def __init__(
+        self, in_channels: int, paths: list[_Path], pool: str = "average", halve: bool = False
+    ):
         super().__init__()
         self.paths = paths
         for path in paths:
@@ -75,7 +92,9 @@ class Mixed(nn.Module):
                 last = halve and place == len(path) - 1
                 height, width = kernel if isinstance(kernel, tuple) else (kernel, kernel)
                 padding = (0, 0) if last else (height // 2, width // 2)
-                self.add_module(name, Convolution(channels, out_channels, kernel, 2 if last else 1, padding))
+                self.add_module(
+                    name, Convolution(channels, out_channels, kernel, 2 if last else 1, padding)
+                )
             channels = out_channels
 
     def _run(self, images: Tensor, path: _Path) -> list[Tensor]:
@@ -93,17 +112,27 @@ class Mixed(nn.Module):
 
 
 def _block_35(in_channels: int, pool_channels: int) -> Mixed:
-    double: _Path = [("branch3x3dbl_1", 64, 1), ("branch3x3dbl_2", 96, 3), ("branch3x3dbl_3", 96, 3)]
+    double: _Path = [
+        ("branch3x3dbl_1", 64, 1),
+        ("branch3x3dbl_2", 96, 3),
+        ("branch3x3dbl_3", 96, 3),
+    ]
     fives: _Path = [("branch5x5_1", 48, 1), ("branch5x5_2", 64, 5)]
-    return Mixed(in_channels, [[("branch1x1", 64, 1)], fives, double, [("branch_pool", pool_channels, 1)]])
+    return Mixed(
+        in_channels, [[("branch1x1", 64, 1)], fives, double, [("branch_pool", pool_channels, 1)]]
+    )
 
 
 def _block_17(channels: int) -> Mixed:
-    c, row, column = channels, (1, 7), (7, 1)
+    c = channels
+    row = (1, 7)
+    column = (7, 1)
     sevens = [("branch7x7_1", c, 1), ("branch7x7_2", c, row), ("branch7x7_3", 192, column)]
     sides = [column, row, column, row]
     double: _Path = [("branch7x7dbl_1", c, 1)]
-    double += [(f"branch7x7dbl_{i + 2}", 192 if i == 3 else c, side) for i, side in enumerate(sides)]
+    double += [
+        (f"branch7x7dbl_{i + 2}", 192 if i == 3 else c, side) for i, side in enumerate(sides)
+    ]
     return Mixed(768, [[("branch1x1", 192, 1)], sevens, double, [("branch_pool", 192, 1)]])
 
 
@@ -113,7 +142,9 @@ def _block_8(in_channels: int, pool: str) -> Mixed:
 
     threes = [("branch3x3_1", 384, 1), fork("branch3x3_2")]
     double = [("branch3x3dbl_1", 448, 1), ("branch3x3dbl_2", 384, 3), fork("branch3x3dbl_3")]
-    return Mixed(in_channels, [[("branch1x1", 320, 1)], threes, double, [("branch_pool", 192, 1)]], pool)
+    return Mixed(
+        in_channels, [[("branch1x1", 320, 1)], threes, double, [("branch_pool", 192, 1)]], pool
+    )
 
 
 def _to_17() -> Mixed:
@@ -123,7 +154,11 @@ def _to_17() -> Mixed:
 
 def _to_8() -> Mixed:
     threes = [("branch3x3_1", 192, 1), ("branch3x3_2", 320, 3)]
-    sevens = [("branch7x7x3_1", 192, 1), ("branch7x7x3_2", 192, (1, 7)), ("branch7x7x3_3", 192, (7, 1))]
+    sevens = [
+        ("branch7x7x3_1", 192, 1),
+        ("branch7x7x3_2", 192, (1, 7)),
+        ("branch7x7x3_3", 192, (7, 1)),
+    ]
     return Mixed(768, [threes, [*sevens, ("branch7x7x3_4", 192, 3)], []], halve=True)
 
 
@@ -139,12 +174,17 @@ class FIDInception(nn.Module):
         self.Conv2d_3b_1x1 = Convolution(64, 80, 1)
         self.Conv2d_4a_3x3 = Convolution(80, 192, 3)
         self.maxpool2 = nn.MaxPool2d(3, stride=2)
-        self.Mixed_5b, self.Mixed_5c, self.Mixed_5d = _block_35(192, 32), _block_35(256, 64), _block_35(288, 64)
+        self.Mixed_5b = _block_35(192, 32)
+        self.Mixed_5c = _block_35(256, 64)
+        self.Mixed_5d = _block_35(288, 64)
         self.Mixed_6a = _to_17()
-        self.Mixed_6b, self.Mixed_6c, self.Mixed_6d = _block_17(128), _block_17(160), _block_17(160)
+        self.Mixed_6b = _block_17(128)
+        self.Mixed_6c = _block_17(160)
+        self.Mixed_6d = _block_17(160)
         self.Mixed_6e = _block_17(192)
         self.Mixed_7a = _to_8()
-        self.Mixed_7b, self.Mixed_7c = _block_8(1280, "average"), _block_8(2048, "maximum")
+        self.Mixed_7b = _block_8(1280, "average")
+        self.Mixed_7c = _block_8(2048, "maximum")
         self.fc = nn.Linear(_NUM_FEATURES, _NUM_CLASSES)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -168,25 +208,34 @@ class FIDInception(nn.Module):
             if name != "fc":
                 maps = layer(maps)
         features = maps.mean((2, 3))
-        return features, F.linear(features, self.fc.weight).softmax(1)  # no bias: as published scores are computed
+        return features, F.linear(features, self.fc.weight).softmax(
+            1
+        )  # no bias: as published scores are computed
 
 
 def load_inception(path: str | Path) -> FeatureExtractor:
-    """The extractor that pytorch-fid has, from a file of its weights; TensorFlow's own resizing differs slightly.
+    """The extractor that pytorch-fid has, from a file of its weights; TensorFlow's own resizing
+    differs slightly.
 
     Args:
-        path: a state dict written by `torch.save`, which is read without executing pickled code, or safetensors.
+        path: a state dict written by `torch.save`, which is read without executing pickled code, or
+            safetensors.
 
     Returns:
-        The extractor, in float32 on the CPU; move `.function` to a device for speed. It is named after the file and the
-        first digits of the weights' SHA-256, as files of other weights may bear the same name.
+        The extractor, in float32 on the CPU; move `.function` to a device for speed. It is named
+        after the file and the first digits of the weights' SHA-256, as files of other weights may
+        bear the same name.
 
     Raises:
-        ValueError: if there is no such file, it cannot be read safely, or its weights are not this network's.
+        ValueError: if there is no such file, it cannot be read safely, or its weights are not this
+            network's.
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"there is no file {str(path)!r}; expected weights as pt_inception-2015-12-05-6726825d.pth.")
+        raise ValueError(
+            f"there is no file {str(path)!r}; expected weights as"
+            " pt_inception-2015-12-05-6726825d.pth."
+        )
     try:
         weights = _read(path)
         with torch.device("meta"):
@@ -195,8 +244,12 @@ def load_inception(path: str | Path) -> FeatureExtractor:
         _reset_counters(model)
         model.load_state_dict(weights)
     except Exception as error:  # of several libraries, each with its own types
-        raise ValueError(f"{str(path)!r} holds no weights of the FID InceptionV3: {error}") from error
-    return FeatureExtractor(f"{path.stem} (InceptionV3, sha256 {_digest(path)})", model.eval().requires_grad_(False))
+        raise ValueError(
+            f"{str(path)!r} holds no weights of the FID InceptionV3: {error}"
+        ) from error
+    return FeatureExtractor(
+        f"{path.stem} (InceptionV3, sha256 {_digest(path)})", model.eval().requires_grad_(False)
+    )
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -208,7 +261,9 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _reset_counters(model: nn.Module) -> None:
-    """Batches that batch normalisation has seen: of no use here, and missing in files that carry no version."""
+    """Batches that batch normalisation has seen: of no use here, and missing in files that carry no
+    version.
+    """
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d) and part.num_batches_tracked is not None:
             part.num_batches_tracked.zero_()

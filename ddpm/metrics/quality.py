@@ -10,7 +10,8 @@
     quality.update(samples)
     print(quality.compute().as_dict())
 
-A figure is a fact about images, their number and an extractor, so that it is only given together with these.
+A figure is a fact about images, their number and an extractor, so that it is only given together
+with these.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .distances import KernelDistance, PrecisionRecall, frechet_distance, kernel_distance, precision_recall
+from .distances import (
+    KernelDistance,
+    PrecisionRecall,
+    frechet_distance,
+    kernel_distance,
+    precision_recall,
+)
 from .feature_statistics import FeatureStatistics
 from .features import FeatureExtractor, as_extractor, check_images
 from .inception import load_inception
@@ -35,8 +42,9 @@ class ImageQuality:
         fid: squared Frechet distance.
         kid: squared kernel distance.
         kid_standard_error: its standard error; see [`kernel_distance`].
-        inception_score: exp of the mutual information of image and class, all images in one split; with the extractor's
-            classes, so that it is the Inception score proper only with Inception.
+        inception_score: exp of the mutual information of image and class, all images in one split;
+            with the extractor's classes, so that it is the Inception score proper only with
+            Inception.
         precision: share of the samples that look real.
         recall: share of the references that are covered.
         num_images: samples.
@@ -66,15 +74,18 @@ class ImageQuality:
 class ImageQualityEvaluation:
     """Scores samples against a reference; both are seen batch by batch and in any order.
 
-    On several processes each of them passes its own images, and all get the same figures. Call `compute` on all, and
-    make the `Accelerator` (or, on CPUs, `PartialState(cpu=True)`) first: it is what knows of the other processes.
+    On several processes each of them passes its own images, and all get the same figures. Call
+    `compute` on all, and make the `Accelerator` (or, on CPUs, `PartialState(cpu=True)`) first: it
+    is what knows of the other processes.
 
     Args:
-        extractor: a file of Inception's weights, a module, a [`FeatureExtractor`], or a function with a name; called
-            with images in [-1, 1], it returns features or (features, class probabilities).
+        extractor: a file of Inception's weights, a module, a [`FeatureExtractor`], or a function
+            with a name; called with images in [-1, 1], it returns features or (features, class
+            probabilities).
         seed: of KID's subsets.
-        max_kept: KID, precision and recall are computed of the images with numbers below this, whose features are
-            kept in memory; None = all, 0 = none, which leaves those figures out. FID takes all images in any case.
+        max_kept: KID, precision and recall are computed of the images with numbers below this,
+            whose features are kept in memory; None = all, 0 = none, which leaves those figures out.
+            FID takes all images in any case.
         kid_subsets: see [`kernel_distance`]; None = KID over all kept images at once.
         kid_subset_size: images in a subset.
         num_neighbours: k of precision and recall.
@@ -93,26 +104,39 @@ class ImageQualityEvaluation:
         kid_subset_size: int = 1000,
         num_neighbours: int = 3,
     ):
-        if num_neighbours < 1 or (kid_subsets is not None and (kid_subsets < 1 or kid_subset_size < 2)):
+        if num_neighbours < 1 or (
+            kid_subsets is not None and (kid_subsets < 1 or kid_subset_size < 2)
+        ):
             raise ValueError(
-                f"num_neighbours, kid_subsets and kid_subset_size are {num_neighbours}, {kid_subsets} and "
-                f"{kid_subset_size}; expected at least 1, 1 and 2."
+                f"num_neighbours, kid_subsets and kid_subset_size are {num_neighbours},"
+                f" {kid_subsets} and {kid_subset_size}; expected at least 1, 1 and 2."
             )
         if max_kept is not None and 0 < max_kept <= num_neighbours:
-            raise ValueError(f"max_kept is {max_kept}; expected 0, None or more than {num_neighbours} neighbours.")
-        self.extractor = load_inception(extractor) if isinstance(extractor, (str, Path)) else as_extractor(extractor)
-        self.seed, self.max_kept, self.num_neighbours = seed, max_kept, num_neighbours
-        self.kid_subsets, self.kid_subset_size = kid_subsets, kid_subset_size
-        self._reference, self._samples = FeatureStatistics(max_kept), FeatureStatistics(max_kept)
+            raise ValueError(
+                f"max_kept is {max_kept}; expected 0, None or more than {num_neighbours}"
+                " neighbours."
+            )
+        self.extractor = (
+            load_inception(extractor)
+            if isinstance(extractor, (str, Path))
+            else as_extractor(extractor)
+        )
+        self.seed = seed
+        self.max_kept = max_kept
+        self.num_neighbours = num_neighbours
+        self.kid_subsets = kid_subsets
+        self.kid_subset_size = kid_subset_size
+        self._reference = FeatureStatistics(max_kept)
+        self._samples = FeatureStatistics(max_kept)
 
     def update_reference(self, images: Tensor, numbers: Tensor | None = None) -> None:
         """Adds reference images.
 
         Args:
             images: float (B, C, H, W) in [-1, 1]; B may differ from call to call and be 0.
-            numbers: int64 (B,), of each image among those of all processes; figures depend on who saw which image no
-                more than on the order, if an image keeps its number. None = as if process r of P had been given the
-                images r, r + P, ...
+            numbers: int64 (B,), of each image among those of all processes; figures depend on who
+                saw which image no more than on the order, if an image keeps its number. None = as
+                if process r of P had been given the images r, r + P, ...
 
         Raises:
             ValueError: if the images or numbers are wrong.
@@ -132,7 +156,9 @@ class ImageQualityEvaluation:
         self._update(self._samples, images, numbers)
 
     def reset(self) -> None:
-        """Forgets the samples and keeps the reference: the next model is measured by the same yardstick."""
+        """Forgets the samples and keeps the reference: the next model is measured by the same
+        yardstick.
+        """
         self._samples = FeatureStatistics(self.max_kept)
 
     def compute(self) -> ImageQuality:
@@ -144,12 +170,13 @@ class ImageQualityEvaluation:
         Raises:
             ValueError: if there are too few images, or an image number occurs twice.
         """
-        reference, samples = self._reference.gather(), self._samples.gather()
+        reference = self._reference.gather()
+        samples = self._samples.gather()
         least = 2 if self.max_kept == 0 else self.num_neighbours + 1
         if min(len(reference), len(samples)) < least:
             raise ValueError(
-                f"there are {len(samples)} samples and {len(reference)} reference images; expected at least {least} of "
-                "each."
+                f"there are {len(samples)} samples and {len(reference)} reference images; expected"
+                f" at least {least} of each."
             )
         kid, manifolds = self._compare_kept(reference.features, samples.features)
         return ImageQuality(
@@ -171,11 +198,17 @@ class ImageQualityEvaluation:
     ) -> tuple[KernelDistance, PrecisionRecall] | tuple[None, None]:
         if self.max_kept == 0:
             return None, None
-        subsets = {"num_subsets": self.kid_subsets, "subset_size": self.kid_subset_size, "seed": self.seed}
+        subsets = {
+            "num_subsets": self.kid_subsets,
+            "subset_size": self.kid_subset_size,
+            "seed": self.seed,
+        }
         manifolds = precision_recall(reference, samples, num_neighbours=self.num_neighbours)
         return kernel_distance(reference, samples, **subsets), manifolds  # type: ignore[arg-type]
 
-    def _update(self, statistics: FeatureStatistics, images: Tensor, numbers: Tensor | None) -> None:
+    def _update(
+        self, statistics: FeatureStatistics, images: Tensor, numbers: Tensor | None
+    ) -> None:
         check_images(images)
         if numbers is None:
             numbers = _next_numbers(len(statistics), len(images))

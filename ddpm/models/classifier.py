@@ -1,8 +1,10 @@
-"""NoisyClassifier: p(y | x_t, t), the encoder half of the U-Net with attention pooling (arXiv 2105.05233, section 4).
+"""NoisyClassifier: p(y | x_t, t), the encoder half of the U-Net with attention pooling (arXiv
+2105.05233, section 4).
 
     z = [mean_n h_n, h_1, ..., h_N] + positions;    logits = W_o attention(query of z_0, keys and values of all z)
 
-Shapes: B batch, C channels, N = S * S positions at the lowest resolution, H heads, D channels of a head, K classes.
+Shapes: B batch, C channels, N = S * S positions at the lowest resolution, H heads, D channels of a
+    head, K classes.
 """
 
 import torch
@@ -16,14 +18,18 @@ from .unet import Encoder, UNetPreTrainedModel, check_labels
 
 
 class AttentionPool(nn.Module):
-    """One attention query, of the mean over all positions (as in arXiv 2103.00020): (B, C, S, S) -> (B, K)."""
+    """One attention query, of the mean over all positions (as in arXiv 2103.00020): (B, C, S, S) ->
+    (B, K).
+    """
 
     is_causal = False
 
     def __init__(self, config: ClassifierConfig):
         super().__init__()
-        width, num_tokens = config.widths[-1], config.resolutions[-1] ** 2 + 1
-        self.config, self.num_heads = config, config.heads_of(width)
+        width = config.widths[-1]
+        num_tokens = config.resolutions[-1] ** 2 + 1
+        self.config = config
+        self.num_heads = config.heads_of(width)
         self.head_channels = width // self.num_heads
         self.positional_embedding = nn.Parameter(torch.empty(width, num_tokens))
         self.qkv = nn.Linear(width, 3 * width)
@@ -71,7 +77,8 @@ class NoisyClassifier(UNetPreTrainedModel):
         Args:
             x: float (B, C, H, W), noisy images.
             t: int64 or float (B,) or (), timesteps.
-            labels: int64 (B,) or None: checked and otherwise ignored, so that a classifier is called as a U-Net is.
+            labels: int64 (B,) or None: checked and otherwise ignored, so that a classifier is
+                called as a U-Net is.
 
         Returns:
             (B, K), of x's dtype.

@@ -1,8 +1,10 @@
-"""UNetConfig and ClassifierConfig: the sizes of the ADM U-Net and of its encoder half, the noisy classifier.
+"""UNetConfig and ClassifierConfig: the sizes of the ADM U-Net and of its encoder half, the noisy
+classifier.
 
     width of level l = channel_mult[l] * model_channels,    resolution of level l = image_size / 2^l
 
-("Diffusion Models Beat GANs", arXiv 2105.05233, section 3 and tables 11 and 12). Nothing of the diffusion process is
+("Diffusion Models Beat GANs", arXiv 2105.05233, section 3 and tables 11 and 12). Nothing of the
+diffusion process is
 here: schedules and variances belong to `GaussianDiffusion`.
 """
 
@@ -36,7 +38,8 @@ class _EncoderConfig(PreTrainedConfig):
     dropout: float | int = 0.0
 
     def __post_init__(self, **kwargs):
-        self.channel_mult, self.attention_resolutions = tuple(self.channel_mult), tuple(self.attention_resolutions)
+        self.channel_mult = tuple(self.channel_mult)
+        self.attention_resolutions = tuple(self.attention_resolutions)
         self._check_numbers()
         self._check_levels()
         super().__post_init__(**kwargs)
@@ -77,21 +80,41 @@ class _EncoderConfig(PreTrainedConfig):
     def _check_numbers(self):
         for name in ("image_size", "in_channels", "num_res_blocks", "num_heads", "norm_num_groups"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        width, heads = self.model_channels, self.num_head_channels
-        _require(width >= 2 and width % 2 == 0, "model_channels", width, "an even number (cosines and sines of t)")
+        width = self.model_channels
+        heads = self.num_head_channels
+        _require(
+            width >= 2 and width % 2 == 0,
+            "model_channels",
+            width,
+            "an even number (cosines and sines of t)",
+        )
         _require(heads is None or heads >= 1, "num_head_channels", heads, "None or at least 1")
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
-        # "legacy" and "new" checkpoints have the same keys and shapes: only this field tells them apart
+        # "legacy" and "new" checkpoints have the same keys and shapes: only this field tells them
+        # apart
         order = self.attention_order
         _require(order in ("legacy", "new"), "attention_order", repr(order), "'legacy' or 'new'")
 
     def _check_levels(self):
-        multiples, groups = self.channel_mult, self.norm_num_groups
+        multiples = self.channel_mult
+        groups = self.norm_num_groups
         _require(len(multiples) >= 1, "channel_mult", multiples, "one factor a level")
-        whole = all(mult > 0 and float(mult * self.model_channels).is_integer() for mult in multiples)
-        _require(whole, "channel_mult", multiples, f"factors that give whole widths of {self.model_channels}")
+        whole = all(
+            mult > 0 and float(mult * self.model_channels).is_integer() for mult in multiples
+        )
+        _require(
+            whole,
+            "channel_mult",
+            multiples,
+            f"factors that give whole widths of {self.model_channels}",
+        )
         factor = 2 ** (len(multiples) - 1)
-        _require(self.image_size % factor == 0, "image_size", self.image_size, f"a multiple of 2^(levels-1) = {factor}")
+        _require(
+            self.image_size % factor == 0,
+            "image_size",
+            self.image_size,
+            f"a multiple of 2^(levels-1) = {factor}",
+        )
         fitting = math.gcd(*self.widths)
         _require(
             fitting % groups == 0,
@@ -107,41 +130,51 @@ class _EncoderConfig(PreTrainedConfig):
             f"resolutions in pixels that a level has: {self.resolutions}",
         )
         attended = zip(self.resolutions, self.widths, strict=True)
-        for width in [width for resolution, width in attended if resolution in self.attention_resolutions] + [
+        for width in [
+            width for resolution, width in attended if resolution in self.attention_resolutions
+        ] + [
             self.widths[-1]  # the middle block attends at any resolution
         ]:
             part = self.num_heads if self.num_head_channels is None else self.num_head_channels
             name = "num_heads" if self.num_head_channels is None else "num_head_channels"
-            _require(width % part == 0, name, part, f"a divisor of the width {width} of a level with attention")
+            _require(
+                width % part == 0,
+                name,
+                part,
+                f"a divisor of the width {width} of a level with attention",
+            )
 
 
 @strict
 class UNetConfig(_EncoderConfig):
     """Configuration of [`UNet`].
 
-    The defaults are Improved DDPM's network for CIFAR-10 (arXiv 2102.09672), without dropout, with ADM's blocks;
-    `UNetConfig.preset("64x64_diffusion")` and so on are the released ADM networks.
+    The defaults are Improved DDPM's network for CIFAR-10 (arXiv 2102.09672), without dropout, with
+    ADM's blocks; `UNetConfig.preset("64x64_diffusion")` and so on are the released ADM networks.
 
     Args:
         image_size: height and width of the images, a multiple of 2^(levels - 1).
         in_channels: number of channels of the images.
         model_channels: base width; the timestep's embedding has four times as many channels.
         num_res_blocks: residual blocks of each level of the encoder; the decoder has one more.
-        channel_mult: width of each level, in units of `model_channels`; a factor may be a fraction (0.5).
+        channel_mult: width of each level, in units of `model_channels`; a factor may be a fraction
+            (0.5).
         attention_resolutions: the levels with attention, by their height in pixels.
         num_heads: number of attention heads, if `num_head_channels` is None.
         num_head_channels: channels of each attention head, or None.
-        attention_order: how the rows of the query-key-value weights are ordered: "legacy" is (head, q/k/v, channel),
-            "new" is (q/k/v, head, channel). Of the released networks only "64x64_diffusion" is new.
-        use_scale_shift_norm: whether the timestep scales and shifts the second norm (adaptive group norm), or is added.
+        attention_order: how the rows of the query-key-value weights are ordered: "legacy" is (head,
+            q/k/v, channel), "new" is (q/k/v, head, channel). Of the released networks only
+            "64x64_diffusion" is new.
+        use_scale_shift_norm: whether the timestep scales and shifts the second norm (adaptive group
+            norm), or is added.
         resblock_updown: whether residual blocks change the resolution, or plain layers do.
         conv_resample: whether those plain layers have a convolution.
         norm_num_groups: groups of each group norm, a divisor of every width.
         dropout: probability of dropout in residual blocks during training.
         learn_sigma: whether the output has C more channels, for a learned variance.
         num_classes: number of classes, or None for an unconditional network.
-        null_class: whether label `num_classes` means "no class" and is what a call without labels uses; for
-            classifier-free guidance (arXiv 2207.12598). No released network has it.
+        null_class: whether label `num_classes` means "no class" and is what a call without labels
+            uses; for classifier-free guidance (arXiv 2207.12598). No released network has it.
 
     Raises:
         ValueError: if sizes do not fit together.
@@ -156,7 +189,12 @@ class UNetConfig(_EncoderConfig):
     def __post_init__(self, **kwargs):
         classes = self.num_classes
         _require(classes is None or classes >= 1, "num_classes", classes, "None or at least 1")
-        _require(classes is not None or not self.null_class, "null_class", True, "False if num_classes is None")
+        _require(
+            classes is not None or not self.null_class,
+            "null_class",
+            True,
+            "False if num_classes is None",
+        )
         super().__post_init__(**kwargs)
 
     @property
@@ -167,7 +205,8 @@ class UNetConfig(_EncoderConfig):
 
 @strict
 class ClassifierConfig(_EncoderConfig):
-    """Configuration of [`NoisyClassifier`]; `ClassifierConfig.preset("64x64_classifier")` and so on are ADM's.
+    """Configuration of [`NoisyClassifier`]; `ClassifierConfig.preset("64x64_classifier")` and so on
+    are ADM's.
 
     Args:
         image_size: see [`UNetConfig`], as for the other fields.
@@ -178,7 +217,8 @@ class ClassifierConfig(_EncoderConfig):
         attention_resolutions: the levels with attention, by their height in pixels.
         num_heads: number of attention heads, if `num_head_channels` is None.
         num_head_channels: channels of each attention head, or None.
-        attention_order: "legacy" or "new"; the pooling layer's own attention has always the new order.
+        attention_order: "legacy" or "new"; the pooling layer's own attention has always the new
+            order.
         use_scale_shift_norm: whether the timestep scales and shifts the second norm, or is added.
         resblock_updown: whether residual blocks change the resolution, or plain layers do.
         conv_resample: whether those plain layers have a convolution.

@@ -1,8 +1,9 @@
-"""The released ADM checkpoints ("guided-diffusion" state dicts): reading, writing, and their names of our weights.
+"""The released ADM checkpoints ("guided-diffusion" state dicts): reading, writing, and their names
+of our weights.
 
-    input_blocks.0.0          the stem                  middle_block.{0, 1, 2}    residual, attention, residual
-    input_blocks.N.M          encoder block N - 1       out.{0, 2}                norm, last layer
-    output_blocks.N.M         decoder block N           M = how many children of the block run before
+    input_blocks.0.0    the stem             middle_block.{0, 1, 2}    residual, attention, residual
+    input_blocks.N.M    encoder block N - 1  out.{0, 2}                norm, last layer
+    output_blocks.N.M   decoder block N      M = how many children of the block run before
 
 A file does not say how its query-key-value rows are ordered: the preset does, and is never guessed.
 """
@@ -58,8 +59,9 @@ class GuidedDiffusionMixin(nn.Module):
 
         Args:
             path: a .pt file with a state dict; nothing in it is executed.
-            preset: name of the preset, such as "64x64_diffusion", or a configuration. A wrong attention order gives
-                wrong images and no error: file and preset must belong together.
+            preset: name of the preset, such as "64x64_diffusion", or a configuration. A wrong
+                attention order gives wrong images and no error: file and preset must belong
+                together.
 
         Returns:
             The model in evaluation mode, float32.
@@ -69,18 +71,34 @@ class GuidedDiffusionMixin(nn.Module):
         """
         config = cls.config_class.preset(preset) if isinstance(preset, str) else preset
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-        except (OSError, pickle.UnpicklingError, RuntimeError, EOFError) as error:  # whatever torch makes of it
+            state = torch.load(
+                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
+        except (
+            OSError,
+            pickle.UnpicklingError,
+            RuntimeError,
+            EOFError,
+        ) as error:  # whatever torch makes of it
             kind = type(error).__name__
-            raise ValueError(f"{path} is no file of tensors ({kind}); expected a state dict.") from error
-        if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+            raise ValueError(
+                f"{path} is no file of tensors ({kind}); expected a state dict."
+            ) from error
+        if not isinstance(state, Mapping) or not all(
+            isinstance(tensor, Tensor) for tensor in state.values()
+        ):
             raise ValueError(f"{path} holds no state dict; expected a file of names and tensors.")
         with torch.device("meta"):  # 2 GB of weights are not drawn at random first
             model = cls(config)
         names = released_names(model)
         check_fit({name: released_shape(model, own) for own, name in names.items()}, state)
         model = model.to_empty(device="cpu")
-        model.load_state_dict({own: state[name].reshape(model.get_parameter(own).shape) for own, name in names.items()})
+        model.load_state_dict(
+            {
+                own: state[name].reshape(model.get_parameter(own).shape)
+                for own, name in names.items()
+            }
+        )
         return model.eval()
 
     def to_guided_diffusion(self, path: str | os.PathLike[str] | None = None) -> dict[str, Tensor]:
@@ -93,7 +111,10 @@ class GuidedDiffusionMixin(nn.Module):
             The state dict; its tensors share memory with the model.
         """
         own_state = self.state_dict()
-        state = {name: own_state[own].reshape(released_shape(self, own)) for own, name in released_names(self).items()}
+        state = {
+            name: own_state[own].reshape(released_shape(self, own))
+            for own, name in released_names(self).items()
+        }
         if path is not None:
             with replacing(path) as file:
                 torch.save(state, file)
@@ -111,25 +132,34 @@ def _released_name(model: nn.Module, own: str) -> str:
         return f"{TOP_LEVEL[module]}.{kind}"
     part, *path = module.split(".")
     if part == "middle":
-        prefix, block = "middle_block", model.get_submodule("middle")
+        prefix = "middle_block"
+        block = model.get_submodule("middle")
     elif part == "encoder":  # encoder.blocks.N.child...; their block 0 is the stem
         _, number, *path = path
-        prefix, block = f"input_blocks.{int(number) + 1}", model.get_submodule(f"encoder.blocks.{number}")
+        prefix = f"input_blocks.{int(number) + 1}"
+        block = model.get_submodule(f"encoder.blocks.{number}")
     else:
         number, *path = path
-        prefix, block = f"output_blocks.{number}", model.get_submodule(f"decoder.{number}")
+        prefix = f"output_blocks.{number}"
+        block = model.get_submodule(f"decoder.{number}")
     child, layer = path
     index = [name for name, _ in block.named_children()].index(child)
-    return f"{prefix}.{index}.{PLAIN_RESAMPLING[part] if layer == 'conv' else IN_BLOCKS[layer]}.{kind}"
+    return (
+        f"{prefix}.{index}.{PLAIN_RESAMPLING[part] if layer == 'conv' else IN_BLOCKS[layer]}.{kind}"
+    )
 
 
 def released_shape(model: nn.Module, own: str) -> tuple[int, ...]:
-    """Shape in released files: those of attention are convolutions with one tap, ours are linear layers."""
+    """Shape in released files: those of attention are convolutions with one tap, ours are linear
+    layers.
+    """
     shape = tuple(model.get_parameter(own).shape)
     return (*shape, 1) if own.endswith((".qkv.weight", ".out.weight")) else shape
 
 
-def check_fit(expected: Mapping[str, tuple[int, ...]], state: Mapping[str, Tensor], shown: int = 5) -> None:
+def check_fit(
+    expected: Mapping[str, tuple[int, ...]], state: Mapping[str, Tensor], shown: int = 5
+) -> None:
     """Compares a checkpoint with what a network needs.
 
     Args:

@@ -1,12 +1,14 @@
-"""The layers of the ADM U-Net (arXiv 2105.05233, section 3): timestep embedding, residual block, attention, resampling.
+"""The layers of the ADM U-Net (arXiv 2105.05233, section 3): timestep embedding, residual block,
+attention, resampling.
 
     residual:   h -> skip(h) + conv(SiLU(y_s * GroupNorm(conv(SiLU(GroupNorm(h)))) + y_b)),   (y_s - 1, y_b) = W SiLU(e)
     attention:  h -> h + W_o softmax(q k^T / sqrt(D)) v,                                      (q, k, v) = W GroupNorm(h)
 
-where e embeds the timestep (and class). What ends a branch starts at 0, so that a fresh block is the identity (or its
-1 x 1 skip) and a fresh U-Net gives 0.
+where e embeds the timestep (and class). What ends a branch starts at 0, so that a fresh block is
+the identity (or its 1 x 1 skip) and a fresh U-Net gives 0.
 
-Shapes: B batch, C channels, N = height * width positions, H heads, D channels of a head, E channels of e.
+Shapes: B batch, C channels, N = height * width positions, H heads, D channels of a head, E channels
+    of e.
 """
 
 import math
@@ -58,7 +60,8 @@ class GroupNorm(nn.GroupNorm):
     def forward(self, input: Tensor) -> Tensor:
         if input.dtype not in (torch.float16, torch.bfloat16):
             return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
-        weight, bias = self.weight.float(), self.bias.float()
+        weight = self.weight.float()
+        bias = self.bias.float()
         return F.group_norm(input.float(), self.num_groups, weight, bias, self.eps).to(input.dtype)
 
 
@@ -87,7 +90,8 @@ class ResidualBlock(nn.Module):
         config: gives groups, dropout and how the timestep comes in.
         width: channels of the input.
         out_width: channels of the output.
-        resample: [`downsample`] or [`upsample`], applied before the first convolution and to the skip; or None.
+        resample: [`downsample`] or [`upsample`], applied before the first convolution and to the
+            skip; or None.
     """
 
     def __init__(
@@ -98,10 +102,14 @@ class ResidualBlock(nn.Module):
         resample: Callable[[Tensor], Tensor] | None = None,
     ):
         super().__init__()
-        self.resample, self.dropout, self.scale_shift = resample, config.dropout, config.use_scale_shift_norm
+        self.resample = resample
+        self.dropout = config.dropout
+        self.scale_shift = config.use_scale_shift_norm
         self.norm1 = GroupNorm(config.norm_num_groups, width)
         self.conv1 = nn.Conv2d(width, out_width, 3, padding=1)
-        self.embedding = nn.Linear(4 * config.model_channels, out_width * (2 if self.scale_shift else 1))
+        self.embedding = nn.Linear(
+            4 * config.model_channels, out_width * (2 if self.scale_shift else 1)
+        )
         self.norm2 = GroupNorm(config.norm_num_groups, out_width)
         self.conv2 = ZeroConv2d(out_width, out_width, 3, padding=1)
         self.skip = nn.Conv2d(width, out_width, 1) if width != out_width else None
@@ -109,7 +117,8 @@ class ResidualBlock(nn.Module):
     def forward(self, h: Tensor, silu_e: Tensor) -> Tensor:
         branch = F.silu(self.norm1(h))
         if self.resample is not None:
-            branch, h = self.resample(branch), self.resample(h)
+            branch = self.resample(branch)
+            h = self.resample(h)
         branch = self.conv1(branch)
         injected = self.embedding(silu_e)[:, :, None, None]
         if self.scale_shift:
@@ -129,7 +138,9 @@ class Downsample(nn.Module):
 
     def __init__(self, config: UNetConfig | ClassifierConfig, width: int):
         super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, stride=2, padding=1) if config.conv_resample else None
+        self.conv = (
+            nn.Conv2d(width, width, 3, stride=2, padding=1) if config.conv_resample else None
+        )
 
     def forward(self, h: Tensor, silu_e: Tensor) -> Tensor:
         return downsample(h) if self.conv is None else self.conv(h)
@@ -155,31 +166,38 @@ def eager_attention(
     scaling: float,
     **kwargs: object,
 ) -> tuple[Tensor, Tensor]:
-    """Softmax attention written out: it can be differentiated twice, which the fused kernels cannot."""
+    """Softmax attention written out: it can be differentiated twice, which the fused kernels
+    cannot.
+    """
     dtype = torch.promote_types(query.dtype, torch.float32)
     weights = (query @ key.transpose(2, 3) * scaling).softmax(-1, dtype=dtype).to(query.dtype)
     return (weights @ value).transpose(1, 2), weights
 
 
 def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(D)) v by the kernel that `module.config` names: (B, H, N, D) each -> (B, N, H, D)."""
+    """softmax(q k^T / sqrt(D)) v by the kernel that `module.config` names: (B, H, N, D) each -> (B,
+    N, H, D).
+    """
     config: Any = module.config
-    kernel: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(config._attn_implementation, eager_attention)
+    kernel: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+        config._attn_implementation, eager_attention
+    )
     return kernel(module, query, key, value, None, scaling=query.shape[-1] ** -0.5)[0]
 
 
 class AttentionBlock(nn.Module):
     """Self-attention over all positions, added back.
 
-    The queries, keys and values come from one linear layer, whose 3C rows have one of two orders; both are views of
-    its output, so that none is copied.
+    The queries, keys and values come from one linear layer, whose 3C rows have one of two orders;
+    both are views of its output, so that none is copied.
     """
 
     is_causal = False
 
     def __init__(self, config: UNetConfig | ClassifierConfig, width: int):
         super().__init__()
-        self.config, self.num_heads = config, config.heads_of(width)
+        self.config = config
+        self.num_heads = config.heads_of(width)
         self.head_channels = width // self.num_heads
         self.norm = GroupNorm(config.norm_num_groups, width)
         self.qkv = nn.Linear(width, 3 * width)
@@ -201,9 +219,11 @@ class AttentionBlock(nn.Module):
 
 
 class UNetBlock(GradientCheckpointingLayer):
-    """One entry of the encoder or decoder: a residual block, then attention, then a change of resolution, each or none.
+    """One entry of the encoder or decoder: a residual block, then attention, then a change of
+    resolution, each or none.
 
-    The order in which children are registered is the order in which they run, and their index in released files.
+    The order in which children are registered is the order in which they run, and their index in
+    released files.
 
     Args:
         config: sizes of the network.
@@ -252,7 +272,9 @@ class MiddleBlock(GradientCheckpointingLayer):
         return self.residual2(self.attention(self.residual1(h, silu_e)), silu_e)
 
 
-def _resampling_layer(config: UNetConfig | ClassifierConfig, width: int, direction: str) -> nn.Module:
+def _resampling_layer(
+    config: UNetConfig | ClassifierConfig, width: int, direction: str
+) -> nn.Module:
     if config.resblock_updown:
         return ResidualBlock(config, width, width, {"down": downsample, "up": upsample}[direction])
     return {"down": Downsample, "up": Upsample}[direction](config, width)

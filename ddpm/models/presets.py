@@ -1,13 +1,21 @@
-"""The sizes of the released ADM networks but the upsamplers, by file name (arXiv 2105.05233, tables 11 and 12).
+"""The sizes of the released ADM networks but the upsamplers, by file name (arXiv 2105.05233, tables
+11 and 12).
 
-The diffusion process that each was trained with: T = 1000 steps and a learned range of variances; the cosine schedule
-for "64x64_diffusion", the linear one for all others. A classifier is for the process of the U-Net of its size.
+The diffusion process that each was trained with: T = 1000 steps and a learned range of variances;
+    the cosine schedule
+for "64x64_diffusion", the linear one for all others. A classifier is for the process of the U-Net
+of its size.
 """
 
 from typing import Any
 
 # What a level's width is, in units of the base width, depends on the image's size alone.
-CHANNEL_MULT = {64: (1, 2, 3, 4), 128: (1, 1, 2, 3, 4), 256: (1, 1, 2, 2, 4, 4), 512: (0.5, 1, 1, 2, 2, 4, 4)}
+CHANNEL_MULT = {
+    64: (1, 2, 3, 4),
+    128: (1, 1, 2, 3, 4),
+    256: (1, 1, 2, 2, 4, 4),
+    512: (0.5, 1, 1, 2, 2, 4, 4),
+}
 
 
 def _network(image_size: int, **changes: Any) -> dict[str, Any]:
@@ -27,7 +35,9 @@ def _network(image_size: int, **changes: Any) -> dict[str, Any]:
 
 
 def _unet(image_size: int, **changes: Any) -> dict[str, Any]:
-    return _network(image_size, **({"model_channels": 256, "learn_sigma": True, "num_classes": 1000} | changes))
+    return _network(
+        image_size, **({"model_channels": 256, "learn_sigma": True, "num_classes": 1000} | changes)
+    )
 
 
 def _classifier(image_size: int, **changes: Any) -> dict[str, Any]:
@@ -36,7 +46,9 @@ def _classifier(image_size: int, **changes: Any) -> dict[str, Any]:
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "ddpm_unet": {
-        "64x64_diffusion": _unet(64, model_channels=192, num_res_blocks=3, attention_order="new", dropout=0.1),
+        "64x64_diffusion": _unet(
+            64, model_channels=192, num_res_blocks=3, attention_order="new", dropout=0.1
+        ),
         "128x128_diffusion": _unet(128, num_heads=4, num_head_channels=None),
         "256x256_diffusion": _unet(256),
         "256x256_diffusion_uncond": _unet(256, num_classes=None),

@@ -1,10 +1,11 @@
-"""UNet: the network eps(x_t, t, y) of ADM, and the encoder that it shares with the noisy classifier.
+"""UNet: the network eps(x_t, t, y) of ADM, and the encoder that it shares with the noisy
+classifier.
 
     e = SiLU(MLP(embed(t)) + class embedding(y));    skips = encoder(x, e);    h = middle(skips[-1], e)
     h = decoder(h, skips, e);    output = conv(SiLU(GroupNorm(h)))
 
-("Diffusion Models Beat GANs", arXiv 2105.05233, section 3; the U-Net of arXiv 2006.11239 with attention at several
-resolutions, resampling residual blocks and adaptive group norm.)
+("Diffusion Models Beat GANs", arXiv 2105.05233, section 3; the U-Net of arXiv 2006.11239 with
+attention at several resolutions, resampling residual blocks and adaptive group norm.)
 
 Shapes: B batch, C channels of the image, H height, W width, E = 4 * model_channels.
 """
@@ -17,11 +18,20 @@ from transformers import initialization as init
 
 from .configuration_unet import ClassifierConfig, UNetConfig
 from .guided_diffusion import GuidedDiffusionMixin
-from .layers_unet import GroupNorm, MiddleBlock, TimestepEmbedding, UNetBlock, ZeroConv2d, ZeroLinear
+from .layers_unet import (
+    GroupNorm,
+    MiddleBlock,
+    TimestepEmbedding,
+    UNetBlock,
+    ZeroConv2d,
+    ZeroLinear,
+)
 
 
 class UNetPreTrainedModel(GuidedDiffusionMixin, PreTrainedModel):
-    """Initialisation, checks of the inputs, and what transformers needs to know of the architecture."""
+    """Initialisation, checks of the inputs, and what transformers needs to know of the
+    architecture.
+    """
 
     main_input_name = "x"
     supports_gradient_checkpointing = True
@@ -49,13 +59,17 @@ class UNetPreTrainedModel(GuidedDiffusionMixin, PreTrainedModel):
         config = self.config
         expected = (config.in_channels, config.image_size, config.image_size)
         if x.ndim != 4 or x.shape[1:] != expected:
-            raise ValueError(f"x has shape {tuple(x.shape)}; expected (B, {', '.join(map(str, expected))}).")
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}; expected (B, {', '.join(map(str, expected))})."
+            )
         if not x.is_floating_point():
             raise ValueError(f"x is {x.dtype}; expected floats in [-1, 1].")
         if t.ndim == 0:
             return t.expand(len(x))
         if t.shape != x.shape[:1]:
-            raise ValueError(f"t has shape {tuple(t.shape)}; expected ({len(x)},), one timestep an image, or ().")
+            raise ValueError(
+                f"t has shape {tuple(t.shape)}; expected ({len(x)},), one timestep an image, or ()."
+            )
         return t
 
 
@@ -73,10 +87,15 @@ class Encoder(nn.Module):
         super().__init__()
         width = config.widths[0]
         self.stem = nn.Conv2d(config.in_channels, width, 3, padding=1)
-        self.skip_widths, blocks = [width], []
-        for level, (out_width, resolution) in enumerate(zip(config.widths, config.resolutions, strict=True)):
+        self.skip_widths = [width]
+        blocks = []
+        for level, (out_width, resolution) in enumerate(
+            zip(config.widths, config.resolutions, strict=True)
+        ):
             for _ in range(config.num_res_blocks):
-                blocks.append(UNetBlock(config, width, out_width, resolution in config.attention_resolutions))
+                blocks.append(
+                    UNetBlock(config, width, out_width, resolution in config.attention_resolutions)
+                )
                 width = out_width
                 self.skip_widths.append(width)
             if level < len(config.widths) - 1:
@@ -85,9 +104,13 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor, silu_e: Tensor) -> list[Tensor]:
-        """(B, C, H, W) and (B, E) -> the stem's output and every block's, the last of which goes on."""
+        """(B, C, H, W) and (B, E) -> the stem's output and every block's, the last of which goes
+        on.
+        """
         h = self.stem(x)
-        if h.device.type == "cpu":  # a tenth faster than planes of channels; on a GPU the caller's layout is kept
+        if (
+            h.device.type == "cpu"
+        ):  # a tenth faster than planes of channels; on a GPU the caller's layout is kept
             h = h.contiguous(memory_format=torch.channels_last)
         outputs = [h]
         for block in self.blocks:
@@ -96,10 +119,15 @@ class Encoder(nn.Module):
 
 
 def decoder_blocks(config: UNetConfig, skip_widths: list[int]) -> nn.ModuleList:
-    """The blocks back up to the full resolution; each is given one more of the encoder's outputs, last one first."""
-    width, skips, blocks = config.widths[-1], list(skip_widths), []
+    """The blocks back up to the full resolution; each is given one more of the encoder's outputs,
+    last one first.
+    """
+    width = config.widths[-1]
+    skips = list(skip_widths)
+    blocks = []
     for level in reversed(range(len(config.widths))):
-        out_width, attention = config.widths[level], config.resolutions[level] in config.attention_resolutions
+        out_width = config.widths[level]
+        attention = config.resolutions[level] in config.attention_resolutions
         for index in range(config.num_res_blocks + 1):
             resample = "up" if level > 0 and index == config.num_res_blocks else None
             blocks.append(UNetBlock(config, width + skips.pop(), out_width, attention, resample))
@@ -109,11 +137,13 @@ def decoder_blocks(config: UNetConfig, skip_widths: list[int]) -> nn.ModuleList:
 
 
 class UNet(UNetPreTrainedModel):
-    """The ADM U-Net: a noisy image and its timestep in, the prediction out. A fresh one predicts exactly 0.
+    """The ADM U-Net: a noisy image and its timestep in, the prediction out. A fresh one predicts
+    exactly 0.
 
     As with every transformers model, gradient checkpointing trades time for memory. Try
-    `to(memory_format=torch.channels_last)` for speed: on a CPU activations are so anyway, and weights should follow.
-    `set_attn_implementation("eager")` allows a second derivative, which fused attention does not.
+    `to(memory_format=torch.channels_last)` for speed: on a CPU activations are so anyway, and
+    weights should follow. `set_attn_implementation("eager")` allows a second derivative, which
+    fused attention does not.
 
     Args:
         config: sizes of the network.
@@ -128,7 +158,9 @@ class UNet(UNetPreTrainedModel):
         self.time_embedding = TimestepEmbedding(config)
         self.class_embedding = None
         if config.num_classes is not None:
-            self.class_embedding = nn.Embedding(config.num_classes + config.null_class, embedding_width)
+            self.class_embedding = nn.Embedding(
+                config.num_classes + config.null_class, embedding_width
+            )
         self.encoder = Encoder(config)
         self.middle = MiddleBlock(config)
         self.decoder = decoder_blocks(config, self.encoder.skip_widths)
@@ -142,21 +174,27 @@ class UNet(UNetPreTrainedModel):
         Args:
             x: float (B, C, H, W), noisy images.
             t: int64 or float (B,) or (), the timesteps as the network was trained with.
-            labels: int64 (B,), classes; `num_classes` means none if the network has a null class, which is also what
-                None means then.
+            labels: int64 (B,), classes; `num_classes` means none if the network has a null class,
+                which is also what None means then.
 
         Returns:
-            (B, C, H, W), or (B, 2C, H, W) if the variance is learned: prediction first; of x's dtype.
+            (B, C, H, W), or (B, 2C, H, W) if the variance is learned: prediction first; of x's
+            dtype.
 
         Raises:
-            ValueError: if shapes do not fit the network, or labels are missing, superfluous or (on a CPU) out of range.
+            ValueError: if shapes do not fit the network, or labels are missing, superfluous or (on
+                a CPU) out of range.
         """
         t = self._check_images(x, t)
         e = self.time_embedding(t)
         if self.class_embedding is not None:
-            e = e + self.class_embedding(self._labels_or_null(labels, t, self.class_embedding.num_embeddings))
+            e = e + self.class_embedding(
+                self._labels_or_null(labels, t, self.class_embedding.num_embeddings)
+            )
         elif labels is not None:
-            raise ValueError("got labels; expected None, as the network is unconditional (num_classes is None).")
+            raise ValueError(
+                "got labels; expected None, as the network is unconditional (num_classes is None)."
+            )
         silu_e = F.silu(e)
         skips = self.encoder(x.to(self.head.weight.dtype), silu_e)
         h = self.middle(skips[-1], silu_e)
@@ -177,8 +215,12 @@ class UNet(UNetPreTrainedModel):
 def check_labels(labels: Tensor, t: Tensor, num_rows: int) -> None:
     """Raises ValueError unless labels are int64 (B,) and, on a CPU, in 0..num_rows - 1."""
     if labels.shape != t.shape or labels.dtype != torch.int64:
-        raise ValueError(f"labels are {labels.dtype} {tuple(labels.shape)}; expected int64 ({len(t)},).")
+        raise ValueError(
+            f"labels are {labels.dtype} {tuple(labels.shape)}; expected int64 ({len(t)},)."
+        )
     if labels.device.type != "cpu" or torch.compiler.is_compiling():
         return  # a GPU would have to wait for the answer
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_rows:
-        raise ValueError(f"labels reach from {labels.min()} to {labels.max()}; expected 0..{num_rows - 1}.")
+        raise ValueError(
+            f"labels reach from {labels.min()} to {labels.max()}; expected 0..{num_rows - 1}."
+        )

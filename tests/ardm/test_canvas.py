@@ -23,11 +23,15 @@ def batches(draw, shortest=1, any_real=False):
         real = (torch.arange(shape[1]) >= edges[0]) & (torch.arange(shape[1]) < edges[1])
     ids = torch.randint(0, MASK, shape, generator=generator)
     ids[torch.rand(shape, generator=generator) < 0.6] = MASK
-    return ids.masked_fill(~real, draw(st.sampled_from([PAD, MASK]))), real  # what stands in padding is not hidden
+    return ids.masked_fill(
+        ~real, draw(st.sampled_from([PAD, MASK]))
+    ), real  # what stands in padding is not hidden
 
 
 def canvas_of(ids, real, order="random", block_length=None, seeds=None):
-    return Canvas(ids.clone(), real, MASK, row_streams(seeds or 7, None, 1, len(ids)), order, block_length)
+    return Canvas(
+        ids.clone(), real, MASK, row_streams(seeds or 7, None, 1, len(ids)), order, block_length
+    )
 
 
 # -------------------------------------------------------------------------------------------------------- new masks
@@ -63,7 +67,9 @@ def test_rows_draw_from_the_streams_of_their_seed():
     by_global = pairs(None, None, 1, 2)
     torch.manual_seed(3)
     assert pairs(None, None, 1, 2) == by_global
-    with pytest.raises(ValueError, match="seed is a list of 2; expected one seed for each of the 3 rows"):
+    with pytest.raises(
+        ValueError, match="seed is a list of 2; expected one seed for each of the 3 rows"
+    ):
         row_streams([1, 2], None, 1, 3)
     with pytest.raises(ValueError, match="both seed and generator"):
         row_streams(0, torch.Generator(), 1, 1)
@@ -85,9 +91,13 @@ def test_a_places_numbers_depend_on_its_row_alone(batch):
 
 def test_every_kind_row_place_and_key_has_a_number_of_its_own():
     canvas = canvas_of(torch.full((3, 8), MASK), torch.ones(3, 8, dtype=torch.bool))
-    numbers = [canvas.uniforms(kind, canvas.place_BL) for kind in (ORDER, TOKEN, ORDER_NOISE, REVISION)]
+    numbers = [
+        canvas.uniforms(kind, canvas.place_BL) for kind in (ORDER, TOKEN, ORDER_NOISE, REVISION)
+    ]
     numbers += [canvas.uniforms(TOKEN, canvas.place_BL, key) for key in (1, 2)]
-    numbers += [canvas.uniforms(ORDER_NOISE, canvas.place_BL, canvas.step_B1 + key) for key in (1, 2)]
+    numbers += [
+        canvas.uniforms(ORDER_NOISE, canvas.place_BL, canvas.step_B1 + key) for key in (1, 2)
+    ]
     assert len(torch.stack(numbers).unique()) == 8 * 24
     assert torch.equal(canvas.scores_BL, numbers[0]) and torch.equal(canvas.uniforms_BL, numbers[1])
 
@@ -101,25 +111,39 @@ def test_places_blocks_and_what_is_hidden(batch, block_length):
     for row in range(len(ids)):
         hidden = [p for p in range(ids.shape[1]) if real[row, p] and ids[row, p] == MASK]
         reals = [p for p in range(ids.shape[1]) if real[row, p]]
-        assert canvas.hidden_BL[row].nonzero()[:, 0].tolist() == hidden and canvas.num_masks_B1[row] == len(hidden)
-        assert canvas.given_BL[row].nonzero()[:, 0].tolist() == [p for p in reals if p not in hidden]
+        assert canvas.hidden_BL[row].nonzero()[:, 0].tolist() == hidden and canvas.num_masks_B1[
+            row
+        ] == len(hidden)
+        assert canvas.given_BL[row].nonzero()[:, 0].tolist() == [
+            p for p in reals if p not in hidden
+        ]
         assert canvas.place_BL[row, reals].tolist() == list(range(len(reals)))
         first = hidden[: block_length or len(hidden)]
         assert canvas.open_positions(blockwise=True)[row].nonzero()[:, 0].tolist() == first
         assert canvas.open_positions(blockwise=False)[row].nonzero()[:, 0].tolist() == hidden
         if block_length:
-            assert canvas.block_BL[row, hidden].tolist() == [index // block_length for index in range(len(hidden))]
+            assert canvas.block_BL[row, hidden].tolist() == [
+                index // block_length for index in range(len(hidden))
+            ]
             # where the first block has nothing left, the second is next; a row without masks is past the last
             canvas.hidden_BL[row, first] = False
             second = hidden[block_length : 2 * block_length]
             assert canvas.open_positions(blockwise=True)[row].nonzero()[:, 0].tolist() == second
             assert canvas.active_block()[row] == (1 if second else ids.shape[1])
             canvas.hidden_BL[row, hidden] = True
-    assert (canvas.order_BL == -1).all() and (canvas.log_probs_BL == 0).all() and (canvas.step_B1 == 0).all()
+    assert (
+        (canvas.order_BL == -1).all()
+        and (canvas.log_probs_BL == 0).all()
+        and (canvas.step_B1 == 0).all()
+    )
 
 
 @LAWS
-@given(batches(), st.sampled_from(["random", "left_to_right", "right_to_left", "explicit"]), st.integers(0, 2**31))
+@given(
+    batches(),
+    st.sampled_from(["random", "left_to_right", "right_to_left", "explicit"]),
+    st.integers(0, 2**31),
+)
 def test_the_queue_is_the_open_positions_in_their_order(batch, order, seed):
     ids, real = batch
     torch.manual_seed(seed)
@@ -134,7 +158,9 @@ def test_the_queue_is_the_open_positions_in_their_order(batch, order, seed):
         if order == "explicit":
             expected = [p for p in explicit[row].tolist() if p in expected]
         elif order == "random":
-            expected.sort(key=lambda p, row=row: float(canvas.uniforms(ORDER, canvas.place_BL)[row, p]))
+            expected.sort(
+                key=lambda p, row=row: float(canvas.uniforms(ORDER, canvas.place_BL)[row, p])
+            )
         elif order == "right_to_left":
             expected.reverse()
         assert queue[row, : len(expected)].tolist() == expected[:width]
@@ -149,12 +175,18 @@ def test_a_step_writes_what_is_chosen_and_nothing_else(batch, width, seed):
     torch.manual_seed(seed)
     canvas = canvas_of(ids, real)
     canvas.step_B1 += torch.randint(0, 5, (len(ids), 1))
-    expected = {name: getattr(canvas, name).clone() for name in ("ids", "log_probs_BL", "order_BL", "hidden_BL")}
+    expected = {
+        name: getattr(canvas, name).clone()
+        for name in ("ids", "log_probs_BL", "order_BL", "hidden_BL")
+    }
     step = canvas.step_B1.clone()
     width = min(width, ids.shape[1])
     positions = canvas.queue(canvas.hidden_BL, width)
     chosen = canvas.hidden_BL.gather(1, positions) & (torch.rand(positions.shape) < 0.6)
-    tokens, log_probs = torch.randint(0, MASK, positions.shape), -torch.rand(positions.shape, dtype=torch.float64)
+    tokens, log_probs = (
+        torch.randint(0, MASK, positions.shape),
+        -torch.rand(positions.shape, dtype=torch.float64),
+    )
     canvas.write(positions, tokens, log_probs, chosen)
     for row in range(len(ids)):
         for column in range(width):
@@ -164,7 +196,9 @@ def test_a_step_writes_what_is_chosen_and_nothing_else(batch, width, seed):
                 expected["log_probs_BL"][row, position] = log_probs[row, column]
                 expected["order_BL"][row, position] = step[row, 0]
                 expected["hidden_BL"][row, position] = False
-        assert canvas.step_B1[row] == step[row] + bool(chosen[row].any())  # a row that fills nothing takes no step
+        assert canvas.step_B1[row] == step[row] + bool(
+            chosen[row].any()
+        )  # a row that fills nothing takes no step
     for name, value in expected.items():
         assert torch.equal(getattr(canvas, name), value), name
 
@@ -175,7 +209,10 @@ def test_what_goes_back_is_hidden_and_draws_anew(batch, order, seed):
     ids, real = batch
     torch.manual_seed(seed)
     seeds = list(range(len(ids)))
-    canvas, others = canvas_of(ids, real, order, seeds=seeds), canvas_of(ids, real, order, seeds=seeds)
+    canvas, others = (
+        canvas_of(ids, real, order, seeds=seeds),
+        canvas_of(ids, real, order, seeds=seeds),
+    )
     was_hidden, given_BL = canvas.hidden_BL.clone(), canvas.given_BL.clone()
     for one in (canvas, others):  # all that was hidden is generated
         one.ids, one.hidden_BL = one.ids.masked_fill(was_hidden, 0), torch.zeros_like(was_hidden)
@@ -188,7 +225,9 @@ def test_what_goes_back_is_hidden_and_draws_anew(batch, order, seed):
     for name in ("uniforms_BL", "scores_BL"):
         assert torch.equal(getattr(canvas, name)[~back], before[name][~back]), name
     assert (canvas.uniforms_BL != before["uniforms_BL"])[back].all()
-    assert (canvas.scores_BL != before["scores_BL"])[back].all() == (order == "random" or not back.any())
+    assert (canvas.scores_BL != before["scores_BL"])[back].all() == (
+        order == "random" or not back.any()
+    )
     # a place's new numbers depend on its row and revision alone: not on what else goes back, nor on the other rows
     others.send_back(was_hidden, revision)
     assert torch.equal(others.uniforms_BL[back], canvas.uniforms_BL[back])

@@ -12,13 +12,26 @@ MASK, PAD = 3, 4
 
 
 def trainer(model, rows, collate, output_dir, **arguments):
-    arguments = {"report_to": "none", "use_cpu": True, "save_strategy": "no", "disable_tqdm": True} | arguments
+    arguments = {
+        "report_to": "none",
+        "use_cpu": True,
+        "save_strategy": "no",
+        "disable_tqdm": True,
+    } | arguments
     arguments |= {"output_dir": str(output_dir), "dataloader_pin_memory": False, "logging_steps": 1}
     data = [{"input_ids": row} for row in rows]
-    return Trainer(model, TrainingArguments(**arguments), data_collator=collate, train_dataset=data, eval_dataset=data)
+    return Trainer(
+        model,
+        TrainingArguments(**arguments),
+        data_collator=collate,
+        train_dataset=data,
+        eval_dataset=data,
+    )
 
 
-def mask_every_other(input_ids, mask_token_id, *, attention_mask=None, prompt_mask=None, generator=None):
+def mask_every_other(
+    input_ids, mask_token_id, *, attention_mask=None, prompt_mask=None, generator=None
+):
     """Masks that depend on a row alone, so that two ways to split a batch can be compared."""
     hidden = (torch.arange(input_ids.shape[1]) % 2 == 0) & attention_mask.bool()
     if prompt_mask is not None:
@@ -31,7 +44,13 @@ def test_batch_is_what_the_bound_needs():
     rows = [[0, 1, 2, 0, 1], [2, 2], [1], [0, 1, 2, 2]]
     for _ in range(20):
         batch = collate([{"input_ids": row} for row in rows])
-        assert set(batch) == {"input_ids", "attention_mask", "labels", "logits_positions", "num_maskable"}
+        assert set(batch) == {
+            "input_ids",
+            "attention_mask",
+            "labels",
+            "logits_positions",
+            "num_maskable",
+        }
         assert batch["num_maskable"].tolist() == [5, 2, 1, 4]
         assert (batch["labels"] != -100).sum() == 12  # what Trainer counts as num_items_in_batch
         hidden = batch["logits_positions"]
@@ -47,7 +66,10 @@ def test_prompts_stay_known_and_outside_the_loss():
     collate = RandomRatioCollator(MASK, PAD)
     examples = [
         {"input_ids": [0, 1, 2], "prompt_mask": [1, 1, 0]},
-        {"input_ids": torch.tensor([2, 1, 0, 0]), "prompt_mask": torch.tensor([True, False, False, False])},
+        {
+            "input_ids": torch.tensor([2, 1, 0, 0]),
+            "prompt_mask": torch.tensor([True, False, False, False]),
+        },
     ]
     batch = collate(examples)
     assert batch["num_maskable"].tolist() == [1, 3]
@@ -57,7 +79,9 @@ def test_prompts_stay_known_and_outside_the_loss():
 
 def test_generator_decides_the_masks():
     rows = [{"input_ids": list(range(3)) * 3}] * 8
-    first, second = (RandomRatioCollator(MASK, generator=torch.Generator().manual_seed(1)) for _ in range(2))
+    first, second = (
+        RandomRatioCollator(MASK, generator=torch.Generator().manual_seed(1)) for _ in range(2)
+    )
     draws = [first(rows)["input_ids"] for _ in range(2)]
     assert not torch.equal(*draws)
     assert all(torch.equal(draw, second(rows)["input_ids"]) for draw in draws)
@@ -74,21 +98,31 @@ def test_bad_input_is_refused():
 
 def test_loss_estimates_the_exact_bound(tiny_model, enumeration):
     """Of ragged rows: the mean over tokens of each row's exact NELBO."""
-    model, total, rows = tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD), 0.0, [[0, 2, 1, 1], [2, 0]]
+    model, total, rows = (
+        tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD),
+        0.0,
+        [[0, 2, 1, 1], [2, 0]],
+    )
     for row in rows:
         exact = enumeration(model, len(row))
-        total -= torch.stack([exact.log_prob(order, sequences=torch.tensor([row])) for order in exact.orders]).mean()
+        total -= torch.stack(
+            [exact.log_prob(order, sequences=torch.tensor([row])) for order in exact.orders]
+        ).mean()
     batch = RandomRatioCollator(MASK, PAD)([{"input_ids": row} for row in rows * 6000])
     with torch.no_grad():
         loss = model(**batch).loss
     assert abs(float(loss) - float(total) / 6) < 0.01
-    pooled = model(**{k: batch[k] for k in ("input_ids", "attention_mask")}).logits[batch["logits_positions"]]
+    pooled = model(**{k: batch[k] for k in ("input_ids", "attention_mask")}).logits[
+        batch["logits_positions"]
+    ]
     pooled = torch.nn.functional.cross_entropy(pooled, batch["labels"][batch["logits_positions"]])
     assert abs(float(pooled.detach()) - float(total) / 6) > 0.02  # BERT's loss is another number
 
 
 @pytest.mark.parametrize("ragged", [False, True])
-def test_accumulation_gives_the_update_of_the_whole_batch(tiny_model, tmp_path, monkeypatch, ragged):
+def test_accumulation_gives_the_update_of_the_whole_batch(
+    tiny_model, tmp_path, monkeypatch, ragged
+):
     monkeypatch.setattr(collator, "random_ratio_mask", mask_every_other)
     torch.manual_seed(1)
     rows = [torch.randint(0, 3, (n,)).tolist() for n in ((7, 1, 3, 5) if ragged else (6, 6, 6, 6))]
@@ -112,7 +146,10 @@ def test_accumulation_gives_the_update_of_the_whole_batch(tiny_model, tmp_path, 
         losses.append(run.train().training_loss)
         updates.append({name: p.detach() - start[name] for name, p in model.named_parameters()})
 
-    model, total = tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD), 0.0  # the bound, written out
+    model, total = (
+        tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD),
+        0.0,
+    )  # the bound, written out
     for row in rows:
         ids = torch.tensor(row)
         hidden = torch.arange(len(row)) % 2 == 0
@@ -129,8 +166,15 @@ def test_accumulation_gives_the_update_of_the_whole_batch(tiny_model, tmp_path, 
 def test_trainer_learns_and_its_evaluation_is_the_bound(tmp_path):
     """A cycle of three symbols from a random phase: log 3 nats a window are left, whatever its length."""
     rows = [[(phase + i) % 3 for i in range(8)] for phase in range(3)] * 32
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    model = ARDMForMaskedLM(ARDMConfig(vocab_size=4, mask_token_id=MASK, max_position_embeddings=8, **sizes))
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
+    model = ARDMForMaskedLM(
+        ARDMConfig(vocab_size=4, mask_token_id=MASK, max_position_embeddings=8, **sizes)
+    )
     run = trainer(
         model,
         rows,
@@ -154,7 +198,9 @@ def test_trainer_learns_and_its_evaluation_is_the_bound(tmp_path):
     assert math.log(3) - 0.01 < bound.nats.mean() < 8 * 0.4
     assert abs(float(evaluations.mean()) - float(bound.nats.mean()) / 8) < 0.05
     reloaded = ARDMForMaskedLM.from_pretrained(tmp_path / "checkpoint-120")
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), reloaded.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), reloaded.parameters(), strict=True)
+    )
 
 
 def test_padding_that_rows_have_already_stays_outside():

@@ -13,15 +13,28 @@ OWN = set(ARDMConfig.__annotations__) - {"model_type"}
 def test_defaults_are_the_papers_text8_network():
     config = ARDMConfig()
     assert (config.vocab_size, config.mask_token_id, config.pad_token_id) == (28, 27, None)
-    assert (config.num_hidden_layers, config.hidden_size, config.num_attention_heads) == (12, 768, 12)
+    assert (config.num_hidden_layers, config.hidden_size, config.num_attention_heads) == (
+        12,
+        768,
+        12,
+    )
 
 
 def test_round_trip(tmp_path):
-    config = ARDMConfig(**SMALL, vocab_size=40, mask_token_id=3, pad_token_id=0, tie_word_embeddings=True, rope_theta=5)
+    config = ARDMConfig(
+        **SMALL,
+        vocab_size=40,
+        mask_token_id=3,
+        pad_token_id=0,
+        tie_word_embeddings=True,
+        rope_theta=5,
+    )
     config.save_pretrained(tmp_path)
     for loaded in (ARDMConfig.from_pretrained(tmp_path), AutoConfig.from_pretrained(tmp_path)):
         assert type(loaded) is ARDMConfig
-        assert {name: getattr(loaded, name) for name in OWN} == {name: getattr(config, name) for name in OWN}
+        assert {name: getattr(loaded, name) for name in OWN} == {
+            name: getattr(config, name) for name in OWN
+        }
     assert isinstance(AutoConfig.for_model("ardm", **SMALL), ARDMConfig)
 
 

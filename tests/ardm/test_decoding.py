@@ -28,7 +28,9 @@ def exact(plain, enumeration):
 
 @pytest.fixture(scope="module")
 def model(tiny_model):
-    return tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD, max_position_embeddings=12)
+    return tiny_model(
+        vocab_size=5, mask_token_id=MASK, pad_token_id=PAD, max_position_embeddings=12
+    )
 
 
 def masks(*shape):
@@ -43,7 +45,9 @@ def full(model, ids, attention_mask=None, **settings):
 def known_log_probs(exact, state):
     """Log-probabilities (L, K) of the data symbols in a state (tuple)."""
     base = exact.mask + 1
-    return exact.table[sum(token * base**power for power, token in enumerate(reversed(state)))][:, : exact.mask]
+    return exact.table[sum(token * base**power for power, token in enumerate(reversed(state)))][
+        :, : exact.mask
+    ]
 
 
 def law(exact, policy, start=None):
@@ -66,12 +70,18 @@ def law(exact, policy, start=None):
                     target = following if exact.mask in new else done
                     target[tuple(new)] = target.get(tuple(new), 0.0) + chance_here
         states = following
-    return torch.tensor([done.get(tuple(row.tolist()), 0.0) for row in exact.sequences], dtype=torch.float64)
+    return torch.tensor(
+        [done.get(tuple(row.tolist()), 0.0) for row in exact.sequences], dtype=torch.float64
+    )
 
 
 def hidden(state, block=None):
     positions = [position for position, token in enumerate(state) if token == MASK]
-    return positions if block is None else [p for p in positions if p // block == positions[0] // block]
+    return (
+        positions
+        if block is None
+        else [p for p in positions if p // block == positions[0] // block]
+    )
 
 
 SCORES = {
@@ -94,7 +104,9 @@ def noisy(name, temperature):
     def policy(state, log_probs):
         positions = hidden(state)
         chances = (SCORES[name](log_probs)[positions] / temperature).softmax(0)
-        return [([position], float(chance)) for position, chance in zip(positions, chances, strict=True)]
+        return [
+            ([position], float(chance)) for position, chance in zip(positions, chances, strict=True)
+        ]
 
     return policy
 
@@ -120,7 +132,9 @@ def entropy_bounded(bound):
 
 def random_inside(block, size=1):
     def policy(state, log_probs):
-        groups = list(itertools.combinations(hidden(state, block), min(size, len(hidden(state, block)))))
+        groups = list(
+            itertools.combinations(hidden(state, block), min(size, len(hidden(state, block))))
+        )
         return [(group, 1 / len(groups)) for group in groups]
 
     return policy
@@ -135,14 +149,20 @@ POLICIES = {
     "margin": ({"order": "margin"}, greedy("margin")),
     "entropy": ({"order": "entropy"}, greedy("entropy")),
     "two most confident": ({"order": "confidence", "tokens_per_step": 2}, greedy("confidence", 2)),
-    "confidence, noise": ({"order": "confidence", "order_temperature": 0.3}, noisy("confidence", 0.3)),
+    "confidence, noise": (
+        {"order": "confidence", "order_temperature": 0.3},
+        noisy("confidence", 0.3),
+    ),
     "entropy, noise": ({"order": "entropy", "order_temperature": 1.0}, noisy("entropy", 1.0)),
     "threshold": ({"order": "confidence", "threshold": 0.6}, confident(0.6)),
     "entropy bound": ({"order": "entropy", "entropy_bound": 0.8}, entropy_bounded(0.8)),
     "blocks": ({"block_length": 2}, random_inside(2)),
     "blocks at once": ({"block_length": 2, "tokens_per_step": 2}, random_inside(2, 2)),
     "blocks, confidence": ({"block_length": 2, "order": "confidence"}, greedy("confidence", 1, 2)),
-    "callable": ({"order": last_hidden_first}, lambda state, log_probs: [(hidden(state)[-1:], 1.0)]),
+    "callable": (
+        {"order": last_hidden_first},
+        lambda state, log_probs: [(hidden(state)[-1:], 1.0)],
+    ),
 }
 
 
@@ -195,7 +215,9 @@ class TableModel(ARDMGenerationMixin, nn.Module):
             known = joint[index]  # the hidden dimensions are left
             for axis, position in enumerate(p for p, token in enumerate(state) if token == symbols):
                 others = tuple(a for a in range(known.ndim) if a != axis)
-                table[number, position, :symbols] = (known.sum(others) if others else known).log().float()
+                table[number, position, :symbols] = (
+                    (known.sum(others) if others else known).log().float()
+                )
             for position in (p for p, token in enumerate(state) if token != symbols):
                 table[number, position, :symbols] = 0.0  # not asked for
         self.table = table
@@ -242,7 +264,9 @@ def test_gibbs_resampling_is_the_gibbs_kernel_and_leaves_the_joint_distribution(
     torch.testing.assert_close(flat @ kernel, flat)
     # one at a time the model draws from the joint distribution, and resampling changes nothing
     for steps in (0, 1, 5):
-        samples = model.generate(masks(SAMPLES, 3), resample_steps=steps, resample_fraction=0.01, seed=3)
+        samples = model.generate(
+            masks(SAMPLES, 3), resample_steps=steps, resample_fraction=0.01, seed=3
+        )
         assert chi_square(joint, enumeration, samples, flat) > 1e-3, steps
     # all at once it draws from the product of the marginals, and each pass is one step of the chain
     marginals = [joint.sum(tuple(a for a in range(3) if a != axis)) for axis in range(3)]
@@ -250,7 +274,9 @@ def test_gibbs_resampling_is_the_gibbs_kernel_and_leaves_the_joint_distribution(
     for steps in (0, 1, 2, 6):
         settings = {"tokens_per_step": 3, "resample_steps": steps, "resample_fraction": 0.01}
         samples = model.generate(masks(SAMPLES, 3), seed=4, **settings)
-        assert chi_square(joint, enumeration, samples, product @ kernel.matrix_power(steps)) > 1e-3, steps
+        assert (
+            chi_square(joint, enumeration, samples, product @ kernel.matrix_power(steps)) > 1e-3
+        ), steps
         if steps < 2:
             assert chi_square(joint, enumeration, samples, flat) < 1e-6
 
@@ -265,11 +291,18 @@ def test_one_token_at_a_time_remdm_leaves_the_joint_distribution(joint, enumerat
 
 def test_what_remdm_sends_back_has_no_earlier_turn_than_what_is_still_hidden(tiny_model):
     model = tiny_model(max_position_embeddings=100)
-    settings = {"plan": [50, 50], "resample_steps": 1, "resample_order": "remdm_cap", "resample_fraction": 0.1}
+    settings = {
+        "plan": [50, 50],
+        "resample_steps": 1,
+        "resample_order": "remdm_cap",
+        "resample_fraction": 0.1,
+    }
     out = full(model, masks(400, 100), seed=1, output_history=True, **settings)
     first, second, _ = out.history
     assert ((second != MASK).sum(1) == 50).all()
-    redrawn = ((first != MASK) & (out.order == 1)).sum(1).double()  # of the 5 sent back; 5 of 55 are drawn
+    redrawn = (
+        ((first != MASK) & (out.order == 1)).sum(1).double()
+    )  # of the 5 sent back; 5 of 55 are drawn
     assert abs(float(redrawn.mean()) - 25 / 55) < 4 * float(redrawn.std()) / 20
 
 
@@ -307,16 +340,36 @@ def test_a_resampled_token_carries_its_last_step_and_probability(plain):
     assert torch.equal(after.order[0][~again], before.order[0][~again])
     assert torch.equal(after.sequences[0][~again], before.sequences[0][~again])
     hidden_again = before.sequences.masked_fill(again, MASK)
-    expected = plain(hidden_again).logits.double().log_softmax(-1).gather(-1, after.sequences[..., None])[..., 0]
+    expected = (
+        plain(hidden_again)
+        .logits.double()
+        .log_softmax(-1)
+        .gather(-1, after.sequences[..., None])[..., 0]
+    )
     torch.testing.assert_close(after.log_probs[0][again], expected[0][again], rtol=0, atol=1e-6)
 
 
 # --------------------------------------------------------------------------------------------- what holds for all
-ORDERS = ["random", "left_to_right", "right_to_left", "confidence", "margin", "entropy", last_hidden_first]
+ORDERS = [
+    "random",
+    "left_to_right",
+    "right_to_left",
+    "confidence",
+    "margin",
+    "entropy",
+    last_hidden_first,
+]
 AMOUNTS = [{}, {"tokens_per_step": 2}, {"tokens_per_step": 12}, {"steps": 7}, {"threshold": 0.5},
            {"entropy_bound": 0.7}, {"threshold": 0.8, "tokens_per_step": 2}]  # fmt: skip
-REVISIONS = [{}, {}, {"resample_steps": 2}, {"resample_steps": 2, "resample_order": "least_confident"}]
-BETWEEN = [{"resample_steps": 3, "resample_order": f"remdm_{name}"} for name in ("cap", "rescale", "conf")]
+REVISIONS = [
+    {},
+    {},
+    {"resample_steps": 2},
+    {"resample_steps": 2, "resample_order": "least_confident"},
+]
+BETWEEN = [
+    {"resample_steps": 3, "resample_order": f"remdm_{name}"} for name in ("cap", "rescale", "conf")
+]
 OTHERS = {"block_length": st.integers(1, 5), "guidance_scale": st.sampled_from([0.0, 1.5]), "do_sample": st.booleans(),
           "order_temperature": st.just(0.5), "temperature": st.just(0.7), "top_k": st.just(2),
           "eos_token_id": st.just(2), "max_new_tokens": st.integers(0, 4)}  # fmt: skip
@@ -349,10 +402,12 @@ def test_every_promise_for_every_combination(model, batch, settings, seed):
     (ids, real), before = batch, batch[0].clone()
     seeds = [seed + row for row in range(len(ids))]
     # too few steps for the blocks is an error of its own
-    blocks = (int(((ids == MASK) & real).sum(1).amax()) + settings.get("max_new_tokens", 0)) / settings.get(
-        "block_length", 99
+    blocks = (
+        int(((ids == MASK) & real).sum(1).amax()) + settings.get("max_new_tokens", 0)
+    ) / settings.get("block_length", 99)
+    hypothesis.assume(
+        "steps" not in settings or blocks <= settings["steps"] - settings.get("resample_steps", 0)
     )
-    hypothesis.assume("steps" not in settings or blocks <= settings["steps"] - settings.get("resample_steps", 0))
     out = full(model, ids, real.long(), seed=seeds, output_history=True, **settings)
 
     assert torch.equal(ids, before)
@@ -362,21 +417,35 @@ def test_every_promise_for_every_combination(model, batch, settings, seed):
         end = begin + int(is_real.sum())
         text = torch.cat((given_ids[begin:end], masks(new)))
         result, steps = out.sequences[row, begin : end + new], out.order[row, begin : end + new]
-        assert (out.sequences[row, :begin] == PAD).all() and (out.sequences[row, end + new :] == PAD).all()
+        assert (out.sequences[row, :begin] == PAD).all() and (
+            out.sequences[row, end + new :] == PAD
+        ).all()
         known = text != MASK
-        assert torch.equal(result[known], text[known]) and (steps[known] == -1).all()  # known tokens are never touched
+        assert (
+            torch.equal(result[known], text[known]) and (steps[known] == -1).all()
+        )  # known tokens are never touched
         generated = steps >= 0
         assert (result[generated] < MASK).all()
         assert (result != MASK).all()  # no mask remains
-        assert ((result[~known] == PAD) == ~generated[~known]).all()  # only behind an end is anything not generated
+        assert (
+            (result[~known] == PAD) == ~generated[~known]
+        ).all()  # only behind an end is anything not generated
         assert "eos_token_id" in settings or generated.sum() == (~known).sum()
-        assert (out.log_probs[row][out.order[row] < 0] == 0).all() and (out.log_probs[row] <= 0).all()
-        alone = full(model, given_ids[None, begin:end], seed=seeds[row], **settings)  # the row by itself
+        assert (out.log_probs[row][out.order[row] < 0] == 0).all() and (
+            out.log_probs[row] <= 0
+        ).all()
+        alone = full(
+            model, given_ids[None, begin:end], seed=seeds[row], **settings
+        )  # the row by itself
         assert torch.equal(alone.sequences[0], result)
         assert torch.equal(alone.order[0], steps)
-        torch.testing.assert_close(alone.log_probs[0], out.log_probs[row, begin : end + new], rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            alone.log_probs[0], out.log_probs[row, begin : end + new], rtol=0, atol=1e-5
+        )
         limit = settings.get("steps", 99)
-        assert alone.num_forward_passes <= min(limit, int((~known).sum()) + settings.get("resample_steps", 0))
+        assert alone.num_forward_passes <= min(
+            limit, int((~known).sum()) + settings.get("resample_steps", 0)
+        )
     assert len(out.history) == out.num_forward_passes
 
 
@@ -389,7 +458,9 @@ def test_permuting_rows_and_seeds_permutes_the_results(model, batch, settings, c
     chance.shuffle(rows)
     one = full(model, ids, real.long(), seed=seeds, **settings)
     two = full(model, ids[rows], real[rows].long(), seed=[seeds[row] for row in rows], **settings)
-    assert torch.equal(two.sequences, one.sequences[rows]) and torch.equal(two.order, one.order[rows])
+    assert torch.equal(two.sequences, one.sequences[rows]) and torch.equal(
+        two.order, one.order[rows]
+    )
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)
@@ -409,7 +480,9 @@ def test_all_at_once_is_one_independent_draw_a_position(plain, order):
     torch.testing.assert_close(out.log_probs, expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("order", ["random", "left_to_right", "right_to_left", torch.tensor([5, 1, 0, 3, 2, 4, 7, 6])])
+@pytest.mark.parametrize(
+    "order", ["random", "left_to_right", "right_to_left", torch.tensor([5, 1, 0, 3, 2, 4, 7, 6])]
+)
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_the_path_adds_up_to_the_likelihood(plain, order, size):
     out = full(plain, masks(4, 8), order=order, tokens_per_step=size, seed=3)
@@ -436,7 +509,9 @@ def test_numpys_numbers_are_numbers(model, tmp_path):
     settings = {"tokens_per_step": np.int64(2), "top_k": np.int64(2), "temperature": np.float32(0.5),
                 "seed": np.int64(3), "block_length": np.int64(2)}  # fmt: skip
     plain = {name: value.item() for name, value in settings.items()}
-    assert torch.equal(model.generate(masks(3, 6), **settings), model.generate(masks(3, 6), **plain))
+    assert torch.equal(
+        model.generate(masks(3, 6), **settings), model.generate(masks(3, 6), **plain)
+    )
     ARDMGenerationConfig(**settings, per_step_losses=[np.float32(1.5)]).save_pretrained(tmp_path)
     assert ARDMGenerationConfig.from_pretrained(tmp_path).to_diff_dict().items() >= plain.items()
 
@@ -459,7 +534,10 @@ def test_the_optimal_plan_is_each_rows_own(tiny_model):
     model.generation_config = ARDMGenerationConfig(per_step_losses=losses)
     ids = torch.tensor([[MASK] * 8, [0, 1, 2, 0, MASK, MASK, MASK, MASK]])
     out = full(model, ids, plan="optimal", steps=3)
-    assert [row[row >= 0].bincount().tolist() for row in out.order] == [[2, 2, 4], [1, 1, 2]]  # 8 + 2 + 2 nats; 1.2
+    assert [row[row >= 0].bincount().tolist() for row in out.order] == [
+        [2, 2, 4],
+        [1, 1, 2],
+    ]  # 8 + 2 + 2 nats; 1.2
     model.generation_config = ARDMGenerationConfig(per_step_losses=losses, plan="optimal", steps=3)
     assert full(model, ids).num_forward_passes == 3
     assert full(model, ids, steps=2).order[0].bincount().tolist() == [2, 6]
@@ -499,7 +577,9 @@ def test_history_is_kept_only_on_request(plain):
 def test_nan_is_reported_after_the_first_pass(tiny_model, order, monkeypatch):
     model, calls = tiny_model(), []
     model.lm_head.weight.data[1] = torch.nan
-    monkeypatch.setattr(model, "forward", lambda *a, f=model.forward, **k: calls.append(1) or f(*a, **k))
+    monkeypatch.setattr(
+        model, "forward", lambda *a, f=model.forward, **k: calls.append(1) or f(*a, **k)
+    )
     with pytest.raises(ValueError, match="NaN"):
         model.generate(masks(2, 8), order=order)
     assert len(calls) == 1
@@ -517,7 +597,10 @@ def test_nan_is_reported_after_the_first_pass(tiny_model, order, monkeypatch):
         ({"resample_steps": 1, "resample_fraction": 1.1}, "resample_fraction"),
         ({"resample_order": "remdm"}, "resample_order is 'remdm'"),
         ({"resample_steps": 3, "steps": 3}, "steps is 3 and resample_steps 3"),
-        ({"resample_steps": 1, "resample_order": "remdm_cap", "threshold": 0.5}, "resample_order='remdm_cap'"),
+        (
+            {"resample_steps": 1, "resample_order": "remdm_cap", "threshold": 0.5},
+            "resample_order='remdm_cap'",
+        ),
         ({"resample_steps": 2, "resample_order": "remdm_cap", "steps": 3}, "lies between steps"),
         ({"resample_steps": 2, "resample_order": "remdm_conf", "plan": [4]}, "lies between steps"),
         ({"eos_token_id": 5}, "eos_token_id is 5"),
@@ -529,7 +612,10 @@ def test_nan_is_reported_after_the_first_pass(tiny_model, order, monkeypatch):
         ({"plan": "optimal"}, "without steps"),
         ({"plan": "optimal", "steps": 2}, "per_step_losses is not set"),
         ({"plan": "optimal", "steps": 2, "per_step_losses": [1.0, 0.5]}, "at least 4"),
-        ({"plan": "optimal", "steps": 2, "per_step_losses": [1.0] * 4, "block_length": 2}, "no blocks"),
+        (
+            {"plan": "optimal", "steps": 2, "per_step_losses": [1.0] * 4, "block_length": 2},
+            "no blocks",
+        ),
         ({"plan": "best", "steps": 2}, "plan is 'best'"),
         ({"per_step_losses": "low"}, "per_step_losses is str"),
         ({"per_step_losses": [1.0, float("nan")]}, "per_step_losses"),
@@ -538,7 +624,10 @@ def test_nan_is_reported_after_the_first_pass(tiny_model, order, monkeypatch):
         ({"order_temperature": -0.1}, "order_temperature"),
         ({"order": lambda logits, masked, generator: None}, "scores are NoneType"),
         ({"order": lambda logits, masked, generator: logits}, "scores are"),
-        ({"order": lambda logits, masked, generator: masked * torch.nan}, "NaN at a masked position"),
+        (
+            {"order": lambda logits, masked, generator: masked * torch.nan},
+            "NaN at a masked position",
+        ),
         ({"output_history": "yes"}, "output_history"),
         ({"input_ids": torch.full((1, 4), 3, device="meta")}, "input_ids is on meta"),
         ({"streamer": object()}, "streamer is a object"),

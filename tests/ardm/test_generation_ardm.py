@@ -68,7 +68,11 @@ CASES = {  # name: (length, generate's settings, order of the reference or None 
 
 def reference(exact, case):
     length, _, order, plan = CASES[case]
-    return exact[length].random_order_probs(plan) if order is None else exact[length].log_prob(order, plan).exp()
+    return (
+        exact[length].random_order_probs(plan)
+        if order is None
+        else exact[length].log_prob(order, plan).exp()
+    )
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -80,7 +84,9 @@ def test_samples_follow_the_enumerated_distribution(plain, exact, case):
     assert exact[length].p_value(samples, probs) > 1e-3
     # the test can tell: the sample does not follow the other distributions of this length
     for other, (other_length, *_) in CASES.items():
-        if other_length == length and not torch.allclose(other_probs := reference(exact, other), probs, atol=1e-4):
+        if other_length == length and not torch.allclose(
+            other_probs := reference(exact, other), probs, atol=1e-4
+        ):
             assert exact[length].p_value(samples, other_probs) < 1e-4, other
 
 
@@ -134,11 +140,15 @@ def test_filters_draw_from_the_filtered_distribution(tiny_model, settings):
     assert observed[probs == 0].sum() == 0
     kept = probs > 0
     assert stats.chisquare(observed[kept], (probs * 6000)[kept]).pvalue > 1e-3
-    torch.testing.assert_close(out.log_probs[:, 1], probs[out.sequences[:, 1]].log(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        out.log_probs[:, 1], probs[out.sequences[:, 1]].log(), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_inverse_cdf_never_draws_what_has_probability_zero():
-    probs = torch.tensor([[0, 0.5, 0, 0.5, 0], [1e-300, 0, 0, 1, 0], [0, 0, 0, 0, 3.0]], dtype=torch.float64)
+    probs = torch.tensor(
+        [[0, 0.5, 0, 0.5, 0], [1e-300, 0, 0, 1, 0], [0, 0, 0, 0, 3.0]], dtype=torch.float64
+    )
     for uniform in (0.0, 0.3, 0.5, 0.75, 1 - 2**-52):
         drawn = inverse_cdf(probs, torch.full((3,), uniform, dtype=torch.float64))
         assert (probs.gather(1, drawn[:, None]) > 0).all()
@@ -157,7 +167,9 @@ def test_greedy_is_argmax_step_by_step(plain):
     assert torch.equal(out.sequences, ids)
     torch.testing.assert_close(out.log_probs[0], log_probs, rtol=1e-5, atol=1e-5)
     for settings in ({"top_k": 1}, {"temperature": 1e-5}, {"top_p": 1e-6}, {"min_p": 1.0}):
-        assert torch.equal(plain.generate(masks(20, 4), order=order, **settings), ids.repeat(20, 1)), settings
+        assert torch.equal(
+            plain.generate(masks(20, 4), order=order, **settings), ids.repeat(20, 1)
+        ), settings
     filters_without_effect = {"temperature": 9.0, "top_k": 1, "top_p": 0.1, "min_p": 0.5}
     greedy = full(plain, masks(1, 4), do_sample=False, order=order, **filters_without_effect)
     torch.testing.assert_close(greedy.log_probs, out.log_probs)
@@ -171,7 +183,9 @@ def path_log_probs(model, ids, attention_mask, ranks):
         real = attention_mask[row].bool()
         for step in range(int(ranks[row].max()) + 1):
             before = ids[row].masked_fill(ranks[row] >= step, MASK)[real]
-            scores = torch.full((ids.shape[1], model.config.vocab_size), torch.nan, dtype=torch.float64)
+            scores = torch.full(
+                (ids.shape[1], model.config.vocab_size), torch.nan, dtype=torch.float64
+            )
             scores[real] = model(before[None]).logits[0].double().log_softmax(-1)
             now = ranks[row] == step
             log_probs[row, now] = scores[now].gather(1, ids[row, now, None])[:, 0]
@@ -193,19 +207,31 @@ def test_every_promise_on_random_shapes_masks_and_settings(model, data):
     torch.manual_seed(data.draw(st.integers(0, 2**31)))
     side = data.draw(st.sampled_from(["left", "right"]))
     sizes = torch.randint(0 if batch > 1 else 1, length + 1, (batch,)).tolist()
-    symbols = torch.randint(0, 3, (batch, length)).masked_fill(torch.rand(batch, length) < 0.6, MASK)
-    ids, attention_mask = padded([row[:n].tolist() for row, n in zip(symbols, sizes, strict=True)], length, side)
+    symbols = torch.randint(0, 3, (batch, length)).masked_fill(
+        torch.rand(batch, length) < 0.6, MASK
+    )
+    ids, attention_mask = padded(
+        [row[:n].tolist() for row, n in zip(symbols, sizes, strict=True)], length, side
+    )
     options = data.draw(
         st.fixed_dictionaries(
             {},
             optional={
                 "do_sample": st.booleans(),
-                "order": st.sampled_from(["random", "left_to_right", "right_to_left", torch.randperm(length)]),
+                "order": st.sampled_from(
+                    ["random", "left_to_right", "right_to_left", torch.randperm(length)]
+                ),
             },
         )
     )
     options |= data.draw(
-        st.sampled_from([{}, *({"tokens_per_step": k} for k in (1, 2, 3, 9)), *({"steps": k} for k in (1, 2, 9))])
+        st.sampled_from(
+            [
+                {},
+                *({"tokens_per_step": k} for k in (1, 2, 3, 9)),
+                *({"steps": k} for k in (1, 2, 9)),
+            ]
+        )
     )
     before, seeds = ids.clone(), torch.randint(0, 2**62, (batch,)).tolist()
     out = full(model, ids, attention_mask, seed=seeds, **options)
@@ -230,7 +256,9 @@ def test_every_promise_on_random_shapes_masks_and_settings(model, data):
                 alone = full(model, ids[row : row + 1, real], seed=seed, **options)
                 assert torch.equal(alone.sequences[0], out.sequences[row, real])
                 assert torch.equal(alone.order[0], out.order[row, real])
-                torch.testing.assert_close(alone.log_probs[0], out.log_probs[row, real], rtol=0, atol=1e-5)
+                torch.testing.assert_close(
+                    alone.log_probs[0], out.log_probs[row, real], rtol=0, atol=1e-5
+                )
 
 
 def test_order_is_of_positions_and_the_output_has_ranks(plain):
@@ -254,7 +282,9 @@ def test_permuting_rows_with_their_seeds_permutes_the_results(model):
     ids, attention_mask = padded(rows, 8, "left")
     seeds, other = [5, 6, 7, 8], [2, 0, 3, 1]
     first = full(model, ids, attention_mask, seed=seeds, tokens_per_step=2)
-    second = full(model, ids[other], attention_mask[other], seed=[seeds[i] for i in other], tokens_per_step=2)
+    second = full(
+        model, ids[other], attention_mask[other], seed=[seeds[i] for i in other], tokens_per_step=2
+    )
     assert torch.equal(second.sequences, first.sequences[other])
     assert torch.equal(second.order, first.order[other])
     assert first.sequences[3, -2:].tolist() == [1, 2]  # a row without masks comes back as it is
@@ -265,7 +295,9 @@ def test_seeds(plain):
     assert torch.equal(*same)
     assert not torch.equal(same[0], plain.generate(masks(4, 8), seed=6))
     assert len({tuple(row) for row in same[0].tolist()}) == 4  # rows draw from streams of their own
-    assert torch.equal(plain.generate(masks(2, 8), seed=[5, 9])[:1], plain.generate(masks(1, 8), seed=5))
+    assert torch.equal(
+        plain.generate(masks(2, 8), seed=[5, 9])[:1], plain.generate(masks(1, 8), seed=5)
+    )
     assert torch.equal(plain.generate(masks(1, 8), num_return_sequences=4, seed=5), same[0])
     copies = plain.generate(masks(2, 8), seed=[5, 9], num_return_sequences=3)
     assert torch.equal(copies[3:], plain.generate(masks(1, 8), seed=9, num_return_sequences=3))
@@ -283,7 +315,12 @@ def test_a_rows_random_numbers_do_not_depend_on_order_plan_or_length(model):
     """Of a model that predicts the same at every position and state: only the random numbers matter."""
     constant = ARDMForMaskedLM(model.config).eval()
     first = constant.generate(masks(3, 8), seed=1)
-    for settings in ({"tokens_per_step": 3}, {"steps": 1}, {"order": "left_to_right"}, {"order": torch.randperm(8)}):
+    for settings in (
+        {"tokens_per_step": 3},
+        {"steps": 1},
+        {"order": "left_to_right"},
+        {"order": torch.randperm(8)},
+    ):
         assert torch.equal(constant.generate(masks(3, 8), seed=1, **settings), first), settings
     assert torch.equal(constant.generate(masks(3, 5), seed=1), first[:, :5])
 
@@ -328,10 +365,14 @@ def test_corners(model):
     assert (out[0] < MASK).all() and (out[1] == PAD).all()
     assert (model.generate(*only_padding, max_new_tokens=2, seed=1)[1] < MASK).sum() == 2
     hidden_padding = model.generate(masks(1, 3), torch.tensor([[1, 1, 0]]))
-    assert (hidden_padding < MASK).tolist() == [[True, True, False]]  # what is padding is not generated
+    assert (hidden_padding < MASK).tolist() == [
+        [True, True, False]
+    ]  # what is padding is not generated
     ids = masks(3, 4)
     assert torch.equal(model.generate(ids.int(), seed=1), model.generate(ids, seed=1))
-    assert torch.equal(model.generate(ids.t().contiguous().t(), seed=1), model.generate(ids, seed=1))
+    assert torch.equal(
+        model.generate(ids.t().contiguous().t(), seed=1), model.generate(ids, seed=1)
+    )
     assert torch.equal(ids, masks(3, 4))
 
 
@@ -361,22 +402,36 @@ def test_settings_of_the_call_come_first(plain):
     assert full(model, masks(1, 8)).num_forward_passes == 8
     model.generation_config = ARDMGenerationConfig(tokens_per_step=4, order="left_to_right")
     assert full(model, masks(1, 8)).order.tolist() == [[0, 0, 0, 0, 1, 1, 1, 1]]
-    assert full(model, masks(1, 8), order="right_to_left").order.tolist() == [[1, 1, 1, 1, 0, 0, 0, 0]]
-    assert full(model, masks(1, 8), steps=1).num_forward_passes == 1  # one way to plan replaces the other
+    assert full(model, masks(1, 8), order="right_to_left").order.tolist() == [
+        [1, 1, 1, 1, 0, 0, 0, 0]
+    ]
+    assert (
+        full(model, masks(1, 8), steps=1).num_forward_passes == 1
+    )  # one way to plan replaces the other
     call = ARDMGenerationConfig(plan=[7, 1], return_dict_in_generate=True)
     assert model.generate(masks(1, 8), generation_config=call).order.tolist() == [[0] * 7 + [1]]
     out = model.generate(masks(1, 8), generation_config=call, tokens_per_step=8)
     assert out.num_forward_passes == 1 and isinstance(out, ARDMGenerationOutput)
-    assert call.plan == [7, 1] and call.tokens_per_step is None and model.generation_config.tokens_per_step == 4
+    assert (
+        call.plan == [7, 1]
+        and call.tokens_per_step is None
+        and model.generation_config.tokens_per_step == 4
+    )
     assert isinstance(model.generate(masks(1, 8)), torch.Tensor)
 
 
 def test_generation_config_round_trip(tmp_path):
-    config = ARDMGenerationConfig(steps=5, temperature=0.7, order="left_to_right", seed=[1, 2], do_sample=False)
+    config = ARDMGenerationConfig(
+        steps=5, temperature=0.7, order="left_to_right", seed=[1, 2], do_sample=False
+    )
     config.save_pretrained(tmp_path)
     loaded = ARDMGenerationConfig.from_pretrained(tmp_path)
     assert type(loaded) is ARDMGenerationConfig and loaded.to_diff_dict() == config.to_diff_dict()
-    assert {"steps": 5, "temperature": 0.7, "do_sample": False}.items() <= loaded.to_diff_dict().items()
+    assert {
+        "steps": 5,
+        "temperature": 0.7,
+        "do_sample": False,
+    }.items() <= loaded.to_diff_dict().items()
 
 
 # ------------------------------------------------------------------------------------------------------ bad input
@@ -443,7 +498,9 @@ def test_bad_input_is_refused_by_name(model, settings, message):
         model.generate(**arguments)
 
 
-@pytest.mark.parametrize("settings", [{}, {"do_sample": False}, {"top_k": 2}, {"top_p": 0.5}, {"min_p": 0.5}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"do_sample": False}, {"top_k": 2}, {"top_p": 0.5}, {"min_p": 0.5}], ids=str
+)
 def test_a_network_of_nan_is_reported(model, settings):
     broken = copy.deepcopy(model)
     broken.lm_head.weight.data.fill_(torch.nan)
@@ -452,6 +509,11 @@ def test_a_network_of_nan_is_reported(model, settings):
 
 
 def test_settings_are_checked_when_a_configuration_is_made():
-    for settings in ({"steps": 0}, {"top_p": 2}, {"steps": 1, "plan": [1]}, {"length_penalty": 1.0}):
+    for settings in (
+        {"steps": 0},
+        {"top_p": 2},
+        {"steps": 1, "plan": [1]},
+        {"length_penalty": 1.0},
+    ):
         with pytest.raises(ValueError, match=next(iter(settings))):
             ARDMGenerationConfig(**settings)

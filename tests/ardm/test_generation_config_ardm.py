@@ -13,7 +13,14 @@ from ardm.orders import LOGIT_ORDERS, QUEUE_ORDERS
 from ardm.resampling import RESAMPLE_ORDERS
 
 INTEGERS_FROM_1 = ("tokens_per_step", "steps", "num_return_sequences", "top_k", "block_length")
-INTEGERS_FROM_0 = ("max_new_tokens", "resample_steps", "mask_token_id", "pad_token_id", "bos_token_id", "eos_token_id")
+INTEGERS_FROM_0 = (
+    "max_new_tokens",
+    "resample_steps",
+    "mask_token_id",
+    "pad_token_id",
+    "bos_token_id",
+    "eos_token_id",
+)
 SHARES = ("top_p", "min_p", "threshold", "resample_fraction")  # above 0, at most 1
 NUMBERS_FROM_0 = ("order_temperature", "entropy_bound", "guidance_scale")
 FLAGS = ("do_sample", "return_dict_in_generate", "output_history")
@@ -30,7 +37,17 @@ BAD = {
     "order": ("sideways", "", 3, [0, 1, 2], 1.5, True),
     "resample_order": ("remdm", "", "confidence"),
     "plan": ("best", 4, 1.5, {"a": 1}, [0], [2, -1], [1.5], [True], ["2"], [None]),
-    "per_step_losses": ("low", 1.0, [], [1.0, -0.1], [1.0, float("nan")], [float("inf")], [None], ["1"], {"a": 1.0}),
+    "per_step_losses": (
+        "low",
+        1.0,
+        [],
+        [1.0, -0.1],
+        [1.0, float("nan")],
+        [float("inf")],
+        [None],
+        ["1"],
+        {"a": 1.0},
+    ),
     "seed": (-1, 1.5, True, "7", 2**63, [1, -1], [1, 2.5], [True], ["7"], [None]),
 }
 GOOD = {
@@ -51,7 +68,9 @@ GOOD = {
 
 def test_every_setting_is_tested_and_documented():
     assert set(BAD) == set(GOOD) == set(SETTINGS)
-    documented = " ".join(re.findall(r"^ +- ([a-z_, ]+):", ARDMGenerationConfig.__doc__, re.MULTILINE))
+    documented = " ".join(
+        re.findall(r"^ +- ([a-z_, ]+):", ARDMGenerationConfig.__doc__, re.MULTILINE)
+    )
     assert set(documented.replace(",", " ").split()) == set(SETTINGS)
     assert set(ORDER_NAMES) == set(LOGIT_ORDERS) | set(QUEUE_ORDERS)
     assert set(RESAMPLE_NAMES) == set(RESAMPLE_ORDERS)
@@ -86,11 +105,17 @@ def test_the_pad_id_is_not_the_mask_id(tiny_model):
 
 def test_what_does_not_go_together_is_refused():
     for settings, message in (
-        ({"tokens_per_step": 1, "steps": 1}, "got tokens_per_step and steps; expected at most one of"),
+        (
+            {"tokens_per_step": 1, "steps": 1},
+            "got tokens_per_step and steps; expected at most one of",
+        ),
         ({"tokens_per_step": 1, "plan": [1]}, "got tokens_per_step and plan"),
         ({"steps": 1, "plan": [1]}, "got steps and plan"),
         ({"tokens_per_step": 1, "plan": "optimal"}, "got tokens_per_step and plan"),
-        ({"tokens_per_step": 1, "steps": 1, "plan": "optimal"}, "got tokens_per_step and steps and plan"),
+        (
+            {"tokens_per_step": 1, "steps": 1, "plan": "optimal"},
+            "got tokens_per_step and steps and plan",
+        ),
         ({"threshold": 0.5, "entropy_bound": 1.0}, "got threshold and entropy_bound"),
         ({"tokens_per_stepp": 1}, r"unknown generation settings \['tokens_per_stepp'\]"),
         ({"num_beams": 2, "max_length": 9}, r"\['max_length', 'num_beams'\]"),
@@ -118,13 +143,17 @@ def test_a_model_saves_and_loads_its_settings(tiny_model, tmp_path, settings):
     model.generation_config = ARDMGenerationConfig(**settings)
     model.save_pretrained(tmp_path)
     written = json.loads((tmp_path / "generation_config.json").read_text())
-    assert {name: written.get(name) for name in SETTINGS} == {name: settings.get(name) for name in SETTINGS}
+    assert {name: written.get(name) for name in SETTINGS} == {
+        name: settings.get(name) for name in SETTINGS
+    }
     for loaded in (
         ARDMForMaskedLM.from_pretrained(tmp_path).generation_config,
         ARDMGenerationConfig.from_pretrained(tmp_path),
     ):
         assert type(loaded) is ARDMGenerationConfig
-        assert {name: getattr(loaded, name) for name in SETTINGS} == {name: settings.get(name) for name in SETTINGS}
+        assert {name: getattr(loaded, name) for name in SETTINGS} == {
+            name: settings.get(name) for name in SETTINGS
+        }
     loaded.save_pretrained(tmp_path / "again")
     assert json.loads((tmp_path / "again" / "generation_config.json").read_text()) == written
 
@@ -141,7 +170,9 @@ def test_loaded_settings_generate_the_same(tiny_model, tmp_path):
     assert torch.equal(one.sequences, two.sequences) and torch.equal(one.order, two.order)
     torch.testing.assert_close(one.log_probs, two.log_probs, rtol=0, atol=1e-6)
     assert one.num_forward_passes == two.num_forward_passes == 5
-    passed = ARDMForMaskedLM.from_pretrained(tmp_path, generation_config=ARDMGenerationConfig(steps=2))
+    passed = ARDMForMaskedLM.from_pretrained(
+        tmp_path, generation_config=ARDMGenerationConfig(steps=2)
+    )
     assert passed.generation_config.steps == 2 and passed.generation_config.plan is None
 
 
@@ -218,7 +249,9 @@ OPTIMAL = {"plan": "optimal", "steps": 3, "per_step_losses": LOSSES}
 def test_one_layer_on_another(below, above, expected):
     config, before = ARDMGenerationConfig(**below), copy.deepcopy(above)
     config.overlay(above)
-    assert {name: getattr(config, name) for name in SETTINGS if getattr(config, name) is not None} == expected
+    assert {
+        name: getattr(config, name) for name in SETTINGS if getattr(config, name) is not None
+    } == expected
     assert above == before
 
 
@@ -237,22 +270,35 @@ def test_what_a_layer_says_itself_must_fit_together():
 @pytest.mark.parametrize("above", ["call", "generation_config"])
 def test_generate_lays_the_call_on_its_configuration_on_the_models(tiny_model, above):
     model, ids = tiny_model(), torch.full((1, 8), 3)
-    below = {"order": "left_to_right", "tokens_per_step": 4, "threshold": 1e-9, "eos_token_id": 1, "seed": 3}
+    below = {
+        "order": "left_to_right",
+        "tokens_per_step": 4,
+        "threshold": 1e-9,
+        "eos_token_id": 1,
+        "seed": 3,
+    }
     model.generation_config = ARDMGenerationConfig(**below)
 
     def generate(**settings):
         if above == "call":
             return model.generate(ids, return_dict_in_generate=True, **settings)
-        return model.generate(ids, generation_config=ARDMGenerationConfig(return_dict_in_generate=True, **settings))
+        return model.generate(
+            ids, generation_config=ARDMGenerationConfig(return_dict_in_generate=True, **settings)
+        )
 
     assert generate().num_forward_passes == 1  # threshold
     out = generate(entropy_bound=0.0, plan=[7, 1], eos_token_id=0)
     until = out.order[0][out.order[0] >= 0]
     assert until.tolist() == [0, 0, 0, 0, 0, 0, 0, 1][: len(until)] and len(until) > 1
     assert (out.sequences[0, len(until) :] == 0).all()  # the call's own EOS fills
-    assert {n: getattr(model.generation_config, n) for n in below} == below  # the model keeps its own
+    assert {
+        n: getattr(model.generation_config, n) for n in below
+    } == below  # the model keeps its own
     both = model.generate(
-        ids, generation_config=ARDMGenerationConfig(order="right_to_left", steps=2, seed=1), order="random", seed=2
+        ids,
+        generation_config=ARDMGenerationConfig(order="right_to_left", steps=2, seed=1),
+        order="random",
+        seed=2,
     )
     assert torch.equal(both, model.generate(ids, order="random", steps=2, seed=2))
 
@@ -261,7 +307,14 @@ def test_only_an_explicit_none_in_the_call_turns_a_setting_off(tiny_model):
     model, ids = tiny_model(), torch.full((1, 8), 3)
     model.generation_config = ARDMGenerationConfig(steps=2)
     settings = {"return_dict_in_generate": True}
-    assert model.generate(ids, generation_config=ARDMGenerationConfig(steps=None), **settings).num_forward_passes == 2
+    assert (
+        model.generate(
+            ids, generation_config=ARDMGenerationConfig(steps=None), **settings
+        ).num_forward_passes
+        == 2
+    )
     assert model.generate(ids, steps=None, **settings).num_forward_passes == 8
     for name in PLAN_SETTINGS:
-        assert model.generate(ids, **{"steps": None, name: None}, **settings).num_forward_passes == 8
+        assert (
+            model.generate(ids, **{"steps": None, name: None}, **settings).num_forward_passes == 8
+        )

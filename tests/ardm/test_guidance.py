@@ -28,15 +28,23 @@ class Table:
     def __call__(self, ids, positions):
         self.calls.append((ids.clone(), positions))
         logits = self.logits[(ids * self.powers).sum(1)]
-        return logits if positions is None else logits.gather(1, positions[..., None].expand(-1, -1, 5))
+        return (
+            logits
+            if positions is None
+            else logits.gather(1, positions[..., None].expand(-1, -1, 5))
+        )
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 3), st.integers(1, 4), st.integers(0, 4), st.floats(0, 5), st.integers(0, 2**31))
+@given(
+    st.integers(0, 3), st.integers(1, 4), st.integers(0, 4), st.floats(0, 5), st.integers(0, 2**31)
+)
 def test_the_formula(batch, length, width, scale, seed):
     torch.manual_seed(seed)
     network, prompt = Table(length), torch.rand(batch, length) < 0.5
-    ids = torch.where(prompt | (torch.rand(batch, length) < 0.5), torch.randint(0, MASK, (batch, length)), MASK)
+    ids = torch.where(
+        prompt | (torch.rand(batch, length) < 0.5), torch.randint(0, MASK, (batch, length)), MASK
+    )
     positions = torch.randint(0, length, (batch, width)) if width else None
     logits = guided(network, prompt, MASK, scale)(ids, positions)
     ((both, asked),) = network.calls
@@ -47,7 +55,9 @@ def test_the_formula(batch, length, width, scale, seed):
     expected = without + scale * (with_prompt - without)
     assert not logits.isnan().any()
     assert (logits[..., MASK:] == -torch.inf).all()
-    torch.testing.assert_close(logits[..., :MASK].double(), expected[..., :MASK], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        logits[..., :MASK].double(), expected[..., :MASK], rtol=1e-5, atol=1e-5
+    )
 
 
 def test_scale_0_is_without_the_prompt_and_scale_1_with_it():
@@ -55,7 +65,9 @@ def test_scale_0_is_without_the_prompt_and_scale_1_with_it():
     ids = torch.tensor([[1, MASK, 2, MASK]])
     torch.testing.assert_close(guided(network, prompt, MASK, 1.0)(ids, None), network(ids, None))
     without = torch.tensor([[MASK, MASK, 2, MASK]])
-    torch.testing.assert_close(guided(network, prompt, MASK, 0.0)(ids, None), network(without, None))
+    torch.testing.assert_close(
+        guided(network, prompt, MASK, 0.0)(ids, None), network(without, None)
+    )
 
 
 @torch.no_grad()
@@ -92,8 +104,13 @@ def test_the_path_has_the_guided_probabilities(model, scale, options):
             drawn = expected[now].gather(1, sequence[now, None])[:, 0]
             torch.testing.assert_close(log_probs[now], drawn, rtol=0, atol=1e-5)
             if options.get("order") == "confidence":  # the order looks at the guided logits
-                assert expected.amax(-1).masked_fill(~hidden, -torch.inf).argmax() == int(now.nonzero())
-    assert torch.equal(out.sequences[:, : IDS.shape[1]][IDS < MASK], IDS[IDS < MASK]) or "max_new_tokens" in options
+                assert expected.amax(-1).masked_fill(~hidden, -torch.inf).argmax() == int(
+                    now.nonzero()
+                )
+    assert (
+        torch.equal(out.sequences[:, : IDS.shape[1]][IDS < MASK], IDS[IDS < MASK])
+        or "max_new_tokens" in options
+    )
 
 
 def test_guidance_moves_towards_what_the_prompt_makes_likely(model):
@@ -122,7 +139,9 @@ def test_guidance_moves_towards_what_the_prompt_makes_likely(model):
     ],
     ids=str,
 )
-def test_rows_of_the_network_are_doubled_only_where_it_matters(model, monkeypatch, ids, options, rows):
+def test_rows_of_the_network_are_doubled_only_where_it_matters(
+    model, monkeypatch, ids, options, rows
+):
     asked = []
     forward = ARDMForMaskedLM.forward
 
@@ -135,7 +154,9 @@ def test_rows_of_the_network_are_doubled_only_where_it_matters(model, monkeypatc
     out = model.generate(ids, return_dict_in_generate=True, seed=1, **options)
     assert asked == [rows] * out.num_forward_passes
     if rows in (1, 3):  # nothing to guide by: the plain result
-        plain = model.generate(ids, seed=1, **{name: v for name, v in options.items() if name != "guidance_scale"})
+        plain = model.generate(
+            ids, seed=1, **{name: v for name, v in options.items() if name != "guidance_scale"}
+        )
         assert torch.equal(out.sequences, plain)
 
 
@@ -145,4 +166,6 @@ def test_a_rows_guidance_does_not_depend_on_its_neighbours(model):
     for row in range(3):
         alone = model.generate(IDS[row : row + 1, IDS[row] != PAD], seed=row + 1, **settings)
         assert torch.equal(alone.sequences[0], together.sequences[row, IDS[row] != PAD])
-        torch.testing.assert_close(alone.log_probs[0], together.log_probs[row, IDS[row] != PAD], rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            alone.log_probs[0], together.log_probs[row, IDS[row] != PAD], rtol=0, atol=1e-5
+        )

@@ -34,13 +34,17 @@ def generator(seed=0):
 
 def exact_nelbo(exact, start=None, sequences=None):
     """E_order -log p(x | order) in nats, from all orders."""
-    return -torch.stack([exact.log_prob(order, None, start, sequences) for order in exact.orders]).mean(0)
+    return -torch.stack(
+        [exact.log_prob(order, None, start, sequences) for order in exact.orders]
+    ).mean(0)
 
 
 def use_order(monkeypatch, rank):
     """Every draw of `nelbo` uses this one order."""
     uniforms = rank.double() / len(rank)
-    monkeypatch.setattr(scoring, "order_uniforms", lambda seed, rows, length: uniforms.expand(len(rows), length))
+    monkeypatch.setattr(
+        scoring, "order_uniforms", lambda seed, rows, length: uniforms.expand(len(rows), length)
+    )
 
 
 def test_every_sequence_within_four_standard_errors_of_the_exact_value(plain, exact):
@@ -68,7 +72,9 @@ def test_given_the_order_a_draw_is_the_mean_over_the_masked(plain, monkeypatch):
         masked = ids.clone()
         masked[0, order[num_known:]] = MASK
         log_probs = plain(masked).logits[0].double().log_softmax(-1)
-        total -= sum(float(log_probs[p, ids[0, p]].detach()) for p in order[num_known:]) / (4 - num_known)
+        total -= sum(float(log_probs[p, ids[0, p]].detach()) for p in order[num_known:]) / (
+            4 - num_known
+        )
     assert abs(float(nelbo(plain, ids, num_samples="all").nats) - total) < 1e-5
 
 
@@ -90,7 +96,9 @@ def test_squared_standard_error_is_unbiased_for_few_draws_too(plain, exact):
     for num_samples in (2, 4, 5, 8):
         out = nelbo(plain, ids.repeat(4000, 1), num_samples=num_samples, generator=generator(2))
         assert 0.95 < out.nats.std() / out.standard_error.square().mean().sqrt() < 1.05
-        assert abs(out.nats.mean() - exact_nelbo(exact, sequences=ids)) < 4 * out.nats.std() / math.sqrt(4000)
+        assert abs(
+            out.nats.mean() - exact_nelbo(exact, sequences=ids)
+        ) < 4 * out.nats.std() / math.sqrt(4000)
 
 
 def test_standard_error_of_all_counts_is_calibrated(tiny_model):
@@ -107,10 +115,16 @@ def test_standard_error_of_all_counts_is_calibrated(tiny_model):
 def test_stratified_counts_have_less_variance_than_independent_ones(tiny_model):
     model = tiny_model(max_position_embeddings=16, scale=0.6)
     ids = torch.randint(0, 3, (1, 16)).repeat(200, 1)
-    pairs = nelbo(model, ids.repeat(8, 1), num_samples=2, generator=generator()).nats.view(8, 200).mean(0)
+    pairs = (
+        nelbo(model, ids.repeat(8, 1), num_samples=2, generator=generator())
+        .nats.view(8, 200)
+        .mean(0)
+    )
     stratified = nelbo(model, ids, num_samples=16, generator=generator()).nats
     assert stratified.std() < pairs.std()
-    assert abs(stratified.mean() - pairs.mean()) < 4 * math.hypot(stratified.std(), pairs.std()) / math.sqrt(200)
+    assert abs(stratified.mean() - pairs.mean()) < 4 * math.hypot(
+        stratified.std(), pairs.std()
+    ) / math.sqrt(200)
 
 
 def test_a_fresh_model_knows_nothing(model):
@@ -121,8 +135,14 @@ def test_a_fresh_model_knows_nothing(model):
         out = nelbo(fresh, ids, attention_mask, num_samples=num_samples)
         expected = torch.tensor([6, 4, 1], dtype=torch.float64) * math.log(3)
         torch.testing.assert_close(out.nats, expected, rtol=0, atol=1e-12)
-        torch.testing.assert_close(out.bits_per_token, torch.full((3,), math.log2(3), dtype=torch.float64))
-        assert out.standard_error.isnan().all() if num_samples == 1 else (out.standard_error < 1e-12).all()
+        torch.testing.assert_close(
+            out.bits_per_token, torch.full((3,), math.log2(3), dtype=torch.float64)
+        )
+        assert (
+            out.standard_error.isnan().all()
+            if num_samples == 1
+            else (out.standard_error < 1e-12).all()
+        )
 
 
 def test_padding_batch_and_chunks_change_nothing(model):
@@ -135,12 +155,19 @@ def test_padding_batch_and_chunks_change_nothing(model):
         assert reference.num_tokens.tolist() == [5, 1, 3]
         garbage = right.where(right != PAD, 1)  # what stands under the padding is not read
         others = [(left, left != PAD, None), (garbage, right != PAD, None)]
-        others += [(right[:, :5], (right != PAD)[:, :5], None), (right, (right != PAD).long(), None)]
+        others += [
+            (right[:, :5], (right != PAD)[:, :5], None),
+            (right, (right != PAD).long(), None),
+        ]
         others += [(right, right != PAD, size) for size in (1, 3, 1000)]
         for ids, attention_mask, batch_size in others:
-            out = nelbo(model, ids, attention_mask, generator=generator(), batch_size=batch_size, **options)
+            out = nelbo(
+                model, ids, attention_mask, generator=generator(), batch_size=batch_size, **options
+            )
             torch.testing.assert_close(out.nats, reference.nats, rtol=0, atol=1e-5)
-            torch.testing.assert_close(out.standard_error, reference.standard_error, rtol=0, atol=1e-5)
+            torch.testing.assert_close(
+                out.standard_error, reference.standard_error, rtol=0, atol=1e-5
+            )
         alone = nelbo(model, torch.tensor(rows[:1]), generator=generator(), **options)
         torch.testing.assert_close(alone.nats, reference.nats[:1], rtol=0, atol=1e-5)
         empty_first = (right != PAD) & (torch.arange(3)[:, None] > 0)
@@ -159,8 +186,12 @@ def test_prompt_makes_it_conditional(plain, exact, monkeypatch):
     assert (out.num_tokens == 3).all()
     assert ((out.nats - truth) / out.standard_error).abs().max() < 4
     total = 0.0
-    for rank in (torch.tensor(r) for r in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))):
-        use_order(monkeypatch, torch.cat((rank, rank[:1])))  # one number for each place among the maskable tokens
+    for rank in (
+        torch.tensor(r) for r in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
+    ):
+        use_order(
+            monkeypatch, torch.cat((rank, rank[:1]))
+        )  # one number for each place among the maskable tokens
         total = total + nelbo(plain, ids, prompt_mask=prompt, num_samples="all").nats
     torch.testing.assert_close(total / 6, truth, rtol=0, atol=1e-5)
 
@@ -170,7 +201,9 @@ def test_it_is_an_upper_bound(plain, exact):
     assert (exact_nelbo(exact) >= -log_prob).all()
     out = nelbo(plain, exact.sequences, num_samples=400, generator=generator())
     assert (out.nats + 4 * out.standard_error >= -log_prob).all()
-    assert (exact_nelbo(exact) + log_prob).max() > 0.05  # and not a trivial one: the orders of this model disagree
+    assert (
+        exact_nelbo(exact) + log_prob
+    ).max() > 0.05  # and not a trivial one: the orders of this model disagree
 
 
 def test_the_same_generator_gives_the_same_numbers(plain):
@@ -182,12 +215,16 @@ def test_the_same_generator_gives_the_same_numbers(plain):
     assert torch.equal(nelbo(plain, ids).nats, first[0])
     assert torch.equal(nelbo(plain, ids.int(), generator=generator(1)).nats, first[0])
     strided = ids.t().contiguous().t()
-    torch.testing.assert_close(nelbo(plain, strided, generator=generator(1)).nats, first[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        nelbo(plain, strided, generator=generator(1)).nats, first[0], rtol=0, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 5, "all"])
 def test_corners(model, num_samples):
-    one = nelbo(model, torch.tensor([[0], [2]]), num_samples=num_samples)  # a single token: nothing is random
+    one = nelbo(
+        model, torch.tensor([[0], [2]]), num_samples=num_samples
+    )  # a single token: nothing is random
     log_probs = model(torch.tensor([[MASK]])).logits[0, 0].double().log_softmax(0).detach()
     torch.testing.assert_close(one.nats, -log_probs[[0, 2]], rtol=0, atol=1e-5)
     assert num_samples == 1 or (one.standard_error < 1e-9).all()
@@ -196,7 +233,9 @@ def test_corners(model, num_samples):
     assert two.nats.isfinite().all()
 
     attention_mask = torch.tensor([[1, 1, 1], [0, 0, 0]])
-    mixed = nelbo(model, torch.zeros(2, 3, dtype=torch.long), attention_mask, num_samples=num_samples)
+    mixed = nelbo(
+        model, torch.zeros(2, 3, dtype=torch.long), attention_mask, num_samples=num_samples
+    )
     assert mixed.nats[0] > 0 and mixed.nats[1] == 0 and mixed.num_tokens.tolist() == [3, 0]
     assert mixed.bits_per_token[1].isnan()
 
@@ -206,7 +245,9 @@ def test_nothing_to_score(model, num_samples):
     ids = torch.zeros(2, 3, dtype=torch.long)
     out = nelbo(model, ids, torch.zeros(2, 3), num_samples=num_samples)
     assert out.nats.tolist() == [0, 0] and out.num_tokens.tolist() == [0, 0]
-    assert nelbo(model, ids, prompt_mask=torch.ones(2, 3), num_samples=num_samples).nats.tolist() == [0, 0]
+    assert nelbo(
+        model, ids, prompt_mask=torch.ones(2, 3), num_samples=num_samples
+    ).nats.tolist() == [0, 0]
     assert nelbo(model, ids[:0], num_samples=num_samples).nats.shape == (0,)
 
 
@@ -214,7 +255,10 @@ def test_nothing_to_score(model, num_samples):
     ("change", "message"),
     [
         ({"input_ids": torch.tensor([[0, MASK, 1]])}, "mask id 3"),
-        ({"input_ids": torch.tensor([[0, PAD, 1]])}, "pad id 4"),  # of probability 0: the bound would be infinite
+        (
+            {"input_ids": torch.tensor([[0, PAD, 1]])},
+            "pad id 4",
+        ),  # of probability 0: the bound would be infinite
         ({"input_ids": torch.tensor([[0, 5, 1]])}, r"expected 0\.\.4"),
         ({"input_ids": torch.tensor([[0, -1, 1]])}, r"expected 0\.\.4"),
         ({"input_ids": torch.tensor([0, 1, 2])}, "shape"),
@@ -251,7 +295,9 @@ def test_parts_of_a_data_set_are_numbered_like_the_whole(plain, options):
         numbers = torch.arange(7)[part]
         out = nelbo(plain, ids[part], row_numbers=numbers, generator=generator(), **options)
         torch.testing.assert_close(out.nats, whole.nats[part], rtol=1e-6, atol=0)
-        torch.testing.assert_close(out.standard_error, whole.standard_error[part], rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(
+            out.standard_error, whole.standard_error[part], rtol=1e-5, atol=1e-7
+        )
     shifted = nelbo(plain, ids, row_numbers=torch.arange(1, 8), generator=generator(), **options)
     assert not torch.isclose(shifted.nats, whole.nats, rtol=1e-4).any()
 
@@ -283,7 +329,9 @@ class MarkovModel:
     def __init__(self, transition):
         self.transition, states = transition, len(transition)
         self.stationary = torch.linalg.matrix_power(transition, 500)[0]
-        self.config = types.SimpleNamespace(vocab_size=states + 1, mask_token_id=states, pad_token_id=None)
+        self.config = types.SimpleNamespace(
+            vocab_size=states + 1, mask_token_id=states, pad_token_id=None
+        )
 
     def __call__(self, input_ids, attention_mask=None, logits_positions=None):
         num_rows, length = input_ids.shape
@@ -314,12 +362,16 @@ class MarkovModel:
 
 
 def test_a_perfect_model_of_a_markov_chain_has_its_entropy():
-    transition = torch.tensor([[0.8, 0.15, 0.05], [0.1, 0.7, 0.2], [0.3, 0.05, 0.65]], dtype=torch.float64)
+    transition = torch.tensor(
+        [[0.8, 0.15, 0.05], [0.1, 0.7, 0.2], [0.3, 0.05, 0.65]], dtype=torch.float64
+    )
     model, length = MarkovModel(transition), 12
     ids = model.draw(1500, length)
     out = nelbo(model, ids, num_samples=8)
     error = out.nats.std() / math.sqrt(len(ids))
-    assert abs(out.nats.mean() - model.entropy(length)) < 4 * error and error < 0.01 * model.entropy(length)
+    assert abs(
+        out.nats.mean() - model.entropy(length)
+    ) < 4 * error and error < 0.01 * model.entropy(length)
     # in whatever order, the chain rule gives the same -log p(x): there is no gap between bound and truth
     first, steps = model.stationary[ids[:, 0]], transition[ids[:, :-1], ids[:, 1:]]
     truth = -(first.log() + steps.log().sum(1))
@@ -334,8 +386,15 @@ def test_a_perfect_model_of_a_markov_chain_has_its_entropy():
 def trained():
     """Has learned rows of one repeated symbol out of 16: the first token costs much, the rest little."""
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    model = ARDMForMaskedLM(ARDMConfig(vocab_size=17, mask_token_id=16, max_position_embeddings=8, **sizes))
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
+    model = ARDMForMaskedLM(
+        ARDMConfig(vocab_size=17, mask_token_id=16, max_position_embeddings=8, **sizes)
+    )
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-2)
     for _ in range(150):
         masked_ids, labels = random_ratio_mask(torch.randint(0, 16, (64, 1)).expand(-1, 8), 16)
@@ -358,4 +417,6 @@ def test_stratified_counts_have_a_twentieth_of_the_variance_on_a_trained_model(t
     stratified, independent = (torch.stack(values).double() for values in means.values())
     assert stratified.var() <= independent.var() / 20
     assert abs(stratified.mean() - independent.mean()) < 4 * independent.std() / math.sqrt(150)
-    assert independent.mean() < 0.75 * math.log(16)  # it has learned something: a fresh one has no variance at all
+    assert independent.mean() < 0.75 * math.log(
+        16
+    )  # it has learned something: a fresh one has no variance at all

@@ -17,7 +17,12 @@ NEW = 6
 
 @pytest.fixture(scope="module")
 def model(tiny_model):
-    sizes = {"vocab_size": VOCAB, "mask_token_id": MASK, "pad_token_id": PAD, "max_position_embeddings": 12}
+    sizes = {
+        "vocab_size": VOCAB,
+        "mask_token_id": MASK,
+        "pad_token_id": PAD,
+        "max_position_embeddings": 12,
+    }
     return tiny_model(**sizes, scale=0.5)
 
 
@@ -26,16 +31,24 @@ def allowed(batch_id, text):
     return [token for token in range(MASK) if not len(text) or token % 2 != int(text[-1]) % 2]
 
 
-WATERMARK = stock.WatermarkLogitsProcessor(VOCAB, "cpu", bias=3.0)  # keeps no state but a table of a million numbers
+WATERMARK = stock.WatermarkLogitsProcessor(
+    VOCAB, "cpu", bias=3.0
+)  # keeps no state but a table of a million numbers
 # What looks at the text left of a position; then what does not. Functions, since some keep a state.
 AFTER_PREFIX = {
     "MinLength": lambda: stock.MinLengthLogitsProcessor(6, EOS),
     "MinNewTokensLength": lambda: stock.MinNewTokensLengthLogitsProcessor(2, 3, [EOS, 4]),
     "NoRepeatNGram": lambda: stock.NoRepeatNGramLogitsProcessor(2),
     "NoRepeatNGram of one": lambda: stock.NoRepeatNGramLogitsProcessor(1),
-    "EncoderNoRepeatNGram": lambda: stock.EncoderNoRepeatNGramLogitsProcessor(2, torch.tensor([[0, 1, 5, 4, 3]])),
-    "SequenceBias": lambda: stock.SequenceBiasLogitsProcessor([[[0, 1, 4], 9.0], [[1, 4], -7.0], [[3], 2.0]]),
-    "NoBadWords": lambda: stock.NoBadWordsLogitsProcessor([[1, 4], [5, 0, 3], [2]], eos_token_id=EOS),
+    "EncoderNoRepeatNGram": lambda: stock.EncoderNoRepeatNGramLogitsProcessor(
+        2, torch.tensor([[0, 1, 5, 4, 3]])
+    ),
+    "SequenceBias": lambda: stock.SequenceBiasLogitsProcessor(
+        [[[0, 1, 4], 9.0], [[1, 4], -7.0], [[3], 2.0]]
+    ),
+    "NoBadWords": lambda: stock.NoBadWordsLogitsProcessor(
+        [[1, 4], [5, 0, 3], [2]], eos_token_id=EOS
+    ),
     "PrefixConstrained": lambda: stock.PrefixConstrainedLogitsProcessor(allowed, num_beams=1),
     "ForcedBOSToken": lambda: stock.ForcedBOSTokenLogitsProcessor(5),
     "ForcedEOSToken": lambda: stock.ForcedEOSTokenLogitsProcessor(7, EOS),
@@ -53,8 +66,12 @@ ANYWHERE = {
     "Epsilon": lambda: stock.EpsilonLogitsWarper(0.1),
     "Eta": lambda: stock.EtaLogitsWarper(0.3),
     "RepetitionPenalty": lambda: stock.RepetitionPenaltyLogitsProcessor(3.0),
-    "RepetitionPenalty behind": lambda: stock.RepetitionPenaltyLogitsProcessor(3.0, prompt_ignore_length=3),
-    "EncoderRepetitionPenalty": lambda: stock.EncoderRepetitionPenaltyLogitsProcessor(3.0, torch.tensor([[0, 5]])),
+    "RepetitionPenalty behind": lambda: stock.RepetitionPenaltyLogitsProcessor(
+        3.0, prompt_ignore_length=3
+    ),
+    "EncoderRepetitionPenalty": lambda: stock.EncoderRepetitionPenaltyLogitsProcessor(
+        3.0, torch.tensor([[0, 5]])
+    ),
     "SuppressTokens": lambda: stock.SuppressTokensLogitsProcessor([0, 3]),
     "InfNanRemove": lambda: stock.InfNanRemoveLogitsProcessor(),
     "LogitNormalization": lambda: stock.LogitNormalization(),
@@ -78,7 +95,9 @@ def plain_loop(model, prompt, count, processor, text=None):
     for t in range(len(prompt), len(prompt) + count):
         state = torch.tensor([ids + [MASK] * (len(prompt) + count - t)])
         logits = model(state).logits[:, t]
-        scores = processor(torch.tensor([ids], dtype=torch.long), logits).double().log_softmax(-1)[0]
+        scores = (
+            processor(torch.tensor([ids], dtype=torch.long), logits).double().log_softmax(-1)[0]
+        )
         ids.append(int(scores.argmax()) if text is None else text[t])
         log_probs.append(float(scores[ids[-1]]))
     return ids, log_probs
@@ -89,13 +108,18 @@ def input_of(rows, side, filler=PAD):
     longest = max(map(len, rows))
     pairs = [(row, [filler] * (longest - len(row))) for row in rows]
     ids = [row + fill if side == "right" else fill + row for row, fill in pairs]
-    real = [[1] * len(r) + [0] * len(f) if side == "right" else [0] * len(f) + [1] * len(r) for r, f in pairs]
+    real = [
+        [1] * len(r) + [0] * len(f) if side == "right" else [0] * len(f) + [1] * len(r)
+        for r, f in pairs
+    ]
     return torch.tensor(ids), torch.tensor(real)
 
 
 def real_part(row, values, rows, side):
     longest, length = max(map(len, rows)), len(rows[row]) + NEW
-    begin = longest - len(rows[row]) if side == "left" and rows[row] else 0  # an empty row has its masks in front
+    begin = (
+        longest - len(rows[row]) if side == "left" and rows[row] else 0
+    )  # an empty row has its masks in front
     return values[row, begin : begin + length].tolist()
 
 
@@ -121,7 +145,9 @@ def test_every_processor_has_an_effect_here(model, name):
 
     def log_probs(processors):
         ids, real = input_of([row for row in ROWS if len(row) == 2] * 3, "right")
-        out = model.generate(ids, real, seed=1, max_new_tokens=NEW, logits_processor=processors, **LEFT_TO_RIGHT)
+        out = model.generate(
+            ids, real, seed=1, max_new_tokens=NEW, logits_processor=processors, **LEFT_TO_RIGHT
+        )
         return out.log_probs
 
     same = torch.allclose(log_probs([ALL[name]()]), log_probs(None), atol=1e-4)
@@ -136,7 +162,10 @@ def test_ragged_rows_get_what_each_gets_alone(model, name, side):
     settings = LEFT_TO_RIGHT | {"max_new_tokens": NEW}
     out = model.generate(ids, real, seed=[1, 2, 3, 4], logits_processor=[ALL[name]()], **settings)
     for row, prompt in enumerate(ROWS):
-        sequence, drawn = real_part(row, out.sequences, ROWS, side), real_part(row, out.log_probs, ROWS, side)
+        sequence, drawn = (
+            real_part(row, out.sequences, ROWS, side),
+            real_part(row, out.log_probs, ROWS, side),
+        )
         _, log_probs = plain_loop(model, prompt, NEW, ALL[name](), sequence)
         assert drawn[len(prompt) :] == pytest.approx(log_probs, abs=1e-5)
 
@@ -149,28 +178,41 @@ def test_what_stands_in_the_padding_is_no_text(tiny_model, side, filler):
     class Mine(stock.RepetitionPenaltyLogitsProcessor):  # sees what the stock one sees
         pass
 
-    model = tiny_model(vocab_size=VOCAB - 1, mask_token_id=MASK, max_position_embeddings=12, scale=0.5)
+    model = tiny_model(
+        vocab_size=VOCAB - 1, mask_token_id=MASK, max_position_embeddings=12, scale=0.5
+    )
     ids, real = input_of([[1, 2], [4, 3, 1, 3]], side, filler)
     settings = LEFT_TO_RIGHT | {"max_new_tokens": NEW}
     for make in (ALL["RepetitionPenalty"], ALL["NoRepeatNGram of one"], lambda: Mine(3.0)):
         out = model.generate(ids, real, seed=[1, 2], logits_processor=[make()], **settings)
-        alone = model.generate(torch.tensor([[1, 2]]), seed=1, logits_processor=[make()], **settings)
+        alone = model.generate(
+            torch.tensor([[1, 2]]), seed=1, logits_processor=[make()], **settings
+        )
         begin = 2 if side == "left" else 0
-        torch.testing.assert_close(out.log_probs[:1, begin : begin + 8], alone.log_probs, rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            out.log_probs[:1, begin : begin + 8], alone.log_probs, rtol=0, atol=1e-5
+        )
 
 
 def test_given_tokens_to_the_right_are_not_text_to_the_left(model):
     """Infilling: a processor of what stands to the left sees that alone."""
     ids = torch.tensor([[0, 1, MASK, MASK, 4, MASK, 5]])
     out = model.generate(
-        ids, logits_processor=[stock.NoRepeatNGramLogitsProcessor(1)], do_sample=False, **LEFT_TO_RIGHT
+        ids,
+        logits_processor=[stock.NoRepeatNGramLogitsProcessor(1)],
+        do_sample=False,
+        **LEFT_TO_RIGHT,
     )
     text = out.sequences[0].tolist()
     for position in (2, 3, 5):
         assert text[position] not in text[:position]
     settings = {"seed": 1, "num_return_sequences": 100} | LEFT_TO_RIGHT
-    sampled = model.generate(ids, logits_processor=[stock.NoRepeatNGramLogitsProcessor(1)], **settings).sequences
-    assert (sampled[:, 2:4] == 5).any() and (sampled[:, 2:4] == 4).any()  # 4 and 5 are still to come
+    sampled = model.generate(
+        ids, logits_processor=[stock.NoRepeatNGramLogitsProcessor(1)], **settings
+    ).sequences
+    assert (sampled[:, 2:4] == 5).any() and (
+        sampled[:, 2:4] == 4
+    ).any()  # 4 and 5 are still to come
 
 
 # ------------------------------------------------------------------------------------- processors that number rows
@@ -211,7 +253,11 @@ def test_a_row_keeps_its_number_whatever_the_length_of_the_others(model, side):
     encoder = torch.tensor([[0, 1, 5], [4, 1, 4], [3, 3, 3], [1, 3, 4]])
 
     def other_letters(batch_id, text):
-        return [token for token in range(MASK) if token % 4 == batch_id and token not in text.tolist()[-1:]]
+        return [
+            token
+            for token in range(MASK)
+            if token % 4 == batch_id and token not in text.tolist()[-1:]
+        ]
 
     makes = {  # in the batch, and for a row alone
         "constraint": (lambda: stock.PrefixConstrainedLogitsProcessor(other_letters, num_beams=1),
@@ -220,10 +266,17 @@ def test_a_row_keeps_its_number_whatever_the_length_of_the_others(model, side):
                     lambda row: stock.EncoderNoRepeatNGramLogitsProcessor(2, encoder[row : row + 1])),
     }  # fmt: skip
     for together, alone in makes.values():
-        settings = LEFT_TO_RIGHT | {"max_new_tokens": NEW, "seed": 1, "logits_processor": [together()]}
+        settings = LEFT_TO_RIGHT | {
+            "max_new_tokens": NEW,
+            "seed": 1,
+            "logits_processor": [together()],
+        }
         out = model.generate(ids, real, **settings)
         for row, prompt in enumerate(ROWS):
-            sequence, drawn = real_part(row, out.sequences, ROWS, side), real_part(row, out.log_probs, ROWS, side)
+            sequence, drawn = (
+                real_part(row, out.sequences, ROWS, side),
+                real_part(row, out.log_probs, ROWS, side),
+            )
             _, log_probs = plain_loop(model, prompt, NEW, alone(row), sequence)
             assert drawn[len(prompt) :] == pytest.approx(log_probs, abs=1e-5)
 
@@ -254,9 +307,10 @@ def test_every_stock_processor_is_tested_here_or_refused():
         processor = STOCK[name].__new__(STOCK[name])
         with pytest.raises(ValueError, match=f"{name} (does not work here|asks for)"):
             Processing([processor], one_by_one=True)
-    assert {"UnbatchedClassifierFreeGuidanceLogitsProcessor", "AlternatingCodebooksLogitsProcessor"} <= set(
-        STOCK
-    ) - tested
+    assert {
+        "UnbatchedClassifierFreeGuidanceLogitsProcessor",
+        "AlternatingCodebooksLogitsProcessor",
+    } <= set(STOCK) - tested
 
 
 @pytest.mark.parametrize(
@@ -278,7 +332,9 @@ def test_every_stock_processor_is_tested_here_or_refused():
     ids=str,
 )
 def test_what_needs_the_text_to_the_left_is_refused_elsewhere(model, monkeypatch, settings):
-    monkeypatch.setattr(ARDMForMaskedLM, "forward", lambda *_, **__: pytest.fail("the network was called"))
+    monkeypatch.setattr(
+        ARDMForMaskedLM, "forward", lambda *_, **__: pytest.fail("the network was called")
+    )
     message = r"needs the text left of each position; expected order='left_to_right'"
     for make in AFTER_PREFIX.values():
         with pytest.raises(ValueError, match=message):
@@ -296,7 +352,10 @@ def test_a_subclass_is_what_it_inherits_from():
 
 def test_blocks_and_one_token_at_a_time_are_left_to_right(model):
     ids = torch.full((1, 8), MASK)
-    settings = LEFT_TO_RIGHT | {"seed": 1, "logits_processor": [stock.NoRepeatNGramLogitsProcessor(2)]}
+    settings = LEFT_TO_RIGHT | {
+        "seed": 1,
+        "logits_processor": [stock.NoRepeatNGramLogitsProcessor(2)],
+    }
     plain = model.generate(ids, **settings)
     for more in ({"block_length": 3}, {"steps": 8}, {"plan": [1] * 8}, {"tokens_per_step": 1}):
         assert torch.equal(model.generate(ids, **settings, **more).sequences, plain.sequences)
@@ -307,12 +366,17 @@ def test_blocks_and_one_token_at_a_time_are_left_to_right(model):
     [
         ([3], "logits_processor holds a int; expected callables"),
         ([lambda input_ids, scores, beam_indices: scores], r"asks for \['beam_indices'\]"),
-        ([lambda input_ids, scores, *, logits, cur_step: scores], r"asks for \['logits'\]; expected some of positions"),
+        (
+            [lambda input_ids, scores, *, logits, cur_step: scores],
+            r"asks for \['logits'\]; expected some of positions",
+        ),
         ([stock.TopKLogitsWarper(1), None], "logits_processor holds a NoneType"),
     ],
 )
 def test_what_is_no_processor_is_refused(model, monkeypatch, processors, message):
-    monkeypatch.setattr(ARDMForMaskedLM, "forward", lambda *_, **__: pytest.fail("the network was called"))
+    monkeypatch.setattr(
+        ARDMForMaskedLM, "forward", lambda *_, **__: pytest.fail("the network was called")
+    )
     with pytest.raises(ValueError, match=message):
         model.generate(torch.full((2, 8), MASK), logits_processor=processors)
 
@@ -362,10 +426,14 @@ def test_callables_get_whole_rows_positions_and_steps(model, settings):
         assert (asked | ~changed).all()  # what is filled has been processed
 
     def plain(input_ids, scores):
-        assert ((input_ids == PAD).sum(1) == torch.tensor([0, 3]).repeat_interleave(len(input_ids) // 2)).all()
+        assert (
+            (input_ids == PAD).sum(1) == torch.tensor([0, 3]).repeat_interleave(len(input_ids) // 2)
+        ).all()
         return scores
 
-    model.generate(IDS, seed=1, logits_processor=[plain], **settings)  # whole rows, whatever it asks for
+    model.generate(
+        IDS, seed=1, logits_processor=[plain], **settings
+    )  # whole rows, whatever it asks for
 
 
 def test_callables_ask_for_what_they_want(model):
@@ -387,19 +455,30 @@ def test_callables_ask_for_what_they_want(model):
         seen.clear()
         out = model.generate(torch.full((1, 2), MASK), logits_processor=processors, **settings)
         assert seen == [0, [0], 1, [1]]
-        assert torch.equal(out.sequences, plain.sequences) and torch.equal(out.log_probs, plain.log_probs)
+        assert torch.equal(out.sequences, plain.sequences) and torch.equal(
+            out.log_probs, plain.log_probs
+        )
     assert torch.equal(model.generate(torch.full((1, 2), MASK), logits_processor=[], **settings).sequences,
                        plain.sequences)  # fmt: skip
 
 
-@pytest.mark.parametrize("order", ["random", "left_to_right", "confidence", lambda logits, *_: logits[..., 1]], ids=str)
+@pytest.mark.parametrize(
+    "order", ["random", "left_to_right", "confidence", lambda logits, *_: logits[..., 1]], ids=str
+)
 def test_warpers_are_the_settings_of_their_name(model, order):
     """One after the other, at every position of a step."""
     settings = {"order": order, "tokens_per_step": 2, "seed": 1, "return_dict_in_generate": True}
-    if order not in ("random", "left_to_right"):  # the settings change the draw alone, processors the order too
+    if order not in (
+        "random",
+        "left_to_right",
+    ):  # the settings change the draw alone, processors the order too
         settings["tokens_per_step"] = 8
     ids = torch.full((4, 8), MASK)
-    processors = [stock.TemperatureLogitsWarper(0.5), stock.TopKLogitsWarper(3), stock.TopPLogitsWarper(0.9)]
+    processors = [
+        stock.TemperatureLogitsWarper(0.5),
+        stock.TopKLogitsWarper(3),
+        stock.TopPLogitsWarper(0.9),
+    ]
     one = model.generate(ids, logits_processor=processors, **settings)
     two = model.generate(ids, temperature=0.5, top_k=3, top_p=0.9, **settings)
     assert torch.equal(one.sequences, two.sequences)
@@ -408,13 +487,20 @@ def test_warpers_are_the_settings_of_their_name(model, order):
 
 def test_a_processor_that_leaves_nothing_is_reported(model):
     with pytest.raises(ValueError, match="only -inf"):
-        model.generate(IDS, logits_processor=[lambda ids, scores: torch.full_like(scores, -torch.inf)])
+        model.generate(
+            IDS, logits_processor=[lambda ids, scores: torch.full_like(scores, -torch.inf)]
+        )
 
 
 def test_bad_words_never_come_whatever_the_order(model):
     for order in ("random", "confidence", "right_to_left"):
-        processors = [stock.NoBadWordsLogitsProcessor([[1], [5]]), stock.SuppressTokensLogitsProcessor([0])]
-        out = model.generate(torch.full((20, 8), MASK), order=order, tokens_per_step=3, logits_processor=processors)
+        processors = [
+            stock.NoBadWordsLogitsProcessor([[1], [5]]),
+            stock.SuppressTokensLogitsProcessor([0]),
+        ]
+        out = model.generate(
+            torch.full((20, 8), MASK), order=order, tokens_per_step=3, logits_processor=processors
+        )
         assert not set(out.unique().tolist()) & {0, 1, 5, MASK, PAD}
 
 
@@ -424,11 +510,22 @@ def test_what_asks_nothing_or_which_tokens_there_are_works_at_any_position(model
     for name, make in ANYWHERE.items():
         if name == "RepetitionPenalty behind":
             continue  # ignores the first columns
-        settings = {"order": order, "seed": 1, "output_history": True, "return_dict_in_generate": True}
+        settings = {
+            "order": order,
+            "seed": 1,
+            "output_history": True,
+            "return_dict_in_generate": True,
+        }
         out = model.generate(IDS, tokens_per_step=2, logits_processor=[make()], **settings)
         for number, before in enumerate([IDS, *out.history[:-1]]):
             logits = model(before, (before != PAD).long()).logits.detach()
             for row, position in (out.order == number).nonzero().tolist():
-                scores = make()(before[row : row + 1], logits[row : row + 1, position]).double().log_softmax(-1)[0]
+                scores = (
+                    make()(before[row : row + 1], logits[row : row + 1, position])
+                    .double()
+                    .log_softmax(-1)[0]
+                )
                 drawn = float(out.log_probs[row, position])
-                assert drawn == pytest.approx(float(scores[out.sequences[row, position]]), abs=1e-5), name
+                assert drawn == pytest.approx(
+                    float(scores[out.sequences[row, position]]), abs=1e-5
+                ), name

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from ardm.masking import order_uniforms
 from ardm.masked_losses import (
     Draws,
     evaluating,
@@ -17,9 +16,12 @@ from ardm.masked_losses import (
     scored_tokens,
     sequences_per_call,
 )
+from ardm.masking import order_uniforms
 
 MASK, PAD = 3, 4
-IDS = torch.tensor([[0, 1, 2, 0, 1, 2], [PAD, PAD, 2, 2, 1, 0], [1, 0, PAD, PAD, PAD, PAD], [2, 1, 1, 0, 2, PAD]])
+IDS = torch.tensor(
+    [[0, 1, 2, 0, 1, 2], [PAD, PAD, 2, 2, 1, 0], [1, 0, PAD, PAD, PAD, PAD], [2, 1, 1, 0, 2, PAD]]
+)
 PROMPT = torch.tensor([[0, 1, 0, 0, 0, 0], [0] * 6, [0] * 6, [1, 0, 0, 1, 0, 0]])
 DRAWS = Draws(
     row=torch.tensor([0, 3, 1, 1, 2, 0, 3, 0, 2, 1]),
@@ -35,13 +37,23 @@ def model(tiny_model):
 
 
 # --------------------------------------------------------------------------------------------------------- losses
-def losses(model, ids=IDS, attention_mask=IDS != PAD, prompt_mask=PROMPT, draws=DRAWS, seed=SEED, batch_size=None):
+def losses(
+    model,
+    ids=IDS,
+    attention_mask=IDS != PAD,
+    prompt_mask=PROMPT,
+    draws=DRAWS,
+    seed=SEED,
+    batch_size=None,
+):
     scored = scored_tokens(model.config, ids, attention_mask, prompt_mask)
     return masked_losses(model, ids, attention_mask, scored, draws, seed, batch_size)
 
 
 @torch.no_grad()
-def one_at_a_time(model, ids=IDS, attention_mask=IDS != PAD, prompt_mask=PROMPT, draws=DRAWS, seed=SEED):
+def one_at_a_time(
+    model, ids=IDS, attention_mask=IDS != PAD, prompt_mask=PROMPT, draws=DRAWS, seed=SEED
+):
     """The definition, draw by draw, on rows that have no padding to begin with."""
     values = []
     for row, key, num_masked in zip(*(part.tolist() for part in draws), strict=True):
@@ -49,7 +61,9 @@ def one_at_a_time(model, ids=IDS, attention_mask=IDS != PAD, prompt_mask=PROMPT,
         text = [int(ids[row, place]) for place in real]
         scored = [i for i, place in enumerate(real) if not prompt_mask[row, place]]
         uniforms = order_uniforms(seed, torch.tensor([key]), len(text))[0].tolist()
-        order = sorted(range(len(scored)), key=lambda i: uniforms[i])  # the i-th scored token has the i-th number
+        order = sorted(
+            range(len(scored)), key=lambda i: uniforms[i]
+        )  # the i-th scored token has the i-th number
         hidden = [scored[i] for i in order[len(scored) - num_masked :]]
         masked = [MASK if i in hidden else token for i, token in enumerate(text)]
         log_probs = model(torch.tensor([masked])).logits[0].double().log_softmax(-1)
@@ -68,7 +82,9 @@ def test_they_are_those_of_a_loop_over_single_rows_and_masks(model):
     none = torch.zeros_like(unpadded)
     draws = DRAWS._replace(num_masked=torch.arange(10) % 6 + 1)
     reference = one_at_a_time(model, unpadded, none == 0, none, draws)
-    torch.testing.assert_close(losses(model, unpadded, None, None, draws), reference, rtol=0, atol=2e-6)
+    torch.testing.assert_close(
+        losses(model, unpadded, None, None, draws), reference, rtol=0, atol=2e-6
+    )
 
 
 def test_sums_are_taken_in_float64(model):
@@ -77,7 +93,10 @@ def test_sums_are_taken_in_float64(model):
 
 
 def test_padding_on_either_side_and_prompts_do_not_change_a_rows_orders(model):
-    text, draws = [0, 2, 1, 0], Draws(torch.zeros(6, dtype=torch.long), torch.arange(6), torch.tensor([1, 2, 3] * 2))
+    text, draws = (
+        [0, 2, 1, 0],
+        Draws(torch.zeros(6, dtype=torch.long), torch.arange(6), torch.tensor([1, 2, 3] * 2)),
+    )
     found = []
     for before, after in ((0, 0), (3, 0), (0, 3), (2, 2)):
         row = torch.tensor([[PAD] * before + text + [PAD] * after])
@@ -88,14 +107,20 @@ def test_padding_on_either_side_and_prompts_do_not_change_a_rows_orders(model):
 
 def test_draws_depend_on_seed_and_key(model):
     base, half = losses(model), DRAWS._replace(key=DRAWS.key + 1)
-    partly = DRAWS.num_masked < torch.tensor([5, 3, 4, 4, 2, 5, 3, 5, 2, 4])  # where not all is masked
+    partly = DRAWS.num_masked < torch.tensor(
+        [5, 3, 4, 4, 2, 5, 3, 5, 2, 4]
+    )  # where not all is masked
     for other in (losses(model, seed=SEED + 1), losses(model, draws=half)):
         assert (other - base)[partly].abs().gt(1e-4).sum() >= 3
-        torch.testing.assert_close(other[~partly], base[~partly], rtol=0, atol=2e-6)  # all masked in any order
+        torch.testing.assert_close(
+            other[~partly], base[~partly], rtol=0, atol=2e-6
+        )  # all masked in any order
 
 
 def test_no_draw_costs_no_call():
-    silent = types.SimpleNamespace(config=types.SimpleNamespace(vocab_size=5, mask_token_id=3))  # cannot be called
+    silent = types.SimpleNamespace(
+        config=types.SimpleNamespace(vocab_size=5, mask_token_id=3)
+    )  # cannot be called
     nothing = torch.empty(0, dtype=torch.long)
     found = masked_losses(silent, IDS, None, IDS != PAD, Draws(nothing, nothing, nothing), 0, None)
     assert found.shape == (0,) and found.dtype == torch.float64
@@ -107,7 +132,9 @@ def test_calls_hold_no_more_sequences_than_asked_for_and_logits_of_masked_positi
     def recorded(input_ids, attention_mask, logits_positions):
         calls.append(len(input_ids))
         assert torch.equal(logits_positions, input_ids == MASK)
-        return model(input_ids=input_ids, attention_mask=attention_mask, logits_positions=logits_positions)
+        return model(
+            input_ids=input_ids, attention_mask=attention_mask, logits_positions=logits_positions
+        )
 
     recorded.config = model.config
     torch.testing.assert_close(losses(recorded, batch_size=4), losses(model), rtol=0, atol=2e-6)
@@ -119,10 +146,15 @@ def test_scored_tokens_are_real_ones_outside_the_prompt(model):
     scored = scored_tokens(model.config, IDS, IDS != PAD, PROMPT)
     assert torch.equal(scored, (IDS != PAD) & (PROMPT == 0))
     assert scored_tokens(model.config, IDS[:1], None, None).all()
-    for ids, message in (([[0, PAD]], "the pad id 4 among its real tokens"), ([[0, 5]], r"expected 0\.\.4")):
+    for ids, message in (
+        ([[0, PAD]], "the pad id 4 among its real tokens"),
+        ([[0, 5]], r"expected 0\.\.4"),
+    ):
         with pytest.raises(ValueError, match=message):
             scored_tokens(model.config, torch.tensor(ids), None, None)
-    assert scored_tokens(types.SimpleNamespace(vocab_size=5, mask_token_id=3), IDS[:1], None, None).all()  # no pad id
+    assert scored_tokens(
+        types.SimpleNamespace(vocab_size=5, mask_token_id=3), IDS[:1], None, None
+    ).all()  # no pad id
 
 
 # -------------------------------------------------------------------------------------------------- size of a call
@@ -130,7 +162,9 @@ def test_scored_tokens_are_real_ones_outside_the_prompt(model):
 @pytest.mark.parametrize("vocab_size", [2, 28, 50_257, 256_000, 2**40])
 @pytest.mark.parametrize("length", [0, 1, 7, 128, 4_096, 10**6])
 def test_a_call_fits_the_memory_and_is_never_empty(device, vocab_size, length):
-    number = sequences_per_call(None, torch.empty(0, length, dtype=torch.long, device=device), vocab_size)
+    number = sequences_per_call(
+        None, torch.empty(0, length, dtype=torch.long, device=device), vocab_size
+    )
     assert isinstance(number, int) and number >= 1
     tokens = {"cpu": 2_048, "meta": 16_384}[device]
     logits = 2**27  # 2.7 GB at 20 bytes
@@ -141,7 +175,9 @@ def test_a_call_fits_the_memory_and_is_never_empty(device, vocab_size, length):
 
 def test_a_call_on_a_gpu_is_larger_and_a_large_vocabulary_makes_it_smaller():
     def number(device, vocab_size):
-        return sequences_per_call(None, torch.empty(9, 128, dtype=torch.long, device=device), vocab_size)
+        return sequences_per_call(
+            None, torch.empty(9, 128, dtype=torch.long, device=device), vocab_size
+        )
 
     assert [number("cpu", 28), number("meta", 28)] == [16, 128]
     assert [number("cpu", 500_000), number("meta", 500_000)] == [2, 2]
@@ -151,7 +187,9 @@ def test_the_callers_number_is_taken_as_it_is():
     huge = torch.empty(1, 10**6, dtype=torch.long)
     assert [sequences_per_call(n, huge, 10**6) for n in (1, 5, 10**9)] == [1, 5, 10**9]
     for wrong in (0, -1, 2.0, True, "4"):
-        with pytest.raises(ValueError, match=f"batch_size is {wrong!r}; expected an integer of at least 1"):
+        with pytest.raises(
+            ValueError, match=f"batch_size is {wrong!r}; expected an integer of at least 1"
+        ):
             sequences_per_call(wrong, huge, 10)
 
 
@@ -191,7 +229,9 @@ def test_require_positive():
 
 def mixed_modules():
     """Some modules train, and some in and around them do not."""
-    outer = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout(), nn.Linear(2, 2)), nn.Linear(2, 2))
+    outer = nn.Sequential(
+        nn.Dropout(), nn.Sequential(nn.Dropout(), nn.Linear(2, 2)), nn.Linear(2, 2)
+    )
     outer[1].eval()
     outer[1][1].train()
     return outer

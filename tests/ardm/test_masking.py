@@ -57,7 +57,9 @@ def test_every_count_and_every_set_of_positions_equally_often():
     counts = masked.sum(1)
     for count in range(1, length + 1):
         rows = masked[counts == count]
-        assert abs(len(rows) - 6000) <= 1  # stratified: exactly even, up to the strata that straddle two counts
+        assert (
+            abs(len(rows) - 6000) <= 1
+        )  # stratified: exactly even, up to the strata that straddle two counts
         subsets = list(itertools.combinations(range(length), count))
         codes = (rows * 2 ** torch.arange(length)).sum(1)
         observed = [(codes == sum(2**p for p in subset)).sum() for subset in subsets]
@@ -68,7 +70,10 @@ def test_every_count_and_every_set_of_positions_equally_often():
 def test_a_batch_of_as_many_rows_as_tokens_holds_each_count_once():
     for length in (1, 2, 7, 32):
         for seed in range(20):
-            masked = random_ratio_mask(ids_of(length, length), MASK, generator=generator(seed))[0] == MASK
+            masked = (
+                random_ratio_mask(ids_of(length, length), MASK, generator=generator(seed))[0]
+                == MASK
+            )
             assert masked.sum(1).sort().values.tolist() == list(range(1, length + 1))
 
 
@@ -90,7 +95,9 @@ def test_stratified_counts_round_to_the_ends():
 
 @settings(max_examples=60, deadline=None)
 @given(st.data(), st.integers(0, 6), st.integers(1, 9), st.integers(0, 2**31))
-def test_labels_and_ids_are_two_halves_and_only_maskable_tokens_are_drawn(data, batch, length, seed):
+def test_labels_and_ids_are_two_halves_and_only_maskable_tokens_are_drawn(
+    data, batch, length, seed
+):
     torch.manual_seed(seed)
     ids, attention, prompt = ids_of(batch, length), *torch.randint(0, 2, (2, batch, length))
     outside = (attention == 0) | (prompt == 1)
@@ -101,7 +108,12 @@ def test_labels_and_ids_are_two_halves_and_only_maskable_tokens_are_drawn(data, 
         known = (torch.rand(batch) * maskable).long()
     before = ids.clone()
     masked_ids, labels = random_ratio_mask(
-        ids, MASK, attention_mask=attention, prompt_mask=prompt, num_known=known, generator=generator(seed)
+        ids,
+        MASK,
+        attention_mask=attention,
+        prompt_mask=prompt,
+        num_known=known,
+        generator=generator(seed),
     )
     hidden = labels != -100
     assert torch.equal(ids, before)
@@ -128,7 +140,9 @@ def test_positions_are_uniform_among_the_maskable_ones():
 def test_the_same_generator_gives_the_same_masks_and_moves_on():
     ids, first, second = ids_of(8, 8), generator(1), generator(1)
     draws = [random_ratio_mask(ids, MASK, generator=first)[1] for _ in range(3)]
-    assert all(torch.equal(draw, random_ratio_mask(ids, MASK, generator=second)[1]) for draw in draws)
+    assert all(
+        torch.equal(draw, random_ratio_mask(ids, MASK, generator=second)[1]) for draw in draws
+    )
     assert not torch.equal(draws[0], draws[1])
     torch.manual_seed(1)
     assert torch.equal(random_ratio_mask(ids, MASK)[1], draws[0])
@@ -181,14 +195,23 @@ def test_check_ids_names_the_range():
 def test_masks_depend_on_the_sample_number_alone_and_not_on_the_micro_batch():
     size, steps = 6, 3
     ids, numbers = ids_of(size * steps, 7), torch.arange(size * steps)
-    whole = torch.cat([keyed(ids[i : i + size], numbers[i : i + size], size)[1] for i in range(0, len(ids), size)])
+    whole = torch.cat(
+        [keyed(ids[i : i + size], numbers[i : i + size], size)[1] for i in range(0, len(ids), size)]
+    )
     for micro in (1, 2, 3):
-        parts = [keyed(ids[i : i + micro], numbers[i : i + micro], size)[1] for i in range(0, len(ids), micro)]
+        parts = [
+            keyed(ids[i : i + micro], numbers[i : i + micro], size)[1]
+            for i in range(0, len(ids), micro)
+        ]
         assert torch.equal(torch.cat(parts), whole)
-    every_other = numbers[:size].view(2, 3).t().flatten()  # as the samples of a step are dealt to two processes
+    every_other = (
+        numbers[:size].view(2, 3).t().flatten()
+    )  # as the samples of a step are dealt to two processes
     assert torch.equal(keyed(ids[every_other], every_other, size)[1], whole[every_other])
     assert torch.equal(keyed(ids[:size], numbers[:size], size)[1], whole[:size])  # no state
-    other_seed = keyed_random_ratio_mask(ids[:size], MASK, numbers[:size], seed=6, global_batch_size=size)[1]
+    other_seed = keyed_random_ratio_mask(
+        ids[:size], MASK, numbers[:size], seed=6, global_batch_size=size
+    )[1]
     assert not torch.equal(other_seed, whole[:size])
 
 
@@ -203,7 +226,10 @@ def test_a_global_batch_of_as_many_rows_as_tokens_holds_each_count_once():
 
 
 def test_counts_of_one_place_are_uniform_over_the_steps():
-    counts = [(keyed(ids_of(1, 4), torch.tensor([8 * step + 3]), 8)[1] != -100).sum() for step in range(1500)]
+    counts = [
+        (keyed(ids_of(1, 4), torch.tensor([8 * step + 3]), 8)[1] != -100).sum()
+        for step in range(1500)
+    ]
     assert_chi_square(torch.stack(counts).bincount()[1:])
 
 
@@ -216,7 +242,9 @@ def test_max_ratio_bounds_the_counts():
 def test_keyed_masks_leave_padding_and_prompt_alone():
     ids, attention, prompt = ids_of(12, 6), torch.ones(12, 6), torch.zeros(12, 6)
     attention[:, 4:], prompt[:, 0] = 0, 1
-    hidden = keyed(ids, torch.arange(12), 12, attention_mask=attention, prompt_mask=prompt)[1] != -100
+    hidden = (
+        keyed(ids, torch.arange(12), 12, attention_mask=attention, prompt_mask=prompt)[1] != -100
+    )
     assert not hidden[:, [0, 4, 5]].any()
     assert hidden.sum(1).bincount().tolist() == [0, 4, 4, 4]
 
@@ -255,7 +283,8 @@ def test_mean_cross_entropy_is_the_hand_written_mean():
     chosen = (labels != -100) | (torch.rand(5, 6) < 0.3)  # more logits than labels are allowed
     torch.testing.assert_close(mean_cross_entropy(logits[chosen], labels, chosen), loss)
     gradients = [
-        torch.autograd.grad(x.sum(), logits)[0] for x in (loss, mean_cross_entropy(logits[chosen], labels, chosen))
+        torch.autograd.grad(x.sum(), logits)[0]
+        for x in (loss, mean_cross_entropy(logits[chosen], labels, chosen))
     ]
     torch.testing.assert_close(*gradients)
 
@@ -269,7 +298,11 @@ def test_loss_is_at_least_float32(dtype):
     logits, labels = torch.randn(3, 4, 5).to(dtype), torch.randint(0, 5, (3, 4))
     loss = mean_cross_entropy(logits, labels)
     assert loss.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-    expected = F.cross_entropy(logits.double().flatten(0, 1), labels.flatten(), reduction="none").view(3, 4).mean(1)
+    expected = (
+        F.cross_entropy(logits.double().flatten(0, 1), labels.flatten(), reduction="none")
+        .view(3, 4)
+        .mean(1)
+    )
     torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
 
 

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, pipeline
 
 from ardm import ARDMConfig, ARDMForMaskedLM, ARDMGenerationConfig, ARDMModel
-from ardm.layers_ardm import ARDMShortConv
 from ardm.data.tokenization import build_tokenizer
+from ardm.layers_ardm import ARDMShortConv
 
 MASK, PAD = 3, 4
 ROWS = [[0, MASK, 2, 1, MASK, 0], [MASK], [1, MASK, MASK]]
@@ -53,12 +53,16 @@ def test_mask_and_pad_have_probability_zero(model):
 
 
 def test_only_the_mask_where_there_is_no_padding(tiny_model):
-    assert (tiny_model()(torch.tensor([[0, 3]])).logits == -torch.inf).sum(1).tolist() == [[0, 0, 0, 2]]
+    assert (tiny_model()(torch.tensor([[0, 3]])).logits == -torch.inf).sum(1).tolist() == [
+        [0, 0, 0, 2]
+    ]
 
 
 @pytest.mark.parametrize("conv_kernel_size", [0, 5])
 def test_a_fresh_model_is_exactly_uniform(conv_kernel_size):
-    model = ARDMForMaskedLM(ARDMConfig(hidden_size=8, num_attention_heads=2, conv_kernel_size=conv_kernel_size))
+    model = ARDMForMaskedLM(
+        ARDMConfig(hidden_size=8, num_attention_heads=2, conv_kernel_size=conv_kernel_size)
+    )
     probs = model(torch.randint(0, 28, (2, 9))).logits.softmax(-1)
     assert (probs[..., 27] == 0).all() and (probs[..., :27] == probs[0, 0, 0]).all()
     for layer in model.model.layers:  # each block starts as the identity
@@ -67,7 +71,12 @@ def test_a_fresh_model_is_exactly_uniform(conv_kernel_size):
 
 
 def test_a_fresh_tied_model_has_small_logits():
-    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    sizes = {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+    }
     model = ARDMForMaskedLM(ARDMConfig(**sizes, tie_word_embeddings=True))
     assert model(torch.full((1, 8), 27)).logits[..., :27].std() < 1.5
 
@@ -78,7 +87,9 @@ def test_padding_its_side_and_the_batch_change_nothing(model, attention):
     model.set_attn_implementation(attention)
     labels_right = labels_of(RIGHT)
     right = model(RIGHT, RIGHT != PAD, labels=labels_right)
-    labels_left = torch.full_like(LEFT, -100).masked_scatter(LEFT == MASK, labels_right[RIGHT == MASK])
+    labels_left = torch.full_like(LEFT, -100).masked_scatter(
+        LEFT == MASK, labels_right[RIGHT == MASK]
+    )
     left = model(LEFT, (LEFT != PAD).long(), labels=labels_left)
     close(right.loss, left.loss)
     garbage = model(RIGHT.where(RIGHT != PAD, 1), RIGHT != PAD)
@@ -96,7 +107,9 @@ def test_padding_its_side_and_the_batch_change_nothing(model, attention):
 
 def test_every_position_reads_every_position(model):
     for conv in (0, 5):
-        reader = ARDMForMaskedLM(ARDMConfig(**(model.config.to_dict() | {"conv_kernel_size": conv}))).eval()
+        reader = ARDMForMaskedLM(
+            ARDMConfig(**(model.config.to_dict() | {"conv_kernel_size": conv}))
+        ).eval()
         reader.load_state_dict(model.state_dict(), strict=False)
         embeddings = torch.randn(1, 8, 8, requires_grad=True)
         logits = reader(inputs_embeds=embeddings).logits[0, :, :3]
@@ -118,7 +131,9 @@ def test_short_convolution_is_torchs_centred_one(taps):
 def test_what_differs_in_position_or_distance_is_told_apart(model):
     first, second = (torch.tensor([ids]) for ids in ([0, 1, MASK, 2, 0, 1], [0, 1, MASK, 0, 2, 1]))
     assert (model(first).logits - model(second).logits)[0, 2, :3].abs().max() > 1e-3
-    shifted = model(first, position_ids=torch.arange(6)[None] + 90).logits  # relative: a common shift is invisible
+    shifted = model(
+        first, position_ids=torch.arange(6)[None] + 90
+    ).logits  # relative: a common shift is invisible
     close(shifted, model(first).logits)
 
 
@@ -133,7 +148,10 @@ def test_loss_is_the_bound_by_hand(model):
         total = total + weights[row] * sum(terms) / len(terms)
     close(out.loss.double(), total / 10)
     for count in (20, torch.tensor(20)):
-        close(model(ids, ids != PAD, labels=labels, num_items_in_batch=count).loss.double(), total / 20)
+        close(
+            model(ids, ids != PAD, labels=labels, num_items_in_batch=count).loss.double(),
+            total / 20,
+        )
     given_weights = model(ids, ids != PAD, labels=labels, num_maskable=torch.tensor(weights)).loss
     close(given_weights, out.loss)
     assert model(ids, ids != PAD, labels=torch.full_like(ids, -100)).loss == 0
@@ -147,8 +165,14 @@ def test_logits_of_chosen_positions_are_those_of_all(model):
     full, chosen = model(RIGHT, attention_mask).logits, RIGHT == MASK
     close(model(RIGHT, attention_mask, logits_positions=chosen).logits, full[chosen])
     index = torch.tensor([[4, 1], [0, 0], [2, 1]])
-    close(model(RIGHT, attention_mask, logits_positions=index).logits, full[torch.arange(3)[:, None], index])
-    assert model(RIGHT, attention_mask, logits_positions=torch.zeros_like(chosen)).logits.shape == (0, 5)
+    close(
+        model(RIGHT, attention_mask, logits_positions=index).logits,
+        full[torch.arange(3)[:, None], index],
+    )
+    assert model(RIGHT, attention_mask, logits_positions=torch.zeros_like(chosen)).logits.shape == (
+        0,
+        5,
+    )
 
     inputs = {"input_ids": RIGHT, "attention_mask": attention_mask, "labels": labels}
     whole, part = gradients(model, **inputs), gradients(model, **inputs, logits_positions=chosen)
@@ -157,9 +181,14 @@ def test_logits_of_chosen_positions_are_those_of_all(model):
     every_token = RIGHT.where(RIGHT != PAD, -100)  # labels elsewhere do not count
     only_chosen = every_token.where(chosen, -100)
     one = model(
-        RIGHT, attention_mask, labels=every_token.clamp(max=2).where(every_token != -100, -100), logits_positions=chosen
+        RIGHT,
+        attention_mask,
+        labels=every_token.clamp(max=2).where(every_token != -100, -100),
+        logits_positions=chosen,
     )
-    two = model(RIGHT, attention_mask, labels=only_chosen.clamp(max=2).where(only_chosen != -100, -100))
+    two = model(
+        RIGHT, attention_mask, labels=only_chosen.clamp(max=2).where(only_chosen != -100, -100)
+    )
     close(one.loss, two.loss)
     for bad in (index, chosen[:, :4]):
         with pytest.raises(ValueError, match="logits_positions"):
@@ -197,7 +226,9 @@ def test_gradient_checkpointing_gives_the_same_gradients(model):
     }
     model.train()
     plain = gradients(model, **inputs)
-    getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()  # the newer name
+    getattr(
+        model, "activation_checkpointing_enable", model.gradient_checkpointing_enable
+    )()  # the newer name
     assert all(layer.gradient_checkpointing for layer in model.model.layers)
     assert_same_gradients(gradients(model, **inputs), plain)
 
@@ -230,7 +261,9 @@ def test_eager_is_sdpa(model):
 
 @pytest.mark.slow  # compiles its kernel
 def test_flex_is_sdpa(tiny_model):
-    model = tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD, hidden_size=32)  # heads of 16
+    model = tiny_model(
+        vocab_size=5, mask_token_id=MASK, pad_token_id=PAD, hidden_size=32
+    )  # heads of 16
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's and transformers' own, on CPU
         sdpa = model(RIGHT, RIGHT != PAD).logits
@@ -267,10 +300,15 @@ def test_compiled_gives_the_same_loss_and_gradients(model):
 @pytest.mark.parametrize("tied", [False, True])
 def test_save_and_load_give_the_same_bits(tiny_model, tmp_path, tied):
     model = tiny_model(tie_word_embeddings=tied)
-    model.generation_config = ARDMGenerationConfig(steps=3, temperature=0.5, order="left_to_right", mask_token_id=3)
+    model.generation_config = ARDMGenerationConfig(
+        steps=3, temperature=0.5, order="left_to_right", mask_token_id=3
+    )
     model.save_pretrained(tmp_path)
     ids = torch.tensor([[0, 3, 2, 1]])
-    for loaded in (ARDMForMaskedLM.from_pretrained(tmp_path), AutoModelForMaskedLM.from_pretrained(tmp_path)):
+    for loaded in (
+        ARDMForMaskedLM.from_pretrained(tmp_path),
+        AutoModelForMaskedLM.from_pretrained(tmp_path),
+    ):
         assert type(loaded) is ARDMForMaskedLM and not loaded.training
         assert torch.equal(loaded(ids).logits, model(ids).logits)
         assert (loaded.lm_head.weight is loaded.model.embed_tokens.weight) == tied
@@ -303,7 +341,9 @@ def test_settings_at_loading_and_a_model_without_generation_config(tiny_model, t
 def test_fill_mask_pipeline(tiny_model):
     tokenizer = build_tokenizer("char", "abc")
     model = tiny_model(
-        vocab_size=len(tokenizer), mask_token_id=tokenizer.mask_token_id, pad_token_id=tokenizer.pad_token_id
+        vocab_size=len(tokenizer),
+        mask_token_id=tokenizer.mask_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
     text = f"ab{tokenizer.mask_token}a"
     answers = pipeline("fill-mask", model=model, tokenizer=tokenizer, device="cpu")(text, top_k=3)

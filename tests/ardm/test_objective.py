@@ -15,11 +15,15 @@ class Recorder(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.table = torch.nn.Parameter(torch.randn(LENGTH, 5, generator=torch.Generator().manual_seed(0)))
+        self.table = torch.nn.Parameter(
+            torch.randn(LENGTH, 5, generator=torch.Generator().manual_seed(0))
+        )
 
     def forward(self, input_ids, attention_mask=None, logits_positions=None):
         self.input_ids = input_ids
-        return type("Output", (), {"logits": self.table.expand(len(input_ids), -1, -1)[logits_positions]})
+        return type(
+            "Output", (), {"logits": self.table.expand(len(input_ids), -1, -1)[logits_positions]}
+        )
 
 
 def batch_of(progress=0.0, **extra):
@@ -30,7 +34,9 @@ def batch_of(progress=0.0, **extra):
 def test_without_weights_the_loss_is_the_mean_over_rows_of_the_mean_over_masked_tokens():
     model, batch = Recorder(), batch_of()
     got = RandomRatioObjective(MASK, seed=3)(model, batch)
-    _, labels = keyed_random_ratio_mask(batch["input_ids"], MASK, batch.sample_numbers, seed=3, global_batch_size=8)
+    _, labels = keyed_random_ratio_mask(
+        batch["input_ids"], MASK, batch.sample_numbers, seed=3, global_batch_size=8
+    )
     expected = []
     for row in labels:
         nats = [-model.table[p].log_softmax(0)[row[p]] for p in range(LENGTH) if row[p] != IGNORED]
@@ -42,15 +48,21 @@ def test_without_weights_the_loss_is_the_mean_over_rows_of_the_mean_over_masked_
 def test_weight_power_one_counts_every_masked_token_alike():
     model, batch = Recorder(), batch_of()
     got = RandomRatioObjective(MASK, weight_power=1.0)(model, batch)["loss"]
-    _, labels = keyed_random_ratio_mask(batch["input_ids"], MASK, batch.sample_numbers, seed=0, global_batch_size=8)
+    _, labels = keyed_random_ratio_mask(
+        batch["input_ids"], MASK, batch.sample_numbers, seed=0, global_batch_size=8
+    )
     logits = model.table.expand(8, -1, -1)[labels != IGNORED]
     summed = torch.nn.functional.cross_entropy(logits, labels[labels != IGNORED], reduction="sum")
     torch.testing.assert_close(got, 2 * summed / (8 * LENGTH))  # (1 + p) * sum / (rows * maskable)
 
 
-@pytest.mark.parametrize(("progress", "expected"), [(0.0, 0.5), (0.4, 0.5), (0.6, 0.75), (0.8, 1.0), (1.0, 1.0)])
+@pytest.mark.parametrize(
+    ("progress", "expected"), [(0.0, 0.5), (0.4, 0.5), (0.6, 0.75), (0.8, 1.0), (1.0, 1.0)]
+)
 def test_the_curriculum_rises_from_start_to_one(progress, expected):
-    assert RandomRatioObjective(MASK, start_ratio=0.5).max_ratio(progress) == pytest.approx(expected)
+    assert RandomRatioObjective(MASK, start_ratio=0.5).max_ratio(progress) == pytest.approx(
+        expected
+    )
 
 
 def test_no_more_than_the_highest_ratio_is_masked():
@@ -73,7 +85,9 @@ def test_prompt_and_padding_are_never_masked_and_outside_the_ratio():
     assert masked.sum(1).max() == 3 and loss.isfinite()
 
 
-@pytest.mark.parametrize("wrong", [{"start_ratio": 0.0}, {"start_ratio": 1.1}, {"ramp": (0.8, 0.4)}])
+@pytest.mark.parametrize(
+    "wrong", [{"start_ratio": 0.0}, {"start_ratio": 1.1}, {"ramp": (0.8, 0.4)}]
+)
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         RandomRatioObjective(MASK, **wrong)

@@ -41,7 +41,9 @@ def test_rank_is_the_inverse_permutation(permutation):
 
 def test_rank_of_a_batch_is_that_of_its_rows():
     orders = torch.stack([torch.randperm(6) for _ in range(5)])
-    assert torch.equal(order_to_rank(orders), torch.stack([order_to_rank(order) for order in orders]))
+    assert torch.equal(
+        order_to_rank(orders), torch.stack([order_to_rank(order) for order in orders])
+    )
 
 
 def test_explicit_order_is_broadcast_and_means_positions():
@@ -49,7 +51,9 @@ def test_explicit_order_is_broadcast_and_means_positions():
     for given_order in (order, order.int(), order.expand(3, 4)):
         assert torch.equal(check_order(given_order, 3, 4), order.expand(3, 4))
         scores = order_scores(given_order, PLACES, UNIFORMS)
-        assert torch.equal(generation_queue(scores, torch.ones(3, 4, dtype=torch.bool)), order.expand(3, 4))
+        assert torch.equal(
+            generation_queue(scores, torch.ones(3, 4, dtype=torch.bool)), order.expand(3, 4)
+        )
 
 
 def test_named_orders():
@@ -68,7 +72,9 @@ def test_queue_is_the_masks_in_order_then_the_rest(batch, length, seed):
     torch.manual_seed(seed)
     scores, masked = torch.randint(0, 4, (batch, length)), torch.rand(batch, length) < 0.5
     for row, queue in enumerate(generation_queue(scores, masked).tolist()):
-        key = sorted(range(length), key=lambda p, row=row: (not masked[row, p], int(scores[row, p]), p))
+        key = sorted(
+            range(length), key=lambda p, row=row: (not masked[row, p], int(scores[row, p]), p)
+        )
         assert queue == key  # ties in the order of positions
 
 
@@ -98,7 +104,11 @@ def test_what_is_no_order_is_refused(order, message):
 # --------------------------------------------------------------------------------- orders that look at the logits
 @settings(max_examples=20, deadline=None)
 @given(
-    st.integers(0, 2), st.integers(1, 3), st.integers(2, 9), st.sampled_from([0.1, 3.0, 30.0]), st.integers(0, 2**31)
+    st.integers(0, 2),
+    st.integers(1, 3),
+    st.integers(2, 9),
+    st.sampled_from([0.1, 3.0, 30.0]),
+    st.integers(0, 2**31),
 )
 def test_scores_are_their_definitions(batch, width, vocab, scale, seed):
     torch.manual_seed(seed)
@@ -108,7 +118,9 @@ def test_scores_are_their_definitions(batch, width, vocab, scale, seed):
     for row in range(batch):
         for column in range(width):
             exponentials = [math.exp(value) for value in logits[row, column].tolist()]
-            probs = sorted((value / math.fsum(exponentials) for value in exponentials), reverse=True)
+            probs = sorted(
+                (value / math.fsum(exponentials) for value in exponentials), reverse=True
+            )
             expected = {
                 confidence: math.log(probs[0]),
                 margin: probs[0] - probs[1],
@@ -123,16 +135,25 @@ def test_scores_are_their_definitions(batch, width, vocab, scale, seed):
 
 def test_the_surest_position_has_the_highest_score():
     logits = torch.tensor([[[5.0, 0.0, 0.0], [0.1, 0.0, 0.0], [5.0, 4.9, -9.0]]])
-    first = {name: score(logits)[0].argsort(descending=True).tolist() for name, score in LOGIT_ORDERS.items()}
+    first = {
+        name: score(logits)[0].argsort(descending=True).tolist()
+        for name, score in LOGIT_ORDERS.items()
+    }
     assert first == {"confidence": [0, 2, 1], "margin": [0, 2, 1], "entropy": [0, 2, 1]}
     logits = torch.tensor([[[0.45, 0.44, 0.11], [0.4, 0.3, 0.3]]]).log()
-    assert LOGIT_ORDERS["margin"](logits)[0].argmax() == 1 != LOGIT_ORDERS["confidence"](logits)[0].argmax()
+    assert (
+        LOGIT_ORDERS["margin"](logits)[0].argmax()
+        == 1
+        != LOGIT_ORDERS["confidence"](logits)[0].argmax()
+    )
 
 
 def reference_ranking(scores, is_open, tie):
     """Sorts by score; whoever follows the one before within `tie` is its equal, and equals stand by position."""
     if tie is None:
-        finite = [abs(s) for s, here in zip(scores, is_open, strict=True) if here and math.isfinite(s)]
+        finite = [
+            abs(s) for s, here in zip(scores, is_open, strict=True) if here and math.isfinite(s)
+        ]
         tie = 1e-6 * max(finite, default=0.0)
     first = sorted((p for p, here in enumerate(is_open) if here), key=lambda p: -scores[p])
     groups: list[list[int]] = []
@@ -156,7 +177,10 @@ SCORES = st.one_of(
 
 @example([(0.0, True), (5.0, False), (8e-6, True)], TIE)
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(SCORES, st.booleans()), min_size=1, max_size=9), st.sampled_from([TIE, None, 0.0]))
+@given(
+    st.lists(st.tuples(SCORES, st.booleans()), min_size=1, max_size=9),
+    st.sampled_from([TIE, None, 0.0]),
+)
 def test_ranking_is_sorting_with_chained_ties_by_position(row, tie):
     scores, is_open = [score for score, _ in row], [here for _, here in row]
     indices = ranking(torch.tensor([scores], dtype=torch.float64), torch.tensor([is_open]), tie)
@@ -168,10 +192,16 @@ def test_ranking_is_sorting_with_chained_ties_by_position(row, tie):
 def test_rounding_does_not_change_the_ranking(batch, width, seed):
     torch.manual_seed(seed)
     scores, is_open = torch.randint(-3, 4, (batch, width)).double(), torch.rand(batch, width) < 0.8
-    expected = [reference_ranking(s, o, TIE) for s, o in zip(scores.tolist(), is_open.tolist(), strict=True)]
+    expected = [
+        reference_ranking(s, o, TIE) for s, o in zip(scores.tolist(), is_open.tolist(), strict=True)
+    ]
     for noise, tie in ((1e-7, TIE), (1e-7, None)):  # None: in proportion to the scores
         noisy = scores + noise * (2 * torch.rand(scores.shape, dtype=torch.float64) - 1)
-        same = [row for row in range(batch) if tie is not None or (scores[row].abs() * is_open[row]).max() >= 1]
+        same = [
+            row
+            for row in range(batch)
+            if tie is not None or (scores[row].abs() * is_open[row]).max() >= 1
+        ]
         assert ranking(noisy, is_open, tie)[same].tolist() == [expected[row] for row in same]
     scaled = ranking((scores + 1e-7 * torch.rand(scores.shape)).mul(1e4), is_open, None)
     same = [row for row in range(batch) if (scores[row].abs() * is_open[row]).max() >= 1]
@@ -200,12 +230,23 @@ MASKED = torch.tensor([[True, False, True], [False, True, True]])
 
 def test_a_users_order_gets_its_arguments_and_gives_scores():
     logits, generator, seen = torch.randn(2, 3, 5), torch.Generator(), []
-    scores = torch.tensor([[1.0, torch.nan, torch.inf], [torch.nan, -torch.inf, 0.0]])  # NaN where nothing is hidden
-    given_back = custom_scores(lambda *arguments: seen.append(arguments) or scores, logits, MASKED, generator)
+    scores = torch.tensor(
+        [[1.0, torch.nan, torch.inf], [torch.nan, -torch.inf, 0.0]]
+    )  # NaN where nothing is hidden
+    given_back = custom_scores(
+        lambda *arguments: seen.append(arguments) or scores, logits, MASKED, generator
+    )
     assert given_back is scores
-    assert seen[0][0] is logits and seen[0][1] is MASKED and seen[0][2] is generator and len(seen[0]) == 3
+    assert (
+        seen[0][0] is logits
+        and seen[0][1] is MASKED
+        and seen[0][2] is generator
+        and len(seen[0]) == 3
+    )
     for dtype in (torch.int64, torch.bool):
-        converted = custom_scores(lambda *_, dtype=dtype: MASKED.to(dtype), logits, MASKED, generator)
+        converted = custom_scores(
+            lambda *_, dtype=dtype: MASKED.to(dtype), logits, MASKED, generator
+        )
         assert torch.equal(converted, MASKED.double()) and converted.dtype == torch.float64
     half = torch.zeros(2, 3, dtype=torch.float16)
     assert custom_scores(lambda *_: half, logits, MASKED, generator).dtype == torch.float16
@@ -229,10 +270,14 @@ def test_what_are_no_scores_is_refused(scores, message):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(1, 4), st.integers(1, 9), st.integers(0, 2**31), st.sampled_from([TIE, None, 0.0]))
+@given(
+    st.integers(1, 4), st.integers(1, 9), st.integers(0, 2**31), st.sampled_from([TIE, None, 0.0])
+)
 def test_the_best_are_the_first_of_the_ranking(batch, width, seed, tie):
     torch.manual_seed(seed)
-    scores = torch.randint(-3, 4, (batch, width)).double() * 0.4e-5 + torch.randint(0, 2, (batch, width))
+    scores = torch.randint(-3, 4, (batch, width)).double() * 0.4e-5 + torch.randint(
+        0, 2, (batch, width)
+    )
     is_open = torch.rand(batch, width) < 0.8
     for count in range(1, int(is_open.sum(1).min()) + 1):
         expected = ranking(scores, is_open, tie)[:, :count].sort(1).values

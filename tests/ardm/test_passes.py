@@ -20,7 +20,10 @@ LAWS = settings(max_examples=60, deadline=None)
 
 
 def block_sizes(masks, block_length):
-    return [min(block_length or masks, masks - begin) for begin in range(0, masks, block_length or masks or 1)]
+    return [
+        min(block_length or masks, masks - begin)
+        for begin in range(0, masks, block_length or masks or 1)
+    ]
 
 
 @st.composite
@@ -69,7 +72,9 @@ def test_a_plan_fills_each_block_exactly(data, masks):
         assert flat(plan) == options["plan"]
     else:
         step = options.get("tokens_per_step", 1)
-        assert plan == [[min(step, size - begin) for begin in range(0, size, step)] for size in sizes]
+        assert plan == [
+            [min(step, size - begin) for begin in range(0, size, step)] for size in sizes
+        ]
 
 
 @LAWS
@@ -96,7 +101,9 @@ def test_the_optimal_plan_is_the_cheapest_one_of_the_tail(masks, steps, losses):
     assert len(plan) == groups and sum(plan) == masks
     tail = losses[len(losses) - masks :]
     cuts = itertools.combinations(range(1, masks), groups - 1)
-    costs = [plan_cost(tail, [b - a for a, b in itertools.pairwise([0, *cut, masks])]) for cut in cuts]
+    costs = [
+        plan_cost(tail, [b - a for a, b in itertools.pairwise([0, *cut, masks])]) for cut in cuts
+    ]
     assert plan_cost(tail, plan) == pytest.approx(min(costs), abs=1e-12)
 
 
@@ -105,7 +112,9 @@ def test_what_does_not_fit_is_refused():
         row_plan(4, plan="optimal", steps=2)
     with pytest.raises(ValueError, match="per_step_losses has 3 steps; expected at least 4"):
         row_plan(4, plan="optimal", steps=2, losses=[3.0, 2.0, 1.0])
-    with pytest.raises(ValueError, match="steps is 2; expected at least one for each of the 3 blocks"):
+    with pytest.raises(
+        ValueError, match="steps is 2; expected at least one for each of the 3 blocks"
+    ):
         row_plan(9, steps=2, block_length=3)
     with pytest.raises(ValueError, match="plan sums to 1; expected 0"):
         row_plan(0, plan=[1])
@@ -131,21 +140,32 @@ def test_following_the_passes_fills_block_after_block(batch):
             known = sum(blocks[block]) - hidden[block]
             if back:
                 assert between and fill == back <= min(known, hidden[block])
-                assert back == number_between(resampling.order, resampling.fraction, known, hidden[block])
-            assert pool == hidden[block] + back and 1 <= fill <= pool  # no group over the end of a block
+                assert back == number_between(
+                    resampling.order, resampling.fraction, known, hidden[block]
+                )
+            assert (
+                pool == hidden[block] + back and 1 <= fill <= pool
+            )  # no group over the end of a block
             hidden[block] += back - fill
         assert not any(hidden)
         assert [fill for back, fill, _ in passes if not back] == flat(blocks)
         gaps = sum(len(block) - 1 for block in blocks)
         extra = sum(back > 0 for back, _, _ in passes)
-        assert extra == (resampling.steps if between and gaps else 0)  # a row of one step a block has no gap
+        assert extra == (
+            resampling.steps if between and gaps else 0
+        )  # a row of one step a block has no gap
 
 
 @LAWS
-@given(st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=6), min_size=1, max_size=3), st.integers(1, 9))
+@given(
+    st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=6), min_size=1, max_size=3),
+    st.integers(1, 9),
+)
 def test_passes_between_the_steps_are_spread_evenly(blocks, steps):
     in_gap, gap = [], 0
-    last = list(itertools.accumulate(map(len, blocks)))  # steps after which a block is done: no gap lies there
+    last = list(
+        itertools.accumulate(map(len, blocks))
+    )  # steps after which a block is done: no gap lies there
     for back, _, _ in row_passes(blocks, Resampling(steps, 0.1, "remdm_cap")):
         if back:
             in_gap[-1] += 1
@@ -166,7 +186,9 @@ def test_the_tables_add_up(batch):
     masks = torch.tensor([sum(flat(blocks)) for blocks in plans], dtype=torch.long)
     count = len(passes.widths)
     for table in (passes.back_BS, passes.fill_BS, passes.known_BS, passes.revision_BS):
-        assert table.shape == (len(plans), count) and table.dtype == torch.long and (table >= 0).all()
+        assert (
+            table.shape == (len(plans), count) and table.dtype == torch.long and (table >= 0).all()
+        )
     assert torch.equal(passes.fill_BS.sum(1), masks + passes.back_BS.sum(1))
     known = torch.zeros_like(masks)
     for number in range(count):
@@ -174,12 +196,16 @@ def test_the_tables_add_up(batch):
         assert (back <= known).all()  # nothing goes back that has not been generated
         known = known - back + fill
         assert torch.equal(passes.known_BS[:, number], known)
-        assert torch.equal(passes.revision_BS[:, number], (passes.back_BS[:, : number + 1] > 0).sum(1))
+        assert torch.equal(
+            passes.revision_BS[:, number], (passes.back_BS[:, : number + 1] > 0).sum(1)
+        )
     assert torch.equal(known, masks) or not count
     # what the loop asks for on the host
     assert passes.widths == [int(fill.max()) for fill in passes.fill_BS.T]
     assert passes.revises == [bool(back.any()) for back in passes.back_BS.T]
-    assert len(passes.pools) == count and all(p >= w >= 1 for p, w in zip(passes.pools, passes.widths, strict=True))
+    assert len(passes.pools) == count and all(
+        p >= w >= 1 for p, w in zip(passes.pools, passes.widths, strict=True)
+    )
     assert torch.equal(passes.to(torch.device("cpu")).known_BS, passes.known_BS)
     assert passes.to(torch.device("meta")).fill_BS.device.type == "meta"
 
@@ -205,7 +231,9 @@ def test_a_rows_passes_are_its_own_and_it_waits_with_zeros(batch):
     assert passes.pools == [max(column) for column in zip(*pools, strict=True)]
 
 
-@pytest.mark.parametrize("resampling", [None, *(Resampling(3, 0.5, order) for order in AFTER + BETWEEN)])
+@pytest.mark.parametrize(
+    "resampling", [None, *(Resampling(3, 0.5, order) for order in AFTER + BETWEEN)]
+)
 def test_without_masks_there_are_no_passes(resampling):
     for plans in ([], [[]], [[], []]):
         passes = make_passes(plans, resampling)
@@ -219,7 +247,10 @@ def test_without_masks_there_are_no_passes(resampling):
 def test_resampling_passes_count_in_the_steps(masks, steps, resample_steps, order):
     assume(order in AFTER or steps > 1 or not resample_steps)  # refused
     config = ARDMGenerationConfig(
-        steps=steps + resample_steps, resample_steps=resample_steps, resample_order=order, resample_fraction=0.3
+        steps=steps + resample_steps,
+        resample_steps=resample_steps,
+        resample_order=order,
+        resample_fraction=0.3,
     )
     resampling = make_resampling(config)
     passes = plan_passes(config, [masks, 0, masks], resampling)

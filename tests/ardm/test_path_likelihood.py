@@ -12,8 +12,16 @@ from ardm.path_likelihood import _position_log_probs
 from ardm.plans import fixed_size_plan
 
 MASK, PAD = 3, 4
-PLANS = {3: [None, [1, 1, 1], [1, 2], [2, 1], [3]], 4: [None, [1, 3], [2, 2], [3, 1], [1, 2, 1], [1, 1, 2], [4]]}
-ROWS = [[0, 1, 2, 0, 1], [2], [1, 1, 0], [0, 0, 2, 1, 2, 1, 0]]  # shorter than the batch and as long as it
+PLANS = {
+    3: [None, [1, 1, 1], [1, 2], [2, 1], [3]],
+    4: [None, [1, 3], [2, 2], [3, 1], [1, 2, 1], [1, 1, 2], [4]],
+}
+ROWS = [
+    [0, 1, 2, 0, 1],
+    [2],
+    [1, 1, 0],
+    [0, 0, 2, 1, 2, 1, 0],
+]  # shorter than the batch and as long as it
 ORDER_OF_ROW = [[3, 0, 4, 1, 2], [0], [1, 2, 0], [6, 2, 0, 5, 3, 1, 4]]  # places within the row
 
 
@@ -34,7 +42,9 @@ def exact(plain, enumeration):
 
 def close(actual, expected, tolerance=1e-6):
     assert actual.dtype == torch.float64
-    torch.testing.assert_close(actual, torch.as_tensor(expected).double(), rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(
+        actual, torch.as_tensor(expected).double(), rtol=tolerance, atol=tolerance
+    )
 
 
 def recorded(model):
@@ -64,7 +74,9 @@ def padded(side, length=7, rows=ROWS, orders=ORDER_OF_ROW, value=PAD):
 
 
 # --------------------------------------------------------------------------------------------------- the distribution
-@pytest.mark.parametrize(("length", "plan"), [(length, plan) for length in PLANS for plan in PLANS[length]])
+@pytest.mark.parametrize(
+    ("length", "plan"), [(length, plan) for length in PLANS for plan in PLANS[length]]
+)
 def test_it_is_the_enumerated_chain_rule_and_sums_to_one(plain, exact, length, plan):
     for order in exact[length].orders:
         values = log_prob(plain, exact[length].sequences, order, plan=plan)
@@ -83,14 +95,19 @@ def test_short_sequences(plain, exact, length):
 
 def test_each_row_has_its_own_order(plain, exact):
     ids, orders = exact[4].sequences[:24], torch.stack(exact[4].orders)
-    expected = [exact[4].log_prob(order, sequences=row[None])[0] for row, order in zip(ids, orders, strict=True)]
+    expected = [
+        exact[4].log_prob(order, sequences=row[None])[0]
+        for row, order in zip(ids, orders, strict=True)
+    ]
     close(log_prob(plain, ids, orders), torch.stack(expected))
     close(log_prob(plain, ids.int(), orders.int()), torch.stack(expected))
 
 
 def test_orders_and_plans_are_different_distributions(exact):
     """So that the laws above cannot hold for a mixed-up order or plan."""
-    values = torch.stack([exact[4].log_prob(order, plan) for order in exact[4].orders for plan in (None, [2, 2])])
+    values = torch.stack(
+        [exact[4].log_prob(order, plan) for order in exact[4].orders for plan in (None, [2, 2])]
+    )
     pairs = itertools.combinations(values, 2)
     alike = sum(bool((a - b).abs().max() < 1e-3) for a, b in pairs)
     assert alike == 24 // 4 * 6  # only orders within the groups of [2, 2]
@@ -133,7 +150,9 @@ def test_prompt_makes_it_conditional(plain, exact, given):
     ids = exact[4].sequences[fits]
     prompt = (start != MASK).expand(len(ids), -1)
     free = 4 - len(given)
-    for order, plan in itertools.product(exact[4].orders, (None, [free], uniform_plan(free, min(free, 2)))):
+    for order, plan in itertools.product(
+        exact[4].orders, (None, [free], uniform_plan(free, min(free, 2)))
+    ):
         values = log_prob(plain, ids, order, plan=plan, prompt_mask=prompt)
         close(values, exact[4].log_prob(order, plan, start, ids))
         close(values.exp().sum(), 1.0)
@@ -157,10 +176,13 @@ def test_prompt_first_is_the_chain_rule(model, side):
 # ----------------------------------------------------------------------------------------- padding, batches, the model
 def test_padding_and_neighbours_change_nothing(model):
     alone = [
-        log_prob(model, torch.tensor([row]), torch.tensor(order)) for row, order in zip(ROWS, ORDER_OF_ROW, strict=True)
+        log_prob(model, torch.tensor([row]), torch.tensor(order))
+        for row, order in zip(ROWS, ORDER_OF_ROW, strict=True)
     ]
     for side, length, value in itertools.product(("left", "right"), (7, 8), (PAD, 1, MASK)):
-        ids, real, order = padded(side, length, value=value)  # what stands under the padding is not read
+        ids, real, order = padded(
+            side, length, value=value
+        )  # what stands under the padding is not read
         close(log_prob(model, ids, order, attention_mask=real), torch.cat(alone), 2e-6)
         close(log_prob(model, ids, order, attention_mask=real.bool()), torch.cat(alone), 2e-6)
 
@@ -168,7 +190,10 @@ def test_padding_and_neighbours_change_nothing(model):
 @pytest.mark.parametrize("plan", [[1, 3, 1], [5], [2, 1, 2]])
 def test_padding_and_plans(model, plan):
     """Rows with as many tokens to score, some of them behind a prompt, some beside padding."""
-    rows, places = [[0, 1, 2, 0, 1], [2, 1, 0, 0, 1, 2, 2]], [[3, 0, 4, 1, 2], [6, 2, 0, 5, 3, 1, 4]]
+    rows, places = (
+        [[0, 1, 2, 0, 1], [2, 1, 0, 0, 1, 2, 2]],
+        [[3, 0, 4, 1, 2], [6, 2, 0, 5, 3, 1, 4]],
+    )
     alone = [
         log_prob(model, torch.tensor(rows[:1]), torch.tensor(places[0]), plan=plan),
         log_prob(
@@ -204,7 +229,9 @@ def test_batch_size_changes_the_calls_and_nothing_else(model, batch_size, plan):
     values = log_prob(call, ids, order, plan=plan, batch_size=batch_size)
     close(values, log_prob(model, ids, order, plan=plan))
     pairs = 5 * len(plan or ids[0])
-    assert [len(inputs["input_ids"]) for inputs in calls[:-1]] == [batch_size] * ((pairs - 1) // batch_size)
+    assert [len(inputs["input_ids"]) for inputs in calls[:-1]] == [batch_size] * (
+        (pairs - 1) // batch_size
+    )
     assert sum(len(inputs["input_ids"]) for inputs in calls) == pairs
 
 
@@ -219,7 +246,24 @@ def test_what_the_model_is_asked(model):
     assert inputs["input_ids"].shape == (16, 7) and inputs["logits_positions"].shape == (16, 1)
     asked = inputs["input_ids"].gather(1, inputs["logits_positions"])
     assert (asked == MASK).all()
-    assert (inputs["input_ids"] == MASK).sum(1).tolist() == [5, 1, 3, 7, 4, 2, 6, 3, 1, 5, 2, 4, 1, 3, 2, 1]
+    assert (inputs["input_ids"] == MASK).sum(1).tolist() == [
+        5,
+        1,
+        3,
+        7,
+        4,
+        2,
+        6,
+        3,
+        1,
+        5,
+        2,
+        4,
+        1,
+        3,
+        2,
+        1,
+    ]
 
 
 def test_probability_zero_is_minus_infinity_and_no_error(model):
@@ -251,7 +295,9 @@ def adaptive_path(exact, score, row, plan):
     for size in plan:
         log_probs = exact.table[(state * 4 ** torch.arange(len(row)).flip(0)).sum()]
         scores = score(log_probs[None].float())[0].masked_fill(state != MASK, -torch.inf)
-        group = sorted(range(len(row)), key=lambda position: (-round(float(scores[position]), 5), position))[:size]
+        group = sorted(
+            range(len(row)), key=lambda position: (-round(float(scores[position]), 5), position)
+        )[:size]
         path += group
         state[group] = row[group]
     return torch.tensor(path)
@@ -264,13 +310,19 @@ def test_deterministic_orders_are_distributions(plain, exact, order, plan):
     close(values.exp().sum(), 1.0)
     paths = set()
     for row, value in zip(exact[4].sequences, values, strict=True):
-        path = FIXED[order] if order in FIXED else adaptive_path(exact[4], SCORES[order], row, plan or [1] * 4)
+        path = (
+            FIXED[order]
+            if order in FIXED
+            else adaptive_path(exact[4], SCORES[order], row, plan or [1] * 4)
+        )
         close(value, exact[4].log_prob(path, plan, sequences=row[None])[0], 1e-5)
         paths.add(tuple(path.tolist()))
     assert order in FIXED or len(paths) > 1  # an adaptive path depends on the text
 
 
-@pytest.mark.parametrize("order", ["confidence", "margin", "entropy", last_token_first, "right_to_left"])
+@pytest.mark.parametrize(
+    "order", ["confidence", "margin", "entropy", last_token_first, "right_to_left"]
+)
 def test_adaptive_orders_with_padding_prompts_and_calls(model, order):
     ids, real, _ = padded("right")
     reference = log_prob(model, ids, order, attention_mask=real)
@@ -295,10 +347,20 @@ def test_adaptive_orders_with_padding_prompts_and_calls(model, order):
 @pytest.mark.parametrize("start", ["masks", "prompts", "prompts and padding"])
 def test_generate_reports_the_same_adaptive_log_probability(model, order, tokens_per_step, start):
     ids, real = canvas(start)
-    out = model.generate(ids, real, return_dict_in_generate=True, order=order, tokens_per_step=tokens_per_step, seed=3)
+    out = model.generate(
+        ids,
+        real,
+        return_dict_in_generate=True,
+        order=order,
+        tokens_per_step=tokens_per_step,
+        seed=3,
+    )
     hidden = ids == MASK
     for row, count in enumerate(hidden.sum(1).tolist()):
-        used = {"attention_mask": real[row, None], "prompt_mask": ((real == 1) & ~hidden)[row, None]}
+        used = {
+            "attention_mask": real[row, None],
+            "prompt_mask": ((real == 1) & ~hidden)[row, None],
+        }
         plan = fixed_size_plan(count, tokens_per_step)
         value = log_prob(model, out.sequences[row, None], order, plan=plan, **used)
         close(out.log_probs[row, None].double().sum(1), value, 1e-5)
@@ -317,7 +379,8 @@ def test_dropout_is_off(tiny_model):
     quiet = [log_prob(model, ids, order) for order in ("left_to_right", "confidence")]
     model.train()
     assert all(
-        torch.equal(a, log_prob(model, ids, b)) for a, b in zip(quiet, ("left_to_right", "confidence"), strict=True)
+        torch.equal(a, log_prob(model, ids, b))
+        for a, b in zip(quiet, ("left_to_right", "confidence"), strict=True)
     )
     assert model.training
 
@@ -337,7 +400,9 @@ def canvas(start):
 
 
 @pytest.mark.parametrize("tokens_per_step", [1, 2])
-@pytest.mark.parametrize("order", ["random", "left_to_right", "right_to_left", "explicit", "explicit by row"])
+@pytest.mark.parametrize(
+    "order", ["random", "left_to_right", "right_to_left", "explicit", "explicit by row"]
+)
 @pytest.mark.parametrize("start", ["masks", "prompts", "prompts and padding"])
 def test_generate_reports_the_same_log_probability(model, order, tokens_per_step, start):
     ids, real = canvas(start)
@@ -350,7 +415,9 @@ def test_generate_reports_the_same_log_probability(model, order, tokens_per_step
     recovered = out.order.argsort(dim=1, stable=True)
     used = {"attention_mask": real, "prompt_mask": (real == 1) & ~hidden}
     known = recovered if order not in orders else orders[order].expand(6, 8)
-    for row, count in enumerate(hidden.sum(1).tolist()):  # one call takes one plan, and these rows need several
+    for row, count in enumerate(
+        hidden.sum(1).tolist()
+    ):  # one call takes one plan, and these rows need several
         one = {name: mask[row, None] for name, mask in used.items()}
         plan = fixed_size_plan(count, tokens_per_step)
         for path in (recovered, known):
@@ -358,7 +425,11 @@ def test_generate_reports_the_same_log_probability(model, order, tokens_per_step
             close(out.log_probs[row, None].double().sum(1), value, 1e-5)
     if start == "masks":  # as many in every row
         plan = fixed_size_plan(8, tokens_per_step)
-        close(out.log_probs.double().sum(1), log_prob(model, out.sequences, recovered, plan=plan), 1e-5)
+        close(
+            out.log_probs.double().sum(1),
+            log_prob(model, out.sequences, recovered, plan=plan),
+            1e-5,
+        )
     if tokens_per_step == 1:
         terms = _position_log_probs(model, out.sequences, known, None, *used.values(), None)
         close(out.log_probs.double(), terms, 1e-5)
@@ -369,7 +440,10 @@ def test_generate_reports_the_same_log_probability(model, order, tokens_per_step
 def test_nothing_to_score(model, plan):
     call, calls = recorded(model)
     ids, order = torch.zeros(2, 3, dtype=torch.long), torch.arange(3)
-    assert log_prob(call, ids, order, plan=plan, attention_mask=torch.zeros(2, 3)).tolist() == [0, 0]
+    assert log_prob(call, ids, order, plan=plan, attention_mask=torch.zeros(2, 3)).tolist() == [
+        0,
+        0,
+    ]
     assert log_prob(call, ids, order, plan=plan, prompt_mask=torch.ones(2, 3)).tolist() == [0, 0]
     assert log_prob(call, ids[:0], order, plan=plan).shape == (0,)
     assert log_prob(call, ids[:, :0], order[:0], plan=plan).tolist() == [0, 0]
@@ -384,8 +458,14 @@ ONE = torch.tensor([[0, 1, 2]])
     [
         ({"input_ids": torch.tensor([[0, MASK, 1]])}, "mask id 3"),
         ({"input_ids": torch.tensor([[0, PAD, 1]])}, "pad id 4"),
-        ({"input_ids": torch.tensor([[MASK, 0, 1]]), "prompt_mask": torch.tensor([[1, 0, 0]])}, "mask id 3"),
-        ({"input_ids": torch.tensor([[PAD, 0, 1]]), "prompt_mask": torch.tensor([[1, 0, 0]])}, "pad id 4"),
+        (
+            {"input_ids": torch.tensor([[MASK, 0, 1]]), "prompt_mask": torch.tensor([[1, 0, 0]])},
+            "mask id 3",
+        ),
+        (
+            {"input_ids": torch.tensor([[PAD, 0, 1]]), "prompt_mask": torch.tensor([[1, 0, 0]])},
+            "pad id 4",
+        ),
         ({"input_ids": torch.tensor([[0, 5, 1]])}, r"ids in 0\.\.5; expected 0\.\.4"),
         ({"input_ids": torch.tensor([0, 1, 2])}, "shape"),
         ({"input_ids": [[0, 1, 2]]}, "list"),
@@ -409,7 +489,14 @@ ONE = torch.tensor([[0, 1, 2]])
         ({"plan": "optimal"}, "plan is 'optimal'; expected a list"),
         ({"plan": 3}, "plan is 3; expected a list"),
         ({"plan": [3], "prompt_mask": torch.tensor([[1, 0, 0]])}, "plan sums to 3; expected 2"),
-        ({"plan": [2], "input_ids": ONE.repeat(2, 1), "prompt_mask": torch.tensor([[1, 0, 0], [0] * 3])}, "3.*row 1"),
+        (
+            {
+                "plan": [2],
+                "input_ids": ONE.repeat(2, 1),
+                "prompt_mask": torch.tensor([[1, 0, 0], [0] * 3]),
+            },
+            "3.*row 1",
+        ),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"batch_size": -1}, "batch_size is -1"),
     ],

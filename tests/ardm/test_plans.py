@@ -43,7 +43,9 @@ def test_uniform_plan_is_even_with_the_larger_groups_last(length, data):
     assert len(plan) == steps and sum(plan) == length and all(type(size) is int for size in plan)
     assert min(plan) >= 1 and max(plan) - min(plan) <= 1
     # the partial sums are the closest whole numbers below the straight line: no run of large groups
-    assert [sum(plan[:i]) for i in range(steps + 1)] == [length * i // steps for i in range(steps + 1)]
+    assert [sum(plan[:i]) for i in range(steps + 1)] == [
+        length * i // steps for i in range(steps + 1)
+    ]
     assert plan[-1] == max(plan)
 
 
@@ -91,7 +93,11 @@ def test_fixed_size_plan_has_one_smaller_group_at_most(length, size):
 def test_bad_plans_are_refused():
     with pytest.raises(ValueError, match="tokens_per_step is 0"):
         fixed_size_plan(5, 0)
-    for plan, message in (([1, 2], "sums to 3; expected 5"), ([5, 0], "at least 1"), ([6, -1], "at least 1")):
+    for plan, message in (
+        ([1, 2], "sums to 3; expected 5"),
+        ([5, 0], "at least 1"),
+        ([6, -1], "at least 1"),
+    ):
         with pytest.raises(ValueError, match=message):
             check_plan(plan, 5)
     with pytest.raises(ValueError, match="sums to 0"):
@@ -113,7 +119,9 @@ def test_optimal_plan_of_the_papers_code():
     losses = [5, 4, 3, 2.85, 2.80]  # google-research/autoregressive_diffusion
     plans = [optimal_plan(losses, steps) for steps in range(1, 6)]
     assert plans == [[5], [2, 3], [1, 1, 3], [1, 1, 1, 2], [1, 1, 1, 1, 1]]
-    assert [plan_cost(losses, plan) for plan in plans] == pytest.approx([25, 19, 18, 17.7, 17.65], abs=1e-12)
+    assert [plan_cost(losses, plan) for plan in plans] == pytest.approx(
+        [25, 19, 18, 17.7, 17.65], abs=1e-12
+    )
 
 
 @given(CURVES)
@@ -129,7 +137,9 @@ def test_optimal_plan_is_the_cheapest_of_all(losses):
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=9))
 @example([3, 3, 2, 2, 2, 1, 1, 1, 1])
 def test_optimal_plan_of_equals_has_the_larger_groups_late(losses):
-    losses = sorted(losses, reverse=True)  # whole numbers: the costs of the reference are exact as well
+    losses = sorted(
+        losses, reverse=True
+    )  # whole numbers: the costs of the reference are exact as well
     for steps in range(1, len(losses) + 1):
         plans = list(compositions(len(losses), steps))
         cheapest = min(plan_cost(losses, plan) for plan in plans)
@@ -151,7 +161,8 @@ def test_optimal_plan_agrees_with_the_quadratic_programme(losses, data):
     costs = [0, *[math.inf] * len(losses)]
     for _ in range(steps):
         costs = [
-            min((costs[s] + (t - s) * losses[s] for s in range(t)), default=math.inf) for t in range(len(losses) + 1)
+            min((costs[s] + (t - s) * losses[s] for s in range(t)), default=math.inf)
+            for t in range(len(losses) + 1)
         ]
     assert plan_cost(losses, optimal_plan(losses, steps)) == costs[-1]
 
@@ -183,7 +194,12 @@ def test_optimal_plan_is_deterministic_and_of_no_unit_or_type(losses, unit):
     for steps in range(1, len(losses) + 1):
         plan = optimal_plan(losses, steps)
         tensor = torch.tensor(losses, dtype=torch.float64, requires_grad=True)
-        assert plan == optimal_plan(losses, steps) == optimal_plan(tensor, steps) == optimal_plan(tuple(losses), steps)
+        assert (
+            plan
+            == optimal_plan(losses, steps)
+            == optimal_plan(tensor, steps)
+            == optimal_plan(tuple(losses), steps)
+        )
         assert plan == optimal_plan([loss * unit for loss in losses], steps)
         assert plan == optimal_plan(np.array(losses[::-1])[::-1], steps)
 
@@ -207,7 +223,9 @@ def test_optimal_plan_is_quick(length, steps, seconds, noise):
 @given(st.lists(st.floats(-20, 20), min_size=1, max_size=50))
 def test_monotone_fit_is_isotonic_regression(losses):
     fitted = monotone_fit(losses)
-    expected = IsotonicRegression(increasing=False).fit_transform(np.arange(len(losses)), np.array(losses))
+    expected = IsotonicRegression(increasing=False).fit_transform(
+        np.arange(len(losses)), np.array(losses)
+    )
     assert np.abs(np.array(fitted) - expected).max() <= 1e-12
     assert all(before >= after for before, after in pairwise(fitted))
     assert monotone_fit(fitted) == fitted
@@ -216,7 +234,11 @@ def test_monotone_fit_is_isotonic_regression(losses):
 
 @pytest.mark.parametrize("slope", [-3.0, 0.0, 3.0])
 def test_monotone_fit_of_a_long_noisy_curve(slope):
-    losses = 5 + slope * torch.linspace(0, 1, 5000, dtype=torch.float64) + torch.randn(5000, dtype=torch.float64)
+    losses = (
+        5
+        + slope * torch.linspace(0, 1, 5000, dtype=torch.float64)
+        + torch.randn(5000, dtype=torch.float64)
+    )
     expected = IsotonicRegression(increasing=False).fit_transform(np.arange(5000), losses.numpy())
     assert np.abs(np.array(monotone_fit(losses)) - expected).max() <= 1e-12
 
@@ -228,10 +250,18 @@ def test_monotone_fit_leaves_a_falling_curve_alone(losses):
 
 @given(CURVES, st.data())
 def test_plan_cost_charges_every_position_its_groups_start(losses, data):
-    plan = data.draw(st.sampled_from(list(compositions(len(losses), data.draw(st.integers(1, len(losses)))))))
-    starts = [start for start, size in zip(np.cumsum([0, *plan]), plan, strict=False) for _ in range(size)]
-    assert plan_cost(losses, plan) == pytest.approx(sum(losses[start] for start in starts), abs=1e-12)
-    assert plan_cost(torch.tensor(losses, dtype=torch.float64), torch.tensor(plan)) == plan_cost(losses, plan)
+    plan = data.draw(
+        st.sampled_from(list(compositions(len(losses), data.draw(st.integers(1, len(losses))))))
+    )
+    starts = [
+        start for start, size in zip(np.cumsum([0, *plan]), plan, strict=False) for _ in range(size)
+    ]
+    assert plan_cost(losses, plan) == pytest.approx(
+        sum(losses[start] for start in starts), abs=1e-12
+    )
+    assert plan_cost(torch.tensor(losses, dtype=torch.float64), torch.tensor(plan)) == plan_cost(
+        losses, plan
+    )
 
 
 def test_plan_cost_takes_the_losses_as_they_are():
@@ -239,7 +269,9 @@ def test_plan_cost_takes_the_losses_as_they_are():
     assert type(plan_cost([1, 3], [2])) is float
 
 
-@pytest.mark.parametrize("function", [lambda x: optimal_plan(x, 1), lambda x: plan_cost(x, [1]), monotone_fit])
+@pytest.mark.parametrize(
+    "function", [lambda x: optimal_plan(x, 1), lambda x: plan_cost(x, [1]), monotone_fit]
+)
 def test_losses_that_are_no_curve_are_refused(function):
     for losses, shape in (
         ([], r"\(0,\)"),
@@ -260,8 +292,14 @@ def test_bad_budgets_and_plans_of_losses_are_refused():
         with pytest.raises(ValueError, match=rf"steps is {steps}; expected 1\.\.3 for 3 positions"):
             optimal_plan([3.0, 2.0, 1.0], steps)
     for steps in (1.5, "2", True, None):
-        for budget in (lambda n: optimal_plan([3.0, 2.0, 1.0], n), partial(uniform_plan, 3), partial(cosine_plan, 3)):
-            with pytest.raises(ValueError, match=rf"steps is {steps!r}; expected an integer in 1\.\.3"):
+        for budget in (
+            lambda n: optimal_plan([3.0, 2.0, 1.0], n),
+            partial(uniform_plan, 3),
+            partial(cosine_plan, 3),
+        ):
+            with pytest.raises(
+                ValueError, match=rf"steps is {steps!r}; expected an integer in 1\.\.3"
+            ):
                 budget(steps)
     # log-probabilities in place of losses; the fit alone would hide a single one
     with pytest.raises(ValueError, match=r"losses\[1\] is -1.0; expected nats, at least 0"):
@@ -278,7 +316,8 @@ def test_blockwise_steps_go_to_the_block_with_the_most_positions_a_step(sizes, d
     expected = [1] * len(sizes)
     while sum(expected) < min(steps, sum(sizes)):
         ratios = [
-            (Fraction(size, share), block) for block, (size, share) in enumerate(zip(sizes, expected, strict=True))
+            (Fraction(size, share), block)
+            for block, (size, share) in enumerate(zip(sizes, expected, strict=True))
         ]
         expected[max(ratios)[1]] += 1
     allotted = blockwise_steps(sizes, steps)
@@ -291,7 +330,9 @@ def test_blockwise_steps_of_the_ends():
     assert blockwise_steps([4, 4, 4], 4) == [1, 1, 2]  # equals: the later one
     assert blockwise_steps([8, 2], 5) == [4, 1]
     assert blockwise_steps([3, 1], 100) == [3, 1]
-    with pytest.raises(ValueError, match=r"^steps is 2; expected at least one for each of the 3 blocks\.$"):
+    with pytest.raises(
+        ValueError, match=r"^steps is 2; expected at least one for each of the 3 blocks\.$"
+    ):
         blockwise_steps([4, 4, 4], 2)
     with pytest.raises(ValueError, match=r"sizes is \[4, 0\]; expected every block"):
         blockwise_steps([4, 0], 4)

@@ -31,12 +31,17 @@ def test_bits_are_splitmix64_of_the_keys_one_after_another():
 
 @pytest.mark.parametrize("keys", SMALL_KEYS)
 def test_uniform_over_consecutive_keys(keys):
-    for uniforms in (keyed_uniforms(*keys, ROWS, COLUMNS), keyed_uniforms(*keys, ROWS * 2**32 + COLUMNS)):
+    for uniforms in (
+        keyed_uniforms(*keys, ROWS, COLUMNS),
+        keyed_uniforms(*keys, ROWS * 2**32 + COLUMNS),
+    ):
         assert uniforms.dtype == torch.float64 and uniforms.shape == (400, 50)
         assert (uniforms >= 0).all() and (uniforms < 1).all()
         assert stats.kstest(uniforms.flatten().numpy(), "uniform").pvalue > 1e-3
         bits = (uniforms * 2**52).long()
-        assert (bits.double() == uniforms * 2**52).all()  # multiples of 2^-52: u * total < total after rounding
+        assert (
+            bits.double() == uniforms * 2**52
+        ).all()  # multiples of 2^-52: u * total < total after rounding
         ones = torch.stack([(bits >> place & 1).double().mean() for place in range(52)])
         assert (ones - 0.5).abs().max() < 5 * 0.5 / np.sqrt(bits.numel())
 
@@ -67,7 +72,9 @@ def test_values_do_not_depend_on_the_batch_they_are_drawn_in():
     assert torch.equal(whole[17:40, 5:9], keyed_uniforms(9, ROWS[17:40], COLUMNS[5:9]))
     assert float(whole[3, 4]) == float(keyed_uniforms(9, 3, 4))
     shuffled = torch.randperm(400)
-    assert torch.equal(whole[shuffled], keyed_uniforms(torch.tensor(9), ROWS[shuffled].int(), COLUMNS))
+    assert torch.equal(
+        whole[shuffled], keyed_uniforms(torch.tensor(9), ROWS[shuffled].int(), COLUMNS)
+    )
 
 
 def test_draw_seed_is_the_generators_and_moves_it_on():

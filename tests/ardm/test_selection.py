@@ -39,7 +39,13 @@ def pools(draw):
     pool = torch.stack([torch.randperm(width + 2)[:width] for _ in range(batch)])
     logits = torch.randn(batch, width, 5) * draw(st.sampled_from([0.5, 3.0]))
     logits[..., MASK] = -torch.inf
-    return canvas, logits, pool, torch.rand(batch, width) < 0.7, torch.randint(0, width + 2, (batch, 1))
+    return (
+        canvas,
+        logits,
+        pool,
+        torch.rand(batch, width) < 0.7,
+        torch.randint(0, width + 2, (batch, 1)),
+    )
 
 
 def scores_of(order, logits, canvas, pool):
@@ -99,7 +105,10 @@ def test_a_threshold_takes_the_confident_set_or_the_plans_number(order, argument
 @hypothesis.given(st.sampled_from(ORDERS), pools(), st.booleans())
 def test_an_entropy_bound_takes_the_longest_prefix_below_it(order, arguments, one):
     canvas, logits, pool, is_open, least = arguments
-    least, bound = torch.ones_like(least) if one else least, float(torch.rand(())) * 0.6 * pool.shape[1]
+    least, bound = (
+        torch.ones_like(least) if one else least,
+        float(torch.rand(())) * 0.6 * pool.shape[1],
+    )
     selection = Selection(order, amount=within_entropy(bound), generator=torch.Generator())
     first, taken = selection(logits, canvas, pool, is_open, least)
     nats = -scores_of("entropy", logits, canvas, pool)
@@ -107,13 +116,19 @@ def test_an_entropy_bound_takes_the_longest_prefix_below_it(order, arguments, on
         h = [float(nats[row, i]) for i in in_order]
         prices = [math.fsum(h[:n]) - max(h[:n]) for n in range(1, len(h) + 1)]
         hypothesis.assume(all(abs(price - bound) > 1e-5 for price in prices[1:]))
-        longest = max((n for n, price in enumerate(prices, 1) if n == 1 or price <= bound), default=0)
+        longest = max(
+            (n for n, price in enumerate(prices, 1) if n == 1 or price <= bound), default=0
+        )
         assert taken[row] == min(max(longest, int(least[row])), len(h))
         assert first[row, : taken[row]].tolist() == in_order[: taken[row]]
 
 
 def test_bounds_at_their_ends():
-    canvas, pool, is_open = canvas_of(1, 4), torch.arange(4)[None], torch.ones(1, 4, dtype=torch.bool)
+    canvas, pool, is_open = (
+        canvas_of(1, 4),
+        torch.arange(4)[None],
+        torch.ones(1, 4, dtype=torch.bool),
+    )
     certain = torch.full((1, 4, 5), -torch.inf)
     certain[..., 1] = 0.0
     one = torch.ones(1, 1, dtype=torch.long)
@@ -126,7 +141,10 @@ def test_bounds_at_their_ends():
         (within_entropy(0.0), uniform, 1),
         (within_entropy(2 * math.log(5) + 1e-4), uniform, 3),
     ):
-        assert Selection("confidence", amount=amount)(logits, canvas, pool, is_open, one)[1] == expected
+        assert (
+            Selection("confidence", amount=amount)(logits, canvas, pool, is_open, one)[1]
+            == expected
+        )
 
 
 # ---------------------------------------------------------------------------------------------- noise on the order
@@ -146,8 +164,12 @@ def test_noise_draws_positions_by_the_softmax_of_their_scores(order, temperature
     is_open = torch.tensor([True, True, False, True]).expand(rows, width)
     selection = Selection(order, noise=temperature, generator=torch.Generator())
     weights = (scores_of(order, logits[:1], canvas, pool[:1])[0] / temperature).exp() * is_open[0]
-    pairs = list(itertools.permutations([0, 1, 3], 2))  # drawn one after the other, without replacement
-    probs = torch.stack([weights[i] * weights[j] / weights.sum() / (weights.sum() - weights[i]) for i, j in pairs])
+    pairs = list(
+        itertools.permutations([0, 1, 3], 2)
+    )  # drawn one after the other, without replacement
+    probs = torch.stack(
+        [weights[i] * weights[j] / weights.sum() / (weights.sum() - weights[i]) for i, j in pairs]
+    )
     firsts = []
     for step in range(2):
         canvas.step_B1[:] = step
@@ -157,7 +179,9 @@ def test_noise_draws_positions_by_the_softmax_of_their_scores(order, temperature
         assert stats.chisquare(observed, (probs * rows).numpy()).pvalue > 1e-3
         firsts.append(first[:, 0])
     # the next step's noise is independent of this one's
-    table = torch.stack([((firsts[0] == i) & (firsts[1] == j)).sum() for i in (0, 1, 3) for j in (0, 1, 3)])
+    table = torch.stack(
+        [((firsts[0] == i) & (firsts[1] == j)).sum() for i in (0, 1, 3) for j in (0, 1, 3)]
+    )
     assert stats.chi2_contingency(table.reshape(3, 3).numpy()).pvalue > 1e-3
 
 
@@ -175,7 +199,13 @@ def test_a_positions_noise_does_not_depend_on_the_pool(arguments, order):
 
 def test_noise_leaves_an_order_without_logits_as_it_is():
     canvas, pool = canvas_of(3, 6), torch.arange(6).expand(3, 6)
-    arguments = torch.zeros(3, 6, 5), canvas, pool, torch.ones(3, 6, dtype=torch.bool), torch.ones(3, 1)
+    arguments = (
+        torch.zeros(3, 6, 5),
+        canvas,
+        pool,
+        torch.ones(3, 6, dtype=torch.bool),
+        torch.ones(3, 1),
+    )
     assert torch.equal(Selection(None, noise=5.0)(*arguments)[0], Selection(None)(*arguments)[0])
 
 
@@ -184,10 +214,16 @@ def test_generates_first_position_is_drawn_by_softmax(tiny_model, temperature):
     model, rows = tiny_model(), 2000
     ids = torch.tensor([[MASK, 1, MASK, MASK, 0]])
     scores = model(ids).logits.double().log_softmax(-1).amax(-1)[0, [0, 2, 3]].detach()
-    settings = {"order": "confidence", "order_temperature": temperature, "return_dict_in_generate": True}
+    settings = {
+        "order": "confidence",
+        "order_temperature": temperature,
+        "return_dict_in_generate": True,
+    }
     order = model.generate(ids, num_return_sequences=rows, seed=1, **settings).order
     observed = [int((order[:, position] == 0).sum()) for position in (0, 2, 3)]
-    assert stats.chisquare(observed, ((scores / temperature).softmax(0) * rows).numpy()).pvalue > 1e-3
+    assert (
+        stats.chisquare(observed, ((scores / temperature).softmax(0) * rows).numpy()).pvalue > 1e-3
+    )
 
 
 # --------------------------------------------------------------------------------------------------- a user's order
@@ -233,7 +269,9 @@ def test_a_users_order_sees_one_block_at_a_time_and_no_row_that_has_ended(model)
     first = [masked[0].nonzero()[:, 0].tolist() for _, masked, _ in order.calls]
     assert first == [[2, 3], [2], [5, 6], [5]]
     order = Recorder()
-    ends = model.generate(torch.full((2, 6), MASK), order=order, block_length=1, eos_token_id=2, seed=3)
+    ends = model.generate(
+        torch.full((2, 6), MASK), order=order, block_length=1, eos_token_id=2, seed=3
+    )
     lengths = (ends != PAD).sum(1).tolist()
     assert lengths[0] != lengths[1]  # else the seed tests nothing
     for number, (_, masked, _) in enumerate(order.calls):
@@ -245,9 +283,13 @@ def test_a_users_order_draws_from_the_calls_source_of_randomness(model):
         return torch.rand(masked.shape, generator=generator)
 
     def steps(**settings):
-        return model.generate(torch.full((2, 8), MASK), order=order, return_dict_in_generate=True, **settings).order
+        return model.generate(
+            torch.full((2, 8), MASK), order=order, return_dict_in_generate=True, **settings
+        ).order
 
-    assert torch.equal(steps(seed=1), steps(seed=1)) and not torch.equal(steps(seed=1), steps(seed=2))
+    assert torch.equal(steps(seed=1), steps(seed=1)) and not torch.equal(
+        steps(seed=1), steps(seed=2)
+    )
     one, two = (steps(generator=torch.Generator().manual_seed(5)) for _ in range(2))
     assert torch.equal(one, two)
     recorder, generator = Recorder(), torch.Generator()
@@ -257,5 +299,9 @@ def test_a_users_order_draws_from_the_calls_source_of_randomness(model):
 
 def test_a_users_order_is_asked_after_the_processors(model):
     order = Recorder()
-    model.generate(IDS, order=order, logits_processor=[lambda ids, scores: torch.where(scores.isfinite(), 7.0, scores)])
+    model.generate(
+        IDS,
+        order=order,
+        logits_processor=[lambda ids, scores: torch.where(scores.isfinite(), 7.0, scores)],
+    )
     assert all((logits[..., :MASK] == 7).all() for logits, _, _ in order.calls)

@@ -6,7 +6,15 @@ from functools import partial
 import pytest
 import torch
 
-from ardm import StepLosses, measure_step_losses, nelbo, optimal_plan, per_step_losses, plan_cost, scoring
+from ardm import (
+    StepLosses,
+    measure_step_losses,
+    nelbo,
+    optimal_plan,
+    per_step_losses,
+    plan_cost,
+    scoring,
+)
 from ardm.plans import cosine_plan, uniform_plan
 
 MASK, PAD = 3, 4
@@ -53,7 +61,9 @@ def averaged(plain, exact):
     total = 0.0
     with pytest.MonkeyPatch.context() as patch:
         for order in exact.orders:
-            patch.setattr(scoring, "order_uniforms", partial(repeated, order.argsort().double() / 4))
+            patch.setattr(
+                scoring, "order_uniforms", partial(repeated, order.argsort().double() / 4)
+            )
             total = total + measure_step_losses(plain, exact.sequences).sequence_nats
     return StepLosses(total / len(exact.orders))
 
@@ -62,7 +72,10 @@ def averaged(plain, exact):
 def test_it_is_the_enumerated_curve(averaged, exact):
     truth = exact_step_losses(exact, exact.sequences)
     torch.testing.assert_close(averaged.sequence_nats, truth, rtol=0, atol=1e-6)
-    assert averaged.nats.dtype == averaged.standard_error.dtype == torch.float64 and averaged.nats.shape == (4,)
+    assert (
+        averaged.nats.dtype == averaged.standard_error.dtype == torch.float64
+        and averaged.nats.shape == (4,)
+    )
     torch.testing.assert_close(averaged.nats, truth.mean(0), rtol=0, atol=1e-6)
     assert (truth.mean(0).diff().abs() > 0.02).any()  # a flat curve could be turned round unnoticed
 
@@ -85,7 +98,9 @@ def test_it_sums_to_the_bound(model, averaged, exact):
     out = measure_step_losses(model, ids, generator=generator(3))
     bound = nelbo(model, ids, num_samples="all", generator=generator(3))
     torch.testing.assert_close(out.sequence_nats.sum(1), bound.nats, rtol=1e-12, atol=0)
-    torch.testing.assert_close(per_step_losses(model, ids, generator=generator(3)).sum(), bound.nats.mean())
+    torch.testing.assert_close(
+        per_step_losses(model, ids, generator=generator(3)).sum(), bound.nats.mean()
+    )
     truth = -torch.stack([exact.log_prob(order) for order in exact.orders]).mean(0)
     torch.testing.assert_close(averaged.sequence_nats.sum(1), truth, rtol=0, atol=1e-6)
 
@@ -94,18 +109,30 @@ def test_padding_prompts_numbers_and_calls_change_nothing(model):
     rows = [[0, 1, 2, 0, 1], [2], [1, 1, 0]]
     right = torch.tensor([row + [PAD] * (7 - len(row)) for row in rows])
     left = torch.tensor([[PAD] * (7 - len(row)) + row for row in rows])
-    reference = measure_step_losses(model, right, right != PAD, num_orders=2, generator=generator()).sequence_nats
+    reference = measure_step_losses(
+        model, right, right != PAD, num_orders=2, generator=generator()
+    ).sequence_nats
     assert reference.shape == (3, 5)
     assert reference.isfinite().sum(1).tolist() == [5, 1, 3] and reference[1, 0].isfinite()
     options = {"num_orders": 2, "generator": None}
     for ids in (left, right[:, :5]):
         out = measure_step_losses(model, ids, ids != PAD, **options | {"generator": generator()})
-        torch.testing.assert_close(out.sequence_nats, reference, rtol=1e-6, atol=1e-6, equal_nan=True)
+        torch.testing.assert_close(
+            out.sequence_nats, reference, rtol=1e-6, atol=1e-6, equal_nan=True
+        )
     for size in (1, 3, 1000):
-        out = measure_step_losses(model, right, right != PAD, batch_size=size, **options | {"generator": generator()})
-        torch.testing.assert_close(out.sequence_nats, reference, rtol=1e-6, atol=1e-6, equal_nan=True)
+        out = measure_step_losses(
+            model, right, right != PAD, batch_size=size, **options | {"generator": generator()}
+        )
+        torch.testing.assert_close(
+            out.sequence_nats, reference, rtol=1e-6, atol=1e-6, equal_nan=True
+        )
     part = measure_step_losses(
-        model, right[2:], right[2:] != PAD, row_numbers=torch.tensor([2]), **options | {"generator": generator()}
+        model,
+        right[2:],
+        right[2:] != PAD,
+        row_numbers=torch.tensor([2]),
+        **options | {"generator": generator()},
     )
     torch.testing.assert_close(part.sequence_nats[0], reference[2, :3], rtol=1e-6, atol=1e-6)
     prompt = torch.tensor([[1, 0, 1, 0, 0]])
@@ -124,10 +151,14 @@ def first_of(model, row, hidden):
 
 
 def test_standard_errors_of_ragged_rows():
-    table = torch.tensor([[3.0, 2.0, 1.0], [2.0, 1.0, math.nan], [4.0, math.nan, math.nan]], dtype=torch.float64)
+    table = torch.tensor(
+        [[3.0, 2.0, 1.0], [2.0, 1.0, math.nan], [4.0, math.nan, math.nan]], dtype=torch.float64
+    )
     out = StepLosses(table)
     torch.testing.assert_close(out.nats, torch.tensor([3.0, 1.5, 1.0], dtype=torch.float64))
-    torch.testing.assert_close(out.standard_error[:2], torch.tensor([1 / 3**0.5, 0.5], dtype=torch.float64))
+    torch.testing.assert_close(
+        out.standard_error[:2], torch.tensor([1 / 3**0.5, 0.5], dtype=torch.float64)
+    )
     assert out.standard_error[2].isnan()
     assert out.to_dict()["standard_error"][2] is None and out.to_dict()["num_sequences"] == 3
     with pytest.raises(ValueError, match="equal lengths"):
@@ -145,7 +176,9 @@ def test_cost_is_the_expectation_over_orders_of_the_plans_own_likelihood(average
     assert error == pytest.approx(float(truth.std()) / 9, abs=1e-6)
     assert value == pytest.approx(plan_cost(averaged.nats, plan))
     ones = [1, 1, 1, 1]
-    lost = truth + torch.stack([exact.log_prob(order) for order in exact.orders]).mean(0)  # against one at a time
+    lost = truth + torch.stack([exact.log_prob(order) for order in exact.orders]).mean(
+        0
+    )  # against one at a time
     difference, error = averaged.cost(plan, ones)
     assert difference == pytest.approx(float(lost.mean()), abs=1e-6)
     assert error == pytest.approx(float(lost.std()) / 9, abs=1e-6)
@@ -159,7 +192,9 @@ def test_a_single_sequence_has_no_error(plain):
 def test_plans_of_one_half_of_the_data_on_the_other(plain, exact):
     """Re-scored on held-out losses the optimal plan may lose a little of its lead, no more than the noise of both."""
     first, second = (
-        measure_step_losses(plain, exact.sequences[half::2], num_orders=30, generator=generator(half))
+        measure_step_losses(
+            plain, exact.sequences[half::2], num_orders=30, generator=generator(half)
+        )
         for half in (0, 1)
     )
     for steps in range(1, 5):

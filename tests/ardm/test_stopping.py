@@ -24,7 +24,9 @@ MASK, PAD, EOS = 3, 4, 2
 
 @pytest.fixture(scope="module")
 def model(tiny_model):
-    return tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD, max_position_embeddings=12)
+    return tiny_model(
+        vocab_size=5, mask_token_id=MASK, pad_token_id=PAD, max_position_embeddings=12
+    )
 
 
 def masks(*shape):
@@ -44,7 +46,12 @@ def end_of(text, given, ends_text):
 
 def cut(out, real, ends_text, pad=PAD):
     """sequences, order and log_probs of a full generation with each row cut; the number of tokens that stay."""
-    sequences, order, log_probs, kept = out.sequences.clone(), out.order.clone(), out.log_probs.clone(), []
+    sequences, order, log_probs, kept = (
+        out.sequences.clone(),
+        out.order.clone(),
+        out.log_probs.clone(),
+        [],
+    )
     for row, is_real in enumerate(real):
         places = is_real.nonzero()[:, 0]
         text = sequences[row, places].tolist()
@@ -113,7 +120,9 @@ def cases(draw):
     ids = torch.randint(0, 3, shape, generator=generator)
     hidden = torch.rand(shape, generator=generator) < 0.6
     if draw(st.booleans()):  # a prompt, then masks
-        hidden = torch.arange(shape[1]) >= edges[0] + torch.randint(0, 3, (shape[0], 1), generator=generator)
+        hidden = torch.arange(shape[1]) >= edges[0] + torch.randint(
+            0, 3, (shape[0], 1), generator=generator
+        )
     filler = draw(st.sampled_from([PAD, EOS]))  # what stands in the padding ends nothing
     return ids.masked_fill(hidden, MASK).masked_fill(~real, filler), real, settings | amount | again
 
@@ -142,7 +151,9 @@ def test_a_criterion_cuts_the_full_generation(model, case, seed, with_eos):
     ids, real, settings = case
     reference = full(model, ids, real.long(), seed=seed, **settings)
     eos = {"eos_token_id": EOS} if with_eos else {}
-    out = full(model, ids, real.long(), seed=seed, stopping_criteria=[LastTwoAlike()], **settings, **eos)
+    out = full(
+        model, ids, real.long(), seed=seed, stopping_criteria=[LastTwoAlike()], **settings, **eos
+    )
     kept = assert_is_cut(
         out, reference, result_mask(real, settings.get("max_new_tokens", 0)),
         lambda text: last_two_alike(text) or (with_eos and is_eos(text)),
@@ -155,7 +166,13 @@ def test_only_generated_tokens_behind_the_last_given_one_end_a_row(model):
     def only_eos(ids, scores):
         return scores.masked_fill(torch.arange(5) != EOS, -torch.inf)
 
-    ids = torch.tensor([[EOS, 0, EOS, MASK, MASK, MASK], [MASK, 1, MASK, EOS, MASK, MASK], [MASK, MASK, MASK, 0, 1, 0]])
+    ids = torch.tensor(
+        [
+            [EOS, 0, EOS, MASK, MASK, MASK],
+            [MASK, 1, MASK, EOS, MASK, MASK],
+            [MASK, MASK, MASK, 0, 1, 0],
+        ]
+    )
     for order in ("random", "left_to_right", "confidence"):
         out = model.generate(ids, order=order, eos_token_id=EOS, logits_processor=[only_eos])
         assert out.tolist() == [[2, 0, 2, 2, PAD, PAD], [2, 1, 2, 2, 2, PAD], [2, 2, 2, 0, 1, 0]]
@@ -173,10 +190,14 @@ def test_several_ids_end_a_row(model):
 def test_without_a_pad_id_eos_fills(tiny_model):
     model = tiny_model()
     reference, real = full(model, masks(20, 8), seed=1), torch.ones(20, 8, dtype=torch.bool)
-    kept = assert_is_cut(full(model, masks(20, 8), seed=1, eos_token_id=EOS), reference, real, is_eos, pad=EOS)
+    kept = assert_is_cut(
+        full(model, masks(20, 8), seed=1, eos_token_id=EOS), reference, real, is_eos, pad=EOS
+    )
     assert min(kept) < 8
     ends = full(model, masks(20, 8), seed=1, eos_token_id=[0, EOS])
-    assert_is_cut(ends, reference, real, lambda text: text[-1] in (EOS, 0), pad=0)  # the first of several
+    assert_is_cut(
+        ends, reference, real, lambda text: text[-1] in (EOS, 0), pad=0
+    )  # the first of several
     given = full(model, masks(20, 8), seed=1, eos_token_id=EOS, pad_token_id=1)
     assert_is_cut(given, reference, real, is_eos, pad=1)
 
@@ -196,9 +217,17 @@ def test_an_eos_that_never_comes_changes_nothing(model):
 
     for order in ("random", "left_to_right", "entropy"):
         settings = {"order": order, "seed": 1, "logits_processor": [never], "tokens_per_step": 2}
-        one, two = full(model, masks(3, 8), **settings), full(model, masks(3, 8), eos_token_id=EOS, **settings)
-        assert torch.equal(one.sequences, two.sequences) and torch.equal(one.log_probs, two.log_probs)
-        assert torch.equal(one.order, two.order) and one.num_forward_passes == two.num_forward_passes == 4
+        one, two = (
+            full(model, masks(3, 8), **settings),
+            full(model, masks(3, 8), eos_token_id=EOS, **settings),
+        )
+        assert torch.equal(one.sequences, two.sequences) and torch.equal(
+            one.log_probs, two.log_probs
+        )
+        assert (
+            torch.equal(one.order, two.order)
+            and one.num_forward_passes == two.num_forward_passes == 4
+        )
 
 
 def test_a_row_without_masks_has_no_end(model):
@@ -221,7 +250,10 @@ def test_a_row_without_masks_has_no_end(model):
         ({"order": "right_to_left"}, [12, 12]),
         ({"order": "confidence", "block_length": 6, "tokens_per_step": 3}, [2, 2]),
         ({"order": "left_to_right", "threshold": 1e-9}, [1, 1]),
-        ({"order": "left_to_right", "resample_steps": 2}, [14, 14]),  # a revised text has no end before the last pass
+        (
+            {"order": "left_to_right", "resample_steps": 2},
+            [14, 14],
+        ),  # a revised text has no end before the last pass
     ],
     ids=str,
 )
@@ -234,7 +266,9 @@ def test_rows_stop_early(model, settings, passes):
         return processor
 
     for place, count in zip((2, 5), passes, strict=True):
-        out = full(model, masks(2, 12), eos_token_id=EOS, logits_processor=[eos_at(place)], **settings)
+        out = full(
+            model, masks(2, 12), eos_token_id=EOS, logits_processor=[eos_at(place)], **settings
+        )
         assert out.num_forward_passes == count
         assert ((out.sequences == EOS) == (torch.arange(12) == place)).all()
         assert ((out.sequences == PAD) == (torch.arange(12) > place)).all()
@@ -250,7 +284,9 @@ def test_a_row_that_has_ended_waits_for_the_others(model):
     assert out.num_forward_passes == max(passes)
 
 
-@pytest.mark.parametrize("order", ["random", "left_to_right", "right_to_left", "confidence", "entropy"])
+@pytest.mark.parametrize(
+    "order", ["random", "left_to_right", "right_to_left", "confidence", "entropy"]
+)
 def test_the_end_is_the_same_however_many_at_a_time(model, order):
     """Of a model that predicts the same at every position and state, nothing but the random numbers matters."""
     constant = ARDMForMaskedLM(model.config).eval()
@@ -273,7 +309,10 @@ def test_eos_token_criteria_are_the_eos_token_id(model, settings):
     one = full(model, RAGGED, seed=1, eos_token_id=[EOS, 0], **settings)
     two = full(model, RAGGED, seed=1, stopping_criteria=[EosTokenCriteria([EOS, 0])], **settings)
     assert torch.equal(one.sequences, two.sequences) and torch.equal(one.order, two.order)
-    assert torch.equal(one.log_probs, two.log_probs) and one.num_forward_passes == two.num_forward_passes
+    assert (
+        torch.equal(one.log_probs, two.log_probs)
+        and one.num_forward_passes == two.num_forward_passes
+    )
 
 
 @pytest.mark.parametrize("settings", STEPS, ids=str)
@@ -284,16 +323,27 @@ def test_max_length_criteria_count_a_rows_own_tokens(model, settings, length, eo
     reference = full(model, RAGGED, seed=1, **settings)
     criteria = StoppingCriteriaList([MaxLengthCriteria(length)])
     out = full(model, RAGGED, seed=1, stopping_criteria=criteria, **settings, **eos)
-    assert_is_cut(out, reference, RAGGED != PAD, lambda text: len(text) >= length or (bool(eos) and is_eos(text)))
+    assert_is_cut(
+        out,
+        reference,
+        RAGGED != PAD,
+        lambda text: len(text) >= length or (bool(eos) and is_eos(text)),
+    )
 
 
 @pytest.mark.parametrize("settings", STEPS, ids=str)
 def test_a_stop_string_ends_a_text(tiny_model, settings):
     tokenizer = build_tokenizer("char", "abcdef")
     mask, pad = tokenizer.mask_token_id, tokenizer.pad_token_id
-    model = tiny_model(vocab_size=len(tokenizer), mask_token_id=mask, pad_token_id=pad, max_position_embeddings=16)
-    ids = torch.tensor([[0, 1, 0] + [mask] * 9, [pad, pad, 1] + [mask] * 9, [mask] * 12, [2, 1] + [mask] * 10])
-    letters = [SuppressTokensLogitsProcessor(list(range(3, tokenizer.unk_token_id + 1)))]  # a, b and c alone
+    model = tiny_model(
+        vocab_size=len(tokenizer), mask_token_id=mask, pad_token_id=pad, max_position_embeddings=16
+    )
+    ids = torch.tensor(
+        [[0, 1, 0] + [mask] * 9, [pad, pad, 1] + [mask] * 9, [mask] * 12, [2, 1] + [mask] * 10]
+    )
+    letters = [
+        SuppressTokensLogitsProcessor(list(range(3, tokenizer.unk_token_id + 1)))
+    ]  # a, b and c alone
     for strings in (["ab"], ["ca", "bbb"]):
 
         def ends(text, strings=strings):
@@ -301,12 +351,16 @@ def test_a_stop_string_ends_a_text(tiny_model, settings):
 
         reference = full(model, ids, seed=2, logits_processor=letters, **settings)
         criteria = [StopStringCriteria(tokenizer, strings)]
-        out = full(model, ids, seed=2, logits_processor=letters, stopping_criteria=criteria, **settings)
+        out = full(
+            model, ids, seed=2, logits_processor=letters, stopping_criteria=criteria, **settings
+        )
         kept = assert_is_cut(out, reference, ids != pad, ends, pad)
         assert min(kept) < 10 and len(set(kept)) > 1
 
 
-@pytest.mark.parametrize("settings", [{"order": "left_to_right"}, {"order": "random"}, {"block_length": 3}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{"order": "left_to_right"}, {"order": "random"}, {"block_length": 3}], ids=str
+)
 def test_a_time_limit_stops_at_once(model, settings):
     """As soon as there is a first token: one step of a left-to-right generation."""
     criteria = [MaxTimeCriteria(1.0, initial_timestamp=0.0)]
@@ -349,7 +403,9 @@ def test_every_beginning_is_asked_for_in_turn(model):
         ids = torch.tensor([[PAD, 0, 1] + [MASK] * 6 + [PAD]])
         out = model.generate(ids, seed=1, stopping_criteria=[criterion], **settings)
         text = out[0, 1:9].tolist()
-        asked = [beginning for beginning, _ in itertools.groupby(seen)]  # the longest may be asked about again
+        asked = [
+            beginning for beginning, _ in itertools.groupby(seen)
+        ]  # the longest may be asked about again
         assert asked == [text[:length] for length in range(3, 9)]
 
 
@@ -368,6 +424,8 @@ def test_ends_without_something_to_put_behind_them_are_refused(tiny_model, monke
         out = full(model, masks(2, 8), seed=1, stopping_criteria=criteria, **filler)
         assert_is_cut(out, reference, real, lambda text, filler=filler: len(text) == 4
                       or ("eos_token_id" in filler and text[-1] == 1), pad=1)  # fmt: skip
-    monkeypatch.setattr(ARDMForMaskedLM, "forward", lambda *_, **__: pytest.fail("the network was called"))
+    monkeypatch.setattr(
+        ARDMForMaskedLM, "forward", lambda *_, **__: pytest.fail("the network was called")
+    )
     with pytest.raises(ValueError, match="stopping_criteria need a pad_token_id"):
         model.generate(masks(2, 8), stopping_criteria=criteria)

@@ -7,19 +7,30 @@ import threading
 import pytest
 import torch
 from transformers import TextIteratorStreamer, TextStreamer
-from transformers.generation import NoRepeatNGramLogitsProcessor, SuppressTokensLogitsProcessor, TextDiffusionStreamer
+from transformers.generation import (
+    NoRepeatNGramLogitsProcessor,
+    SuppressTokensLogitsProcessor,
+    TextDiffusionStreamer,
+)
 
 from ardm import ARDMForMaskedLM
 from ardm.data.tokenization import build_tokenizer
 
-TOKENIZER = build_tokenizer("char", "abc \n.")  # ids 0 "\n", 1 " ", 2 ".", 3 a, 4 b, 5 c, then [UNK], [MASK], [PAD]
+TOKENIZER = build_tokenizer(
+    "char", "abc \n."
+)  # ids 0 "\n", 1 " ", 2 ".", 3 a, 4 b, 5 c, then [UNK], [MASK], [PAD]
 MASK, PAD, EOS = TOKENIZER.mask_token_id, TOKENIZER.pad_token_id, 2
 CLEAR, DRAFT = "\x1b8\x1b[J", re.compile(r"\x1b7\x1b\[33m(.*?)\x1b\[0m", re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def model(tiny_model):
-    sizes = {"vocab_size": len(TOKENIZER), "mask_token_id": MASK, "pad_token_id": PAD, "max_position_embeddings": 16}
+    sizes = {
+        "vocab_size": len(TOKENIZER),
+        "mask_token_id": MASK,
+        "pad_token_id": PAD,
+        "max_position_embeddings": 16,
+    }
     return tiny_model(**sizes)
 
 
@@ -95,8 +106,12 @@ def test_what_is_put_is_the_text(model, call):
         assert torch.equal(prompt, real[None, : int((real == MASK).int().argmax())])
         assert all(value.ndim == 1 and len(value) for value in rest)
         put = torch.cat([prompt[0], *rest])
-        assert torch.equal(put, out[0][out[0] != PAD])  # no padding, nothing behind an end, no token of a past draft
-        assert torch.equal(out, model.generate(ids, seed=seed, **CALLS[call]))  # watching changes nothing
+        assert torch.equal(
+            put, out[0][out[0] != PAD]
+        )  # no padding, nothing behind an end, no token of a past draft
+        assert torch.equal(
+            out, model.generate(ids, seed=seed, **CALLS[call])
+        )  # watching changes nothing
 
 
 @calls
@@ -125,7 +140,9 @@ def test_a_text_can_be_read_from_another_thread(model):
     streamer = TextIteratorStreamer(TOKENIZER, skip_prompt=True, timeout=60)
     outs = []
     thread = threading.Thread(
-        target=lambda: outs.append(model.generate(INPUTS["a prompt"], seed=1, streamer=streamer, order="left_to_right"))
+        target=lambda: outs.append(
+            model.generate(INPUTS["a prompt"], seed=1, streamer=streamer, order="left_to_right")
+        )
     )
     thread.start()
     text = "".join(streamer)
@@ -165,7 +182,9 @@ def test_each_step_gives_a_draft_and_the_end_gives_the_text(model, call):
                              **CALLS[call])  # fmt: skip
         drafts = [draft["value"] for draft in streamer.drafts]
         assert all(set(draft) == {"value"} for draft in streamer.drafts)
-        assert [draft.tolist() for draft in drafts] == [canvas[:, real][:, prompt:].tolist() for canvas in out.history]
+        assert [draft.tolist() for draft in drafts] == [
+            canvas[:, real][:, prompt:].tolist() for canvas in out.history
+        ]
         first, *rest = streamer.values
         assert first.tolist() == [ids[0, real][:prompt].tolist()] and streamer.ended
         final = out.sequences[0][out.sequences[0] != PAD]
@@ -185,22 +204,30 @@ def test_a_diffusion_streamer_prints_drafts_and_at_last_the_text(model, capsys, 
         assert len(pieces) == len(out.history) + 1
         before = pieces[0][: pieces[0].index("\x1b7")]
         assert before + pieces[-1] == text_of(out.sequences, 4 if skip_prompt else 0) + "\n"
-        assert all(not DRAFT.sub("", piece) for piece in pieces[1:-1])  # a draft replaces the one before
+        assert all(
+            not DRAFT.sub("", piece) for piece in pieces[1:-1]
+        )  # a draft replaces the one before
 
 
 def test_drafts_without_special_tokens(model, capsys):
     streamer = TextDiffusionStreamer(TOKENIZER, skip_special_tokens=True)
     ids = INPUTS["padding on the left"]
-    out = model.generate(ids, seed=1, streamer=streamer, output_history=True, return_dict_in_generate=True)
+    out = model.generate(
+        ids, seed=1, streamer=streamer, output_history=True, return_dict_in_generate=True
+    )
     shown = capsys.readouterr().out
     drafts = DRAFT.findall(shown)
-    assert drafts == [TOKENIZER.decode(canvas[0, 6:], skip_special_tokens=True) for canvas in out.history]
+    assert drafts == [
+        TOKENIZER.decode(canvas[0, 6:], skip_special_tokens=True) for canvas in out.history
+    ]
     assert all("[" not in draft for draft in drafts) and len(drafts) == 6
     assert [len(draft) for draft in drafts] == sorted(len(draft) for draft in drafts)
 
 
 # ----------------------------------------------------------------------------------------------- logits and the path
-@pytest.mark.parametrize("call", [name for name in CALLS if name not in ("guided", "resampled between")])
+@pytest.mark.parametrize(
+    "call", [name for name in CALLS if name not in ("guided", "resampled between")]
+)
 @pytest.mark.parametrize("name", ["padding on the left", "a gap"])
 def test_a_streamer_may_take_the_logits_of_all_positions(model, call, name):
     """Of the positions that the draft shows, as the network gave them before the step; they change nothing."""
@@ -221,12 +248,16 @@ def test_a_streamer_may_take_the_logits_of_all_positions(model, call, name):
             torch.testing.assert_close(draft["logits"], expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("make", [lambda: NoRepeatNGramLogitsProcessor(1), lambda: SuppressTokensLogitsProcessor([3])])
+@pytest.mark.parametrize(
+    "make", [lambda: NoRepeatNGramLogitsProcessor(1), lambda: SuppressTokensLogitsProcessor([3])]
+)
 def test_taking_the_logits_does_not_change_what_processors_do(model, make):
     ids = torch.cat((ids_of("abc", 2), ids_of("a", 2)), 1)
     settings = {"order": "left_to_right", "seed": 1, "return_dict_in_generate": True}
     plain = model.generate(ids, logits_processor=[make()], **settings)
-    out = model.generate(ids, logits_processor=[make()], streamer=Drafts(takes_logits=True), **settings)
+    out = model.generate(
+        ids, logits_processor=[make()], streamer=Drafts(takes_logits=True), **settings
+    )
     assert torch.equal(out.sequences, plain.sequences)
     torch.testing.assert_close(out.log_probs, plain.log_probs, rtol=0, atol=1e-5)
 
@@ -261,7 +292,11 @@ def test_only_a_streamer_of_drafts_is_given_logits(model, monkeypatch):
     monkeypatch.setattr(ARDMForMaskedLM, "forward", spy)
     recorder = Recorder()
     recorder._takes_logits = True
-    for streamer, whole in ((recorder, False), (Drafts(), False), (Drafts(takes_logits=True), True)):
+    for streamer, whole in (
+        (recorder, False),
+        (Drafts(), False),
+        (Drafts(takes_logits=True), True),
+    ):
         asked.clear()
         model.generate(ids_of("", 3), streamer=streamer)
         assert asked == [whole] * 3
@@ -271,16 +306,24 @@ def test_only_a_streamer_of_drafts_is_given_logits(model, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"input_ids": torch.full((2, 4), MASK)}, "a streamer shows one row, got 2; expected a batch of 1"),
+        (
+            {"input_ids": torch.full((2, 4), MASK)},
+            "a streamer shows one row, got 2; expected a batch of 1",
+        ),
         ({"num_return_sequences": 3}, "a streamer shows one row, got 3"),
         ({"input_ids": torch.full((0, 4), MASK)}, "got 0"),
-        ({"streamer": print}, "streamer is a builtin_function_or_method; expected an object with `put` and `end`"),
+        (
+            {"streamer": print},
+            "streamer is a builtin_function_or_method; expected an object with `put` and `end`",
+        ),
         ({"streamer": "stdout"}, "streamer is a str"),
     ],
     ids=str,
 )
 def test_what_cannot_be_streamed_is_refused_before_any_work(model, monkeypatch, settings, message):
-    monkeypatch.setattr(ARDMForMaskedLM, "forward", lambda *_, **__: pytest.fail("the network was called"))
+    monkeypatch.setattr(
+        ARDMForMaskedLM, "forward", lambda *_, **__: pytest.fail("the network was called")
+    )
     recorder = Recorder()
     with pytest.raises(ValueError, match=message):
         model.generate(**({"input_ids": ids_of("ab"), "streamer": recorder} | settings))

@@ -14,8 +14,8 @@ from torch import nn
 from torch.utils.data import IterableDataset
 
 from ardm.training.launching import start_processes
-from ardm.training.optim import muon_adamw
 from ardm.training.loop import TrainingConfig, train
+from ardm.training.optim import muon_adamw
 
 CLASSES, LENGTH, NUM_EXAMPLES = 7, 6, 20
 
@@ -53,7 +53,10 @@ def make_examples(num: int = NUM_EXAMPLES):
     """Sequences whose most frequent class is to be told; no two are equal."""
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(CLASSES, (num, LENGTH), generator=generator)
-    return [{"ids": row, "target": row.mode().values, "index": torch.tensor(i)} for i, row in enumerate(ids)]
+    return [
+        {"ids": row, "target": row.mode().values, "index": torch.tensor(i)}
+        for i, row in enumerate(ids)
+    ]
 
 
 def loss_fn(model, batch):
@@ -74,7 +77,9 @@ def weights_hash(model) -> str:
 def eval_fn(model):
     """Mean cross-entropy over the examples."""
     examples = make_examples()
-    ids, target = (torch.stack([example[name] for example in examples]) for name in ("ids", "target"))
+    ids, target = (
+        torch.stack([example[name] for example in examples]) for name in ("ids", "target")
+    )
     with torch.no_grad():
         return {"eval_nats": nn.functional.cross_entropy(model(ids), target).item()}
 
@@ -86,8 +91,12 @@ def main() -> None:
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--optimizer", choices=["adamw", "muon"], default="adamw")
     parser.add_argument("--step_seconds", type=float, default=0.0, help="sleep in each step")
-    parser.add_argument("--save_seconds", type=float, default=0.0, help="sleep between the files of a checkpoint")
-    parser.add_argument("--config", type=json.loads, default={}, help="JSON of TrainingConfig's fields")
+    parser.add_argument(
+        "--save_seconds", type=float, default=0.0, help="sleep between the files of a checkpoint"
+    )
+    parser.add_argument(
+        "--config", type=json.loads, default={}, help="JSON of TrainingConfig's fields"
+    )
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
 
@@ -99,9 +108,15 @@ def main() -> None:
         return loss_fn(model, batch)
 
     model = Net(args.dropout)
-    optimizer = muon_adamw(model, 1e-2, muon_learning_rate=2e-2) if args.optimizer == "muon" else None
-    config = TrainingConfig(**{"max_train_steps": 12, "learning_rate": 1e-2, "mixed_precision": "no"} | args.config)
-    result = train(model, slow_loss_fn, make_examples(), config=config, optimizer=optimizer, eval_fn=eval_fn)
+    optimizer = (
+        muon_adamw(model, 1e-2, muon_learning_rate=2e-2) if args.optimizer == "muon" else None
+    )
+    config = TrainingConfig(
+        **{"max_train_steps": 12, "learning_rate": 1e-2, "mixed_precision": "no"} | args.config
+    )
+    result = train(
+        model, slow_loss_fn, make_examples(), config=config, optimizer=optimizer, eval_fn=eval_fn
+    )
     weights = {name: tensor.tolist() for name, tensor in model.state_dict().items()}
     report = dataclasses.asdict(result) | {"hash": weights_hash(model), "weights": weights}
     report["num_processes"] = PartialState().num_processes

@@ -17,8 +17,12 @@ class ExactMixture:
     def draw(self, *shape, seed=0):
         generator = torch.Generator().manual_seed(seed)
         count = torch.Size(shape).numel()
-        chosen = self.means[torch.multinomial(self.weights, count, replacement=True, generator=generator)]
-        return (chosen + self.std * torch.randn(count, generator=generator, dtype=torch.float64)).view(shape)
+        chosen = self.means[
+            torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        ]
+        return (
+            chosen + self.std * torch.randn(count, generator=generator, dtype=torch.float64)
+        ).view(shape)
 
     def posterior(self, x, signal, variance):
         """Mean and variance of x0 given x = signal * x0 + N(0, variance)."""
@@ -45,7 +49,9 @@ class ExactMixture:
             epsilon = (x - bar.sqrt() * mean) / (1 - bar).sqrt()
             if not optimal_variance:
                 return epsilon
-            variance = diffusion.posterior_variance[t] + diffusion.posterior_mean_coef1[t] ** 2 * spread
+            variance = (
+                diffusion.posterior_variance[t] + diffusion.posterior_mean_coef1[t] ** 2 * spread
+            )
             return torch.cat((epsilon, variance.log()), dim=1)
 
         return model

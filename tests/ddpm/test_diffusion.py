@@ -27,7 +27,9 @@ def test_the_ends_of_the_learned_range_are_the_fixed_variances(schedule):
         for v, variance in ((1.0, diffusion.betas[t]), (-1.0, diffusion.posterior_variance[t])):
             output = torch.cat((x_t, torch.full_like(x_t, v)), dim=1)
             log_variance = diffusion.reverse(output, x_t, t).log_variance
-            torch.testing.assert_close(log_variance.exp(), variance.expand_as(x_t), rtol=1e-10, atol=0)
+            torch.testing.assert_close(
+                log_variance.exp(), variance.expand_as(x_t), rtol=1e-10, atol=0
+            )
     # a fresh network sits at the geometric mean
     fresh = diffusion.p_mean_variance(silent, x_t, 50).log_variance.exp()
     geometric = (diffusion.betas[50] * diffusion.posterior_variance[50]).sqrt()
@@ -43,12 +45,16 @@ def test_learned_is_the_output_itself():
 def test_fixed_variances():
     for t in range(100):
         small, large = (
-            GaussianDiffusion(linear_schedule(100), variance=name).p_mean_variance(silent, torch.ones(1, 1), t)
+            GaussianDiffusion(linear_schedule(100), variance=name).p_mean_variance(
+                silent, torch.ones(1, 1), t
+            )
             for name in FIXED
         )
         process = GaussianDiffusion(linear_schedule(100), variance="fixed_small")
         at_least_1 = max(t, 1)
-        assert float(small.log_variance.exp()) == pytest.approx(float(process.posterior_variance[at_least_1]), rel=1e-5)
+        assert float(small.log_variance.exp()) == pytest.approx(
+            float(process.posterior_variance[at_least_1]), rel=1e-5
+        )
         expected = process.betas[t] if t else process.posterior_variance[1]
         assert float(large.log_variance.exp()) == pytest.approx(float(expected), rel=1e-5)
 
@@ -58,7 +64,9 @@ def test_what_a_guidance_may_change():
     x_t, x0, mean = torch.randn(3, 2, 1, 3, 3)
     p = diffusion.p_mean_variance(silent, x_t, 40)
     aimed = p.with_x0(x0)
-    assert torch.equal(aimed.x0, x0) and torch.equal(aimed.mean, diffusion.q_posterior(x0, x_t, 40)[0])
+    assert torch.equal(aimed.x0, x0) and torch.equal(
+        aimed.mean, diffusion.q_posterior(x0, x_t, 40)[0]
+    )
     moved = aimed.with_mean(mean)
     assert torch.equal(moved.mean, mean) and torch.equal(moved.x0, x0)
     assert torch.equal(moved.log_variance, p.log_variance) and not torch.equal(p.mean, aimed.mean)
@@ -75,7 +83,9 @@ def test_a_fixed_variance_ignores_a_learned_one():
 # ----------------------------------------------------------------------------------------------------------- likelihood
 def quadrature(mean, std):
     """Four points (x0, noise) over which the mean of any quadratic is its mean under N(mean, std^2) x N(0, 1)."""
-    x0 = torch.tensor([mean - std, mean - std, mean + std, mean + std], dtype=torch.float64).view(4, 1)
+    x0 = torch.tensor([mean - std, mean - std, mean + std, mean + std], dtype=torch.float64).view(
+        4, 1
+    )
     return x0, torch.tensor([-1.0, 1.0, -1.0, 1.0], dtype=torch.float64).view(4, 1)
 
 
@@ -97,9 +107,13 @@ def test_the_bound_is_tight_for_gaussian_data(gaussian, make, num_timesteps, res
         x_t = diffusion.q_sample(x0, t, noise)
         p = diffusion.p_mean_variance(model, x_t, t, clip=False)
         if t == 0:  # a continuous decoder: the density of x0
-            term = 0.5 * (math.log(2 * math.pi) + p.log_variance + (x0 - p.mean) ** 2 / p.log_variance.exp())
+            term = 0.5 * (
+                math.log(2 * math.pi) + p.log_variance + (x0 - p.mean) ** 2 / p.log_variance.exp()
+            )
         else:
-            term = bound_bits(x0, t, diffusion.q_posterior(x0, x_t, t), p.mean, p.log_variance)[:, None] * math.log(2)
+            term = bound_bits(x0, t, diffusion.q_posterior(x0, x_t, t), p.mean, p.log_variance)[
+                :, None
+            ] * math.log(2)
         nats += float(term.mean())
     last = diffusion.alphas_cumprod[-1]
     prior = 0.5 * (last * (mean**2 + std**2) + (1 - last) - 1 - (1 - last).log())
@@ -113,13 +127,18 @@ def test_the_bound_is_tight_for_gaussian_data(gaussian, make, num_timesteps, res
 @pytest.mark.parametrize("variance", FIXED)
 def test_a_fixed_variance_loses_something(gaussian, variance):
     diffusion = GaussianDiffusion(linear_schedule(1000), variance=variance)
-    exact, learned = gaussian(0.3, 0.4), GaussianDiffusion(linear_schedule(1000), variance="learned")
+    exact, learned = (
+        gaussian(0.3, 0.4),
+        GaussianDiffusion(linear_schedule(1000), variance="learned"),
+    )
     x0, noise = quadrature(0.3, 0.4)
     for t in (1, 10, 300, 999):
         x_t = diffusion.q_sample(x0, t, noise)
         posterior = diffusion.q_posterior(x0, x_t, t)
         worse = diffusion.p_mean_variance(exact.denoiser(diffusion), x_t, t, clip=False)
-        best = learned.p_mean_variance(exact.denoiser(learned, optimal_variance=True), x_t, t, clip=False)
+        best = learned.p_mean_variance(
+            exact.denoiser(learned, optimal_variance=True), x_t, t, clip=False
+        )
         terms = [bound_bits(x0, t, posterior, p.mean, p.log_variance).mean() for p in (worse, best)]
         assert terms[0] > terms[1]
 
@@ -133,8 +152,13 @@ def test_bits_per_dim_of_gaussian_data(gaussian, respacing):
     grey = ((data.draw(4000, 1, 2, 2, seed=1) + 1) * 127.5).round()
     x0 = (grey / 127.5 - 1).clamp(-1, 1)
     generator = torch.Generator().manual_seed(0)
-    bits = diffusion.bits_per_dim(data.denoiser(diffusion, optimal_variance=True), x0, clip=False, generator=generator)
-    assert bits.total.shape == bits.prior.shape == (4000,) and bits.per_step.shape == (4000, diffusion.num_timesteps)
+    bits = diffusion.bits_per_dim(
+        data.denoiser(diffusion, optimal_variance=True), x0, clip=False, generator=generator
+    )
+    assert bits.total.shape == bits.prior.shape == (4000,) and bits.per_step.shape == (
+        4000,
+        diffusion.num_timesteps,
+    )
     torch.testing.assert_close(bits.total, bits.prior + bits.per_step.sum(1))
     entropy = 0.5 * math.log2(2 * math.pi * math.e * std**2) + math.log2(127.5)
     assert abs(float(bits.total.mean()) - entropy) < 4 * float(bits.total.std()) / 4000**0.5 + 1e-3
@@ -151,7 +175,9 @@ def test_prior_bits_of_the_papers_schedules():
         (cosine_schedule(1000), 4e-10),
     ):
         respaced = GaussianDiffusion(betas).respace("2")
-        assert float(respaced.bits_per_dim(silent, x0).prior.mean()) == pytest.approx(expected, rel=0.1)
+        assert float(respaced.bits_per_dim(silent, x0).prior.mean()) == pytest.approx(
+            expected, rel=0.1
+        )
 
 
 def test_bits_per_dim_leaves_the_model_as_it_was():
@@ -178,11 +204,15 @@ def test_bits_per_dim_leaves_the_model_as_it_was():
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("respacing", ["25", "ddim50", "7,3,20"])
 def test_a_respaced_chain_is_the_same_process(schedule, kind, respacing):
-    full = GaussianDiffusion(SCHEDULES[schedule](300), kind, "learned_range", "vlb", min_snr_gamma=5.0)
+    full = GaussianDiffusion(
+        SCHEDULES[schedule](300), kind, "learned_range", "vlb", min_snr_gamma=5.0
+    )
     spaced = full.respace(respacing)
     kept = spaced.timesteps
     assert torch.equal(spaced.alphas_cumprod, full.alphas_cumprod[kept])  # bit for bit
-    torch.testing.assert_close((1 - spaced.betas).cumprod(0), spaced.alphas_cumprod, rtol=1e-10, atol=1e-18)
+    torch.testing.assert_close(
+        (1 - spaced.betas).cumprod(0), spaced.alphas_cumprod, rtol=1e-10, atol=1e-18
+    )
     assert (spaced.prediction, spaced.variance, spaced.loss, spaced.min_snr_gamma) == (
         kind,
         "learned_range",
@@ -200,9 +230,13 @@ def test_a_respaced_chain_is_the_same_process(schedule, kind, respacing):
         torch.testing.assert_close(spaced.q_posterior(x0, x_t, t)[1], expected, rtol=1e-9, atol=0)
     for t in range(len(kept)):  # the network's words mean the same
         doubled = torch.cat((output, output), dim=1)
-        torch.testing.assert_close(spaced.reverse(doubled, x_t, t).x0, full.reverse(doubled, x_t, int(kept[t])).x0)
+        torch.testing.assert_close(
+            spaced.reverse(doubled, x_t, t).x0, full.reverse(doubled, x_t, int(kept[t])).x0
+        )
     first = spaced.posterior_variance[1].log()
-    assert float(spaced.q_posterior(x0, x_t, 0)[2].mean()) == pytest.approx(float(first))  # of the respaced tables
+    assert float(spaced.q_posterior(x0, x_t, 0)[2].mean()) == pytest.approx(
+        float(first)
+    )  # of the respaced tables
 
 
 def test_loss_weights_are_those_of_the_kept_steps():
@@ -272,7 +306,10 @@ def test_ancestral_steps_are_diffusers(spacing, kind, variance, clip):
         1000, beta_schedule="linear", variance_type=variance, clip_sample=clip, prediction_type=kind
     )
     # its own tables are float32
-    scheduler.alphas_cumprod, scheduler.betas = (1 - linear_schedule(1000)).cumprod(0), linear_schedule(1000)
+    scheduler.alphas_cumprod, scheduler.betas = (
+        (1 - linear_schedule(1000)).cumprod(0),
+        linear_schedule(1000),
+    )
     scheduler.one = torch.tensor(1.0).double()
     scheduler.set_timesteps(timesteps=diffusion.timesteps.flip(0).tolist())
     channels = 2 if variance == "learned_range" else 1
@@ -281,7 +318,9 @@ def test_ancestral_steps_are_diffusers(spacing, kind, variance, clip):
         seeded = torch.Generator().manual_seed(t)
         theirs = scheduler.step(output, int(diffusion.timesteps[t]), x_t, generator=seeded)
         p = diffusion.p_mean_variance(lambda x, times, out=output: out, x_t, t, clip=clip)
-        noise = torch.randn(x_t.shape, generator=seeded.manual_seed(t), dtype=torch.float64) if t else 0
+        noise = (
+            torch.randn(x_t.shape, generator=seeded.manual_seed(t), dtype=torch.float64) if t else 0
+        )
         ours = p.mean + (0.5 * p.log_variance).exp() * noise
         torch.testing.assert_close(p.x0, theirs.pred_original_sample, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(ours, theirs.prev_sample, rtol=1e-5, atol=1e-5)
@@ -290,7 +329,13 @@ def test_ancestral_steps_are_diffusers(spacing, kind, variance, clip):
 # ------------------------------------------------------------------------------------------------------------ bad input
 @pytest.mark.parametrize(
     "settings",
-    [{"prediction": "eps"}, {"variance": "small"}, {"loss": "mse"}, {"min_snr_gamma": 0}, {"min_snr_gamma": math.nan}],
+    [
+        {"prediction": "eps"},
+        {"variance": "small"},
+        {"loss": "mse"},
+        {"min_snr_gamma": 0},
+        {"min_snr_gamma": math.nan},
+    ],
 )
 def test_unknown_settings(settings):
     with pytest.raises(ValueError, match=f"{next(iter(settings))} is .*expected"):
@@ -303,7 +348,11 @@ def test_noise_prediction_cannot_end_in_pure_noise():
 
 
 def test_bad_images_and_timesteps():
-    diffusion, x, t = GaussianDiffusion(linear_schedule(100)), torch.zeros(2, 1, 4, 4), torch.tensor([1, 2])
+    diffusion, x, t = (
+        GaussianDiffusion(linear_schedule(100)),
+        torch.zeros(2, 1, 4, 4),
+        torch.tensor([1, 2]),
+    )
     for images, times, message in (
         (x + 1.1, t, r"lie in \[1.1, 1.1\]; expected \[-1, 1\]"),
         (x + float("nan"), t, "expected"),
@@ -339,4 +388,6 @@ def test_the_networks_channels(variance, channels):
 
 def test_a_network_that_gives_no_tensor():
     with pytest.raises(ValueError, match="tuple"):
-        GaussianDiffusion(linear_schedule(100)).p_mean_variance(lambda x, t: (x,), torch.zeros(1, 1, 2, 2), 3)
+        GaussianDiffusion(linear_schedule(100)).p_mean_variance(
+            lambda x, t: (x,), torch.zeros(1, 1, 2, 2), 3
+        )

@@ -51,7 +51,9 @@ def test_balanced_labels():
     assert balanced_labels(7, None) is None
 
 
-@pytest.mark.parametrize("bad", [{"num_images": 0}, {"batch_size": 0}, {"labels": torch.zeros(3, dtype=torch.long)}])
+@pytest.mark.parametrize(
+    "bad", [{"num_images": 0}, {"batch_size": 0}, {"labels": torch.zeros(3, dtype=torch.long)}]
+)
 def test_bad_input(bad):
     with pytest.raises(ValueError, match="expected"):
         drawn(**bad)

@@ -26,7 +26,10 @@ def test_images_that_are_none_are_refused_before_the_network_is_called():
         calls.append(t)
         return x
 
-    image, mask = torch.zeros(2, 1, 2, 2), torch.tensor([[True, False], [True, True]]).view(1, 1, 2, 2)
+    image, mask = (
+        torch.zeros(2, 1, 2, 2),
+        torch.tensor([[True, False], [True, True]]).view(1, 1, 2, 2),
+    )
     for bad in (image + 2, image * math.nan):
         with pytest.raises(ValueError, match=r"expected \[-1, 1\]"):
             image_to_image(model, bad, diffusion)
@@ -49,7 +52,9 @@ def test_images_that_are_none_are_refused_before_the_network_is_called():
 def round_trip_error(data, diffusion, steps, images):
     spaced = diffusion.respace(steps)
     noise = ddim_invert(data.denoiser(spaced), images, spaced)
-    again = sample(data.denoiser(spaced), images.shape, spaced, sampler="ddim", clip=False, noise=noise)
+    again = sample(
+        data.denoiser(spaced), images.shape, spaced, sampler="ddim", clip=False, noise=noise
+    )
     return float((again - images).abs().mean())
 
 
@@ -66,7 +71,10 @@ def test_the_error_of_inversion_halves_with_twice_the_steps(gaussian, mixture, s
 
 
 def test_the_noise_of_gaussian_data_is_the_exact_one(gaussian):
-    data, diffusion = gaussian(0.2, 0.3), GaussianDiffusion(SCHEDULES["linear"](1000), variance="fixed_small")
+    data, diffusion = (
+        gaussian(0.2, 0.3),
+        GaussianDiffusion(SCHEDULES["linear"](1000), variance="fixed_small"),
+    )
     images = data.draw(200, 1)
     last = diffusion.alphas_cumprod[-1]
     exact = last.sqrt() * 0.2 + (images - 0.2) / 0.3 * (last * 0.3**2 + 1 - last).sqrt()
@@ -78,7 +86,9 @@ def test_inversion_takes_steps_and_refuses_randomness(setting):
     data, diffusion, model = setting
     images = data.draw(5, 1)
     spaced = diffusion.respace(50)
-    assert torch.equal(ddim_invert(model, images, diffusion, steps=50), ddim_invert(model, images, spaced))
+    assert torch.equal(
+        ddim_invert(model, images, diffusion, steps=50), ddim_invert(model, images, spaced)
+    )
     with pytest.raises(ValueError, match=r"eta is 0\.5; expected 0"):
         ddim_invert(model, images, diffusion, eta=0.5)
 
@@ -90,7 +100,9 @@ def test_strength_decides_how_much_stays(setting, sampler):
     images = data.draw(400, 1)
     distances = []
     for strength in (0.02, 0.3, 1.0):
-        changed = image_to_image(model, images, diffusion, strength=strength, sampler=sampler, steps=100, seed=0)
+        changed = image_to_image(
+            model, images, diffusion, strength=strength, sampler=sampler, steps=100, seed=0
+        )
         distances.append(float((changed - images).abs().mean()))
     # at 0.02 within its component, at 1 nothing to do with it
     assert distances[0] < 0.06 < distances[1] < distances[2] and distances[2] > 0.3
@@ -124,7 +136,9 @@ def pairs(count, seed=0):
     means = torch.tensor([-0.6, 0.1, 0.8], dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
     centre = means[torch.randint(3, (count,), generator=generator)]
-    return (centre[:, None] + 0.05 * torch.randn(count, 2, generator=generator, dtype=torch.float64)), means
+    return (
+        centre[:, None] + 0.05 * torch.randn(count, 2, generator=generator, dtype=torch.float64)
+    ), means
 
 
 def pair_denoiser(diffusion, means, std=0.05):
@@ -147,7 +161,9 @@ def test_what_is_filled_in_fits_what_is_known(sampler):
     diffusion = GaussianDiffusion(SCHEDULES["linear"](1000), variance="fixed_small").respace(50)
     mask = torch.tensor([[False, True]])
     hidden = images.masked_fill(mask, 9.0)  # what is there does not matter
-    filled = inpaint(pair_denoiser(diffusion, means), hidden, mask, diffusion, num_passes=5, sampler=sampler)
+    filled = inpaint(
+        pair_denoiser(diffusion, means), hidden, mask, diffusion, num_passes=5, sampler=sampler
+    )
     assert torch.equal(filled[:, 0], images[:, 0])
     assert float(((filled[:, 1] - filled[:, 0]).abs() < 0.3).double().mean()) > 0.9
 
@@ -158,7 +174,9 @@ def test_passes_let_the_rest_agree():
     mask = torch.tensor([[False, True]])
     agreeing = []
     for num_passes in (1, 5):
-        filled = inpaint(pair_denoiser(diffusion, means), images, mask, diffusion, num_passes=num_passes)
+        filled = inpaint(
+            pair_denoiser(diffusion, means), images, mask, diffusion, num_passes=num_passes
+        )
         agreeing.append(float(((filled[:, 1] - filled[:, 0]).abs() < 0.3).double().mean()))
     assert agreeing[1] > agreeing[0] + 0.02
 
@@ -218,18 +236,28 @@ def test_bad_input(mask, options, message):
 def test_the_known_part_is_as_noisy_as_the_rest():
     diffusion = GaussianDiffusion(SCHEDULES["cosine"](20), "sample", "fixed_small")
     images, seen = torch.full((4000, 1), 0.5, dtype=torch.float64), {}
-    nothing = torch.zeros(1, 1, dtype=torch.bool)  # nothing is to be made: x is the known part alone
+    nothing = torch.zeros(
+        1, 1, dtype=torch.bool
+    )  # nothing is to be made: x is the known part alone
     start = []
 
     def model(x, t):
         start.append(x)
         return images
 
-    inpaint(model, images, nothing, diffusion, callback=lambda state: seen.update({state.level: state.x}))
+    inpaint(
+        model,
+        images,
+        nothing,
+        diffusion,
+        callback=lambda state: seen.update({state.level: state.x}),
+    )
     seen[20] = start[0]
     for level, x in seen.items():
         bar = 1.0 if level == 0 else float(diffusion.alphas_cumprod[level - 1])
-        assert float(x.mean()) == pytest.approx(0.5 * bar**0.5, abs=4 * (1 - bar) ** 0.5 / 4000**0.5 + 1e-9)
+        assert float(x.mean()) == pytest.approx(
+            0.5 * bar**0.5, abs=4 * (1 - bar) ** 0.5 / 4000**0.5 + 1e-9
+        )
         assert float(x.std()) == pytest.approx((1 - bar) ** 0.5, rel=0.05, abs=1e-9)
 
 
@@ -258,4 +286,6 @@ def test_slerp_keeps_the_length_of_noise_and_meets_its_ends():
     other = second / second.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     middle = slerp(unit, other, 0.5)
     torch.testing.assert_close(middle.flatten(1).norm(dim=1), torch.ones(6, dtype=torch.float64))
-    torch.testing.assert_close((middle * unit).flatten(1).sum(1), (middle * other).flatten(1).sum(1))
+    torch.testing.assert_close(
+        (middle * unit).flatten(1).sum(1), (middle * other).flatten(1).sum(1)
+    )

@@ -57,13 +57,17 @@ def test_the_posterior_at_the_first_step_is_the_image():
     x0, x_t = torch.randn(2, 4, 3, dtype=torch.float64)
     mean, variance, log_variance = process.q_posterior(x0, x_t, 0)
     torch.testing.assert_close(mean, x0, rtol=1e-14, atol=0)
-    assert bool((variance == 0).all()) and bool((log_variance == process.posterior_variance[1].log()).all())
+    assert bool((variance == 0).all()) and bool(
+        (log_variance == process.posterior_variance[1].log()).all()
+    )
 
 
 @every_schedule
 def test_coefficients_belong_together(process):
     # the mean of x_{t-1} given x0 alone
-    found = process.posterior_mean_coef1 + process.posterior_mean_coef2 * process.alphas_cumprod.sqrt()
+    found = (
+        process.posterior_mean_coef1 + process.posterior_mean_coef2 * process.alphas_cumprod.sqrt()
+    )
     torch.testing.assert_close(found, process.alphas_cumprod_prev.sqrt(), rtol=1e-10, atol=1e-12)
 
 
@@ -76,7 +80,9 @@ def test_one_timestep_for_all_is_that_timestep_for_each(dtype):
         for one, many in (
             (process.q_sample(x0, t, noise), process.q_sample(x0, each, noise)),
             (process.q_step(x0, t, noise), process.q_step(x0, each, noise)),
-            *zip(process.q_posterior(x0, noise, t), process.q_posterior(x0, noise, each), strict=True),
+            *zip(
+                process.q_posterior(x0, noise, t), process.q_posterior(x0, noise, each), strict=True
+            ),
         ):
             assert one.dtype == many.dtype == dtype and one.shape == many.shape == x0.shape
             torch.testing.assert_close(one, many)
@@ -99,6 +105,8 @@ def test_noise_that_is_not_given_is_drawn():
 def test_tables_are_float64():
     process = ForwardProcess(linear_schedule(1000).float())
     tables = [
-        value for value in vars(process).values() if isinstance(value, torch.Tensor) and value.is_floating_point()
+        value
+        for value in vars(process).values()
+        if isinstance(value, torch.Tensor) and value.is_floating_point()
     ]
     assert len(tables) >= 6 and {table.dtype for table in tables} == {torch.float64}

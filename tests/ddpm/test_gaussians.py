@@ -14,8 +14,12 @@ GREY = torch.arange(256, dtype=torch.float64) / 127.5 - 1
 
 def test_kl_is_torchs():
     mean, log_variance, other, other_log_variance = torch.randn(4, 1000, dtype=torch.float64) * 2
-    expected = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(other, (other_log_variance / 2).exp()))
-    torch.testing.assert_close(gaussian_kl(mean, log_variance, other, other_log_variance), expected, rtol=1e-12, atol=0)
+    expected = kl_divergence(
+        Normal(mean, (log_variance / 2).exp()), Normal(other, (other_log_variance / 2).exp())
+    )
+    torch.testing.assert_close(
+        gaussian_kl(mean, log_variance, other, other_log_variance), expected, rtol=1e-12, atol=0
+    )
     assert gaussian_kl(mean, log_variance, mean, log_variance).abs().max() == 0
 
 
@@ -30,8 +34,12 @@ def test_kl_of_nearly_equal_gaussians_is_not_lost_in_float32():
 @pytest.mark.parametrize("mean", [-3.0, -1.0, -0.37, 0.0, 0.9, 1.0])
 def test_probabilities_of_all_grey_values_sum_to_one(mean, log_variance, dtype):
     x = GREY.to(dtype)
-    log_prob = discretised_log_prob(x, torch.full_like(x, mean), torch.tensor(log_variance, dtype=dtype))
-    assert float(log_prob.exp().sum()) == pytest.approx(1, abs=1e-12 if dtype == torch.float64 else 2e-5)
+    log_prob = discretised_log_prob(
+        x, torch.full_like(x, mean), torch.tensor(log_variance, dtype=dtype)
+    )
+    assert float(log_prob.exp().sum()) == pytest.approx(
+        1, abs=1e-12 if dtype == torch.float64 else 2e-5
+    )
     assert bool((log_prob <= 0).all())
 
 
@@ -42,7 +50,9 @@ def test_a_bin_has_the_mass_between_its_edges(scale):
     distribution = stats.norm(mean, scale)
     cumulative = [0.0, *distribution.cdf(edges), 1.0]
     expected = torch.tensor([b - a for a, b in itertools.pairwise(cumulative)])
-    found = discretised_log_prob(GREY, torch.full_like(GREY, mean), 2 * torch.tensor(scale).double().log()).exp()
+    found = discretised_log_prob(
+        GREY, torch.full_like(GREY, mean), 2 * torch.tensor(scale).double().log()
+    ).exp()
     torch.testing.assert_close(found, expected.double(), rtol=1e-6, atol=1e-15)
 
 
@@ -67,4 +77,6 @@ def test_every_gradient_is_finite(dtype):
 def test_gradient_of_the_decoder():
     x = GREY[::17].clone()
     inputs = [torch.full_like(x, 0.1).requires_grad_(), torch.full_like(x, -3.0).requires_grad_()]
-    assert torch.autograd.gradcheck(lambda mean, log_variance: discretised_log_prob(x, mean, log_variance), inputs)
+    assert torch.autograd.gradcheck(
+        lambda mean, log_variance: discretised_log_prob(x, mean, log_variance), inputs
+    )

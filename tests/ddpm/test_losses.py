@@ -15,13 +15,25 @@ TIMES = torch.tensor([0, 1, 2, 300, 700, 999])
 def batch(seed=0):
     generator = torch.Generator().manual_seed(seed)
     x0 = torch.randint(256, (B, 2, 3, 3), generator=generator).double() / 127.5 - 1
-    noise, output = (torch.randn(B, c, 3, 3, generator=generator, dtype=torch.float64) for c in (2, 4))
+    noise, output = (
+        torch.randn(B, c, 3, 3, generator=generator, dtype=torch.float64) for c in (2, 4)
+    )
     return x0, noise, output
 
 
-def losses(output, loss, prediction="epsilon", variance="learned_range", times=TIMES, num_timesteps=T, **settings):
+def losses(
+    output,
+    loss,
+    prediction="epsilon",
+    variance="learned_range",
+    times=TIMES,
+    num_timesteps=T,
+    **settings,
+):
     x0, noise, _ = batch()
-    diffusion = GaussianDiffusion(linear_schedule(num_timesteps), prediction, variance, loss, **settings)
+    diffusion = GaussianDiffusion(
+        linear_schedule(num_timesteps), prediction, variance, loss, **settings
+    )
     return diffusion.losses(lambda x, t: output, x0, times, noise)
 
 
@@ -48,9 +60,12 @@ def test_hybrid_is_simple_and_a_thousandth_of_the_bound(prediction, variance):
 def test_hybrid_teaches_the_bound_to_the_variance_alone():
     output = batch()[2].requires_grad_()
     gradients = {
-        loss: torch.autograd.grad(losses(output, loss).sum(), output)[0] for loss in ("simple", "hybrid", "vlb")
+        loss: torch.autograd.grad(losses(output, loss).sum(), output)[0]
+        for loss in ("simple", "hybrid", "vlb")
     }
-    assert torch.equal(gradients["hybrid"][:, :2], gradients["simple"][:, :2])  # the bound's part is exactly 0 there
+    assert torch.equal(
+        gradients["hybrid"][:, :2], gradients["simple"][:, :2]
+    )  # the bound's part is exactly 0 there
     torch.testing.assert_close(gradients["hybrid"][:, 2:], gradients["vlb"][:, 2:] / T)
     assert bool((gradients["simple"][:, 2:] == 0).all())
     assert bool((gradients["vlb"].abs().amax((2, 3)) > 0).all())
@@ -59,7 +74,9 @@ def test_hybrid_teaches_the_bound_to_the_variance_alone():
 @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large"])
 def test_a_fixed_variance_learns_nothing_from_hybrid(variance):
     output = batch()[2][:, :2]
-    assert torch.equal(losses(output, "hybrid", variance=variance), losses(output, "simple", variance=variance))
+    assert torch.equal(
+        losses(output, "hybrid", variance=variance), losses(output, "simple", variance=variance)
+    )
 
 
 def test_the_mean_of_vlb_over_timesteps_is_the_bound_without_its_prior():
@@ -69,7 +86,9 @@ def test_the_mean_of_vlb_over_timesteps_is_the_bound_without_its_prior():
     def model(x, t):
         return output.expand(len(x), -1, -1, -1)
 
-    every = diffusion.losses(model, x0.expand(50, -1, -1, -1), torch.arange(50), noise.expand(50, -1, -1, -1))
+    every = diffusion.losses(
+        model, x0.expand(50, -1, -1, -1), torch.arange(50), noise.expand(50, -1, -1, -1)
+    )
     terms = []
     for t in range(50):
         one = torch.tensor([t])
@@ -79,25 +98,35 @@ def test_the_mean_of_vlb_over_timesteps_is_the_bound_without_its_prior():
     generator = torch.Generator().manual_seed(5)
     bits = diffusion.bits_per_dim(model, x0, clip=False, generator=generator)
     generator.manual_seed(5)
-    draws = torch.cat([torch.randn(x0.shape, generator=generator, dtype=x0.dtype) for _ in range(50)])
+    draws = torch.cat(
+        [torch.randn(x0.shape, generator=generator, dtype=x0.dtype) for _ in range(50)]
+    )
     torch.testing.assert_close(
-        diffusion.losses(model, x0.expand(50, -1, -1, -1), torch.arange(50), draws) / 50, bits.per_step[0]
+        diffusion.losses(model, x0.expand(50, -1, -1, -1), torch.arange(50), draws) / 50,
+        bits.per_step[0],
     )
 
 
 def test_a_fresh_networks_simple_loss_is_the_variance_of_the_noise():
     _x0, noise, output = batch()
-    torch.testing.assert_close(losses(torch.zeros_like(output), "simple"), noise.square().mean((1, 2, 3)))
+    torch.testing.assert_close(
+        losses(torch.zeros_like(output), "simple"), noise.square().mean((1, 2, 3))
+    )
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
 def test_min_snr_weights_are_the_papers(prediction):
     output = batch()[2]
-    plain, weighted = losses(output, "simple", prediction), losses(output, "simple", prediction, min_snr_gamma=5.0)
+    plain, weighted = (
+        losses(output, "simple", prediction),
+        losses(output, "simple", prediction, min_snr_gamma=5.0),
+    )
     bar = (1 - linear_schedule(T)).cumprod(0)[TIMES]
     snr = bar / (1 - bar)
     capped = snr.clamp(max=5)
-    expected = {"epsilon": capped / snr, "sample": capped, "v_prediction": capped / (snr + 1)}[prediction]
+    expected = {"epsilon": capped / snr, "sample": capped, "v_prediction": capped / (snr + 1)}[
+        prediction
+    ]
     torch.testing.assert_close(weighted / plain, expected)
 
 
@@ -107,7 +136,9 @@ def test_min_snr_weights_the_same_image_error_alike():
     wrong = x0 + 0.01
     found = []
     for prediction in PREDICTIONS:
-        diffusion = GaussianDiffusion(linear_schedule(T), prediction, "fixed_small", "simple", min_snr_gamma=5.0)
+        diffusion = GaussianDiffusion(
+            linear_schedule(T), prediction, "fixed_small", "simple", min_snr_gamma=5.0
+        )
         x_t = diffusion.q_sample(x0, TIMES, noise)
         # the output that stands for the wrong image
         output = diffusion.target(wrong, TIMES, diffusion.epsilon(wrong, x_t, TIMES))

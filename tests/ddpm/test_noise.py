@@ -31,7 +31,10 @@ def test_noise_is_standard_normal_and_goes_on():
     noise = rows(*[(0, row) for row in range(50)])
     first, second = noise(torch.empty(50, 2000)), noise(torch.empty(50, 2000))
     for draw in (first, second):
-        assert abs(float(draw.mean())) < 5 / 100_000**0.5 and abs(float(draw.std()) - 1) < 5 / 200_000**0.5
+        assert (
+            abs(float(draw.mean())) < 5 / 100_000**0.5
+            and abs(float(draw.std()) - 1) < 5 / 200_000**0.5
+        )
     assert abs(float((first * second).mean())) < 5 / 100_000**0.5
 
 
@@ -39,10 +42,13 @@ def test_one_generator_or_none_for_all():
     generator = torch.Generator().manual_seed(3)
     like = torch.empty(2, 4, dtype=torch.float64)
     assert torch.equal(
-        RowNoise(generator)(like), torch.randn(2, 4, generator=generator.manual_seed(3), dtype=torch.float64)
+        RowNoise(generator)(like),
+        torch.randn(2, 4, generator=generator.manual_seed(3), dtype=torch.float64),
     )
     torch.manual_seed(3)
-    assert torch.equal(RowNoise()(like), torch.randn(2, 4, generator=generator.manual_seed(3), dtype=torch.float64))
+    assert torch.equal(
+        RowNoise()(like), torch.randn(2, 4, generator=generator.manual_seed(3), dtype=torch.float64)
+    )
 
 
 def test_as_many_generators_as_rows():

@@ -5,11 +5,13 @@ import torch
 
 from ddpm.diffusion import GaussianDiffusion
 from ddpm.objective import DiffusionObjective
-from ddpm.timesteps import LossSecondMomentTimesteps
 from ddpm.schedules import cosine_schedule
+from ddpm.timesteps import LossSecondMomentTimesteps
 
 DIFFUSION = GaussianDiffusion(cosine_schedule(10), variance="learned_range", loss="vlb")
-IMAGES = torch.randint(256, (64, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randint(
+    256, (64, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+)
 
 
 class Numbered(dict):
@@ -50,8 +52,12 @@ def test_micro_batches_of_a_step_are_one_batch(resampled):
         return LossSecondMomentTimesteps(10, 1) if resampled else None
 
     steps = 12
-    whole, loss = shown([range(8 * s, 8 * s + 8) for s in range(steps)], random_flip=True, timesteps=timesteps())
-    parts, losses = shown([range(2 * m, 2 * m + 2) for m in range(4 * steps)], random_flip=True, timesteps=timesteps())
+    whole, loss = shown(
+        [range(8 * s, 8 * s + 8) for s in range(steps)], random_flip=True, timesteps=timesteps()
+    )
+    parts, losses = shown(
+        [range(2 * m, 2 * m + 2) for m in range(4 * steps)], random_flip=True, timesteps=timesteps()
+    )
     assert same(whole, parts)
     torch.testing.assert_close(losses.view(steps, 4).mean(1), loss)
 
@@ -105,7 +111,8 @@ def test_labels_are_dropped_as_often_as_asked():
     dropped = [label == 10 for _, _, label in spy.seen]
     assert 150 < sum(dropped) < 250
     assert all(
-        gone or label == place % 8 for place, (gone, (_, _, label)) in enumerate(zip(dropped, spy.seen, strict=True))
+        gone or label == place % 8
+        for place, (gone, (_, _, label)) in enumerate(zip(dropped, spy.seen, strict=True))
     )
 
 
@@ -123,7 +130,9 @@ def test_resumed_it_goes_on_with_its_history(tmp_path):
         second(spy, Numbered(numbers, 8))
     assert same(whole, spy.seen)
     probabilities = second.timesteps.probabilities()
-    assert float(probabilities.max() / probabilities.min()) > 3  # it had learned something to go on with
+    assert (
+        float(probabilities.max() / probabilities.min()) > 3
+    )  # it had learned something to go on with
 
 
 def test_resampling_lowers_the_variance_of_the_bound():
@@ -169,6 +178,10 @@ def test_floats_are_taken_as_they_are():
 
 
 def test_bad_settings():
-    for settings in ({"label_dropout": 1.0, "null_label": 3}, {"label_dropout": -0.1}, {"label_dropout": 0.1}):
+    for settings in (
+        {"label_dropout": 1.0, "null_label": 3},
+        {"label_dropout": -0.1},
+        {"label_dropout": 0.1},
+    ):
         with pytest.raises(ValueError, match="label_dropout"):
             DiffusionObjective(DIFFUSION, **settings)

@@ -3,10 +3,16 @@
 import pytest
 
 from ddpm.models.configuration_unet import UNetConfig
-from ddpm.peers import diffusers_twin
 from ddpm.models.unet import UNet
+from ddpm.peers import diffusers_twin
 
-SMALL = {"image_size": 8, "in_channels": 1, "model_channels": 8, "channel_mult": (1, 2), "norm_num_groups": 4}
+SMALL = {
+    "image_size": 8,
+    "in_channels": 1,
+    "model_channels": 8,
+    "channel_mult": (1, 2),
+    "norm_num_groups": 4,
+}
 
 
 @pytest.mark.parametrize("updown", [True, False])
@@ -17,4 +23,6 @@ def test_as_many_parameters(updown, attended, num_classes):
     config = UNetConfig(**SMALL, num_head_channels=4, resblock_updown=updown, attention_resolutions=attended,
                         num_classes=num_classes)  # fmt: skip
     twin = diffusers_twin(config)
-    assert sum(parameter.numel() for parameter in twin.parameters()) == UNet(config).num_parameters()
+    assert (
+        sum(parameter.numel() for parameter in twin.parameters()) == UNet(config).num_parameters()
+    )

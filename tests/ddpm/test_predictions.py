@@ -7,7 +7,12 @@ from ddpm.diffusion import GaussianDiffusion
 from ddpm.predictions import PREDICTIONS, clipping, dynamic_threshold
 from ddpm.schedules import SCHEDULES, linear_schedule
 
-CASES = [(name, kind) for name in SCHEDULES for kind in PREDICTIONS if not ("zero" in name and kind == "epsilon")]
+CASES = [
+    (name, kind)
+    for name in SCHEDULES
+    for kind in PREDICTIONS
+    if not ("zero" in name and kind == "epsilon")
+]
 
 
 @pytest.mark.parametrize(("schedule", "kind"), CASES)
@@ -19,7 +24,9 @@ def test_a_perfect_prediction_is_the_image(schedule, kind):
         p = diffusion.reverse(diffusion.target(x0, t, noise), x_t, t)
         torch.testing.assert_close(p.x0, x0, rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(diffusion.epsilon(x0, x_t, t), noise, rtol=1e-8, atol=1e-8)
-        torch.testing.assert_close(p.mean, diffusion.q_posterior(x0, x_t, t)[0], rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(
+            p.mean, diffusion.q_posterior(x0, x_t, t)[0], rtol=1e-6, atol=1e-6
+        )
 
 
 def test_targets_are_the_papers():
@@ -42,7 +49,9 @@ def test_the_mean_of_previous_is_what_the_network_says():
     diffusion = GaussianDiffusion(linear_schedule(100), "previous", "fixed_small")
     x_t, said = torch.randn(2, 4, 1, 3, 3, dtype=torch.float64)
     for t in (0, 1, 50, 99):
-        torch.testing.assert_close(diffusion.reverse(said, x_t, t).mean, said, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(
+            diffusion.reverse(said, x_t, t).mean, said, rtol=1e-10, atol=1e-10
+        )
 
 
 def test_v_is_the_velocity_on_the_circle():
@@ -52,7 +61,9 @@ def test_v_is_the_velocity_on_the_circle():
     for t in (0, 40, 99):
         angle = diffusion.alphas_cumprod[t].sqrt().acos()
         after, before = ((angle + h).cos() * x0 + (angle + h).sin() * noise for h in (1e-6, -1e-6))
-        torch.testing.assert_close(diffusion.target(x0, t, noise), (after - before) / 2e-6, rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(
+            diffusion.target(x0, t, noise), (after - before) / 2e-6, rtol=1e-8, atol=1e-8
+        )
 
 
 @pytest.mark.parametrize("quantile", [0.5, 0.9, 0.995, 1.0])

@@ -38,13 +38,19 @@ every_sampler = pytest.mark.parametrize("sampler", STEPS)
 def test_images_are_in_range_and_of_the_shape_asked_for(sampler):
     for clip in (True, "dynamic"):
         images = sample(Net(), SHAPE, DIFFUSION, sampler=sampler, steps=7, clip=clip, seed=0)
-        assert images.shape == SHAPE and images.dtype == torch.float32 and float(images.abs().max()) <= 1 + 1e-6
+        assert (
+            images.shape == SHAPE
+            and images.dtype == torch.float32
+            and float(images.abs().max()) <= 1 + 1e-6
+        )
         assert not images.requires_grad
 
 
 @every_sampler
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(sampler):
-    first, again, other = (sample(Net(), SHAPE, DIFFUSION, sampler=sampler, steps=7, seed=s) for s in (3, 3, 4))
+    first, again, other = (
+        sample(Net(), SHAPE, DIFFUSION, sampler=sampler, steps=7, seed=s) for s in (3, 3, 4)
+    )
     assert torch.equal(first, again) and not torch.allclose(first, other)
 
 
@@ -52,8 +58,14 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(sampler):
 def test_an_image_does_not_depend_on_its_batch(sampler):
     labels = torch.tensor([0, 1, 0, 2])
     for seeds in ([5, 6, 5, 7], 9):
-        together = sample(Net(), SHAPE, DIFFUSION, sampler=sampler, steps=7, seed=seeds, labels=labels)
-        generators = [stream(s) for s in seeds] if isinstance(seeds, list) else [stream(9, row) for row in range(4)]
+        together = sample(
+            Net(), SHAPE, DIFFUSION, sampler=sampler, steps=7, seed=seeds, labels=labels
+        )
+        generators = (
+            [stream(s) for s in seeds]
+            if isinstance(seeds, list)
+            else [stream(9, row) for row in range(4)]
+        )
         for row in range(4):
             alone = sample(Net(), (1, *SHAPE[1:]), DIFFUSION, sampler=sampler, steps=7, labels=labels[row : row + 1],
                            generator=[generators[row]])  # fmt: skip
@@ -65,8 +77,13 @@ def test_an_image_does_not_depend_on_its_batch(sampler):
 @every_sampler
 def test_one_generator_for_all_goes_on_where_it_was(sampler):
     generator = torch.Generator().manual_seed(0)
-    first, second = (sample(Net(), SHAPE, DIFFUSION, sampler=sampler, steps=5, generator=generator) for _ in range(2))
-    again = sample(Net(), SHAPE, DIFFUSION, sampler=sampler, steps=5, generator=generator.manual_seed(0))
+    first, second = (
+        sample(Net(), SHAPE, DIFFUSION, sampler=sampler, steps=5, generator=generator)
+        for _ in range(2)
+    )
+    again = sample(
+        Net(), SHAPE, DIFFUSION, sampler=sampler, steps=5, generator=generator.manual_seed(0)
+    )
     assert torch.equal(first, again) and not torch.allclose(first, second)
 
 
@@ -78,7 +95,9 @@ def test_given_noise_is_where_it_begins(sampler, dtype):
     images = sample(Net(), SHAPE, DIFFUSION, sampler=sampler, steps=5, noise=noise, seed=0)
     assert images.dtype == dtype and torch.equal(noise, before)
     if sampler != "ddpm":  # nothing else is random
-        assert torch.equal(images, sample(Net(), SHAPE, DIFFUSION, sampler=sampler, steps=5, noise=noise, seed=1))
+        assert torch.equal(
+            images, sample(Net(), SHAPE, DIFFUSION, sampler=sampler, steps=5, noise=noise, seed=1)
+        )
 
 
 @every_sampler
@@ -90,7 +109,9 @@ def test_the_network_sees_every_kept_timestep_from_the_last_down(sampler, steps)
     expected = chain.timesteps.flip(0).tolist()
     if isinstance(steps, int):
         assert expected[0] == 59  # the noisiest
-    if sampler == "heun":  # each but the first is looked at at the end of a step and at the start of the next
+    if (
+        sampler == "heun"
+    ):  # each but the first is looked at at the end of a step and at the start of the next
         expected = expected[:1] + [t for t in expected[1:] for _ in range(2)]
     assert net.times == [[t] * 4 for t in expected]
 
@@ -98,7 +119,9 @@ def test_the_network_sees_every_kept_timestep_from_the_last_down(sampler, steps)
 @every_sampler
 def test_callback_sees_every_step(sampler):
     states = []
-    images = sample(Net(), SHAPE, DIFFUSION, sampler=sampler, steps=6, seed=0, callback=states.append)
+    images = sample(
+        Net(), SHAPE, DIFFUSION, sampler=sampler, steps=6, seed=0, callback=states.append
+    )
     assert [(s.step, s.level, s.num_steps) for s in states] == [(k, 6 - k, 6) for k in range(1, 7)]
     assert torch.equal(states[-1].x, images) and all(s.x0.shape == SHAPE for s in states)
 
@@ -133,10 +156,21 @@ def test_guidance_takes_the_place_of_the_predictor(sampler):
         return predict
 
     labels = torch.tensor([1, 2, 3, 4])
-    images = sample(Net(), SHAPE, DIFFUSION, sampler=sampler, steps=6, seed=0, guidance=push, labels=labels)
+    images = sample(
+        Net(), SHAPE, DIFFUSION, sampler=sampler, steps=6, seed=0, guidance=push, labels=labels
+    )
     assert torch.allclose(images, torch.ones(SHAPE)) and set(seen) == set(range(6))
     unguided = sample(Net(), SHAPE, DIFFUSION, sampler=sampler, steps=6, seed=0, labels=labels)
-    same = sample(Net(), SHAPE, DIFFUSION, sampler=sampler, steps=6, seed=0, labels=labels, guidance=lambda p: p)
+    same = sample(
+        Net(),
+        SHAPE,
+        DIFFUSION,
+        sampler=sampler,
+        steps=6,
+        seed=0,
+        labels=labels,
+        guidance=lambda p: p,
+    )
     assert torch.equal(unguided, same)
 
 
@@ -162,7 +196,9 @@ def test_labels_reach_the_network():
 
 def test_a_callable_without_parameters():
     images = sample(
-        lambda x, t: torch.zeros_like(x), (2, 3), GaussianDiffusion(linear_schedule(50), variance="fixed_small")
+        lambda x, t: torch.zeros_like(x),
+        (2, 3),
+        GaussianDiffusion(linear_schedule(50), variance="fixed_small"),
     )
     assert images.shape == (2, 3)
 
@@ -224,7 +260,9 @@ def test_numpys_integers_are_integers():
     assert torch.equal(sample(Net(), SHAPE, DIFFUSION, steps=3, seed=seeds), listed)
 
 
-@pytest.mark.parametrize("shape", [(0, 1, 2, 2), (4,), (2, 1.5, 2, 2), (2, -1, 2, 2), 16, DIFFUSION])
+@pytest.mark.parametrize(
+    "shape", [(0, 1, 2, 2), (4,), (2, 1.5, 2, 2), (2, -1, 2, 2), 16, DIFFUSION]
+)
 def test_bad_shapes(shape):
     with pytest.raises(ValueError, match="shape is"):
         sample(Net(), shape, DIFFUSION)

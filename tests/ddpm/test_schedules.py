@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from ddpm.schedules import SCHEDULES, check_betas, cosine_schedule, linear_schedule, zero_terminal_snr
+from ddpm.schedules import (
+    SCHEDULES,
+    check_betas,
+    cosine_schedule,
+    linear_schedule,
+    zero_terminal_snr,
+)
 
 
 def alpha_bars(betas):

@@ -30,7 +30,9 @@ def affine(diffusion, model, t):
 @pytest.mark.parametrize("respacing", ["10", "25", "ddim50", "100", "1000"])
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 def test_fixed_large_keeps_standard_normal_data(gaussian, schedule, respacing):
-    diffusion = GaussianDiffusion(SCHEDULES[schedule](1000), variance="fixed_large").respace(respacing)
+    diffusion = GaussianDiffusion(SCHEDULES[schedule](1000), variance="fixed_large").respace(
+        respacing
+    )
     model = gaussian(0.0, 1.0).denoiser(diffusion)
     for t in range(1, diffusion.num_timesteps):
         slope, variance = affine(diffusion, model, t)
@@ -56,7 +58,9 @@ def test_ddim_shrinks_it_by_the_product_of_cosines(gaussian, schedule, place):
     model = gaussian(0.0, 1.0).denoiser(spaced)
     found = float(sample(model, (1, 1), spaced, sampler="ddim", clip=False, noise=one))
     angles = [0.0, *spaced.alphas_cumprod.sqrt().acos().tolist()]
-    assert found == pytest.approx(math.prod(math.cos(b - a) for a, b in itertools.pairwise(angles)), rel=1e-9)
+    assert found == pytest.approx(
+        math.prod(math.cos(b - a) for a, b in itertools.pairwise(angles)), rel=1e-9
+    )
     assert found == pytest.approx(DDIM[schedule][place], abs=1e-5)
 
 
@@ -83,7 +87,9 @@ def error(data, sampler, steps, diffusion):
     mean, std = float(data.means), data.std
     last = diffusion.alphas_cumprod[-1]
     exact = mean + (start - last.sqrt() * mean) / (last * std**2 + 1 - last).sqrt() * std
-    found = sample(data.denoiser(spaced), start.shape, spaced, sampler=sampler, clip=False, noise=start)
+    found = sample(
+        data.denoiser(spaced), start.shape, spaced, sampler=sampler, clip=False, noise=start
+    )
     return float((found - exact).abs().mean())
 
 
@@ -111,7 +117,13 @@ def test_samples_of_a_mixture_are_like_it(mixture, sampler, schedule):
         epsilon = (x - bar.sqrt() * x0) / (1 - bar).sqrt()
         return diffusion.target(x0, t, epsilon)
 
-    x = sample(model, (4000, 1), diffusion, sampler=sampler, noise=torch.randn(4000, 1, dtype=torch.float64))
+    x = sample(
+        model,
+        (4000, 1),
+        diffusion,
+        sampler=sampler,
+        noise=torch.randn(4000, 1, dtype=torch.float64),
+    )
     shares = [(abs(x - mean) < 0.25).double().mean() for mean in mixture.means]
     for share, weight in zip(shares, mixture.weights, strict=True):
         assert abs(float(share) - float(weight)) < 0.03
@@ -142,13 +154,17 @@ def test_ddim_is_diffusers(mixture, respacing, clip, eta):
     for time in scheduler.timesteps:
         output = model(x, time.expand(5))
         # else it would keep the noise of the image before it was clipped
-        x = scheduler.step(output, time, x, eta=eta, use_clipped_model_output=True, generator=generator).prev_sample
+        x = scheduler.step(
+            output, time, x, eta=eta, use_clipped_model_output=True, generator=generator
+        ).prev_sample
     ours = sample(model, noise.shape, diffusion, sampler="ddim", eta=eta, clip=clip, noise=noise,
                   generator=generator.manual_seed(1))  # fmt: skip
     torch.testing.assert_close(ours, x, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"
+)  # diffusers' own, with numpy 2
 @pytest.mark.parametrize("steps", [10, 14, 25, 100])
 @pytest.mark.parametrize("schedule", [linear_schedule, cosine_schedule])
 @pytest.mark.parametrize("clip", [False, True])

@@ -32,14 +32,18 @@ def test_probabilities_are_of_the_second_moment():
     # of t = 0 the last two remain: sqrt((9 + 16) / 2); of t = 1 both are 1
     share = 12.5**0.5 / (12.5**0.5 + 1)
     torch.testing.assert_close(
-        timesteps.probabilities(), torch.tensor([0.9 * share + 0.05, 0.9 * (1 - share) + 0.05], dtype=torch.float64)
+        timesteps.probabilities(),
+        torch.tensor([0.9 * share + 0.05, 0.9 * (1 - share) + 0.05], dtype=torch.float64),
     )
 
 
 @pytest.mark.parametrize("uniform_share", [0.0, 0.001, 0.5, 1.0])
 def test_probabilities_sum_to_one(uniform_share):
     probabilities = warm(uniform_share=uniform_share).probabilities()
-    assert float(probabilities.sum()) == pytest.approx(1) and float(probabilities.min()) >= uniform_share / T - 1e-15
+    assert (
+        float(probabilities.sum()) == pytest.approx(1)
+        and float(probabilities.min()) >= uniform_share / T - 1e-15
+    )
 
 
 def test_the_weighted_mean_is_the_uniform_one_and_varies_less():
@@ -48,7 +52,11 @@ def test_the_weighted_mean_is_the_uniform_one_and_varies_less():
     for name, timesteps in (("uniform", UniformTimesteps(T)), ("resampled", warm())):
         uniforms = torch.rand(200_000, generator=generator, dtype=torch.float64)
         t, weights = stratified_timesteps(timesteps.probabilities(), uniforms)
-        estimates = weights * SCALES[t] * (1 + 0.2 * torch.randn(200_000, generator=generator, dtype=torch.float64))
+        estimates = (
+            weights
+            * SCALES[t]
+            * (1 + 0.2 * torch.randn(200_000, generator=generator, dtype=torch.float64))
+        )
         assert abs(estimates.mean() - SCALES.mean()) < 4 * estimates.std() / 200_000**0.5
         noisy[name] = float(estimates.var())
     assert noisy["resampled"] < noisy["uniform"] / 50

@@ -7,10 +7,16 @@ import pytest
 import torch
 
 from ddpm.models.configuration_unet import UNetConfig
-from ddpm.peers import diffusers_twin
 from ddpm.models.unet import UNet
+from ddpm.peers import diffusers_twin
 
-TINY = {"image_size": 8, "in_channels": 2, "model_channels": 8, "channel_mult": (1, 2), "num_res_blocks": 1}
+TINY = {
+    "image_size": 8,
+    "in_channels": 2,
+    "model_channels": 8,
+    "channel_mult": (1, 2),
+    "num_res_blocks": 1,
+}
 TINY |= {"attention_resolutions": (4,), "num_heads": 2, "norm_num_groups": 4}
 RESIDUAL = {"in_layers.0": "norm1", "in_layers.2": "conv1", "emb_layers.1": "time_emb_proj"}
 RESIDUAL |= {"out_layers.0": "norm2", "out_layers.3": "conv2", "skip_connection": "conv_shortcut"}
@@ -20,7 +26,12 @@ EQUIVALENTS = {
     "plain resampling": {"resblock_updown": False},
     "classes": {"num_classes": 5},
     "fixed sigma": {"learn_sigma": False, "num_classes": 3},
-    "three levels": {"image_size": 16, "channel_mult": (1, 2, 3), "attention_resolutions": (8, 4), "num_res_blocks": 2},
+    "three levels": {
+        "image_size": 16,
+        "channel_mult": (1, 2, 3),
+        "attention_resolutions": (8, 4),
+        "num_res_blocks": 2,
+    },
     "attention everywhere": {"attention_resolutions": (8, 4), "in_channels": 3},
 }
 
@@ -45,7 +56,10 @@ def twin_modules(config):
     modules = {"time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2"}
     modules |= {"label_emb": "class_embedding", "input_blocks.0.0": "conv_in"}
     modules |= {"out.0": "conv_norm_out", "out.2": "conv_out"}
-    residuals, attentions = {"middle_block.0": "mid_block.resnets.0", "middle_block.2": "mid_block.resnets.1"}, {}
+    residuals, attentions = (
+        {"middle_block.0": "mid_block.resnets.0", "middle_block.2": "mid_block.resnets.1"},
+        {},
+    )
     attentions["middle_block.1"] = "mid_block.attentions.0"
     number = 1
     for level in range(levels):
@@ -83,7 +97,9 @@ def to_twin(state, config):
             for part, rows in zip("qkv", matrix.chunk(3), strict=True):
                 result[f"{attentions[block]}.to_{part}.{kind}"] = rows
         elif layer == "proj_out":
-            result[f"{attentions[block]}.to_out.0.{kind}"] = tensor.squeeze(-1) if kind == "weight" else tensor
+            result[f"{attentions[block]}.to_out.0.{kind}"] = (
+                tensor.squeeze(-1) if kind == "weight" else tensor
+            )
         else:
             result[f"{modules[module]}.{kind}"] = tensor
     return result
@@ -155,8 +171,12 @@ def test_the_wrong_attention_order_gives_other_images(tmp_path):
     """Why the order is never guessed: the same file loads without complaint either way."""
     legacy = randomise(UNet(parity_config("three levels", attention_order="legacy")))
     state = legacy.to_guided_diffusion(tmp_path / "model.pt")
-    new = UNet.from_guided_diffusion(tmp_path / "model.pt", parity_config("three levels", attention_order="new"))
+    new = UNet.from_guided_diffusion(
+        tmp_path / "model.pt", parity_config("three levels", attention_order="new")
+    )
     x, t = torch.randn(2, 2, 16, 16), torch.tensor([5, 500])
     with torch.no_grad():
         assert (legacy(x, t) - new(x, t)).abs().max() > 1e-2
-    assert all(torch.equal(tensor, state[name]) for name, tensor in new.to_guided_diffusion().items())
+    assert all(
+        torch.equal(tensor, state[name]) for name, tensor in new.to_guided_diffusion().items()
+    )

@@ -17,7 +17,10 @@ def test_fixed_variances_by_hand(make):
         at = max(t, 1)  # the first is taken from the second
         posterior = process.betas[at].item() * (1 - bars[at - 1]) / (1 - bars[at])
         like = torch.zeros(1)
-        small, large = (torch.tensor(VARIANCES[name](tables, t, like)).exp() for name in ("fixed_small", "fixed_large"))
+        small, large = (
+            torch.tensor(VARIANCES[name](tables, t, like)).exp()
+            for name in ("fixed_small", "fixed_large")
+        )
         assert float(small) == pytest.approx(posterior, rel=1e-5)
         assert float(large) == pytest.approx(process.betas[t].item() if t else posterior, rel=1e-5)
 
@@ -35,8 +38,13 @@ def test_learned_range_is_a_straight_line_between_the_logarithms():
 
 
 def test_a_chain_of_one_step():
-    tables = LogVariances(torch.tensor([0.3], dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
-    assert all(float(table.values.exp()) == pytest.approx(0.3) for table in (tables.small, tables.large, tables.beta))
+    tables = LogVariances(
+        torch.tensor([0.3], dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    )
+    assert all(
+        float(table.values.exp()) == pytest.approx(0.3)
+        for table in (tables.small, tables.large, tables.beta)
+    )
 
 
 def test_which_are_learned():

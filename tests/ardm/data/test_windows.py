@@ -17,7 +17,10 @@ from ardm import tokenization
 from ardm.data.windows import build_tokenizer, embedded_text, load_texts, make_windows, read_text
 
 ALPHABET = "ab c\n\n\tZ.é😀[]MASK"
-SAMPLE = "The quick brown fox - naïve, 東京, 😀 - jumps.\n\n  Over  the\r\nlazy dog: [MASK] it's 42.\n" * 20
+SAMPLE = (
+    "The quick brown fox - naïve, 東京, 😀 - jumps.\n\n  Over  the\r\nlazy dog: [MASK] it's 42.\n"
+    * 20
+)
 TOKENIZERS = {
     "char": build_tokenizer("char", SAMPLE + ALPHABET),
     "byte": build_tokenizer("byte", []),
@@ -165,7 +168,9 @@ def datasets_topics():
     return [topics[key] for key in sorted(topics)]
 
 
-@pytest.mark.parametrize(("suffix", "pack"), [("", bytes), (".xz", lzma.compress), (".gz", gzip.compress)])
+@pytest.mark.parametrize(
+    ("suffix", "pack"), [("", bytes), (".xz", lzma.compress), (".gz", gzip.compress)]
+)
 def test_read_text_keeps_every_character(suffix, pack, write):
     assert read_text(write(f"a.txt{suffix}", pack(SAMPLE.encode()))) == SAMPLE
 
@@ -205,7 +210,9 @@ def test_held_out_text_is_the_end(fraction, streaming):
 TEXTS = [f"document {i}" for i in range(10)]
 TABLES = {
     "t.jsonl": "".join(json.dumps({"text": text, "n": 1}) + "\n" for text in TEXTS),
-    "t.jsonl.gz": gzip.compress("".join(json.dumps({"body": text}) + "\n" for text in TEXTS).encode()),
+    "t.jsonl.gz": gzip.compress(
+        "".join(json.dumps({"body": text}) + "\n" for text in TEXTS).encode()
+    ),
     "t.csv": "body,n\n" + "".join(f"{text},1\n" for text in TEXTS),
 }
 
@@ -214,7 +221,10 @@ TABLES = {
 def test_rows_of_a_table_are_documents(name, write):
     path = write(name, TABLES[name])
     splits = load_texts(train_file=path, validation_fraction=0.2)
-    assert list(splits["train"]["text"]) == TEXTS[:8] and list(splits["validation"]["text"]) == TEXTS[8:]
+    assert (
+        list(splits["train"]["text"]) == TEXTS[:8]
+        and list(splits["validation"]["text"]) == TEXTS[8:]
+    )
     assert splits["train"].column_names == ["text"]
     streams = load_texts(train_file=path, validation_file=path, streaming=True)
     assert [row["text"] for row in streams["train"]] == TEXTS
@@ -224,7 +234,10 @@ def test_directory_is_its_files_in_order(write):
     for i in (2, 0, 1):
         path = write(f"{i}.txt", TEXTS[i])
     splits = load_texts(train_file=path.parent, validation_file=path)
-    assert list(splits["train"]["text"]) == TEXTS[:3] and list(splits["validation"]["text"]) == TEXTS[1:2]
+    assert (
+        list(splits["train"]["text"]) == TEXTS[:3]
+        and list(splits["validation"]["text"]) == TEXTS[1:2]
+    )
     write("3.csv", "text\na\n")
     with pytest.raises(ValueError, match=r"3\.csv"):
         load_texts(train_file=path.parent)
@@ -235,10 +248,14 @@ def test_saved_data_sets_are_loaded_by_their_path(streaming, tmp_path):
     rows(*TEXTS).save_to_disk(tmp_path / "one")
     splits = load_texts(dataset_name=str(tmp_path / "one"), streaming=False)
     assert text_of(splits["train"]) + text_of(splits["validation"]) == "".join(TEXTS)
-    saved = datasets.DatasetDict(train=rows(*TEXTS[:4]), validation=rows(*TEXTS[4:]), test=rows("no"))
+    saved = datasets.DatasetDict(
+        train=rows(*TEXTS[:4]), validation=rows(*TEXTS[4:]), test=rows("no")
+    )
     saved.save_to_disk(tmp_path / "three")
     splits = load_texts(dataset_name=str(tmp_path / "three"), streaming=streaming)
-    assert set(splits) == {"train", "validation"} and text_of(splits["validation"]) == "".join(TEXTS[4:])
+    assert set(splits) == {"train", "validation"} and text_of(splits["validation"]) == "".join(
+        TEXTS[4:]
+    )
 
 
 def test_text_column_is_found_or_asked_for(write):
@@ -342,7 +359,10 @@ def test_shards_of_a_stream_are_windowed_apart():
     shards = [make_windows(documents.shard(4, i), TOKENIZERS["byte"], 50) for i in range(4)]
     assert stream.num_shards == 4
     assert (ids_of(stream) == np.concatenate([ids_of(shard) for shard in shards])).all()
-    assert len(list(make_windows(rows("long" * 9, "s").to_iterable_dataset(2), TOKENIZERS["byte"], 9))) == 4
+    assert (
+        len(list(make_windows(rows("long" * 9, "s").to_iterable_dataset(2), TOKENIZERS["byte"], 9)))
+        == 4
+    )
 
 
 def test_stream_reads_no_further_than_asked(monkeypatch):

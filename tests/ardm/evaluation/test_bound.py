@@ -12,10 +12,10 @@ import torch
 import tqdm.auto
 
 from ardm import evaluation, nelbo
-from ardm.metrics.bits import bits_per_unit, perplexity
+from ardm.data.tokenization import build_tokenizer
 from ardm.data.windows import make_windows
 from ardm.evaluation.bound import BoundEvaluation, ScoredWindows, write_samples
-from ardm.data.tokenization import build_tokenizer
+from ardm.metrics.bits import bits_per_unit, perplexity
 
 PROCESSES = [(r, count) for count in (1, 2, 3, 7) for r in range(count)]
 
@@ -23,7 +23,9 @@ PROCESSES = [(r, count) for count in (1, 2, 3, 7) for r in range(count)]
 def rows(number, length=6, units=("num_characters", "num_bytes"), seed=0):
     ids = torch.randint(0, 3, (number, length), generator=torch.Generator().manual_seed(seed))
     counts = {"num_characters": torch.arange(number) + 3, "num_bytes": 2 * torch.arange(number) + 5}
-    return [{"input_ids": row, **{name: counts[name][i] for name in units}} for i, row in enumerate(ids)]
+    return [
+        {"input_ids": row, **{name: counts[name][i] for name in units}} for i, row in enumerate(ids)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,9 @@ def be_process(monkeypatch, index, number):
         assert reduction == "sum"
         return tensor
 
-    state = types.SimpleNamespace(process_index=index, num_processes=number, is_main_process=index == 0)
+    state = types.SimpleNamespace(
+        process_index=index, num_processes=number, is_main_process=index == 0
+    )
     monkeypatch.setattr(accelerate, "PartialState", lambda: state)
     monkeypatch.setattr(accelerate.utils, "reduce", reduce)
 
@@ -46,7 +50,9 @@ def be_process(monkeypatch, index, number):
 # ------------------------------------------------------------------------------------------------------- shares
 @pytest.mark.parametrize("number", [1, 2, 3, 7])
 @pytest.mark.parametrize("num_windows", [1, 5, 40])  # fewer than processes; several parts a process
-def test_shares_partition_the_windows_and_sum_to_what_one_process_scores(monkeypatch, model, num_windows, number):
+def test_shares_partition_the_windows_and_sum_to_what_one_process_scores(
+    monkeypatch, model, num_windows, number
+):
     evaluate = BoundEvaluation(rows(num_windows), num_samples=2, seed=4)
     alone = evaluate.nats(model)
     shares = []
@@ -149,10 +155,14 @@ def test_figures_divide_the_nats_by_what_the_windows_stand_for(text_windows):
     assert figures["bits per byte"] == pytest.approx(bits_per_unit(nats, num_bytes))
     assert figures["bits per character"] == pytest.approx(bits_per_unit(nats, tokens))
     assert figures["perplexity per token"] == pytest.approx(perplexity(nats, tokens))
-    assert all(figure.interval[0] < figure.value < figure.interval[1] for figure in figures.values())
+    assert all(
+        figure.interval[0] < figure.value < figure.interval[1] for figure in figures.values()
+    )
 
 
-@pytest.mark.parametrize("units", [(), ("num_characters",), ("num_bytes",), ("num_characters", "num_bytes")])
+@pytest.mark.parametrize(
+    "units", [(), ("num_characters",), ("num_bytes",), ("num_characters", "num_bytes")]
+)
 def test_units_that_were_not_counted_have_no_figure(units):
     figures = ScoredWindows(rows(5, units=units)).figures(torch.rand(5, dtype=torch.float64))
     counted = [f"bits per {name.removeprefix('num_').removesuffix('s')}" for name in units]
@@ -176,7 +186,9 @@ def test_what_a_run_logs(model):
     ]  # fmt: skip
     assert logged["eval_loss"] == pytest.approx(float(nats.mean()) / 6)
     assert logged["eval_standard_error"] == pytest.approx(float(nats.std()) / 6 / math.sqrt(12))
-    assert logged["bits_per_character"] == pytest.approx(float(nats.sum() / characters.sum()) / math.log(2))
+    assert logged["bits_per_character"] == pytest.approx(
+        float(nats.sum() / characters.sum()) / math.log(2)
+    )
     error = bits_per_unit(nats, characters).standard_error
     assert logged["bits_per_character_standard_error"] == pytest.approx(error)
 
@@ -186,7 +198,9 @@ def test_the_same_masks_each_time_and_others_for_another_seed(model):
     first = evaluate.nats(model)
     torch.rand(5)  # what else draws random numbers does not matter
     assert torch.equal(evaluate.nats(model), first)
-    assert not torch.isclose(BoundEvaluation(rows(12), num_samples=2, seed=4).nats(model), first, rtol=1e-4).any()
+    assert not torch.isclose(
+        BoundEvaluation(rows(12), num_samples=2, seed=4).nats(model), first, rtol=1e-4
+    ).any()
 
 
 def test_the_number_of_draws_can_be_another_for_once(model):
@@ -219,8 +233,12 @@ def number_of_each(model, input_ids, numbers):
 def logged_lines(caplog, number, shown=True):
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="ardm.evaluation.bound"):
-        ScoredWindows(rows(number)).score(torch.nn.Linear(1, 1), number_of_each, show_progress=shown)
-    return [record.getMessage() for record in caplog.records if record.name == "ardm.evaluation.bound"]
+        ScoredWindows(rows(number)).score(
+            torch.nn.Linear(1, 1), number_of_each, show_progress=shown
+        )
+    return [
+        record.getMessage() for record in caplog.records if record.name == "ardm.evaluation.bound"
+    ]
 
 
 def test_without_a_terminal_each_quarter_is_a_line_of_the_log(caplog, monkeypatch, capsys):
@@ -231,8 +249,12 @@ def test_without_a_terminal_each_quarter_is_a_line_of_the_log(caplog, monkeypatc
     assert logged_lines(caplog, 100, shown=False) == []
     monkeypatch.setattr(evaluation, "_WINDOWS_AT_ONCE", 1)
     for number in range(1, 30):
-        due = sorted({-(-number * quarter // 4) for quarter in (1, 2, 3)} - {number})  # once it is done, and no sooner
-        assert logged_lines(caplog, number) == [f"scored {done} of this process's {number} windows" for done in due]
+        due = sorted(
+            {-(-number * quarter // 4) for quarter in (1, 2, 3)} - {number}
+        )  # once it is done, and no sooner
+        assert logged_lines(caplog, number) == [
+            f"scored {done} of this process's {number} windows" for done in due
+        ]
     be_process(monkeypatch, 1, 2)
     assert logged_lines(caplog, 30) == []  # the main process alone speaks
     assert "Scoring" not in capsys.readouterr().err  # no bar
@@ -283,7 +305,9 @@ def test_samples_are_those_of_generate_and_the_middle_third_is_filled_in(tiny_mo
     passage = tokenizer("dcba abcd", return_tensors="pt").input_ids[0]
     before = passage.clone()
     samples, filled = write_samples(model, tokenizer, passage, num_samples=2, seed=5)
-    assert samples == tokenizer.batch_decode(model.generate(order="random", num_return_sequences=2, seed=5))
+    assert samples == tokenizer.batch_decode(
+        model.generate(order="random", num_return_sequences=2, seed=5)
+    )
     assert len({*samples}) == 2
     assert filled.startswith("dcb[[") and filled.endswith("]]bcd")
     gap = torch.cat((passage[:3], torch.full((3,), tokenizer.mask_token_id), passage[6:]))[None]

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from ardm import ARDMForMaskedLM, StepLosses, measure_step_losses, optimal_plan, plan_cost
-from ardm.plans import cosine_plan, monotone_fit, uniform_plan
 from ardm.evaluation.step_report import (
     compare_plans,
     describe_plan,
@@ -20,6 +19,7 @@ from ardm.evaluation.step_report import (
     save_step_losses,
     table,
 )
+from ardm.plans import cosine_plan, monotone_fit, uniform_plan
 
 KINDS = ("optimal", "cosine", "uniform")
 
@@ -28,7 +28,10 @@ def step_losses(num_sequences, length, seed=0, noise=0.3):
     """A falling curve of 3 to 0.5 nats, and every sequence's own noise around it."""
     falling = 0.5 + 2.5 * torch.linspace(1, 0, length, dtype=torch.float64) ** 3
     generator = torch.Generator().manual_seed(seed)
-    return StepLosses(falling + noise * torch.rand(num_sequences, length, dtype=torch.float64, generator=generator))
+    return StepLosses(
+        falling
+        + noise * torch.rand(num_sequences, length, dtype=torch.float64, generator=generator)
+    )
 
 
 def smooth(losses):
@@ -53,7 +56,9 @@ def test_plans_are_priced_on_each_held_out_sequence(length):
     chosen_on, held_out = step_losses(4, length), step_losses(5, length, seed=1)
     for steps in budgets(length):
         row = compare_plans(steps, chosen_on, held_out)
-        assert row["steps"] == steps and [*row["bits_per_token"]] == [*row["extra_bits"]] == [*KINDS]
+        assert row["steps"] == steps and [*row["bits_per_token"]] == [*row["extra_bits"]] == [
+            *KINDS
+        ]
         assert row["optimal_plan"] == optimal_plan(chosen_on.nats, steps)
         plans = {"optimal": row["optimal_plan"], "cosine": cosine_plan(length, steps)}
         plans["uniform"] = uniform_plan(length, steps)
@@ -105,7 +110,9 @@ def test_the_plan_is_chosen_on_one_half_and_priced_on_the_other():
     assert row["optimal_plan"] == [1, 7]
     assert row["bits_per_token"]["optimal"] * 8 * math.log(2) == pytest.approx(8 * 9)
     other = compare_plans(2, StepLosses(late), StepLosses(early))
-    assert other["optimal_plan"] == [7, 1] and other["bits_per_token"]["optimal"] * 8 * math.log(2) == pytest.approx(64)
+    assert other["optimal_plan"] == [7, 1] and other["bits_per_token"]["optimal"] * 8 * math.log(
+        2
+    ) == pytest.approx(64)
 
 
 def test_a_single_held_out_sequence_has_no_error():
@@ -132,7 +139,12 @@ def test_sequences_of_unequal_lengths_are_refused():
 # --------------------------------------------------------------------------------------------------------- as text
 def parsed_plan(text):
     """The inverse of `describe_plan`."""
-    return [int(size) for run in text.split() for times, size in [run.split("x")] for _ in range(int(times))]
+    return [
+        int(size)
+        for run in text.split()
+        for times, size in [run.split("x")]
+        for _ in range(int(times))
+    ]
 
 
 def test_a_described_plan_can_be_read_back():
@@ -141,13 +153,18 @@ def test_a_described_plan_can_be_read_back():
             for plan in compositions(length, steps):
                 runs = describe_plan(plan).split(" ")
                 assert parsed_plan(describe_plan(plan)) == plan
-                assert all(before.split("x")[1] != after.split("x")[1] for before, after in pairwise(runs))
+                assert all(
+                    before.split("x")[1] != after.split("x")[1] for before, after in pairwise(runs)
+                )
     assert describe_plan([1] * 12 + [4, 4, 4]) == "12x1 3x4"
 
 
 def rows_of(length, num_sequences=5):
     chosen_on, held_out = step_losses(4, length), step_losses(num_sequences, length, seed=1)
-    return [{**compare_plans(k, chosen_on, held_out), "seconds": 0.0125 * k + 0.004} for k in budgets(length)]
+    return [
+        {**compare_plans(k, chosen_on, held_out), "seconds": 0.0125 * k + 0.004}
+        for k in budgets(length)
+    ]
 
 
 @pytest.mark.parametrize("length", [1, 45, 64])
@@ -158,13 +175,17 @@ def test_the_table_can_be_read_back(length):
     ends = [word.end() for word in re.finditer(r"\S+( \S+)*", header)]
     for row, line, plan in zip(rows, body, plans, strict=True):
         columns = re.findall(r"\S+(?: \S+)*", line)
-        assert [match.end() for match in re.finditer(r"\S+( \S+)*", line)] == ends  # each under its title
+        assert [
+            match.end() for match in re.finditer(r"\S+( \S+)*", line)
+        ] == ends  # each under its title
         steps, at_once, seconds, optimal, over, cosine, uniform = columns
         assert int(steps) == row["steps"]
         assert float(at_once) == pytest.approx(length / row["steps"], rel=1e-3)
         bits = row["bits_per_token"]
         expected = [row["seconds"], bits["optimal"], bits["cosine"], bits["uniform"]]
-        assert [float(value) for value in (seconds, optimal, cosine, uniform)] == pytest.approx(expected, abs=5.1e-4)
+        assert [float(value) for value in (seconds, optimal, cosine, uniform)] == pytest.approx(
+            expected, abs=5.1e-4
+        )
         extra, error = over.split(" ± ")
         assert extra[0] in "+-"
         read = [row["extra_bits"]["optimal"], row["standard_error"]["optimal"]]
@@ -212,7 +233,9 @@ def test_generate_plans_by_the_losses_in_the_models_folder(folder, model, measur
     masks = torch.full((2, 8), 3)
     plans = []
     for steps in range(1, 9):
-        out = loaded.generate(masks, plan="optimal", steps=steps, seed=0, return_dict_in_generate=True)
+        out = loaded.generate(
+            masks, plan="optimal", steps=steps, seed=0, return_dict_in_generate=True
+        )
         plans.append(optimal_plan(measured.nats, steps))
         assert [group_sizes(row) for row in out.order] == [plans[-1]] * 2
         assert out.num_forward_passes == steps
@@ -221,11 +244,15 @@ def test_generate_plans_by_the_losses_in_the_models_folder(folder, model, measur
     out = loaded.generate(masks, plan="optimal", steps=3, seed=0, return_dict_in_generate=True)
     tail = optimal_plan(measured.nats[3:], 3)
     assert [group_sizes(row) for row in out.order] == [optimal_plan(measured.nats, 3), tail]
-    assert torch.equal(loaded.generate(masks, seed=0), loaded.generate(masks, seed=0, tokens_per_step=1))
+    assert torch.equal(
+        loaded.generate(masks, seed=0), loaded.generate(masks, seed=0, tokens_per_step=1)
+    )
 
 
 def test_the_losses_lie_beside_it_with_their_errors_and_what_they_are_of(folder, model, measured):
-    save_step_losses(folder, model.generation_config, measured, {"data": "naïve", "budgets": rows_of(7)})
+    save_step_losses(
+        folder, model.generation_config, measured, {"data": "naïve", "budgets": rows_of(7)}
+    )
     saved = strictly(folder / "per_step_losses.json")
     assert saved["nats_per_token"] == measured.nats.tolist() and saved["num_sequences"] == 6
     assert saved["standard_error"] == measured.standard_error.tolist()
@@ -234,11 +261,15 @@ def test_the_losses_lie_beside_it_with_their_errors_and_what_they_are_of(folder,
 
 def test_unknown_errors_are_null(folder, model, measured):
     alone = StepLosses(measured.sequence_nats[:1])
-    save_step_losses(folder, model.generation_config, alone, {"budgets": rows_of(7, num_sequences=1)})
+    save_step_losses(
+        folder, model.generation_config, alone, {"budgets": rows_of(7, num_sequences=1)}
+    )
     saved = strictly(folder / "per_step_losses.json")
     assert saved["standard_error"] == [None] * 8 and saved["nats_per_token"] == alone.nats.tolist()
     assert saved["budgets"][0]["standard_error"] == dict.fromkeys(KINDS)
-    assert None not in strictly(folder / "generation_config.json").values()  # unset settings stay unset
+    assert (
+        None not in strictly(folder / "generation_config.json").values()
+    )  # unset settings stay unset
 
 
 @pytest.mark.parametrize("failing", [1, 2])
@@ -288,9 +319,13 @@ def test_the_curve_is_drawn(tmp_path, length, num_sequences):
     assert os.listdir(tmp_path) == ["curve.png"]
     if length > 2:
         assert (colours.get(band, 0) > 1500) == (num_sequences > 1)  # the legend's patch has fewer
-        places = [(x, y) for y in range(size[1]) for x in range(size[0]) if image.getpixel((x, y)) == fit]
+        places = [
+            (x, y) for y in range(size[1]) for x in range(size[0]) if image.getpixel((x, y)) == fit
+        ]
         lowest = {x: max(y for column, y in places if column == x) for x in {x for x, _ in places}}
-        assert lowest[min(lowest)] + 200 < lowest[max(lowest)]  # it falls, from one side to the other
+        assert (
+            lowest[min(lowest)] + 200 < lowest[max(lowest)]
+        )  # it falls, from one side to the other
         assert max(lowest) - min(lowest) > 900
 
 

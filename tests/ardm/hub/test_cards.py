@@ -6,7 +6,10 @@ from huggingface_hub import ModelCard
 from ardm.hub.cards import CardFigures, Evaluation, model_card
 
 EVALUATION = Evaluation(
-    dataset="wiki27", num_windows=2000, bits_per_token=(3.5, 0.01), bits_per_character=(2.958, 0.008)
+    dataset="wiki27",
+    num_windows=2000,
+    bits_per_token=(3.5, 0.01),
+    bits_per_character=(2.958, 0.008),
 )
 FULL = CardFigures(
     model_name="me/model",
@@ -31,7 +34,11 @@ FULL = CardFigures(
 
 def test_front_matter_is_read_back():
     data = ModelCard(model_card(FULL)).data
-    assert (data.library_name, data.pipeline_tag, data.license) == ("transformers", "fill-mask", "apache-2.0")
+    assert (data.library_name, data.pipeline_tag, data.license) == (
+        "transformers",
+        "fill-mask",
+        "apache-2.0",
+    )
     assert data.datasets == ["me/wiki27"]
     assert {"ardm", "masked-diffusion", "text-diffusion"} <= set(data.tags)
     [result] = data.eval_results

@@ -32,7 +32,11 @@ def test_loss_curve_is_a_png_that_replaces_the_old_one(tmp_path):
     [
         [{"step": 1, "loss": 2.0}],
         [{"step": 1, "eval_loss": 2.0}],
-        [{"step": 1, "loss": 0.0}, {"step": 2, "loss": math.nan}, {"step": 3, "loss": 1.0, "eval_loss": 1.0}],
+        [
+            {"step": 1, "loss": 0.0},
+            {"step": 2, "loss": math.nan},
+            {"step": 3, "loss": 1.0, "eval_loss": 1.0},
+        ],
     ],
 )
 def test_loss_curve_of_few_and_missing_values(tmp_path, history):
@@ -163,9 +167,17 @@ def test_a_missing_matplotlib_does_not_cost_the_model(tmp_path, monkeypatch):
     monkeypatch.setattr(hub, "plot_loss_curve", missing)
     with pytest.warns(UserWarning, match="without its loss curve"):
         hub.save_folder(
-            tmp_path / "run", Saved("model.safetensors"), Saved("tokenizer.json"), CardFigures(), [{"step": 1}]
+            tmp_path / "run",
+            Saved("model.safetensors"),
+            Saved("tokenizer.json"),
+            CardFigures(),
+            [{"step": 1}],
         )
-    assert {file.name for file in (tmp_path / "run").iterdir()} == {"model.safetensors", "tokenizer.json", "README.md"}
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {
+        "model.safetensors",
+        "tokenizer.json",
+        "README.md",
+    }
 
 
 def test_a_failed_save_leaves_the_older_model_whole(tmp_path):
@@ -175,8 +187,14 @@ def test_a_failed_save_leaves_the_older_model_whole(tmp_path):
 
     hub.save_folder(tmp_path, Saved("model.safetensors"), Saved("tokenizer.json"), CardFigures())
     with pytest.raises(OSError, match="no space"):
-        hub.save_folder(tmp_path, Saved("model.safetensors"), Broken("tokenizer.json"), CardFigures())
-    assert {file.name for file in tmp_path.iterdir()} == {"model.safetensors", "tokenizer.json", "README.md"}
+        hub.save_folder(
+            tmp_path, Saved("model.safetensors"), Broken("tokenizer.json"), CardFigures()
+        )
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "model.safetensors",
+        "tokenizer.json",
+        "README.md",
+    }
 
 
 @pytest.mark.parametrize("name", [None, ""])

@@ -30,23 +30,30 @@ def test_the_value_is_the_ratio_of_the_sums_in_bits():
 
 
 def test_perplexity_is_the_exponential_of_the_mean_nats_per_token():
-    assert perplexity(torch.tensor([1.0, 5.0]), torch.tensor([1, 2])).value == pytest.approx(math.exp(2))
+    assert perplexity(torch.tensor([1.0, 5.0]), torch.tensor([1, 2])).value == pytest.approx(
+        math.exp(2)
+    )
 
 
 @pytest.mark.parametrize("formula", [bits_per_unit, perplexity])
 def test_the_error_is_the_spread_over_repeated_samples(formula, data_sets):
     estimates = [formula(*data_set) for data_set in data_sets]
     spread = torch.tensor([estimate.value for estimate in estimates]).std().item()
-    assert np.mean([estimate.standard_error for estimate in estimates]) == pytest.approx(spread, rel=0.1)
+    assert np.mean([estimate.standard_error for estimate in estimates]) == pytest.approx(
+        spread, rel=0.1
+    )
 
 
 @pytest.mark.parametrize(
-    ("formula", "truth"), [(bits_per_unit, NATS_PER_UNIT / math.log(2)), (perplexity, math.exp(NATS_PER_UNIT))]
+    ("formula", "truth"),
+    [(bits_per_unit, NATS_PER_UNIT / math.log(2)), (perplexity, math.exp(NATS_PER_UNIT))],
 )
 def test_the_interval_holds_the_truth_in_95_of_100_data_sets(formula, truth, data_sets):
     intervals = [formula(*data_set).interval for data_set in data_sets]
     # a binomial of 1000 with 0.95 has a standard deviation of 0.007
-    assert np.mean([low <= truth <= high for low, high in intervals]) == pytest.approx(0.95, abs=0.02)
+    assert np.mean([low <= truth <= high for low, high in intervals]) == pytest.approx(
+        0.95, abs=0.02
+    )
 
 
 def test_the_error_is_that_of_the_bootstrap():
@@ -88,7 +95,9 @@ def test_a_perplexity_beyond_float64_is_infinite():
     assert perplexity(torch.tensor([2e3, 2e3]), torch.tensor([1, 1])).value == math.inf
 
 
-@pytest.mark.parametrize(("nats", "units"), [(torch.ones(2), torch.ones(3)), (torch.ones(2), torch.zeros(2))])
+@pytest.mark.parametrize(
+    ("nats", "units"), [(torch.ones(2), torch.ones(3)), (torch.ones(2), torch.zeros(2))]
+)
 @pytest.mark.parametrize("formula", [bits_per_unit, perplexity])
 def test_what_cannot_be_averaged_is_refused(formula, nats, units):
     with pytest.raises(ValueError, match="num_units"):

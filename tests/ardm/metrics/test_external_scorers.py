@@ -14,8 +14,8 @@ from transformers import (
     T5Config,
 )
 
-from ardm.metrics.external_scorers import load_scorer, scorer_kind
 from ardm.data.tokenization import build_tokenizer
+from ardm.metrics.external_scorers import load_scorer, scorer_kind
 
 TEXTS = ["abc abd", "b", "", "cab dab acb bad cad dcba", "aaaa bbbb", "dcba" * 4]
 LIMIT = 30  # positions of the scorers: longer than every text
@@ -28,7 +28,9 @@ def tokenizer(bos=False, special=False):
     if special:
         built.add_special_tokens({"cls_token": "<c>", "sep_token": "</c>"})
         ids = [(token, built.convert_tokens_to_ids(token)) for token in ("<c>", "</c>")]
-        built._tokenizer.post_processor = TemplateProcessing(single="<c> <c> $A </c>", special_tokens=ids)
+        built._tokenizer.post_processor = TemplateProcessing(
+            single="<c> <c> $A </c>", special_tokens=ids
+        )
     return built
 
 
@@ -47,7 +49,12 @@ def causal():
 
 
 def bert_config(**changes):
-    sizes = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
+    sizes = {
+        "num_hidden_layers": 1,
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
     return BertConfig(max_position_embeddings=LIMIT, vocab_size=10, **sizes, **changes)
 
 
@@ -98,7 +105,9 @@ def assert_scores(scorer, expected):
 @pytest.mark.parametrize("bos", [False, True])
 def test_causal_nats_follow_the_chain_rule(causal, bos, sizes):
     tokens = tokenizer(bos=bos)
-    scorer = load_scorer(causal, tokens, max_length=sizes.get("capacity"), stride=sizes.get("stride"), batch_size=3)
+    scorer = load_scorer(
+        causal, tokens, max_length=sizes.get("capacity"), stride=sizes.get("stride"), batch_size=3
+    )
     prefix = [tokens.bos_token_id] if bos else []
     assert_scores(scorer, [causal_nats(causal, prefix + ids, **sizes) for ids in scorer.ids(TEXTS)])
 
@@ -116,44 +125,64 @@ def test_masked_nats_hide_each_token_alone(masked, special, sizes):
     before = [tokens.cls_token_id] * 2 if special else []
     after = [tokens.sep_token_id] if special else []
     longest = sizes["capacity"] + len(before + after) if sizes else None
-    scorer = load_scorer(masked, tokens, max_length=longest, stride=sizes.get("stride"), batch_size=7)
-    expected = [masked_nats(masked, ids, tokens.mask_token_id, before, after, **sizes) for ids in scorer.ids(TEXTS)]
+    scorer = load_scorer(
+        masked, tokens, max_length=longest, stride=sizes.get("stride"), batch_size=7
+    )
+    expected = [
+        masked_nats(masked, ids, tokens.mask_token_id, before, after, **sizes)
+        for ids in scorer.ids(TEXTS)
+    ]
     assert_scores(scorer, expected)
 
 
 def test_a_model_of_this_package_is_a_masked_scorer(tiny_model):
     tokens = tokenizer()
-    model = tiny_model(vocab_size=len(tokens), mask_token_id=tokens.mask_token_id, max_position_embeddings=LIMIT)
+    model = tiny_model(
+        vocab_size=len(tokens), mask_token_id=tokens.mask_token_id, max_position_embeddings=LIMIT
+    )
     scorer = load_scorer(model, tokens)
-    assert_scores(scorer, [masked_nats(model, ids, tokens.mask_token_id, [], []) for ids in scorer.ids(TEXTS)])
+    assert_scores(
+        scorer, [masked_nats(model, ids, tokens.mask_token_id, [], []) for ids in scorer.ids(TEXTS)]
+    )
 
 
 @pytest.mark.parametrize("kind", ["causal", "masked"])
 def test_batching_and_neighbours_change_nothing(kind, request):
     model = request.getfixturevalue(kind)
     alone = [
-        load_scorer(model, tokenizer(), batch_size=1).nats([[0, 1, 2], [3] * 20, [4]][i : i + 1])[0] for i in range(3)
+        load_scorer(model, tokenizer(), batch_size=1).nats([[0, 1, 2], [3] * 20, [4]][i : i + 1])[0]
+        for i in range(3)
     ]
     for batch_size in (1, 2, 5, 1000, None):
-        together, _ = load_scorer(model, tokenizer(), batch_size=batch_size).nats([[0, 1, 2], [3] * 20, [4]])
+        together, _ = load_scorer(model, tokenizer(), batch_size=batch_size).nats(
+            [[0, 1, 2], [3] * 20, [4]]
+        )
         torch.testing.assert_close(together, torch.cat(alone), rtol=1e-6, atol=1e-6)
 
 
 def test_windows_advance_by_half_of_what_they_hold(causal):
-    half, other, default = (load_scorer(causal, tokenizer(), max_length=6, stride=step) for step in (3, 2, None))
+    half, other, default = (
+        load_scorer(causal, tokenizer(), max_length=6, stride=step) for step in (3, 2, None)
+    )
     ids = half.ids(TEXTS)
     assert torch.equal(default.nats(ids)[0], half.nats(ids)[0])
     assert not torch.allclose(default.nats(ids)[0], other.nats(ids)[0])
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "limit", "value"), [(2, None, None), (None, "_LOGITS_A_CALL", 500), (None, "_TOKENS_A_CALL", 50)]
+    ("batch_size", "limit", "value"),
+    [(2, None, None), (None, "_LOGITS_A_CALL", 500), (None, "_TOKENS_A_CALL", 50)],
 )
 @pytest.mark.parametrize("kind", ["causal", "masked"])
-def test_batches_keep_to_their_size_or_to_the_budget(kind, request, monkeypatch, batch_size, limit, value):
+def test_batches_keep_to_their_size_or_to_the_budget(
+    kind, request, monkeypatch, batch_size, limit, value
+):
     if limit is not None:
         monkeypatch.setattr(f"ardm.metrics.external_scorers.{limit}", value)
-    scorer, shapes = load_scorer(request.getfixturevalue(kind), tokenizer(), batch_size=batch_size), []
+    scorer, shapes = (
+        load_scorer(request.getfixturevalue(kind), tokenizer(), batch_size=batch_size),
+        [],
+    )
     scorer.model.register_forward_hook(lambda module, args, out: shapes.append(out.logits.shape))
     scorer.nats(scorer.ids(TEXTS))
     scorer.model._forward_hooks.clear()
@@ -173,15 +202,22 @@ def test_a_folder_is_loaded_and_its_kind_recognised(kind, request, tmp_path):
     for name in (tmp_path, str(tmp_path)):
         loaded = load_scorer(name)
         assert loaded.kind == kind
-        torch.testing.assert_close(loaded.nats([[0, 1, 2]]), load_scorer(model, tokenizer()).nats([[0, 1, 2]]))
+        torch.testing.assert_close(
+            loaded.nats([[0, 1, 2]]), load_scorer(model, tokenizer()).nats([[0, 1, 2]])
+        )
 
 
 def test_the_model_keeps_its_mode_and_dropout_is_off(causal):
-    scorer, expected = load_scorer(causal, tokenizer()), load_scorer(causal, tokenizer()).nats([[0, 1, 2]])
+    scorer, expected = (
+        load_scorer(causal, tokenizer()),
+        load_scorer(causal, tokenizer()).nats([[0, 1, 2]]),
+    )
     causal.train()
     frozen = next(causal.children()).eval()
     before = [module.training for module in causal.modules()]
-    assert scorer.nats([[0, 1, 2]]) == expected and load_scorer(causal, tokenizer()).kind == "causal"
+    assert (
+        scorer.nats([[0, 1, 2]]) == expected and load_scorer(causal, tokenizer()).kind == "causal"
+    )
     assert [module.training for module in causal.modules()] == before
     assert causal.training and not frozen.training
     causal.eval()
@@ -202,7 +238,12 @@ def test_the_kind_is_in_the_class_or_configuration(model, kind):
 
 
 @pytest.mark.parametrize(
-    "model", [BertConfig(), T5Config(architectures=["T5ForConditionalGeneration"]), BertModel(bert_config())]
+    "model",
+    [
+        BertConfig(),
+        T5Config(architectures=["T5ForConditionalGeneration"]),
+        BertModel(bert_config()),
+    ],
 )
 def test_a_scorer_of_no_known_kind_is_refused(model):
     with pytest.raises(ValueError, match="cannot tell"):
@@ -217,7 +258,9 @@ def test_a_causal_scorer_that_sees_ahead_is_refused(model):
 
 def test_ids_that_are_never_given_do_not_hide_that_a_scorer_sees_ahead(tiny_model):
     tokens = tokenizer()  # the mask id of a model of this package has logits of -inf
-    model = tiny_model(vocab_size=len(tokens), mask_token_id=tokens.mask_token_id, max_position_embeddings=LIMIT)
+    model = tiny_model(
+        vocab_size=len(tokens), mask_token_id=tokens.mask_token_id, max_position_embeddings=LIMIT
+    )
     with pytest.raises(ValueError, match="later tokens"):
         load_scorer(model, tokens, kind="causal")
 

@@ -7,10 +7,10 @@ import torch
 from scipy import stats
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
+from ardm.data.tokenization import build_tokenizer
 from ardm.metrics.bits import perplexity
 from ardm.metrics.external_scorers import load_scorer
 from ardm.metrics.generative_perplexity import generative_perplexity
-from ardm.data.tokenization import build_tokenizer
 
 TEXTS = ["abcd dcba", "", "bad cab", "a"]
 TOKENIZER = build_tokenizer("char", "abcd ")
@@ -18,10 +18,25 @@ TOKENIZER = build_tokenizer("char", "abcd ")
 
 def scorer(kind):
     if kind == "causal":
-        sizes = {"n_layer": 1, "n_embd": 8, "n_head": 2, "n_positions": 16, "initializer_range": 0.5}
-        return GPT2LMHeadModel(GPT2Config(vocab_size=8, bos_token_id=None, eos_token_id=None, **sizes))
-    sizes = {"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 8}
-    return BertForMaskedLM(BertConfig(vocab_size=8, max_position_embeddings=16, initializer_range=0.5, **sizes))
+        sizes = {
+            "n_layer": 1,
+            "n_embd": 8,
+            "n_head": 2,
+            "n_positions": 16,
+            "initializer_range": 0.5,
+        }
+        return GPT2LMHeadModel(
+            GPT2Config(vocab_size=8, bos_token_id=None, eos_token_id=None, **sizes)
+        )
+    sizes = {
+        "num_hidden_layers": 1,
+        "hidden_size": 8,
+        "num_attention_heads": 2,
+        "intermediate_size": 8,
+    }
+    return BertForMaskedLM(
+        BertConfig(vocab_size=8, max_position_embeddings=16, initializer_range=0.5, **sizes)
+    )
 
 
 @pytest.mark.parametrize("kind", ["causal", "masked"])
@@ -31,7 +46,9 @@ def test_it_pools_the_nats_of_all_texts_and_gives_their_entropy(kind):
     nats, num_tokens = load_scorer(model, TOKENIZER).nats(TOKENIZER(TEXTS)["input_ids"])
     assert figures.perplexity.value == pytest.approx(math.exp(nats.sum() / num_tokens.sum()))
     assert figures.perplexity == pytest.approx(perplexity(nats, num_tokens))
-    entropies = [stats.entropy([text.count(letter) for letter in set(text)]) if text else 0 for text in TEXTS]
+    entropies = [
+        stats.entropy([text.count(letter) for letter in set(text)]) if text else 0 for text in TEXTS
+    ]
     entropy = figures.mean_unigram_entropy_nats
     assert entropy == pytest.approx((sum(entropies) / 4, stats.sem(entropies)))
     assert figures.mean_num_tokens == sum(map(len, TEXTS)) / 4
@@ -43,7 +60,9 @@ def test_it_pools_the_nats_of_all_texts_and_gives_their_entropy(kind):
 def test_a_uniform_scorer_has_the_size_of_the_vocabulary_as_perplexity():
     model = scorer("masked")
     torch.nn.init.zeros_(model.cls.predictions.decoder.weight)
-    assert generative_perplexity(TEXTS, model, TOKENIZER).perplexity == pytest.approx((8, 0), abs=1e-5)
+    assert generative_perplexity(TEXTS, model, TOKENIZER).perplexity == pytest.approx(
+        (8, 0), abs=1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,7 +70,11 @@ def test_a_uniform_scorer_has_the_size_of_the_vocabulary_as_perplexity():
     [
         (["aaaa bbbb", "aaaaaaaaa"], True, "WARNING: the samples vary less than real text"),
         (["abcd dbca", "dcba abcd"], False, "vary about as much"),
-        (["ab", "a"], None, "WARNING: the samples have 2 tokens on average and the reference texts 9"),
+        (
+            ["ab", "a"],
+            None,
+            "WARNING: the samples have 2 tokens on average and the reference texts 9",
+        ),
     ],
 )
 def test_the_note_compares_with_real_text(texts, low, note):
@@ -75,4 +98,6 @@ def test_what_is_no_list_of_texts_is_refused_before_the_scorer_is_loaded(name, t
 
 def test_texts_without_a_token_to_score_are_refused():
     with pytest.raises(ValueError, match="no token to score"):
-        generative_perplexity(["", "a"], scorer("causal"), TOKENIZER)  # no BOS: one token alone is not scored
+        generative_perplexity(
+            ["", "a"], scorer("causal"), TOKENIZER
+        )  # no BOS: one token alone is not scored

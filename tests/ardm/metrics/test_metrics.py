@@ -12,10 +12,10 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import ardm.metrics.metrics
+from ardm.data.tokenization import build_tokenizer
 from ardm.metrics.bits import bits_per_unit, perplexity
 from ardm.metrics.generative_perplexity import generative_perplexity
 from ardm.metrics.sample_statistics import sample_statistics
-from ardm.data.tokenization import build_tokenizer
 
 ROOT = Path(__file__).parents[2]
 NATS, UNITS = [60.0, 130.5, 20.25], [40, 90, 12]
@@ -85,7 +85,10 @@ def test_a_single_sequence_has_no_interval():
 
 def test_the_path_from_the_project_is_enough(monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert evaluate.load("ardm/metrics.py", "perplexity").compute(nats=NATS, num_tokens=UNITS)["value"] > 1
+    assert (
+        evaluate.load("ardm/metrics.py", "perplexity").compute(nats=NATS, num_tokens=UNITS)["value"]
+        > 1
+    )
 
 
 def test_the_copy_is_whole_and_in_the_cache_that_was_named(caches):
@@ -93,7 +96,12 @@ def test_the_copy_is_whole_and_in_the_cache_that_was_named(caches):
     folder = Path(module.__file__).parent
     assert folder.is_relative_to(caches / "modules")
     copied = {path.name for path in folder.glob("*.py")} - {"__init__.py", "metrics.py"}
-    assert copied == {"bits.py", "sample_statistics.py", "external_scorers.py", "generative_perplexity.py"}
+    assert copied == {
+        "bits.py",
+        "sample_statistics.py",
+        "external_scorers.py",
+        "generative_perplexity.py",
+    }
     reached = {getattr(value, "__module__", None) for value in vars(module).values()}
     assert not any(str(name).startswith("ardm") for name in reached)
 
@@ -104,12 +112,18 @@ def test_the_copy_is_whole_and_in_the_cache_that_was_named(caches):
         (["a b a", "c d e f g"], {}, [["a", "b", "a"], ["c", "d", "e", "f", "g"]]),
         (["abca", "bc"], {"tokenizer": list}, [list("abca"), list("bc")]),
         ([[1, 2, 1, 1, 5], [3]], {}, [[1, 2, 1, 1, 5], [3]]),
-        (torch.arange(10).view(2, 5) % 3, {"self_bleu_order": 2}, (torch.arange(10).view(2, 5) % 3).tolist()),
+        (
+            torch.arange(10).view(2, 5) % 3,
+            {"self_bleu_order": 2},
+            (torch.arange(10).view(2, 5) % 3).tolist(),
+        ),
     ],
 )
 def test_sample_statistics_take_texts_or_ids(predictions, options, samples):
     expected = sample_statistics(samples, self_bleu_order=options.get("self_bleu_order"))
-    assert load("sample_statistics").compute(predictions=predictions, **options) == pytest.approx(expected, nan_ok=True)
+    assert load("sample_statistics").compute(predictions=predictions, **options) == pytest.approx(
+        expected, nan_ok=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -125,13 +139,18 @@ def folder(tmp_path_factory):
 
 def test_generative_perplexity_of_a_named_scorer(folder):
     texts, real = ["abcd aaaa", "bad cabab"], ["abcd dcba", "dab bcadc"]
-    results = load("generative_perplexity").compute(predictions=texts, model_name_or_path=folder, reference_texts=real)
+    results = load("generative_perplexity").compute(
+        predictions=texts, model_name_or_path=folder, reference_texts=real
+    )
     expected = generative_perplexity(texts, folder, reference_texts=real)
     assert (results["value"], results["standard_error"]) == expected.perplexity
     assert (results["interval_low"], results["interval_high"]) == expected.perplexity.interval
     assert results["mean_unigram_entropy_nats"] == expected.mean_unigram_entropy_nats.value
     assert results["reference_value"] == expected.reference.perplexity.value
-    assert results["reference_mean_unigram_entropy_nats"] == expected.reference.mean_unigram_entropy_nats.value
+    assert (
+        results["reference_mean_unigram_entropy_nats"]
+        == expected.reference.mean_unigram_entropy_nats.value
+    )
     assert results["kind"] == "generative perplexity" and results["has_low_entropy"] is True
     assert results["note"] == expected.note
 
@@ -150,13 +169,23 @@ def test_generative_perplexity_of_a_named_scorer(folder):
         ("sample_statistics", {"predictions": []}, "predictions is"),
         ("sample_statistics", {"predictions": "one text"}, "predictions is"),
         ("sample_statistics", {"predictions": [1, 2]}, "predictions holds 1"),
-        ("sample_statistics", {"predictions": ["a"], "tokenizer": lambda text: {"input_ids": [1]}}, "sample 0 is"),
+        (
+            "sample_statistics",
+            {"predictions": ["a"], "tokenizer": lambda text: {"input_ids": [1]}},
+            "sample 0 is",
+        ),
         ("generative_perplexity", {"predictions": ["a"]}, "there is no scorer"),
-        ("generative_perplexity", {"predictions": [[1]], "model_name_or_path": "x"}, "expected format"),
+        (
+            "generative_perplexity",
+            {"predictions": [[1]], "model_name_or_path": "x"},
+            "expected format",
+        ),
     ],
 )
 def test_bad_input_is_refused(name, inputs, message, tmp_path):
-    metric = load(name, cache_dir=tmp_path)  # an error leaves evaluate's lock behind, which others would wait for
+    metric = load(
+        name, cache_dir=tmp_path
+    )  # an error leaves evaluate's lock behind, which others would wait for
     with pytest.raises(ValueError, match=message):
         metric.compute(**inputs)
 
@@ -170,7 +199,9 @@ def test_a_metric_works_again_after_bad_input():
     metric = load("bits_per_token")
     with pytest.raises(ValueError, match="num_tokens"):
         metric.compute(nats=NATS, num_tokens=None)
-    assert metric.compute(nats=NATS, num_tokens=UNITS) == load("bits_per_token").compute(nats=NATS, num_tokens=UNITS)
+    assert metric.compute(nats=NATS, num_tokens=UNITS) == load("bits_per_token").compute(
+        nats=NATS, num_tokens=UNITS
+    )
 
 
 def test_nothing_of_this_needs_the_home_directory(caches):

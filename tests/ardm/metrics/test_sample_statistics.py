@@ -31,7 +31,9 @@ FIGURES = [
 @pytest.fixture
 def samples():
     generator = torch.Generator().manual_seed(0)
-    return [torch.randint(0, 6, (length,), generator=generator).tolist() for length in (30, 12, 47, 3)]
+    return [
+        torch.randint(0, 6, (length,), generator=generator).tolist() for length in (30, 12, 47, 3)
+    ]
 
 
 def all_ngrams(sample, n):
@@ -45,7 +47,9 @@ def test_entropies_are_scipys(samples):
 
 def test_pooled_entropy_is_scipys(samples):
     pooled = torch.tensor([token for sample in samples for token in sample])
-    assert pooled_unigram_entropy_nats(samples) == pytest.approx(stats.entropy(pooled.bincount().numpy()))
+    assert pooled_unigram_entropy_nats(samples) == pytest.approx(
+        stats.entropy(pooled.bincount().numpy())
+    )
 
 
 def test_entropy_of_n_different_tokens_is_log_n_and_of_one_is_0():
@@ -82,8 +86,13 @@ def test_self_bleu_is_sacrebleus_against_all_others(n):
         "the cat and the dog sat on it",
     ]
     bleu = sacrebleu.BLEU(tokenize="none", max_ngram_order=n, effective_order=True)
-    expected = [bleu.sentence_score(text, [other for other in texts if other != text]).score for text in texts]
-    assert self_bleu([text.split() for text in texts], n) == pytest.approx(sum(expected) / len(expected) / 100)
+    expected = [
+        bleu.sentence_score(text, [other for other in texts if other != text]).score
+        for text in texts
+    ]
+    assert self_bleu([text.split() for text in texts], n) == pytest.approx(
+        sum(expected) / len(expected) / 100
+    )
 
 
 def test_self_bleu_of_copies_is_1_and_of_strangers_0():
@@ -96,7 +105,9 @@ def test_self_bleu_counts_the_orders_that_a_short_sample_has():
 
 
 def test_self_bleu_keeps_tokens_with_spaces_whole():
-    assert self_bleu([["a b", "c", "d", "e"], ["a", "b c", "d e", "f"]]) == pytest.approx(0, abs=1e-9)
+    assert self_bleu([["a b", "c", "d", "e"], ["a", "b c", "d e", "f"]]) == pytest.approx(
+        0, abs=1e-9
+    )
 
 
 def test_self_bleu_without_sacrebleu_says_what_to_install(monkeypatch):
@@ -112,7 +123,9 @@ def test_a_tensor_is_its_lists(figure):
 
 
 @pytest.mark.parametrize("figure", FIGURES)
-@pytest.mark.parametrize("samples", [[], "text", ["one text", "another"], [1, 2], [{"input_ids": [1]}] * 2])
+@pytest.mark.parametrize(
+    "samples", [[], "text", ["one text", "another"], [1, 2], [{"input_ids": [1]}] * 2]
+)
 def test_what_is_no_list_of_token_sequences_is_refused(figure, samples):
     with pytest.raises(ValueError, match="sample"):
         figure(samples)

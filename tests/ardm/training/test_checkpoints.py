@@ -253,7 +253,9 @@ def test_read_only_folder(tmp_path, monkeypatch):
 
 
 def test_full_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda path: Usage(2**30, 2**30, 3 * 2**20))
+    monkeypatch.setattr(
+        checkpoints.shutil, "disk_usage", lambda path: Usage(2**30, 2**30, 3 * 2**20)
+    )
     check_writable(tmp_path, 3 * 2**20)
     with pytest.raises(ValueError, match="has 3 MiB free; this run needs about 5 MiB"):
         check_writable(tmp_path, 5 * 2**20)
@@ -263,7 +265,9 @@ def test_room_that_is_taken_already(folder):
     before = write(folder, 1)
     size = folder.num_bytes()
     assert size == sum(
-        file.stat().st_size for file in before.rglob("*") if file.is_file() and file.name != "manifest.json"
+        file.stat().st_size
+        for file in before.rglob("*")
+        if file.is_file() and file.name != "manifest.json"
     )
     write(folder, 2), folder.set_aside(1)
     assert folder.num_bytes() == size

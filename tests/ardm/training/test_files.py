@@ -25,7 +25,9 @@ def test_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypatc
 
 def test_json_holds_null_where_a_number_is_not_finite(tmp_path):
     path, nan, infinity = tmp_path / "figures.json", math.nan, math.inf
-    write_json_atomically(path, {"a": [1, nan, (2.5, -infinity)], "b": {"c": infinity, "d": True}, "e": "NaN ±"})
+    write_json_atomically(
+        path, {"a": [1, nan, (2.5, -infinity)], "b": {"c": infinity, "d": True}, "e": "NaN ±"}
+    )
     read = json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert read == {"a": [1, None, [2.5, None]], "b": {"c": None, "d": True}, "e": "NaN ±"}
     assert read["b"]["d"] is True and isinstance(read["a"][0], int)

@@ -38,11 +38,21 @@ def test_the_number_of_processes_is_read_from_a_configuration_file(tmp_path):
 def launched(monkeypatch):
     """The environment of a single process that was to be two, and what it would be replaced by."""
     replaced = []
-    monkeypatch.setattr(launching.os, "execve", lambda path, words, environment: replaced.append((words, environment)))
-    monkeypatch.setattr(launching, "_parent", lambda: ([*LAUNCH, "--num_processes", "2", "--cpu", "x.py"], {}))
+    monkeypatch.setattr(
+        launching.os,
+        "execve",
+        lambda path, words, environment: replaced.append((words, environment)),
+    )
+    monkeypatch.setattr(
+        launching, "_parent", lambda: ([*LAUNCH, "--num_processes", "2", "--cpu", "x.py"], {})
+    )
     monkeypatch.setattr(sys, "argv", ["x.py", "--seed", "1"])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "ACCELERATE_USE_CPU": "True"}.items():
+    for name, value in {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "29500",
+        "ACCELERATE_USE_CPU": "True",
+    }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("RANK", raising=False)
     return replaced
@@ -55,7 +65,9 @@ def test_one_process_that_was_to_be_two_is_replaced_by_two(launched):
     assert environment["ACCELERATE_USE_CPU"] == "true" and "MASTER_PORT" not in environment
 
 
-@pytest.mark.parametrize(("flag", "cpu"), [("true", True), ("1", True), ("false", False), (None, False)])
+@pytest.mark.parametrize(
+    ("flag", "cpu"), [("true", True), ("1", True), ("false", False), (None, False)]
+)
 def test_the_launchers_cpu_flag_reaches_accelerate(monkeypatch, flag, cpu):
     asked = []
     monkeypatch.setattr("accelerate.PartialState", lambda cpu: asked.append(cpu) or "the state")

@@ -23,9 +23,9 @@ from torch import nn
 
 from ardm import checkpoints, training
 from ardm.training.checkpoints import CheckpointFolder
-from ardm.training.optim import muon_adamw
-from ardm.training.loop import Batch, TrainingConfig, make_accelerator, train
 from ardm.training.config import learning_rate_factor
+from ardm.training.loop import Batch, TrainingConfig, make_accelerator, train
+from ardm.training.optim import muon_adamw
 
 JOB = Path(__file__).with_name("training_job.py")
 spec = importlib.util.spec_from_file_location("training_job", JOB)
@@ -48,10 +48,23 @@ def _quick_garbage_collection():
 
 
 def fit(
-    folder, *, dropout=0.0, optimizer="adamw", data=None, loss_fn=job.loss_fn, eval_fn=None, model=None, **settings
+    folder,
+    *,
+    dropout=0.0,
+    optimizer="adamw",
+    data=None,
+    loss_fn=job.loss_fn,
+    eval_fn=None,
+    model=None,
+    **settings,
 ):
     """A run of the tiny network: 12 steps with a checkpoint at each third, unless told otherwise."""
-    defaults = {"max_train_steps": 12, "per_device_train_batch_size": 4, "checkpointing_steps": 3, "logging_steps": 2}
+    defaults = {
+        "max_train_steps": 12,
+        "per_device_train_batch_size": 4,
+        "checkpointing_steps": 3,
+        "logging_steps": 2,
+    }
     config = TrainingConfig(output_dir=str(folder), mixed_precision="no", **(defaults | settings))
     model = job.Net(dropout) if model is None else model
     optimizer = OPTIMIZERS[optimizer](model)
@@ -101,7 +114,9 @@ def every_checkpoint(monkeypatch, tmp_path):
 
     def seal_and_copy(self, step):
         seal(self, step)
-        copies[step] = shutil.copytree(self.path(step), tmp_path / "copies" / self.path(step).name, dirs_exist_ok=True)
+        copies[step] = shutil.copytree(
+            self.path(step), tmp_path / "copies" / self.path(step).name, dirs_exist_ok=True
+        )
 
     monkeypatch.setattr(CheckpointFolder, "seal", seal_and_copy)
     return copies
@@ -116,11 +131,19 @@ def every_checkpoint(monkeypatch, tmp_path):
         {"optimizer": "adamw", "dropout": 0.5},
         {"optimizer": "muon", "dropout": 0.5, "gradient_accumulation_steps": 2, "logging_steps": 5},
         {"optimizer": "muon", "data": job.Stream(job.make_examples()), "dropout": 0.5},
-        {"optimizer": "adamw", "ema_decay": 0.0, "dataloader_num_workers": 1, "dropout": 0.5, "logging_steps": 100},
+        {
+            "optimizer": "adamw",
+            "ema_decay": 0.0,
+            "dataloader_num_workers": 1,
+            "dropout": 0.5,
+            "logging_steps": 100,
+        },
     ],
     ids=["adamw", "muon, accumulation", "stream", "no average, a worker"],
 )
-def test_a_run_resumed_at_any_checkpoint_ends_with_the_same_bits(tmp_path, every_checkpoint, settings):
+def test_a_run_resumed_at_any_checkpoint_ends_with_the_same_bits(
+    tmp_path, every_checkpoint, settings
+):
     settings |= {"eval_fn": job.eval_fn, "eval_steps": 5}
     whole = fit(tmp_path / "whole", **settings)
     assert sorted(every_checkpoint) == [3, 6, 9, 12]
@@ -130,9 +153,18 @@ def test_a_run_resumed_at_any_checkpoint_ends_with_the_same_bits(tmp_path, every
         resumed = fit(folder, **settings)
         assert resumed.result.resumed_from == step and resumed.result.num_steps == 12
         assert_same(whole, resumed)
-        for name in ("model.safetensors", "optimizer.bin", "average.safetensors", "random_states_0.pkl"):
+        for name in (
+            "model.safetensors",
+            "optimizer.bin",
+            "average.safetensors",
+            "random_states_0.pkl",
+        ):
             one, other = (outcome.folder.path(12) / name for outcome in (whole, resumed))
-            assert one.exists() == other.exists() == (settings.get("ema_decay") != 0 or "average" not in name)
+            assert (
+                one.exists()
+                == other.exists()
+                == (settings.get("ema_decay") != 0 or "average" not in name)
+            )
             if name.endswith(".safetensors") and one.exists():
                 assert one.read_bytes() == other.read_bytes(), name
 
@@ -141,7 +173,11 @@ def test_resuming_a_finished_run_gives_its_result_again(tmp_path):
     first = fit(tmp_path, eval_fn=job.eval_fn)
     again = fit(tmp_path, eval_fn=job.eval_fn, loss_fn=None)  # nothing is left to do
     assert_same(first, again)
-    assert (again.result.resumed_from, again.result.num_steps, again.result.samples_per_second) == (12, 12, 0.0)
+    assert (again.result.resumed_from, again.result.num_steps, again.result.samples_per_second) == (
+        12,
+        12,
+        0.0,
+    )
     assert not again.model.training
 
 
@@ -149,15 +185,33 @@ def test_a_longer_run_continues_a_shorter_one(tmp_path):
     fit(tmp_path, lr_scheduler_type="constant", warmup_ratio=0.0)
     longer = fit(tmp_path, lr_scheduler_type="constant", warmup_ratio=0.0, max_train_steps=18)
     assert longer.result.resumed_from == 12
-    assert_same(longer, fit(tmp_path / "whole", lr_scheduler_type="constant", warmup_ratio=0.0, max_train_steps=18))
+    assert_same(
+        longer,
+        fit(tmp_path / "whole", lr_scheduler_type="constant", warmup_ratio=0.0, max_train_steps=18),
+    )
 
 
 def test_a_changed_learning_rate_holds_after_a_resume(tmp_path):
-    config = {"max_train_steps": 4, "checkpointing_steps": 2, "lr_scheduler_type": "constant", "warmup_ratio": 0.0}
+    config = {
+        "max_train_steps": 4,
+        "checkpointing_steps": 2,
+        "lr_scheduler_type": "constant",
+        "warmup_ratio": 0.0,
+    }
     make = dict(output_dir=str(tmp_path), mixed_precision="no", **config)
-    train(job.Net(), job.loss_fn, job.make_examples(), config=TrainingConfig(learning_rate=1e-2, **make))
+    train(
+        job.Net(),
+        job.loss_fn,
+        job.make_examples(),
+        config=TrainingConfig(learning_rate=1e-2, **make),
+    )
     make |= {"max_train_steps": 6}
-    result = train(job.Net(), job.loss_fn, job.make_examples(), config=TrainingConfig(learning_rate=1e-3, **make))
+    result = train(
+        job.Net(),
+        job.loss_fn,
+        job.make_examples(),
+        config=TrainingConfig(learning_rate=1e-3, **make),
+    )
     assert [entry["learning_rate"] for entry in result.history] == [1e-2, 1e-3]
 
 
@@ -198,7 +252,10 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(tmp_path):
     assert_same(whole, resumed)
     aside = resumed.folder.root / "replaced-1"
     assert [path.name for path in aside.iterdir()] == ["step-00000012"]
-    assert sorted(path.name for path in resumed.folder.root.glob("step-*")) == ["step-00000009", "step-00000012"]
+    assert sorted(path.name for path in resumed.folder.root.glob("step-*")) == [
+        "step-00000009",
+        "step-00000012",
+    ]
 
 
 def test_only_damaged_checkpoints_start_the_run_afresh(tmp_path):
@@ -234,7 +291,10 @@ def test_checkpoints_of_another_run_are_refused_and_kept(tmp_path):
         ({"data": job.Stream(job.make_examples())}, "num_examples was 20 and is None"),
         ({"ema_decay": 0.0}, "averages_weights was True and is False"),
         ({"optimizer": "muon"}, "optimizer was AdamW and is MuonAdamW"),
-        ({"seed": 1, "per_device_train_batch_size": 2}, "seed was 0 and is 1, global_batch_size was 4 and is 2"),
+        (
+            {"seed": 1, "per_device_train_batch_size": 2},
+            "seed was 0 and is 1, global_batch_size was 4 and is 2",
+        ),
     ]:
         with pytest.raises(ValueError, match=f"step-00000012 belongs to another run: {message}"):
             fit(tmp_path, **changes)
@@ -297,7 +357,9 @@ def test_a_full_disk_costs_one_checkpoint_and_not_the_run(tmp_path, monkeypatch,
     from accelerate import Accelerator
     from safetensors import SafetensorError
 
-    owner, name = (Accelerator, "save_state") if where == "save_state" else (CheckpointFolder, "seal")
+    owner, name = (
+        (Accelerator, "save_state") if where == "save_state" else (CheckpointFolder, "seal")
+    )
     if where == "average":
         import safetensors.torch as owner
 
@@ -309,17 +371,27 @@ def test_a_full_disk_costs_one_checkpoint_and_not_the_run(tmp_path, monkeypatch,
             calls.append(1)
             if len(calls) == 2:
                 if where == "average":
-                    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+                    raise SafetensorError(
+                        "Error while serializing: I/O error: No space left on device (os error 28)"
+                    )
                 no_space()
-            if len(calls) == 3:  # after the failure: the one before it is there, and nothing half-written
+            if (
+                len(calls) == 3
+            ):  # after the failure: the one before it is there, and nothing half-written
                 assert not list((tmp_path / "checkpoints").glob("*006"))
                 assert CheckpointFolder(tmp_path).newest() == CheckpointFolder(tmp_path).path(3)
         return working(*args, **kwargs)
 
     monkeypatch.setattr(owner, name, fails_once)
     outcome = fit(tmp_path)
-    assert "checkpoint of step 6 could not be written: " in caplog.text and "No space left" in caplog.text
-    assert sorted(path.name for path in outcome.folder.root.iterdir()) == ["step-00000009", "step-00000012"]
+    assert (
+        "checkpoint of step 6 could not be written: " in caplog.text
+        and "No space left" in caplog.text
+    )
+    assert sorted(path.name for path in outcome.folder.root.iterdir()) == [
+        "step-00000009",
+        "step-00000012",
+    ]
     monkeypatch.undo()
     assert_same(outcome, fit(tmp_path / "whole"))
 
@@ -331,7 +403,9 @@ def test_a_write_that_the_system_cuts_short_costs_one_checkpoint(tmp_path, caplo
 
     def loss_fn(model, batch):
         step = round(batch.progress * 12)
-        limit = 600 if step == 5 else 3500 if step == 8 else before[0]  # bytes: less than the weights, the optimiser
+        limit = (
+            600 if step == 5 else 3500 if step == 8 else before[0]
+        )  # bytes: less than the weights, the optimiser
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
         return job.loss_fn(model, batch)
 
@@ -342,7 +416,10 @@ def test_a_write_that_the_system_cuts_short_costs_one_checkpoint(tmp_path, caplo
         signal.signal(signal.SIGXFSZ, handler)
     assert "checkpoint of step 6 could not be written: " in caplog.text
     assert "checkpoint of step 9 could not be written: " in caplog.text
-    assert sorted(path.name for path in outcome.folder.root.iterdir()) == ["step-00000003", "step-00000012"]
+    assert sorted(path.name for path in outcome.folder.root.iterdir()) == [
+        "step-00000003",
+        "step-00000012",
+    ]
 
 
 # ----------------------------------------------------------------------------------------------- a step and its figures
@@ -350,7 +427,12 @@ def test_a_write_that_the_system_cuts_short_costs_one_checkpoint(tmp_path, caplo
 
 def test_a_step_is_the_textbook_one(tmp_path):
     """Warm-up, clipping, AdamW, the average's recursion: written out by hand beside the loop."""
-    settings = {"max_grad_norm": 0.05, "warmup_ratio": 0.25, "lr_scheduler_type": "cosine", "ema_decay": 0.9}
+    settings = {
+        "max_grad_norm": 0.05,
+        "warmup_ratio": 0.25,
+        "lr_scheduler_type": "cosine",
+        "ema_decay": 0.9,
+    }
     batches, models = [], []
 
     def loss_fn(model, batch):
@@ -373,7 +455,10 @@ def test_a_step_is_the_textbook_one(tmp_path):
         clipped += norm.item() > 0.05
         optimizer.step()
         decay = min(0.9, (1 + step) / (10 + step))
-        average = [decay * a + (1 - decay) * param for a, param in zip(average, weights(model), strict=True)]
+        average = [
+            decay * a + (1 - decay) * param
+            for a, param in zip(average, weights(model), strict=True)
+        ]
     assert clipped > 3
     for left, right in zip(average, weights(outcome.model), strict=True):
         assert torch.allclose(left, right, atol=1e-6)
@@ -403,11 +488,15 @@ def test_evaluation_sees_the_average_and_training_goes_on_with_the_weights(tmp_p
         modes.append(model.training)
         return job.loss_fn(model, batch)
 
-    with_evaluation = fit(tmp_path / "a", eval_fn=evaluate, eval_steps=4, loss_fn=loss_fn, logging_steps=3)
+    with_evaluation = fit(
+        tmp_path / "a", eval_fn=evaluate, eval_steps=4, loss_fn=loss_fn, logging_steps=3
+    )
     assert modes == ([True] * 4 + [False]) * 3
     without = fit(tmp_path / "b", logging_steps=3)
     assert equal(weights(without.model), weights(with_evaluation.model))
-    assert equal(seen[-1], weights(without.model))  # the last one saw the average that the model is left with
+    assert equal(
+        seen[-1], weights(without.model)
+    )  # the last one saw the average that the model is left with
     history = with_evaluation.result.history
     assert [entry["step"] for entry in history] == [3, 4, 6, 8, 9, 12]
     assert [entry["step"] for entry in history if "eval_nats" in entry] == [4, 8, 12]
@@ -449,14 +538,21 @@ def test_history_holds_the_means_since_the_last_entry(tmp_path):
         assert entry["loss"] == pytest.approx(sum(values[part]) / len(values[part]), abs=1e-6)
         assert entry["number"] == pytest.approx((part.start * 4 + part.stop * 4 - 1) / 2)
     factors = [learning_rate_factor(entry["step"] - 1, TrainingConfig("", 12)) for entry in history]
-    assert [entry["learning_rate"] for entry in history] == pytest.approx([1e-2 * factor for factor in factors])
+    assert [entry["learning_rate"] for entry in history] == pytest.approx(
+        [1e-2 * factor for factor in factors]
+    )
 
 
 def test_logging_and_checkpoints_do_not_change_the_run(tmp_path):
     runs = [
         fit(tmp_path / str(index), dropout=0.5, **settings)
         for index, settings in enumerate(
-            [{"logging_steps": 1}, {"logging_steps": 4}, {"checkpointing_steps": 0}, {"dataloader_num_workers": 1}]
+            [
+                {"logging_steps": 1},
+                {"logging_steps": 4},
+                {"checkpointing_steps": 0},
+                {"dataloader_num_workers": 1},
+            ]
         )
     ]
     assert len({job.weights_hash(run.model) for run in runs}) == 1
@@ -478,7 +574,9 @@ def test_a_batch_knows_its_place_in_the_run(tmp_path):
     numbers = torch.cat([batch.sample_numbers for batch in batches])
     assert torch.equal(numbers, torch.arange(12 * 8))
     assert all(batch.global_batch_size == 8 for batch in batches)
-    assert [batch.progress for batch in batches] == [step / 12 for step in range(12) for _ in range(2)]
+    assert [batch.progress for batch in batches] == [
+        step / 12 for step in range(12) for _ in range(2)
+    ]
     assert outcome.result.history[0].keys() == {"step", "loss", "learning_rate"}
     indices = [int(index) for batch in batches for index in batch["index"]]
     assert all(sorted(indices[start : start + 20]) == list(range(20)) for start in range(0, 80, 20))
@@ -493,12 +591,21 @@ def test_a_module_takes_the_batch_as_keywords(tmp_path):
         def forward(self, ids, target, index):
             return nn.functional.cross_entropy(self.net(ids), target)
 
-    assert fit(tmp_path, model=Keywords(), loss_fn=lambda model, batch: model(**batch)).result.num_steps == 12
+    assert (
+        fit(
+            tmp_path, model=Keywords(), loss_fn=lambda model, batch: model(**batch)
+        ).result.num_steps
+        == 12
+    )
 
 
 def test_training_learns(tmp_path):
     outcome = fit(
-        tmp_path, max_train_steps=150, per_device_train_batch_size=20, checkpointing_steps=0, logging_steps=50
+        tmp_path,
+        max_train_steps=150,
+        per_device_train_batch_size=20,
+        checkpointing_steps=0,
+        logging_steps=50,
     )
     losses = [entry["nats"] for entry in outcome.result.history]
     assert losses[-1] < 0.5 * losses[0]
@@ -532,7 +639,8 @@ def test_too_many_bad_gradients_in_a_row_end_the_run(tmp_path):
         return job.loss_fn(model, batch)["loss"] * (1 if len(calls) in (1, 2, 3, 24) else math.nan)
 
     with pytest.raises(
-        RuntimeError, match=r"not finite for 21 steps in a row, up to step 44.*last good checkpoint is in"
+        RuntimeError,
+        match=r"not finite for 21 steps in a row, up to step 44.*last good checkpoint is in",
     ):
         fit(tmp_path, loss_fn=loss_fn, max_train_steps=100, checkpointing_steps=3)
     assert len(calls) == 45 and CheckpointFolder(tmp_path).newest() is not None
@@ -543,9 +651,13 @@ def test_too_many_bad_gradients_in_a_row_end_the_run(tmp_path):
 
 @pytest.mark.parametrize("kind", ["linear", "cosine", "constant"])
 @pytest.mark.parametrize("total", [1, 2, 7, 100])
-@pytest.mark.parametrize("warmup, decay", [(0.0, 1.0), (0.1, 0.5), (0.5, 0.1), (1.0, 1.0), (0.0, 0.0)])
+@pytest.mark.parametrize(
+    "warmup, decay", [(0.0, 1.0), (0.1, 0.5), (0.5, 0.1), (1.0, 1.0), (0.0, 0.0)]
+)
 def test_learning_rates_are_positive_and_rise_then_fall(kind, total, warmup, decay):
-    config = TrainingConfig("", total, lr_scheduler_type=kind, warmup_ratio=warmup, decay_ratio=decay)
+    config = TrainingConfig(
+        "", total, lr_scheduler_type=kind, warmup_ratio=warmup, decay_ratio=decay
+    )
     factors = [learning_rate_factor(step, config) for step in range(total)]
     assert all(0 < factor <= 1 for factor in factors)
     peak = factors.index(max(factors))
@@ -614,7 +726,13 @@ def test_a_run_may_be_resumed_with_another_split_of_the_same_global_batch(tmp_pa
                 "gradient_accumulation_steps": accumulation,
             }
             config = TrainingConfig(str(tmp_path / name), steps, batch_size, **settings)
-            train(model, job.loss_fn, job.make_examples(), config=config, optimizer=OPTIMIZERS["adamw"](model))
+            train(
+                model,
+                job.loss_fn,
+                job.make_examples(),
+                config=config,
+                optimizer=OPTIMIZERS["adamw"](model),
+            )
         weights[name] = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
     torch.testing.assert_close(weights["parts"], weights["whole"], rtol=0, atol=1e-5)
     torch.testing.assert_close(weights["other"], weights["whole"], rtol=0, atol=1e-5)
@@ -649,7 +767,9 @@ def test_two_runs_in_one_python_process(tmp_path):
 
 def test_an_accelerator_of_ones_own(tmp_path):
     """Its accumulation follows the settings, and an earlier run's model is not in the next one's checkpoints."""
-    config = TrainingConfig(str(tmp_path / "own"), 12, per_device_train_batch_size=4, checkpointing_steps=3)
+    config = TrainingConfig(
+        str(tmp_path / "own"), 12, per_device_train_batch_size=4, checkpointing_steps=3
+    )
     accelerator = make_accelerator(TrainingConfig(str(tmp_path), 1, gradient_accumulation_steps=7))
     for name in ("first", "second"):
         config.output_dir = str(tmp_path / name)
@@ -667,7 +787,9 @@ def test_tensorboard_gets_the_figures(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     outcome = fit(tmp_path, report_to="tensorboard", eval_fn=job.eval_fn)
-    [event_file] = [path for path in tmp_path.rglob("events.out.tfevents.*") if "hparams" not in str(path)][:1]
+    [event_file] = [
+        path for path in tmp_path.rglob("events.out.tfevents.*") if "hparams" not in str(path)
+    ][:1]
     events = EventAccumulator(str(event_file.parent)).Reload()
     logged = {(event.step, round(event.value, 5)) for event in events.Scalars("loss")}
     assert logged == {(entry["step"], round(entry["loss"], 5)) for entry in outcome.result.history}
@@ -716,8 +838,19 @@ def command(folder, *flags, processes=0, **settings):
     if processes:
         launcher = [str(Path(sys.executable).with_name("accelerate")), "launch", "--cpu", "--num_machines", "1",
                     "--num_processes", str(processes), "--mixed_precision", "no", "--dynamo_backend", "no"]  # fmt: skip
-    line = [*launcher, str(JOB), "--result", str(result), "--config", json.dumps(defaults | settings), *flags]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(training.__file__).parents[1])}
+    line = [
+        *launcher,
+        str(JOB),
+        "--result",
+        str(result),
+        "--config",
+        json.dumps(defaults | settings),
+        *flags,
+    ]
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(training.__file__).parents[1]),
+    }
     return {
         "args": line,
         "env": environment,
@@ -740,20 +873,28 @@ def complete(*args, **kwargs):
 def test_one_process_and_two_are_the_same_run(tmp_path):
     one, _ = complete(tmp_path / "one", processes=1, per_device_train_batch_size=4)
     two, _ = complete(tmp_path / "two", processes=2, per_device_train_batch_size=2)
-    parts, _ = complete(tmp_path / "parts", per_device_train_batch_size=2, gradient_accumulation_steps=2)
-    four, _ = complete(tmp_path / "four", processes=2, per_device_train_batch_size=1, gradient_accumulation_steps=2)
+    parts, _ = complete(
+        tmp_path / "parts", per_device_train_batch_size=2, gradient_accumulation_steps=2
+    )
+    four, _ = complete(
+        tmp_path / "four", processes=2, per_device_train_batch_size=1, gradient_accumulation_steps=2
+    )
     for other in (two, parts, four):
         for left, right in zip(one["history"], other["history"], strict=True):
             assert left == pytest.approx(right, abs=1e-4)
         for name, values in one["weights"].items():
-            assert torch.allclose(torch.tensor(values), torch.tensor(other["weights"][name]), atol=1e-4), name
+            assert torch.allclose(
+                torch.tensor(values), torch.tensor(other["weights"][name]), atol=1e-4
+            ), name
 
 
 @pytest.mark.slow
 def test_two_processes_stop_together_and_resume_with_the_same_bits(tmp_path):
     flags = ["--dropout", "0.5", "--optimizer", "muon"]
     whole, _ = complete(tmp_path / "whole", *flags, processes=2, logging_steps=5)
-    call, result = command(tmp_path / "part", *flags, "--step_seconds", "0.3", processes=2, logging_steps=5)
+    call, result = command(
+        tmp_path / "part", *flags, "--step_seconds", "0.3", processes=2, logging_steps=5
+    )
     process = subprocess.Popen(**call, start_new_session=True)
     wait_for(lambda: CheckpointFolder(tmp_path / "part").newest(), process)
     os.killpg(process.pid, signal.SIGTERM)

@@ -60,8 +60,12 @@ def test_batches_are_one_matrix_at_a_time(shape, dtype):
     batch = torch.randn(2, 3, *shape).to(dtype)
     result = orthogonalise(batch)
     assert result.shape == batch.shape and result.dtype == dtype
-    single = torch.stack([orthogonalise(matrix) for matrix in batch.flatten(0, 1)]).unflatten(0, (2, 3))
-    assert torch.allclose(result.double(), single.double(), atol=1e-5 if dtype != torch.bfloat16 else 0.05)
+    single = torch.stack([orthogonalise(matrix) for matrix in batch.flatten(0, 1)]).unflatten(
+        0, (2, 3)
+    )
+    assert torch.allclose(
+        result.double(), single.double(), atol=1e-5 if dtype != torch.bfloat16 else 0.05
+    )
 
 
 def test_zero_and_tiny_and_huge_matrices():
@@ -100,8 +104,13 @@ def test_other_groups_are_adamw_exactly():
 def test_a_muon_step_is_the_formula(shape, weight_decay):
     lr, beta = 0.1, 0.9
     params = [nn.Parameter(torch.randn(shape)) for _ in range(2)]
-    expected, momenta = [param.detach().clone() for param in params], [torch.zeros(shape) for _ in params]
-    optimizer = MuonAdamW([{"params": params, "use_muon": True}], lr=lr, momentum=beta, weight_decay=weight_decay)
+    expected, momenta = (
+        [param.detach().clone() for param in params],
+        [torch.zeros(shape) for _ in params],
+    )
+    optimizer = MuonAdamW(
+        [{"params": params, "use_muon": True}], lr=lr, momentum=beta, weight_decay=weight_decay
+    )
     for _ in range(3):
         for i, param in enumerate(params):
             param.grad = grad = torch.randn(shape)
@@ -138,12 +147,16 @@ def test_state_dict_round_trip_is_exact():
     loaded.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     steps(model, optimizer, 3)
     steps(other, loaded, 3)
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True)
+    )
 
 
 def test_step_returns_the_closures_loss_and_keeps_the_groups():
     param = nn.Parameter(torch.ones(2, 2))
-    optimizer = MuonAdamW([{"params": [param], "use_muon": True}, {"params": [nn.Parameter(torch.ones(1))]}])
+    optimizer = MuonAdamW(
+        [{"params": [param], "use_muon": True}, {"params": [nn.Parameter(torch.ones(1))]}]
+    )
 
     def closure():
         optimizer.zero_grad()
@@ -180,7 +193,9 @@ def test_split_of_a_pretrained_model(tiny_model, tied):
     groups = names_by_group(model, optimizer)
     names = [name for name, _ in model.named_parameters()]
     assert sorted(groups[True] + groups[False]) == sorted(names)  # each once
-    embeddings = [n for n, p in model.named_parameters() if p is model.get_input_embeddings().weight]
+    embeddings = [
+        n for n, p in model.named_parameters() if p is model.get_input_embeddings().weight
+    ]
     head = [n for n, p in model.named_parameters() if p is model.get_output_embeddings().weight]
     assert (embeddings == head) == tied
     assert set(embeddings + head) <= set(groups[False])
@@ -207,7 +222,10 @@ def test_split_of_any_module():
 
 
 def test_a_module_of_one_kind_has_one_group():
-    assert len(muon_adamw(nn.Linear(3, 3, bias=False), 1e-3, muon_learning_rate=1e-2).param_groups) == 1
+    assert (
+        len(muon_adamw(nn.Linear(3, 3, bias=False), 1e-3, muon_learning_rate=1e-2).param_groups)
+        == 1
+    )
     assert len(muon_adamw(nn.LayerNorm(3), 1e-3, muon_learning_rate=1e-2).param_groups) == 1
 
 
@@ -226,7 +244,9 @@ def test_a_closure_that_clears_gradients_clears_all_of_them():
 
     for _ in range(3):
         optimizer.step(closure)
-    assert norms == sorted(norms, reverse=True)  # they fall, as the loss does; kept ones would add up
+    assert norms == sorted(
+        norms, reverse=True
+    )  # they fall, as the loss does; kept ones would add up
 
 
 def test_a_group_added_later_is_complete_and_amp_stays_off():

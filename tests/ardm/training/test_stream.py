@@ -27,7 +27,15 @@ DATASETS = {
 
 
 def read(
-    dataset, num_micro_batches, *, batch_size=2, first_sample=0, process_index=0, num_processes=1, seed=SEED, **more
+    dataset,
+    num_micro_batches,
+    *,
+    batch_size=2,
+    first_sample=0,
+    process_index=0,
+    num_processes=1,
+    seed=SEED,
+    **more,
 ):
     """(index of the example, number of the sample) of the first micro-batches."""
     loader = sample_loader(
@@ -46,9 +54,17 @@ def read(
 def test_a_step_takes_the_next_global_batch_on_any_number_of_processes(num_processes, accumulation):
     batch_size, num_steps = 4, 5
     size = batch_size * accumulation * num_processes
-    streams = [micro_batch_numbers(batch_size, 7 * size, index, num_processes) for index in range(num_processes)]
+    streams = [
+        micro_batch_numbers(batch_size, 7 * size, index, num_processes)
+        for index in range(num_processes)
+    ]
     for step in range(7, 7 + num_steps):
-        numbers = [n for stream in streams for micro in itertools.islice(stream, accumulation) for n in micro]
+        numbers = [
+            n
+            for stream in streams
+            for micro in itertools.islice(stream, accumulation)
+            for n in micro
+        ]
         assert sorted(numbers) == list(range(step * size, (step + 1) * size))
 
 
@@ -59,7 +75,13 @@ def test_the_numbered_samples_do_not_depend_on_the_processes_or_the_start(name, 
     assert sorted(whole) == list(range(40))
     for first in (0, 12):
         for process in range(num_processes):
-            part = read(DATASETS[name], 5, first_sample=first, process_index=process, num_processes=num_processes)
+            part = read(
+                DATASETS[name],
+                5,
+                first_sample=first,
+                process_index=process,
+                num_processes=num_processes,
+            )
             assert len(part) == 10
             assert all(whole[number] == index for index, number in part)
 
@@ -108,7 +130,9 @@ def test_one_read_of_the_data_set_for_a_batch():
 
 @pytest.mark.parametrize("name", ["list", "stream"])
 def test_a_loading_process_changes_nothing(name):
-    assert read(DATASETS[name], 5, num_workers=1, first_sample=4) == read(DATASETS[name], 5, first_sample=4)
+    assert read(DATASETS[name], 5, num_workers=1, first_sample=4) == read(
+        DATASETS[name], 5, first_sample=4
+    )
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

@@ -7,7 +7,9 @@ from ardm.viewing.colours import CONFIDENCE, ORDER, colour, ink
 
 
 def luminance(rgb):
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in np.array(rgb) / 255]
+    linear = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in np.array(rgb) / 255
+    ]
     return float(np.dot((0.2126, 0.7152, 0.0722), linear))
 
 

@@ -15,17 +15,22 @@ from rich.console import Console
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
+from ardm.data.tokenization import build_tokenizer
 from ardm.viewing.colours import CONFIDENCE, ORDER, colour
 from ardm.viewing.pages import plot_order, write_page
-from ardm.data.tokenization import build_tokenizer
-from ardm.viewing.traces import Trace
 from ardm.viewing.terminal import TerminalView
+from ardm.viewing.traces import Trace
 
 NASTY = "</script><b>&\"'<!-- TRACE \\u003c\n"
 TOKENIZER = build_tokenizer("char", NASTY + "abc ")
 CALLS = {
     "plain": {"tokens_per_step": 3},
-    "resampled": {"tokens_per_step": 5, "resample_steps": 7, "resample_order": "remdm_cap", "resample_fraction": 0.4},
+    "resampled": {
+        "tokens_per_step": 5,
+        "resample_steps": 7,
+        "resample_order": "remdm_cap",
+        "resample_fraction": 0.4,
+    },
 }
 
 
@@ -33,7 +38,9 @@ CALLS = {
 def make_trace(tiny_model):
     def make(prompt=NASTY, new_tokens=24, **settings):
         ids = {"mask_token_id": TOKENIZER.mask_token_id, "pad_token_id": TOKENIZER.pad_token_id}
-        model = tiny_model(vocab_size=len(TOKENIZER), **ids, max_position_embeddings=64, hidden_size=16)
+        model = tiny_model(
+            vocab_size=len(TOKENIZER), **ids, max_position_embeddings=64, hidden_size=16
+        )
         view = TerminalView(TOKENIZER, console=Console(file=io.StringIO()))
         ids = TOKENIZER(prompt, return_tensors="pt").input_ids
         output = model.generate(ids, max_new_tokens=new_tokens, seed=4, streamer=view, return_dict_in_generate=True,
@@ -60,7 +67,9 @@ def test_the_page_holds_the_trace_and_nothing_that_ends_its_script(make_trace, t
         for step, position, piece, probability in data["events"]:
             if step == passes - 1:
                 texts[position] = None if piece is None else data["pieces"][piece]
-                assert (probability is None) == (piece is None) and (probability is None or 0 <= probability <= 1)
+                assert (probability is None) == (piece is None) and (
+                    probability is None or 0 <= probability <= 1
+                )
         assert texts == shown(trace.frame(passes))
 
 
@@ -92,7 +101,9 @@ def test_cells_have_the_colours_of_their_steps(make_trace, tmp_path):
     assert row >= 1
 
 
-@pytest.mark.parametrize("text", ["$x$ \\alpha_1", "żółw 中文 \U0001f600\u0301", "a" * 300, "\n\n\n"])
+@pytest.mark.parametrize(
+    "text", ["$x$ \\alpha_1", "żółw 中文 \U0001f600\u0301", "a" * 300, "\n\n\n"]
+)
 def test_any_text_can_be_drawn(tmp_path, text):
     tokenizer = build_tokenizer("char", text)
     ids = tokenizer(text, return_tensors="pt").input_ids[0]
@@ -136,7 +147,11 @@ class Slots(HTMLParser):
         self.open.append((tag, attributes))
         self.tags.append(tag)
         if "data-position" in attributes:
-            self.slots[int(attributes["data-position"])] = {"text": "", "is": attributes["class"].split(), "style": ""}
+            self.slots[int(attributes["data-position"])] = {
+                "text": "",
+                "is": attributes["class"].split(),
+                "style": "",
+            }
         elif self.slot is not None:
             self.slots[self.slot]["style"] = attributes.get("style") or ""
 
@@ -180,7 +195,9 @@ def rgb(text):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", CALLS.values(), ids=CALLS)
-def test_a_visitor_sees_the_canvas_at_the_first_a_middle_and_the_last_step(make_trace, tmp_path, browse, settings):
+def test_a_visitor_sees_the_canvas_at_the_first_a_middle_and_the_last_step(
+    make_trace, tmp_path, browse, settings
+):
     trace = make_trace(**settings)
     write_page(trace, tmp_path / "page.html", caption=NASTY)
     middle, last = trace.num_steps // 2, trace.num_steps
@@ -196,7 +213,9 @@ def test_a_visitor_sees_the_canvas_at_the_first_a_middle_and_the_last_step(make_
             assert ("given" in slot["is"]) == given
             assert ("hidden" in slot["is"]) == (token is None and not life)
             assert ("back" in slot["is"]) == (token is None and bool(life))
-            assert ("now" in slot["is"]) == (token is not None and not given and life[-1].step == step - 1)
+            assert ("now" in slot["is"]) == (
+                token is not None and not given and life[-1].step == step - 1
+            )
             assert ("again" in slot["is"]) == (token is not None and len(life) > 1)
             if token is not None and not given:
                 expected = colour(CONFIDENCE, float(np.exp(life[-1].log_prob)))
@@ -215,7 +234,9 @@ def test_colours_by_pass_and_a_history_that_is_pointed_at(make_trace, tmp_path, 
         if life:
             expected = colour(ORDER, life[-1].step / (trace.num_steps - 1))
             assert np.abs(np.subtract(rgb(seen.slots[place]["style"]), expected)).max() <= 1
-    lines = [f"“{trace.pieces[event.token]}” at pass {event.step + 1}, probability " for event in written]
+    lines = [
+        f"“{trace.pieces[event.token]}” at pass {event.step + 1}, probability " for event in written
+    ]
     assert len(written) > 1 and all(line in seen.texts["tip"] for line in lines)
     assert seen.texts["tip"].index(lines[-1]) == 0 and f"position {position}" in seen.texts["tip"]
 
@@ -225,7 +246,10 @@ def test_the_page_plays_listens_to_keys_and_does_not_move(make_trace, tmp_path, 
     trace = make_trace(**CALLS["resampled"])
     write_page(trace, tmp_path / "page.html")
     seen = Slots(browse(tmp_path / "page.html", "step=0&play=1", "--dump-dom", budget=30_000))
-    assert seen.texts["status"].startswith(f"pass {trace.num_steps} of") and seen.texts["play"] == "▶ Play"
+    assert (
+        seen.texts["status"].startswith(f"pass {trace.num_steps} of")
+        and seen.texts["play"] == "▶ Play"
+    )
     visit = """<script>
     const places = () => JSON.stringify(slots.map(slot => slot.getBoundingClientRect()));
     const press = key => { document.body.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
@@ -269,9 +293,13 @@ def test_tokens_of_any_length_fit_their_slots_from_the_start(tmp_path, browse):
     write_page(trace, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8").replace("</html>", visit)
     (tmp_path / "visited.html").write_text(page, encoding="utf-8")
-    different, texts, tip = json.loads(Slots(browse(tmp_path / "visited.html", "", "--dump-dom")).texts["caption"])
+    different, texts, tip = json.loads(
+        Slots(browse(tmp_path / "visited.html", "", "--dump-dom")).texts["caption"]
+    )
     frames = [trace.frame(step) for step in range(5)]
-    assert texts == [["" if token is None else trace.pieces[token] for token in frame] for frame in frames]
+    assert texts == [
+        ["" if token is None else trace.pieces[token] for token in frame] for frame in frames
+    ]
     assert (different, tip) == (1, "“ <b>” was given\nposition 0")
 
 

@@ -8,10 +8,10 @@ import torch
 from rich.console import Console
 from transformers import PreTrainedTokenizerFast
 
-from ardm.viewing.colours import CONFIDENCE, colour
 from ardm.data.tokenization import build_tokenizer
-from ardm.viewing.traces import Trace
+from ardm.viewing.colours import CONFIDENCE, colour
 from ardm.viewing.terminal import HIDDEN, TerminalView
+from ardm.viewing.traces import Trace
 
 TOKENIZER = build_tokenizer("char", "abcd \n\x1b[")
 MASK = TOKENIZER.mask_token_id
@@ -20,13 +20,22 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 @pytest.fixture
 def model(tiny_model):
-    ids = {"vocab_size": len(TOKENIZER), "mask_token_id": MASK, "pad_token_id": TOKENIZER.pad_token_id}
+    ids = {
+        "vocab_size": len(TOKENIZER),
+        "mask_token_id": MASK,
+        "pad_token_id": TOKENIZER.pad_token_id,
+    }
     return tiny_model(**ids, max_position_embeddings=90, hidden_size=16)
 
 
 def console(terminal, width=40, height=20):
     size = {"width": width, "height": height, "_environ": {}}
-    return Console(file=io.StringIO(), force_terminal=terminal, color_system="truecolor" if terminal else None, **size)
+    return Console(
+        file=io.StringIO(),
+        force_terminal=terminal,
+        color_system="truecolor" if terminal else None,
+        **size,
+    )
 
 
 class Frames(TerminalView):
@@ -50,22 +59,30 @@ def grid(frame):
                          "resample_steps": 9, "resample_order": "remdm_cap", "resample_fraction": 0.5}])  # fmt: skip
 def test_every_drawing_is_the_canvas_in_a_grid_that_does_not_move(model, settings):
     view = Frames(TOKENIZER, console=console(True))
-    output = model.generate(seed=1, streamer=view, return_dict_in_generate=True, output_history=True, **settings)
+    output = model.generate(
+        seed=1, streamer=view, return_dict_in_generate=True, output_history=True, **settings
+    )
     trace = Trace.of(TOKENIZER, output, path=view.path)
     assert len(view.frames) == output.num_forward_passes
     for passes, frame in enumerate(view.frames, start=1):
         shown = (HIDDEN if token is None else trace.pieces[token] for token in trace.frame(passes))
         assert grid(frame).rstrip() == "".join(shown).rstrip()
         assert f"pass {passes} " in "".join(frame)
-    assert len({tuple(map(len, frame[:-2])) for frame in view.frames}) == 1  # all but the status lines
+    assert (
+        len({tuple(map(len, frame[:-2])) for frame in view.frames}) == 1
+    )  # all but the status lines
 
 
 def test_the_path_ends_where_generate_does(model):
     view = TerminalView(TOKENIZER, console=console(False))
     prompt = torch.tensor([[0, 1, MASK, 2, MASK, 3]])
-    output = model.generate(prompt, max_new_tokens=5, seed=0, streamer=view, return_dict_in_generate=True)
+    output = model.generate(
+        prompt, max_new_tokens=5, seed=0, streamer=view, return_dict_in_generate=True
+    )
     assert len(view.path) == output.num_forward_passes
-    assert torch.equal(view.path[-1][0], output.order[0]) and torch.equal(view.path[-1][1], output.log_probs[0])
+    assert torch.equal(view.path[-1][0], output.order[0]) and torch.equal(
+        view.path[-1][1], output.log_probs[0]
+    )
 
 
 @pytest.mark.parametrize("order", ["random", "left_to_right"])
@@ -76,7 +93,12 @@ def test_nothing_is_shown_of_what_lies_behind_the_end(model, order, terminal):
         view = TerminalView(TOKENIZER, console=console(terminal))
         ids = TOKENIZER("ac", return_tensors="pt").input_ids
         out = model.generate(
-            ids, seed=seed, streamer=view, return_dict_in_generate=True, output_history=True, **settings
+            ids,
+            seed=seed,
+            streamer=view,
+            return_dict_in_generate=True,
+            output_history=True,
+            **settings,
         )
         kept = out.sequences[0, out.sequences[0] != TOKENIZER.pad_token_id]
         text, count = TOKENIZER.decode(kept), len(kept) - 2
@@ -90,8 +112,12 @@ def test_a_token_is_coloured_by_the_probability_with_which_it_was_drawn():
     view.put(torch.tensor([[0]]))
     log_probs = torch.tensor([[0.0, 0.25, 0.0, 0.0]], dtype=torch.float64)
     log_probs[0, 1] = log_probs[0, 1].log()
-    view.put_draft(torch.tensor([[1, 2, MASK, 3]]), order=torch.tensor([[0, 0, -1, -1]]), log_probs=log_probs)
-    view.put_draft(torch.tensor([[1, 2, 0, 3]]), order=torch.tensor([[0, 0, 1, -1]]), log_probs=log_probs)
+    view.put_draft(
+        torch.tensor([[1, 2, MASK, 3]]), order=torch.tensor([[0, 0, -1, -1]]), log_probs=log_probs
+    )
+    view.put_draft(
+        torch.tensor([[1, 2, 0, 3]]), order=torch.tensor([[0, 0, 1, -1]]), log_probs=log_probs
+    )
     # given, as sure as can be, a quarter, just written, given
     styles = [view._style(position, 0) for position in range(5)]
     assert styles[0] == styles[4] == "bold" and "reverse" in styles[3]
@@ -104,7 +130,9 @@ def test_a_token_is_coloured_by_the_probability_with_which_it_was_drawn():
 
 
 def test_without_a_terminal_only_the_text_is_written_and_no_escape_codes(model):
-    view = TerminalView(TOKENIZER, delay=1e6, console=console(False))  # nothing is drawn, so nothing waits
+    view = TerminalView(
+        TOKENIZER, delay=1e6, console=console(False)
+    )  # nothing is drawn, so nothing waits
     prompt = TOKENIZER("ab\x1b[d\nc" + TOKENIZER.mask_token * 4, return_tensors="pt").input_ids
     with view:
         ids = model.generate(prompt, seed=2, streamer=view)

@@ -34,13 +34,18 @@ class Path:
 
     def whole(self):
         given = torch.full_like(self.prompt, -1)
-        return [(torch.cat((given, order)), torch.cat((given * 0.0, log_probs))) for order, log_probs in self.drafts]
+        return [
+            (torch.cat((given, order)), torch.cat((given * 0.0, log_probs)))
+            for order, log_probs in self.drafts
+        ]
 
 
 def model_of(tiny_model):
     ids = {"vocab_size": len(TOKENIZER), "mask_token_id": MASK, "pad_token_id": PAD}
     model = tiny_model(**ids, max_position_embeddings=24, hidden_size=16)
-    model.lm_head.weight.data[[MASK, PAD, TOKENIZER.unk_token_id]] = 0  # else a text may hold its own mask tokens
+    model.lm_head.weight.data[[MASK, PAD, TOKENIZER.unk_token_id]] = (
+        0  # else a text may hold its own mask tokens
+    )
     return model
 
 
@@ -58,15 +63,23 @@ CALLS = {
 
 def generate(model, **call):
     path = Path()
-    output = model.generate(seed=3, return_dict_in_generate=True, output_history=True, streamer=path, **call)
+    output = model.generate(
+        seed=3, return_dict_in_generate=True, output_history=True, streamer=path, **call
+    )
     return output, path
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_the_frames_are_the_history(tiny_model, call):
     output, path = generate(model_of(tiny_model), **call)
-    given = [None if step >= 0 else token for step, token in zip(output.order[0], output.sequences[0], strict=True)]
-    history = [[None if token == MASK else token for token in canvas[0].tolist()] for canvas in output.history]
+    given = [
+        None if step >= 0 else token
+        for step, token in zip(output.order[0], output.sequences[0], strict=True)
+    ]
+    history = [
+        [None if token == MASK else token for token in canvas[0].tolist()]
+        for canvas in output.history
+    ]
     for trace in (Trace.of(TOKENIZER, output), Trace.of(TOKENIZER, output, path=path.whole())):
         assert trace.num_steps == output.num_forward_passes
         assert [trace.frame(passes) for passes in range(trace.num_steps + 1)] == [given, *history]
@@ -112,9 +125,15 @@ def test_without_a_path_only_replaced_tokens_have_no_probability(tiny_model):
 
 def by_hand(history, order, log_probs=None):
     order = torch.tensor([order])
-    log_probs = torch.zeros(order.shape, dtype=torch.float64) if log_probs is None else torch.tensor([log_probs])
+    log_probs = (
+        torch.zeros(order.shape, dtype=torch.float64)
+        if log_probs is None
+        else torch.tensor([log_probs])
+    )
     history = tuple(torch.tensor([canvas]) for canvas in history)
-    return types.SimpleNamespace(sequences=history[-1], order=order, log_probs=log_probs, history=history)
+    return types.SimpleNamespace(
+        sequences=history[-1], order=order, log_probs=log_probs, history=history
+    )
 
 
 def test_a_token_sent_back_is_an_event_of_its_own_and_the_same_token_may_come_again():
@@ -129,11 +148,15 @@ def test_a_token_sent_back_is_an_event_of_its_own_and_the_same_token_may_come_ag
 
 def test_padding_is_no_part_of_a_row(tiny_model):
     ids = torch.tensor([[PAD, PAD, 0, MASK, MASK], [0, 1, MASK, 2, MASK]])
-    output = model_of(tiny_model).generate(ids, seed=0, return_dict_in_generate=True, output_history=True)
+    output = model_of(tiny_model).generate(
+        ids, seed=0, return_dict_in_generate=True, output_history=True
+    )
     for row, padding in enumerate((2, 0)):
         trace = Trace.of(TOKENIZER, output, row)
         assert trace.last_frame == output.sequences[row, padding:].tolist()
-        assert trace.frame(1) == [None if i == MASK else i for i in output.history[0][row, padding:].tolist()]
+        assert trace.frame(1) == [
+            None if i == MASK else i for i in output.history[0][row, padding:].tolist()
+        ]
 
 
 def test_what_lies_behind_the_end_is_no_part_of_a_row(tiny_model):
@@ -167,7 +190,9 @@ def test_pieces_are_what_the_tokenizer_writes_in_the_middle_of_a_text():
         assert [Pieces(tokenizer)[token] for token in tokenizer("é中").input_ids] == [
             f"<{byte:02X}>" for byte in "é中".encode()
         ]
-    backend = Tokenizer(models.WordPiece({"[UNK]": 0, "go": 1, "##ing": 2, "[MASK]": 3}, unk_token="[UNK]"))
+    backend = Tokenizer(
+        models.WordPiece({"[UNK]": 0, "go": 1, "##ing": 2, "[MASK]": 3}, unk_token="[UNK]")
+    )
     backend.decoder = decoders.WordPiece()
     backend.add_special_tokens(["[MASK]"])
     pieces = Pieces(PreTrainedTokenizerFast(tokenizer_object=backend, mask_token="[MASK]"))
@@ -187,10 +212,16 @@ def test_bad_input_is_an_error_that_names_it(tiny_model):
     for row in (1, -1):
         with pytest.raises(ValueError, match=f"row is {row}"):
             Trace.of(TOKENIZER, output, row)
-    with pytest.raises(ValueError, match="path has 23 passes over 24 positions; expected 24 over 24"):
+    with pytest.raises(
+        ValueError, match="path has 23 passes over 24 positions; expected 24 over 24"
+    ):
         Trace.of(TOKENIZER, output, path=path.whole()[1:])
     with pytest.raises(ValueError, match="over 23 positions"):
-        Trace.of(TOKENIZER, output, path=[(order[1:], log_probs[1:]) for order, log_probs in path.whole()])
+        Trace.of(
+            TOKENIZER,
+            output,
+            path=[(order[1:], log_probs[1:]) for order, log_probs in path.whole()],
+        )
     trace = Trace.of(TOKENIZER, output)
     for passes in (-1, 25):
         with pytest.raises(ValueError, match=f"passes is {passes}"):

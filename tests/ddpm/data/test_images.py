@@ -47,14 +47,22 @@ def test_digits_are_scikit_learns_split_without_loss():
     data = load()
     train, validation = data["train"], data["validation"]
     assert (len(train), len(validation)) == (1618, 179)
-    assert (train.image_size, train.num_channels, train.class_names) == (8, 1, [str(digit) for digit in range(10)])
+    assert (train.image_size, train.num_channels, train.class_names) == (
+        8,
+        1,
+        [str(digit) for digit in range(10)],
+    )
     bunch = load_digits()
     numbers = np.concatenate([train.numbers, validation.numbers])
     assert sorted(numbers) == list(range(1797))
     for part in (train, validation):
         images = torch.stack([item["images"] for item in part.__getitems__(range(len(part)))])
         labels = torch.stack([item["labels"] for item in part.__getitems__(range(len(part)))])
-        assert images.shape[1:] == (1, 8, 8) and images.dtype == torch.uint8 and labels.dtype == torch.int64
+        assert (
+            images.shape[1:] == (1, 8, 8)
+            and images.dtype == torch.uint8
+            and labels.dtype == torch.int64
+        )
         assert np.array_equal(labels, bunch.target[part.numbers])
         assert np.array_equal(images[:, 0], np.round(bunch.images[part.numbers] * 255 / 16))
     counts = np.bincount(bunch.target[validation.numbers], minlength=10)
@@ -135,10 +143,14 @@ def test_classes_called_train_and_test_are_classes(tmp_path):
 def test_train_and_test_folders_are_the_split(tmp_path):
     for split, count in (("train", 3), ("test", 2)):
         for name, number in ((name, number) for name in "ba" for number in range(count)):
-            draw(tmp_path / f"data/{split}/{name}/{number}.png", "white" if name == "a" else "black")
+            draw(
+                tmp_path / f"data/{split}/{name}/{number}.png", "white" if name == "a" else "black"
+            )
     data = load("--train_dir", tmp_path / "data", "--image_size", 4)
     assert (len(data["train"]), len(data["validation"])) == (6, 4)
-    assert all(bool(item["labels"] == 0) == bool(item["images"].all()) for item in data["validation"])
+    assert all(
+        bool(item["labels"] == 0) == bool(item["images"].all()) for item in data["validation"]
+    )
 
 
 @pytest.fixture
@@ -148,22 +160,34 @@ def saved(tmp_path):
 
     images = [Image.new("L", (4, 4), number) for number in range(20)]
     coarse = [["b", "a"][number % 2] for number in range(20)]
-    columns = {"left": images, "right": images, "coarse": coarse, "fine": [10 - n % 3 for n in range(20)]}
+    columns = {
+        "left": images,
+        "right": images,
+        "coarse": coarse,
+        "fine": [10 - n % 3 for n in range(20)],
+    }
     rows = datasets.Dataset.from_dict(columns | {"named": [n % 2 for n in range(20)]})
     for column in ("left", "right"):
         rows = rows.cast_column(column, datasets.Image())
-    rows.cast_column("named", datasets.ClassLabel(names=["zoo", "art"])).save_to_disk(tmp_path / "saved")
+    rows.cast_column("named", datasets.ClassLabel(names=["zoo", "art"])).save_to_disk(
+        tmp_path / "saved"
+    )
     return tmp_path / "saved"
 
 
 @pytest.mark.parametrize(
-    ("column", "names", "second"), [(None, ["zoo", "art"], 1), ("coarse", ["a", "b"], 0), ("fine", ["8", "9", "10"], 1)]
+    ("column", "names", "second"),
+    [(None, ["zoo", "art"], 1), ("coarse", ["a", "b"], 0), ("fine", ["8", "9", "10"], 1)],
 )
 def test_columns_of_a_data_set(saved, column, names, second):
     words = ["--label_column", column] if column else []
-    train = load("--dataset_name", saved, "--image_column", "right", *words, "--validation_fraction", 0)["train"]
+    train = load(
+        "--dataset_name", saved, "--image_column", "right", *words, "--validation_fraction", 0
+    )["train"]
     assert (train.class_names, train.image_size, train.num_channels) == (names, 4, 1)
-    assert train[1]["labels"] == second and [int(item["images"][0, 0, 0]) for item in train] == list(range(20))
+    assert train[1]["labels"] == second and [
+        int(item["images"][0, 0, 0]) for item in train
+    ] == list(range(20))
 
 
 def test_labels_are_numbered_by_sorted_names():
@@ -213,7 +237,9 @@ def test_bad_folders_are_refused(tmp_path, folder):
 def test_a_damaged_file_is_named(folder, kept):
     broken = folder / "ape/1.jpg"
     broken.write_bytes(broken.read_bytes()[:kept] if kept else b"no picture")
-    train = load("--train_dir", folder, "--image_size", 8, "--channels", 3, "--validation_fraction", 0)["train"]
+    train = load(
+        "--train_dir", folder, "--image_size", 8, "--channels", 3, "--validation_fraction", 0
+    )["train"]
     with pytest.raises(ValueError, match=r"ape/1\.jpg"):
         train.__getitems__(range(len(train)))
 
@@ -231,7 +257,10 @@ def test_a_choice_between_columns_is_asked_for(saved):
         ({"images": np.zeros((3, 4, 4))}, "expected uint8"),
         ({"images": np.zeros((3, 4, 4, 2), np.uint8)}, "expected uint8"),
         ({"pictures": np.zeros((3, 4, 4), np.uint8)}, "expected images or arr_0"),
-        ({"images": np.zeros((3, 4, 4), np.uint8), "labels": np.zeros(2, int)}, "one label an image"),
+        (
+            {"images": np.zeros((3, 4, 4), np.uint8), "labels": np.zeros(2, int)},
+            "one label an image",
+        ),
         ({"images": np.zeros((3, 4, 4), np.uint8), "labels": np.array([{}] * 3)}, "cannot be read"),
         ({"images": np.zeros((3, 4, 5), np.uint8)}, "expected squares"),
     ],
@@ -246,4 +275,7 @@ def test_names_on_a_card_are_no_paths(folder):
     common = {"dataset_name": None, "train_dir": None, "train_file": None}
     assert data_name(argparse.Namespace(**common)) == "scikit-learn digits"
     assert data_name(argparse.Namespace(**(common | {"train_dir": f"{folder}/"}))) == "data"
-    assert data_name(argparse.Namespace(**(common | {"dataset_name": "uoft-cs/cifar10"}))) == "uoft-cs/cifar10"
+    assert (
+        data_name(argparse.Namespace(**(common | {"dataset_name": "uoft-cs/cifar10"})))
+        == "uoft-cs/cifar10"
+    )

@@ -83,7 +83,9 @@ def test_a_round_spot_stays_round_in_the_middle(size):
     y, x = np.mgrid[:height, :width]
     square_distance = (x - (width - 1) / 2) ** 2 + (y - (height - 1) / 2) ** 2
     inside = np.exp(-square_distance / 2 / (min(size) / 6) ** 2)
-    made = prepare_image(Image.fromarray((inside * 255).astype(np.uint8)), 32, 1)[0].double().numpy()
+    made = (
+        prepare_image(Image.fromarray((inside * 255).astype(np.uint8)), 32, 1)[0].double().numpy()
+    )
     places = np.arange(32) - 15.5
     along_x, along_y = made.sum(0) / made.sum(), made.sum(1) / made.sum()
     assert abs(along_x @ places) < 1.2 and abs(along_y @ places) < 1.2
@@ -94,5 +96,7 @@ def test_a_round_spot_stays_round_in_the_middle(size):
 def test_a_photo_on_its_side_is_put_upright():
     square = Image.new("L", (2, 2))
     square.putpixel((0, 0), 255)
-    square.getexif()[0x0112] = 6  # to be turned clockwise: the top left corner becomes the top right one
+    square.getexif()[0x0112] = (
+        6  # to be turned clockwise: the top left corner becomes the top right one
+    )
     assert prepare_image(square, 2, 1)[0].tolist() == [[0, 255], [0, 0]]

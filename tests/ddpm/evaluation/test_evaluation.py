@@ -8,18 +8,28 @@ import torch
 from torch import nn
 
 from ddpm.data.images import ImageDataset
-from ddpm.diffusion import GaussianDiffusion
-from ddpm.evaluation.evaluation import SAMPLERS, BoundEvaluation, SampleEvaluation, extractor_of, stacked, timestep_strata
-from ddpm.metrics.features import FeatureExtractor
 from ddpm.data.pixels import to_model_range
-from ddpm.schedules import cosine_schedule, linear_schedule
 from ddpm.data.sources import digits
+from ddpm.diffusion import GaussianDiffusion
+from ddpm.evaluation.evaluation import (
+    SAMPLERS,
+    BoundEvaluation,
+    SampleEvaluation,
+    extractor_of,
+    stacked,
+    timestep_strata,
+)
+from ddpm.metrics.features import FeatureExtractor
+from ddpm.schedules import cosine_schedule, linear_schedule
 
 
 def dataset(count, labels=True, seed=0):
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(256, (count, 1, 4, 4), generator=generator, dtype=torch.uint8)
-    return [{"images": image} | ({"labels": torch.tensor(k % 3)} if labels else {}) for k, image in enumerate(images)]
+    return [
+        {"images": image} | ({"labels": torch.tensor(k % 3)} if labels else {})
+        for k, image in enumerate(images)
+    ]
 
 
 class Net(nn.Module):
@@ -47,7 +57,9 @@ def test_strata_cover_every_timestep_once(num_timesteps, ratio):
 def test_the_estimate_is_the_bound_and_the_training_loss(loss):
     diffusion, model = GaussianDiffusion(linear_schedule(60), loss=loss), Net()
     data = dataset(1, labels=False)
-    exact = diffusion.bits_per_dim(model, to_model_range(data[0]["images"])[None].repeat(3000, 1, 1, 1), clip=False)
+    exact = diffusion.bits_per_dim(
+        model, to_model_range(data[0]["images"])[None].repeat(3000, 1, 1, 1), clip=False
+    )
     estimates = [BoundEvaluation(data, diffusion, seed=seed)(model) for seed in range(200)]
     bits = torch.tensor([each["bits_per_dim"] for each in estimates])
     error = (bits.var() / 200 + exact.total.var() / 3000).sqrt()
@@ -67,7 +79,9 @@ def test_figures_do_not_depend_on_batches_and_leave_the_model_in_training():
     assert all(len(labels) in (1, 3, 10) for labels in model.labels)
     fewer = BoundEvaluation(data, diffusion, max_images=4, seed=3)
     assert len(fewer) == 4 and fewer(model)["bits_per_dim"] != whole["bits_per_dim"]
-    assert math.isnan(BoundEvaluation(data, diffusion, max_images=1)(model)["bits_per_dim_standard_error"])
+    assert math.isnan(
+        BoundEvaluation(data, diffusion, max_images=1)(model)["bits_per_dim_standard_error"]
+    )
 
 
 def test_the_standard_error_is_over_images(monkeypatch):
@@ -75,7 +89,11 @@ def test_the_standard_error_is_over_images(monkeypatch):
     evaluation = BoundEvaluation(dataset(4), GaussianDiffusion(cosine_schedule(40)), batch_size=3)
     monkeypatch.setattr(evaluation, "_figures", lambda model, numbers, device: known[numbers])
     assert evaluation(Net()) == pytest.approx(
-        {"eval_loss": 0.25, "bits_per_dim": 5.0, "bits_per_dim_standard_error": float(known[:, 1].std()) / 2}
+        {
+            "eval_loss": 0.25,
+            "bits_per_dim": 5.0,
+            "bits_per_dim_standard_error": float(known[:, 1].std()) / 2,
+        }
     )
     likelihood = evaluation.likelihood(Net(), "noise")
     assert (likelihood.dataset, likelihood.num_images, likelihood.bits_per_dim) == ("noise", 4, 5.0)
@@ -89,16 +107,32 @@ def moments(images):
 def test_samples_are_scored_by_every_sampler(sampler):
     data, model = dataset(30), Net()
     diffusion = GaussianDiffusion(cosine_schedule(40))
-    evaluation = SampleEvaluation(data, FeatureExtractor("moments", moments), 12, batch_size=5, seed=1)
+    evaluation = SampleEvaluation(
+        data, FeatureExtractor("moments", moments), 12, batch_size=5, seed=1
+    )
     quality = evaluation(model, diffusion, sampler, 4)
-    assert (quality.num_images, quality.num_reference, quality.extractor, quality.seed) == (12, 30, "moments", 1)
+    assert (quality.num_images, quality.num_reference, quality.extractor, quality.seed) == (
+        12,
+        30,
+        "moments",
+        1,
+    )
     assert quality.fid > 0
     again = evaluation(model, diffusion, sampler, 4)
     assert again.fid == pytest.approx(quality.fid)  # samples of before are forgotten
-    assert evaluation.about() == {"num_generated": 12, "num_real": 30, "extractor": "moments", "quality_seed": 1}
+    assert evaluation.about() == {
+        "num_generated": 12,
+        "num_real": 30,
+        "extractor": "moments",
+        "quality_seed": 1,
+    }
     assert model.labels[0].tolist() == [0, 1, 2, 0, 1]
     if sampler.startswith("ddpm"):
-        others = [evaluation(model, diffusion, name, 4).fid for name in SAMPLERS if name.startswith("ddpm")]
+        others = [
+            evaluation(model, diffusion, name, 4).fid
+            for name in SAMPLERS
+            if name.startswith("ddpm")
+        ]
         assert len({round(fid, 6) for fid in others}) == 3  # the variance counts
 
 
@@ -115,7 +149,11 @@ def test_an_extractor_is_trained_where_there_are_labels():
 
 def test_stacked():
     images, labels = stacked(dataset(5), 3)
-    assert images.shape == (3, 1, 4, 4) and images.dtype == torch.uint8 and labels.tolist() == [0, 1, 2]
+    assert (
+        images.shape == (3, 1, 4, 4)
+        and images.dtype == torch.uint8
+        and labels.tolist() == [0, 1, 2]
+    )
     assert stacked(dataset(5, labels=False))[1] is None
     for data, count in (([], None), (dataset(3), 0)):
         with pytest.raises(ValueError, match="expected at least 1"):

@@ -8,15 +8,15 @@ import torch
 from PIL import Image
 
 from ddpm import report
-from ddpm.models.configuration_unet import UNetConfig
 from ddpm.data.images import ImageDataset
+from ddpm.data.sources import digits
 from ddpm.diffusion import GaussianDiffusion
 from ddpm.evaluation.evaluation import SAMPLERS, SampleEvaluation
-from ddpm.metrics.features import FeatureExtractor
 from ddpm.evaluation.report import card_facts, draw_pictures, measure_quality
-from ddpm.schedules import cosine_schedule
-from ddpm.data.sources import digits
+from ddpm.metrics.features import FeatureExtractor
+from ddpm.models.configuration_unet import UNetConfig
 from ddpm.models.unet import UNet
+from ddpm.schedules import cosine_schedule
 
 DIFFUSION = GaussianDiffusion(cosine_schedule(30), variance="fixed_small")
 
@@ -38,7 +38,9 @@ def test_pictures_show_every_sampler_from_the_same_noise(monkeypatch, num_classe
     assert set(pictures) == {"samples.png", "steps.png"} and pictures["steps.png"] == b"png"
     assert isinstance(pictures["samples.png"], Image.Image)
     assert list(shown) == ["ddpm", "ddim", "heun", "dpm_solver++"]  # the model's own variance only
-    assert all(list(cells) == ["5 steps", "10 steps"] for cells in shown.values())  # 50 is more than there are
+    assert all(
+        list(cells) == ["5 steps", "10 steps"] for cells in shown.values()
+    )  # 50 is more than there are
     ends = [shown["ddim"][name] for name in ("5 steps", "10 steps")]
     assert torch.corrcoef(torch.stack([end.flatten() for end in ends]))[0, 1] > 0.9
     few = GaussianDiffusion(cosine_schedule(3), variance="fixed_small")
@@ -55,10 +57,17 @@ def test_a_row_for_every_sampler_and_number_of_steps(caplog):
     data = ImageDataset(digits(), np.arange(40), 8, 1)
     evaluation = SampleEvaluation(data, FeatureExtractor("pixels", pixels), 10)
     rows = measure_quality(evaluation, model, DIFFUSION, [3, "ddim5"])
-    assert [(row.sampler, row.steps) for row in rows] == [(s, steps) for s in SAMPLERS for steps in (3, "ddim5")]
+    assert [(row.sampler, row.steps) for row in rows] == [
+        (s, steps) for s in SAMPLERS for steps in (3, "ddim5")
+    ]
     direct = evaluation(model, DIFFUSION, "heun", 3)
     (row,) = [row for row in rows if (row.sampler, row.steps) == ("heun", 3)]
-    assert (row.fid, row.kid, row.precision, row.recall) == (direct.fid, direct.kid, direct.precision, direct.recall)
+    assert (row.fid, row.kid, row.precision, row.recall) == (
+        direct.fid,
+        direct.kid,
+        direct.precision,
+        direct.recall,
+    )
     assert caplog.text.count("FID") == len(rows)
 
 
@@ -70,7 +79,15 @@ def test_facts_are_the_runs_own():
                               dataset_name=None, train_dir=None, train_file=None)  # fmt: skip
     facts = card_facts(args, network, DIFFUSION, data)
     assert facts["num_parameters"] == sum(parameter.numel() for parameter in network.parameters())
-    assert (facts["model_name"], facts["seed"], facts["image_size"], facts["num_channels"]) == ("me/mine", 7, 8, 1)
+    assert (facts["model_name"], facts["seed"], facts["image_size"], facts["num_channels"]) == (
+        "me/mine",
+        7,
+        8,
+        1,
+    )
     assert facts["class_names"] == [str(digit) for digit in range(10)]
     assert facts["hyperparameters"]["learning_rate"] == 0.5 and "/secret/place" not in str(facts)
-    assert facts["diffusion"]["variance"] == "fixed_small" and facts["diffusion"]["num_timesteps"] == 30
+    assert (
+        facts["diffusion"]["variance"] == "fixed_small"
+        and facts["diffusion"]["num_timesteps"] == 30
+    )

@@ -25,7 +25,9 @@ FULL = CardFigures(
     machine="2 CPU cores",
     date="2022-04-25",
     wall_clock_seconds=150.2,
-    likelihood=Likelihood(dataset="held-out digits", num_images=179, bits_per_dim=3.14159, standard_error=0.0123),
+    likelihood=Likelihood(
+        dataset="held-out digits", num_images=179, bits_per_dim=3.14159, standard_error=0.0123
+    ),
     quality=[
         SampleQuality(sampler="ddpm", steps=250, fid=3.4567, recall=0.5),
         SampleQuality(sampler="ddim", steps=50, fid=2.9, recall=None),
@@ -46,8 +48,15 @@ def test_front_matter_is_read_back():
     assert data.pipeline_tag == "unconditional-image-generation"
     assert data.tags == ["ddpm", "diffusion", "image-generation", "class-conditional"]
     assert data.datasets == ["me/data"]
-    assert [(r.metric_type, r.metric_value) for r in data.eval_results] == [("bits_per_dim", 3.14159), ("fid", 2.9)]
-    assert ModelCard(model_card(replace(FULL, class_names=None))).data.tags == ["ddpm", "diffusion", "image-generation"]
+    assert [(r.metric_type, r.metric_value) for r in data.eval_results] == [
+        ("bits_per_dim", 3.14159),
+        ("fid", 2.9),
+    ]
+    assert ModelCard(model_card(replace(FULL, class_names=None))).data.tags == [
+        "ddpm",
+        "diffusion",
+        "image-generation",
+    ]
 
 
 def test_card_says_all_it_was_told():
@@ -69,15 +78,30 @@ def test_card_says_all_it_was_told():
 def test_card_that_knows_nothing_invents_nothing():
     card = model_card(CardFigures())
     assert ModelCard(card).data.eval_results is None
-    for absent in ("None", "Seed", "Parameters", "## Training", "## Evaluation", "## Limitations", "![", "±", "labels"):
+    for absent in (
+        "None",
+        "Seed",
+        "Parameters",
+        "## Training",
+        "## Evaluation",
+        "## Limitations",
+        "![",
+        "±",
+        "labels",
+    ):
         assert absent not in card, absent
 
 
-@pytest.mark.parametrize("figures", [FULL, CardFigures(), CardFigures(image_size=64, num_channels=3)])
+@pytest.mark.parametrize(
+    "figures", [FULL, CardFigures(), CardFigures(image_size=64, num_channels=3)]
+)
 def test_code_of_the_card_is_python(figures):
     [code] = re.findall(r"```python\n(.*?)```", model_card(figures), re.DOTALL)
     imported = {
-        alias.name for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom) for alias in node.names
+        alias.name
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
     }
     assert imported == {"sample", "load_folder", "image_grid"}
 
@@ -95,6 +119,11 @@ def test_every_row_of_a_table_has_the_columns_of_its_head():
 
 def test_flags_on_a_card_hold_no_paths():
     args = Namespace(
-        learning_rate=1.0, output_dir="a", train_file="b", train_dir="c", image_size=None, random_flip=False
+        learning_rate=1.0,
+        output_dir="a",
+        train_file="b",
+        train_dir="c",
+        image_size=None,
+        random_flip=False,
     )
     assert run_flags(args) == {"learning_rate": 1.0, "random_flip": False}

@@ -12,12 +12,18 @@ import torch
 from PIL import Image
 
 from ddpm import hub
-from ddpm.hub.cards import CardFigures
 from ddpm.diffusion import GaussianDiffusion
-from ddpm.schedules import cosine_schedule, linear_schedule
+from ddpm.hub.cards import CardFigures
 from ddpm.models.unet import UNet, UNetConfig
+from ddpm.schedules import cosine_schedule, linear_schedule
 
-SIZES = {"image_size": 8, "in_channels": 1, "model_channels": 8, "num_res_blocks": 1, "channel_mult": (1, 2)}
+SIZES = {
+    "image_size": 8,
+    "in_channels": 1,
+    "model_channels": 8,
+    "num_res_blocks": 1,
+    "channel_mult": (1, 2),
+}
 SIZES |= {"attention_resolutions": (4,), "num_heads": 2, "norm_num_groups": 4, "num_classes": 3}
 HISTORY = [{"step": step, "loss": 2 / step} for step in range(1, 101)]
 
@@ -31,9 +37,13 @@ def model():
 
 
 DIFFUSIONS = [
-    lambda: GaussianDiffusion(cosine_schedule(100), "v_prediction", "fixed_small", "simple", min_snr_gamma=5.0),
+    lambda: GaussianDiffusion(
+        cosine_schedule(100), "v_prediction", "fixed_small", "simple", min_snr_gamma=5.0
+    ),
     lambda: GaussianDiffusion(linear_schedule(50), "epsilon", "learned_range", "hybrid"),
-    lambda: GaussianDiffusion(torch.rand(7, dtype=torch.float64) / 3 + 1e-9, "sample", "learned", "vlb"),
+    lambda: GaussianDiffusion(
+        torch.rand(7, dtype=torch.float64) / 3 + 1e-9, "sample", "learned", "vlb"
+    ),
 ]
 
 
@@ -53,7 +63,14 @@ def test_model_and_diffusion_come_back_to_the_bit(tmp_path, model, make):
 def test_folder_holds_all_that_the_card_shows(tmp_path, model):
     pictures = {"samples.png": Image.new("L", (3, 2)), "trajectory.gif": b"GIF89a"}
     hub.save_folder(tmp_path, model, DIFFUSIONS[0](), CardFigures(), HISTORY, pictures)
-    names = {"config.json", "model.safetensors", "diffusion_config.json", "README.md", "loss_curve.png", *pictures}
+    names = {
+        "config.json",
+        "model.safetensors",
+        "diffusion_config.json",
+        "README.md",
+        "loss_curve.png",
+        *pictures,
+    }
     assert {file.name for file in tmp_path.iterdir()} == names
     card = (tmp_path / "README.md").read_text()
     assert all(f"]({name})" in card for name in ("loss_curve.png", *pictures))
@@ -81,14 +98,18 @@ def test_a_missing_matplotlib_does_not_cost_the_model(tmp_path, model, monkeypat
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.warns(UserWarning, match=r"without its loss curve.*ardm\[plots\]"):
         hub.save_folder(tmp_path, model, DIFFUSIONS[0](), CardFigures(), HISTORY)
-    assert (tmp_path / "model.safetensors").exists() and "![" not in (tmp_path / "README.md").read_text()
+    assert (tmp_path / "model.safetensors").exists() and "![" not in (
+        tmp_path / "README.md"
+    ).read_text()
 
 
 def test_what_cannot_be_saved_is_refused_before_writing(tmp_path, model):
     with pytest.raises(ValueError, match="respaced"):
         hub.save_folder(tmp_path / "x", model, DIFFUSIONS[0]().respace(10), CardFigures())
     with pytest.raises(ValueError, match="without folders"):
-        hub.save_folder(tmp_path / "x", model, DIFFUSIONS[0](), CardFigures(), pictures={"../a.png": b""})
+        hub.save_folder(
+            tmp_path / "x", model, DIFFUSIONS[0](), CardFigures(), pictures={"../a.png": b""}
+        )
     assert not (tmp_path / "x").exists()
 
 
@@ -101,7 +122,10 @@ def change(**changes):
     [
         (lambda settings: json.dumps(settings)[:40], "damaged"),
         (lambda settings: "[]", "damaged"),
-        (lambda settings: json.dumps({k: v for k, v in settings.items() if k != "betas"}), "it has no 'betas'"),
+        (
+            lambda settings: json.dumps({k: v for k, v in settings.items() if k != "betas"}),
+            "it has no 'betas'",
+        ),
         (change(betas=[0.1, "x"]), "damaged"),
         (change(betas=[]), "damaged"),
         (change(betas=[[0.1]]), "damaged"),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ddpm.data.pixels import to_model_range
 from ddpm.files import replacing
 from ddpm.hub.pictures import (
     comparison_grid,
@@ -19,7 +20,6 @@ from ddpm.hub.pictures import (
     write_npz,
     write_png,
 )
-from ddpm.data.pixels import to_model_range
 
 
 def random_images(count=5, channels=3, height=4, width=6):
@@ -28,13 +28,18 @@ def random_images(count=5, channels=3, height=4, width=6):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("columns", "scale", "padding"), [(2, 3, 2), (5, 1, 0), (1, 2, 1), (7, 1, 3)])
+@pytest.mark.parametrize(
+    ("columns", "scale", "padding"), [(2, 3, 2), (5, 1, 0), (1, 2, 1), (7, 1, 3)]
+)
 def test_cells_of_a_grid_are_the_images(channels, columns, scale, padding):
     pixels, images = random_images(channels=channels)
     picture = image_grid(images, columns, scale, padding)
     assert picture.mode == ("L" if channels == 1 else "RGB")
     rows = math.ceil(5 / columns)
-    assert picture.size == (columns * (6 * scale + padding) + padding, rows * (4 * scale + padding) + padding)
+    assert picture.size == (
+        columns * (6 * scale + padding) + padding,
+        rows * (4 * scale + padding) + padding,
+    )
     array = np.asarray(picture).reshape(picture.height, picture.width, channels)
     seen = np.zeros(array.shape[:2], dtype=bool)
     for number in range(5):
@@ -69,7 +74,9 @@ def test_comparison_labels_rows_and_columns_once(tmp_path, monkeypatch):
     from matplotlib.figure import Figure
 
     drawn, savefig = [], Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), savefig(self, *a, **k)))
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *a, **k: (drawn.append(self), savefig(self, *a, **k))
+    )
     rows = {
         "ddpm": {"10": torch.zeros(4, 1, 8, 8), "50": torch.ones(4, 1, 8, 8)},
         "ddim": {"50": torch.ones(1, 3, 8, 8)},
@@ -80,7 +87,9 @@ def test_comparison_labels_rows_and_columns_once(tmp_path, monkeypatch):
         ("ddpm", "10", 1), ("", "50", 1), ("ddim", "", 0), ("", "", 1)
     ]  # fmt: skip
     assert drawn[0].get_suptitle() == "title"
-    assert np.array_equal(axes[0].images[0].get_array(), np.asarray(image_grid(rows["ddpm"]["10"]).convert("RGB")))
+    assert np.array_equal(
+        axes[0].images[0].get_array(), np.asarray(image_grid(rows["ddpm"]["10"]).convert("RGB"))
+    )
     with pytest.raises(ValueError, match="expected images under"):
         comparison_grid({"ddpm": {}})
 
@@ -89,10 +98,18 @@ def test_comparison_labels_rows_and_columns_once(tmp_path, monkeypatch):
 def test_image_files_are_numbered_and_exact(tmp_path, channels):
     pixels, images = random_images(channels=channels)
     paths = write_images(tmp_path / "new", images, first_index=98)
-    assert [path.name for path in paths] == ["000098.png", "000099.png", "000100.png", "000101.png", "000102.png"]
+    assert [path.name for path in paths] == [
+        "000098.png",
+        "000099.png",
+        "000100.png",
+        "000101.png",
+        "000102.png",
+    ]
     for path, expected in zip(paths, pixels, strict=True):
         with Image.open(path) as picture:
-            assert np.array_equal(np.asarray(picture).reshape(4, 6, channels), expected.permute(1, 2, 0))
+            assert np.array_equal(
+                np.asarray(picture).reshape(4, 6, channels), expected.permute(1, 2, 0)
+            )
     with pytest.raises(ValueError, match="first_index"):
         write_images(tmp_path, images, -1)
 
@@ -103,7 +120,9 @@ def test_npz_is_what_the_evaluator_reads(tmp_path, labels):
     write_npz(tmp_path / "samples", images, labels)  # numpy would append .npz to a name
     with np.load(tmp_path / "samples") as content:
         assert content.files == ["arr_0", "arr_1"][: 1 if labels is None else 2]
-        assert content["arr_0"].dtype == np.uint8 and np.array_equal(content["arr_0"], pixels.permute(0, 2, 3, 1))
+        assert content["arr_0"].dtype == np.uint8 and np.array_equal(
+            content["arr_0"], pixels.permute(0, 2, 3, 1)
+        )
         assert labels is None or np.array_equal(content["arr_1"], labels)
     with pytest.raises(ValueError, match="one an image"):
         write_npz(tmp_path / "samples", images, torch.arange(3))
@@ -111,7 +130,10 @@ def test_npz_is_what_the_evaluator_reads(tmp_path, labels):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_gif_shows_every_frame(tmp_path, channels):
-    frames = [image_grid(torch.full((1, channels, 2, 2), value), scale=2) for value in (-1.0, 0.0, 1.0, 1.0)]
+    frames = [
+        image_grid(torch.full((1, channels, 2, 2), value), scale=2)
+        for value in (-1.0, 0.0, 1.0, 1.0)
+    ]
     write_gif(tmp_path / "x.gif", iter(frames), milliseconds=50, hold_milliseconds=700)
     with Image.open(tmp_path / "x.gif") as gif:
         durations, values = [], []
@@ -160,5 +182,6 @@ def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
 
 def test_pixels_are_rounded_not_cut_off():
     assert (
-        to_nhwc(torch.full((1, 1, 1, 1), 0.0)).item() == 128 and to_nhwc(torch.full((1, 1, 1, 1), -0.999)).item() == 0
+        to_nhwc(torch.full((1, 1, 1, 1), 0.0)).item() == 128
+        and to_nhwc(torch.full((1, 1, 1, 1), -0.999)).item() == 0
     )

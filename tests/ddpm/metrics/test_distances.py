@@ -15,7 +15,9 @@ F = 6
 
 
 def draw(rows, seed=0, features=F):
-    return torch.randn(rows, features, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(
+        rows, features, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def mixed(rows, seed=0):
@@ -41,7 +43,10 @@ def test_frechet_is_scipys(seed):
 
 
 def test_frechet_of_commuting_gaussians_in_closed_form():
-    basis, (a, b) = rotation(), torch.tensor([[4.0, 1, 0.25, 9, 0, 2], [1.0, 1, 4, 0, 0, 8]], dtype=torch.float64)
+    basis, (a, b) = (
+        rotation(),
+        torch.tensor([[4.0, 1, 0.25, 9, 0, 2], [1.0, 1, 4, 0, 0, 8]], dtype=torch.float64),
+    )
     m1, m2 = draw(2, 5)
     expected = (m1 - m2).square().sum() + (a.sqrt() - b.sqrt()).square().sum()
     got = frechet_distance(m1, basis * a @ basis.T, m2, basis * b @ basis.T)
@@ -50,7 +55,9 @@ def test_frechet_of_commuting_gaussians_in_closed_form():
 
 def test_frechet_of_a_shift_is_its_square_and_of_the_same_nothing():
     x, shift = mixed(30), draw(1, 4)
-    assert frechet_distance(*moments(x), *moments(x + shift)) == pytest.approx(float(shift.square().sum()), rel=1e-10)
+    assert frechet_distance(*moments(x), *moments(x + shift)) == pytest.approx(
+        float(shift.square().sum()), rel=1e-10
+    )
     assert frechet_distance(*moments(x), *moments(x)) < 1e-12 * float(moments(x)[1].trace())
 
 
@@ -62,19 +69,30 @@ def test_frechet_of_fewer_images_than_features_keeps_its_accuracy(rows):
     # tr (S_1 S_2)^(1/2) of X^T X and Y^T Y is the nuclear norm of X Y^T
     (a, b), n = (z - z.mean(0) for z in (x, y)), rows - 1
     overlap = torch.linalg.matrix_norm(a @ b.T, "nuc") / n
-    expected = (x.mean(0) - y.mean(0)).square().sum() + (a.square().sum() + b.square().sum()) / n - 2 * overlap
+    expected = (
+        (x.mean(0) - y.mean(0)).square().sum()
+        + (a.square().sum() + b.square().sum()) / n
+        - 2 * overlap
+    )
     assert frechet_distance(*moments(x), *moments(y)) == pytest.approx(float(expected), rel=1e-11)
 
 
 def test_frechet_of_constants_is_the_distance_of_the_means():
     zero = torch.zeros(F, F)
-    assert frechet_distance(torch.zeros(F), zero, torch.full((F,), 2.0), zero) == pytest.approx(4.0 * F)
+    assert frechet_distance(torch.zeros(F), zero, torch.full((F,), 2.0), zero) == pytest.approx(
+        4.0 * F
+    )
 
 
 # -------------------------------------------------------------------------------------------- laws over all of them
 def all_figures(x, y):
-    kid, subsets = kernel_distance(x, y), kernel_distance(x, y, num_subsets=10, subset_size=20, seed=1)
-    return [frechet_distance(*moments(x), *moments(y)), *kid, *precision_recall(x, y)], list(subsets)
+    kid, subsets = (
+        kernel_distance(x, y),
+        kernel_distance(x, y, num_subsets=10, subset_size=20, seed=1),
+    )
+    return [frechet_distance(*moments(x), *moments(y)), *kid, *precision_recall(x, y)], list(
+        subsets
+    )
 
 
 def test_rotations_and_the_order_of_rows_change_nothing():
@@ -136,7 +154,9 @@ def test_standard_error_is_the_jackknife_and_unknown_for_two():
 
 @pytest.mark.parametrize("options", [{}, {"num_subsets": 4, "subset_size": 15}])
 def test_kernel_distance_is_unbiased(options):
-    values = [kernel_distance(draw(30, 2 * s), draw(20, 2 * s + 1), **options).value for s in range(400)]
+    values = [
+        kernel_distance(draw(30, 2 * s), draw(20, 2 * s + 1), **options).value for s in range(400)
+    ]
     assert abs(np.mean(values)) < 3 * np.std(values) / math.sqrt(400)
 
 
@@ -144,14 +164,16 @@ def test_kernel_distance_is_unbiased(options):
 def test_standard_error_is_the_spread_over_draws_or_too_large_where_nothing_differs(shift, ratio):
     estimates = [kernel_distance(draw(60, 2 * s), draw(50, 2 * s + 1) + shift) for s in range(400)]
     spread = np.std([estimate.value for estimate in estimates])
-    assert math.sqrt(np.mean([estimate.standard_error**2 for estimate in estimates])) / spread == pytest.approx(
-        ratio, rel=0.15
-    )
+    assert math.sqrt(
+        np.mean([estimate.standard_error**2 for estimate in estimates])
+    ) / spread == pytest.approx(ratio, rel=0.15)
 
 
 def test_subsets_are_seeded_distinct_rows():
     x, y = draw(40), draw(50, 1) + 0.2
-    first, again, other = (kernel_distance(x, y, num_subsets=6, subset_size=10, seed=s) for s in (0, 0, 1))
+    first, again, other = (
+        kernel_distance(x, y, num_subsets=6, subset_size=10, seed=s) for s in (0, 0, 1)
+    )
     assert first == again and first.value != other.value
     generator, values = torch.Generator().manual_seed(0), []
     for _ in range(6):
@@ -173,8 +195,13 @@ def share_inside(balls, rows, k):
     def distance(a, b):
         return math.sqrt(math.fsum((float(p) - float(q)) ** 2 for p, q in zip(a, b, strict=True)))
 
-    radii = [sorted(distance(a, b) for j, b in enumerate(balls) if j != i)[k - 1] for i, a in enumerate(balls)]
-    return np.mean([any(distance(r, a) <= d for a, d in zip(balls, radii, strict=True)) for r in rows])
+    radii = [
+        sorted(distance(a, b) for j, b in enumerate(balls) if j != i)[k - 1]
+        for i, a in enumerate(balls)
+    ]
+    return np.mean(
+        [any(distance(r, a) <= d for a, d in zip(balls, radii, strict=True)) for r in rows]
+    )
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
@@ -211,11 +238,17 @@ def test_far_sets_have_neither_and_a_dropped_mode_costs_recall():
         (lambda: kernel_distance(draw(5), draw(5, features=3)), "have the shapes"),
         (lambda: kernel_distance(draw(5), draw(5) * math.nan), "not finite"),
         (lambda: kernel_distance(draw(5), draw(5), num_subsets=0), "0 subsets of 1000"),
-        (lambda: kernel_distance(draw(5), draw(5), num_subsets=2, subset_size=1), "2 subsets of 1 rows"),
+        (
+            lambda: kernel_distance(draw(5), draw(5), num_subsets=2, subset_size=1),
+            "2 subsets of 1 rows",
+        ),
         (lambda: precision_recall(draw(3), draw(9)), "at least 4 rows"),
         (lambda: precision_recall(draw(9), draw(3)), "at least 4 rows"),
         (lambda: precision_recall(draw(9), draw(9), num_neighbours=0), "num_neighbours is 0"),
-        (lambda: frechet_distance(*moments(draw(9)), *moments(draw(9, features=3))), "have the shapes"),
+        (
+            lambda: frechet_distance(*moments(draw(9)), *moments(draw(9, features=3))),
+            "have the shapes",
+        ),
         (lambda: frechet_distance(draw(1)[0], draw(F) / 0, *moments(draw(9))), "not finite"),
     ],
 )

@@ -20,11 +20,15 @@ def digits():
 def test_digits_are_learned_and_the_name_tells(digits):
     images, labels = digits  # the last 360 are by other writers than the first 1437
     held_out = images[1437:], labels[1437:]
-    model = train_feature_classifier(images[:1437], labels[:1437], held_out=held_out, data_name="digits")
+    model = train_feature_classifier(
+        images[:1437], labels[:1437], held_out=held_out, data_name="digits"
+    )
     features, probabilities = as_extractor(model)(held_out[0])
     share = float((probabilities.argmax(1) == held_out[1]).double().mean())
     assert share >= 0.97 and share == accuracy(model, *held_out)
-    description = f"1437 images, 64 features, 30 epochs, seed 0, held-out accuracy {100 * share:.2f} %"
+    description = (
+        f"1437 images, 64 features, 30 epochs, seed 0, held-out accuracy {100 * share:.2f} %"
+    )
     assert model.name == f"SmallClassifier of digits ({description})"
     assert as_extractor(model).name == model.name and not model.training
     assert features.shape == (360, 64) and torch.linalg.matrix_rank(features.double().T.cov()) > 40
@@ -41,8 +45,13 @@ def test_the_seed_alone_decides_and_the_global_one_is_untouched(digits):
         before = torch.get_rng_state()
         model = train_feature_classifier(images, labels, seed=seed, epochs=2)
         assert torch.equal(torch.get_rng_state(), before)
-        weights.append(torch.cat([value.flatten().double() for value in model.state_dict().values()]))
-        assert re.fullmatch(rf"SmallClassifier of images \(.*2 epochs, seed {seed}, training accuracy .*\)", model.name)
+        weights.append(
+            torch.cat([value.flatten().double() for value in model.state_dict().values()])
+        )
+        assert re.fullmatch(
+            rf"SmallClassifier of images \(.*2 epochs, seed {seed}, training accuracy .*\)",
+            model.name,
+        )
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
 
@@ -63,7 +72,9 @@ def test_training_images_are_moved_by_at_most_a_pixel_in_eight():
     image[..., 8, 5] = 1
     places = _shifted(image.expand(4000, -1, -1, -1)).flatten(1).argmax(1)
     moves = torch.stack((places // 16 - 8, places % 16 - 5), 1)
-    assert moves.abs().max() == 2 and len(moves.unique(dim=0)) == 25  # each image on its own, both ways
+    assert (
+        moves.abs().max() == 2 and len(moves.unique(dim=0)) == 25
+    )  # each image on its own, both ways
 
 
 @pytest.mark.parametrize(

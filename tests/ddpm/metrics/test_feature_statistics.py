@@ -60,7 +60,11 @@ def test_features_of_the_first_numbers_are_kept_in_their_order(max_kept, kept):
 
 
 def test_nothing_is_merged_and_gathered_to_nothing():
-    for made in (FeatureStatistics(), FeatureStatistics.merge([FeatureStatistics()] * 2), FeatureStatistics().gather()):
+    for made in (
+        FeatureStatistics(),
+        FeatureStatistics.merge([FeatureStatistics()] * 2),
+        FeatureStatistics().gather(),
+    ):
         assert len(made) == 0 and len(made.features) == 0 and made.inception_score is None
         with pytest.raises(ValueError, match="there are 0 images"):
             _ = made.moments
@@ -83,7 +87,9 @@ def test_inception_score_is_the_exponential_mean_divergence():
     assert statistics(range(N), classes=False).inception_score is None
 
 
-@pytest.mark.parametrize(("rows", "expected"), [(torch.eye(K), K), (torch.eye(K)[:1].expand(K, K), 1.0)])
+@pytest.mark.parametrize(
+    ("rows", "expected"), [(torch.eye(K), K), (torch.eye(K)[:1].expand(K, K), 1.0)]
+)
 def test_inception_score_of_certain_classes(rows, expected):
     made = FeatureStatistics()
     made.update(Features(PHI[:K], rows.double()), torch.arange(K))
@@ -127,7 +133,9 @@ def test_a_process_without_images_adds_zeros(monkeypatch):
     assert_same(FeatureStatistics().gather(), whole)
 
 
-@pytest.mark.parametrize("numbers", [torch.arange(4), torch.arange(5.0), torch.arange(5) - 1, torch.zeros(5, 1).long()])
+@pytest.mark.parametrize(
+    "numbers", [torch.arange(4), torch.arange(5.0), torch.arange(5) - 1, torch.zeros(5, 1).long()]
+)
 def test_wrong_numbers_are_refused(numbers):
     with pytest.raises(ValueError, match=r"expected int64 \(5,\), none negative"):
         FeatureStatistics().update(Features(PHI[:5], None), numbers)
@@ -135,7 +143,11 @@ def test_wrong_numbers_are_refused(numbers):
 
 def test_features_of_different_extractors_are_refused():
     made = statistics(range(5))
-    others = [Features(PHI[:5, :3], P[:5]), Features(PHI[:5], None), Features(PHI[:5], torch.full((5, 2), 0.5))]
+    others = [
+        Features(PHI[:5, :3], P[:5]),
+        Features(PHI[:5], None),
+        Features(PHI[:5], torch.full((5, 2), 0.5)),
+    ]
     for other, (a, b) in itertools.product(others, [(0, 1), (1, 0)]):
         with pytest.raises(ValueError, match="expected those of one extractor"):
             made.update(other, torch.arange(5, 10))

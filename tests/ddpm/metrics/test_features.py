@@ -28,13 +28,18 @@ def test_features_of_a_function_and_of_a_module():
     got = FeatureExtractor("pixels", flat)(IMAGES)
     assert torch.equal(got.features, IMAGES.flatten(1)) and got.probabilities is None
     features, probabilities = FeatureExtractor("network", Network())(IMAGES)
-    assert features.shape == (5, 32) and features.dtype == torch.float32 and not features.requires_grad
+    assert (
+        features.shape == (5, 32) and features.dtype == torch.float32 and not features.requires_grad
+    )
     assert probabilities.shape == (5, 3) and probabilities.dtype == torch.float64
 
 
 def test_a_module_runs_in_evaluation_mode_and_is_left_as_it_was():
     network = Network()
-    modes, state = [m.training for m in network.modules()], {k: v.clone() for k, v in network.state_dict().items()}
+    modes, state = (
+        [m.training for m in network.modules()],
+        {k: v.clone() for k, v in network.state_dict().items()},
+    )
     assert len(set(modes)) == 2
     extract = FeatureExtractor("network", network)
     assert torch.equal(extract(IMAGES).features, extract(IMAGES).features)  # dropout would differ
@@ -46,8 +51,14 @@ def test_a_module_runs_in_evaluation_mode_and_is_left_as_it_was():
 
 
 def test_half_precision_features_are_widened():
-    assert FeatureExtractor("half", lambda x: flat(x).bfloat16())(IMAGES).features.dtype == torch.float32
-    assert FeatureExtractor("double", lambda x: flat(x).double())(IMAGES).features.dtype == torch.float64
+    assert (
+        FeatureExtractor("half", lambda x: flat(x).bfloat16())(IMAGES).features.dtype
+        == torch.float32
+    )
+    assert (
+        FeatureExtractor("double", lambda x: flat(x).double())(IMAGES).features.dtype
+        == torch.float64
+    )
 
 
 def test_names():

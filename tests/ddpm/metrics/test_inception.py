@@ -46,15 +46,23 @@ def reference(weights, images):
         five = conv(conv(x, f"{b}.branch5x5_1"), f"{b}.branch5x5_2", padding=2)
         double = conv(conv(x, f"{b}.branch3x3dbl_1"), f"{b}.branch3x3dbl_2", padding=1)
         double = conv(double, f"{b}.branch3x3dbl_3", padding=1)
-        return torch.cat((conv(x, f"{b}.branch1x1"), five, double, conv(average(x), f"{b}.branch_pool")), 1)
+        return torch.cat(
+            (conv(x, f"{b}.branch1x1"), five, double, conv(average(x), f"{b}.branch_pool")), 1
+        )
 
     def c(x, b):
         seven = conv(conv(x, f"{b}.branch7x7_1"), f"{b}.branch7x7_2", padding=(0, 3))
         seven = conv(seven, f"{b}.branch7x7_3", padding=(3, 0))
         double = conv(conv(x, f"{b}.branch7x7dbl_1"), f"{b}.branch7x7dbl_2", padding=(3, 0))
-        double = conv(conv(double, f"{b}.branch7x7dbl_3", padding=(0, 3)), f"{b}.branch7x7dbl_4", padding=(3, 0))
+        double = conv(
+            conv(double, f"{b}.branch7x7dbl_3", padding=(0, 3)),
+            f"{b}.branch7x7dbl_4",
+            padding=(3, 0),
+        )
         double = conv(double, f"{b}.branch7x7dbl_5", padding=(0, 3))
-        return torch.cat((conv(x, f"{b}.branch1x1"), seven, double, conv(average(x), f"{b}.branch_pool")), 1)
+        return torch.cat(
+            (conv(x, f"{b}.branch1x1"), seven, double, conv(average(x), f"{b}.branch_pool")), 1
+        )
 
     def e(x, b, pooled):
         three = conv(x, f"{b}.branch3x3_1")
@@ -88,17 +96,25 @@ def test_network_is_its_definition_for_colour_and_grey(model):
     for batch in (images, images[:, :1]):
         features, probabilities = model(batch)
         expected = reference(model.state_dict(), batch.expand(-1, 3, -1, -1))
-        assert features.shape == (2, 2048) and probabilities.shape == (2, 1008) and features.std() > 1e-3
+        assert (
+            features.shape == (2, 2048)
+            and probabilities.shape == (2, 1008)
+            and features.std() > 1e-3
+        )
         torch.testing.assert_close(features, expected[0], rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(probabilities, expected[1], rtol=1e-4, atol=1e-7)
 
 
 def test_sizes_and_names_are_torchvisions_without_the_auxiliary_head(model):
-    assert sum(p.numel() for p in model.parameters()) == 23_834_568 + 8 * 2049  # of 1000 classes, and 8 more
+    assert (
+        sum(p.numel() for p in model.parameters()) == 23_834_568 + 8 * 2049
+    )  # of 1000 classes, and 8 more
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     assert len(shapes) == 94 * 6 + 2  # 94 convolutions, each with five of its normalisation
     assert shapes["Mixed_6b.branch7x7dbl_5.conv.weight"] == (192, 128, 1, 7)
-    assert shapes["Mixed_7c.branch3x3dbl_3b.bn.running_var"] == (384,) and shapes["fc.bias"] == (1008,)
+    assert shapes["Mixed_7c.branch3x3dbl_3b.bn.running_var"] == (384,) and shapes["fc.bias"] == (
+        1008,
+    )
 
 
 def test_bad_images_are_refused(model):
@@ -112,7 +128,9 @@ def test_bad_images_are_refused(model):
 @pytest.mark.parametrize("kind", ["pth", "safetensors"])
 def test_weights_are_read_with_or_without_counters_and_named(model, tmp_path, kind):
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-    plain = {name: value for name, value in weights.items() if "tracked" not in name}  # as the circulating file may be
+    plain = {
+        name: value for name, value in weights.items() if "tracked" not in name
+    }  # as the circulating file may be
     images = torch.rand(1, 3, 16, 16) * 2 - 1
     for stored in (weights, plain):
         path = tmp_path / f"weights.{kind}"
@@ -136,7 +154,10 @@ def test_files_that_are_not_these_weights_are_refused_and_not_executed(model, tm
     with pytest.raises(ValueError, match="there is no file"):
         load_inception(path)
     lacking = {name: value for name, value in weights.items() if name != "fc.weight"}
-    thousand = dict(weights) | {"fc.weight": weights["fc.weight"][:1000], "fc.bias": weights["fc.bias"][:1000]}
+    thousand = dict(weights) | {
+        "fc.weight": weights["fc.weight"][:1000],
+        "fc.bias": weights["fc.bias"][:1000],
+    }
     for wrong, message in (
         (lacking, "fc.weight"),
         (thousand, "size mismatch for fc.weight"),

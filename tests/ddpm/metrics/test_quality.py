@@ -49,7 +49,9 @@ REFERENCE, SAMPLES = draw(50), draw(40, 1, 0.1)
 def same(a, b):
     assert a.keys() == b.keys() == NAMES
     for name in a:
-        assert a[name] == (pytest.approx(b[name], rel=1e-9) if isinstance(b[name], float) else b[name]), name
+        assert a[name] == (
+            pytest.approx(b[name], rel=1e-9) if isinstance(b[name], float) else b[name]
+        ), name
 
 
 # -------------------------------------------------------------------------------------------- the figures
@@ -91,7 +93,12 @@ def test_batches_and_order_change_nothing(batches):
     options = {"kid_subsets": 5, "kid_subset_size": 20}
     for kept in (None, 0, 30):
         whole = score(REFERENCE, SAMPLES, max_kept=kept, **options).as_dict()
-        same(score(REFERENCE, SAMPLES, batches=batches, orders=orders, max_kept=kept, **options).as_dict(), whole)
+        same(
+            score(
+                REFERENCE, SAMPLES, batches=batches, orders=orders, max_kept=kept, **options
+            ).as_dict(),
+            whole,
+        )
 
 
 def test_images_are_numbered_as_they_come_and_empty_batches_are_none():
@@ -99,18 +106,25 @@ def test_images_are_numbered_as_they_come_and_empty_batches_are_none():
     for update, images in ((evaluation.update_reference, REFERENCE), (evaluation.update, SAMPLES)):
         for batch in (images[:3], images[:0], images[3:36], images[36:]):
             update(batch)
-    same(evaluation.compute().as_dict(), score(REFERENCE, SAMPLES, kid_subsets=5, kid_subset_size=20).as_dict())
+    same(
+        evaluation.compute().as_dict(),
+        score(REFERENCE, SAMPLES, kid_subsets=5, kid_subset_size=20).as_dict(),
+    )
 
 
 def test_the_seed_chooses_the_subsets_of_kid_alone():
-    one, two = (score(REFERENCE, SAMPLES, seed=s, kid_subsets=5, kid_subset_size=20) for s in (0, 1))
+    one, two = (
+        score(REFERENCE, SAMPLES, seed=s, kid_subsets=5, kid_subset_size=20) for s in (0, 1)
+    )
     assert one.kid != two.kid and (one.seed, two.seed) == (0, 1)
     same(one.as_dict() | {"kid": 0, "kid_standard_error": 0, "seed": 0},
          two.as_dict() | {"kid": 0, "kid_standard_error": 0, "seed": 0})  # fmt: skip
 
 
 def test_only_the_first_images_are_kept_for_what_needs_the_features():
-    whole, part, none = (score(REFERENCE, SAMPLES, max_kept=kept, kid_subsets=None) for kept in (None, 20, 0))
+    whole, part, none = (
+        score(REFERENCE, SAMPLES, max_kept=kept, kid_subsets=None) for kept in (None, 20, 0)
+    )
     assert part.fid == whole.fid == none.fid and part.num_kept == 20 and part.num_images == 40
     first = score(REFERENCE[:20], SAMPLES[:20], kid_subsets=None)
     assert (part.kid, part.precision, part.recall) == (first.kid, first.precision, first.recall)
@@ -137,7 +151,9 @@ def test_resetting_forgets_the_samples_alone_and_computing_forgets_nothing():
 
 # ------------------------------------------------------------------------------------------------- extractors
 def test_a_path_loads_inception(monkeypatch):
-    monkeypatch.setattr(metrics, "load_inception", lambda path: FeatureExtractor(f"from {path}", pixels))
+    monkeypatch.setattr(
+        metrics, "load_inception", lambda path: FeatureExtractor(f"from {path}", pixels)
+    )
     for path in ("weights.pth", Path("weights.pth")):
         assert ImageQualityEvaluation(path).extractor.name == "from weights.pth"
     monkeypatch.undo()
@@ -152,7 +168,10 @@ def test_the_classifier_of_digits_tells_real_images_from_mirrored_ones_and_from_
 
     images, labels = load_digits(return_X_y=True)
     order = torch.randperm(len(images))  # the data set goes writer by writer
-    images, labels = torch.tensor(images).float().view(-1, 1, 8, 8)[order] / 8 - 1, torch.tensor(labels)[order]
+    images, labels = (
+        torch.tensor(images).float().view(-1, 1, 8, 8)[order] / 8 - 1,
+        torch.tensor(labels)[order],
+    )
     model = train_feature_classifier(images[:1000], labels[:1000], epochs=4, data_name="digits")
     real = score(images[:400], images[400:800], model)
     mirrored = score(images[:400], images[400:800].flip(3), model)
@@ -188,11 +207,15 @@ def test_wrong_images_and_too_few_are_refused():
                 update(wrong)
         with pytest.raises(ValueError, match=r"expected int64 \(50,\)"):
             update(REFERENCE, torch.arange(49))
-    with pytest.raises(ValueError, match="there are 0 samples and 0 reference images; expected at least 4"):
+    with pytest.raises(
+        ValueError, match="there are 0 samples and 0 reference images; expected at least 4"
+    ):
         evaluation.compute()
     evaluation.update_reference(REFERENCE)
     evaluation.update(SAMPLES[:3])
-    with pytest.raises(ValueError, match="there are 3 samples and 50 reference images; expected at least 4"):
+    with pytest.raises(
+        ValueError, match="there are 3 samples and 50 reference images; expected at least 4"
+    ):
         evaluation.compute()
     evaluation.update(SAMPLES[:3], torch.arange(3))
     with pytest.raises(ValueError, match="number 0 occurs 2 times"):
@@ -202,10 +225,27 @@ def test_wrong_images_and_too_few_are_refused():
 # ------------------------------------------------------------------------------------------------- processes
 def run_job(path, number):
     root = JOB.parent.parent.parent
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(number)] if number > 1 else []
-    subprocess.run([sys.executable, *launch, str(JOB), str(path)], env=environment, check=True, timeout=200, cwd=root)
-    return [json.loads(Path(f"{path}-{r}-of-{number}.json").read_text(encoding="utf-8")) for r in range(number)]
+    environment = os.environ | {
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(root),
+    }
+    launch = (
+        ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(number)]
+        if number > 1
+        else []
+    )
+    subprocess.run(
+        [sys.executable, *launch, str(JOB), str(path)],
+        env=environment,
+        check=True,
+        timeout=200,
+        cwd=root,
+    )
+    return [
+        json.loads(Path(f"{path}-{r}-of-{number}.json").read_text(encoding="utf-8"))
+        for r in range(number)
+    ]
 
 
 @pytest.mark.slow

@@ -9,12 +9,23 @@ from ddpm.models.classifier import AttentionPool, NoisyClassifier
 from ddpm.models.configuration_unet import ClassifierConfig, UNetConfig
 from ddpm.models.unet import UNet
 
-TINY = {"image_size": 8, "in_channels": 2, "model_channels": 8, "channel_mult": (1, 2), "num_res_blocks": 1}
+TINY = {
+    "image_size": 8,
+    "in_channels": 2,
+    "model_channels": 8,
+    "channel_mult": (1, 2),
+    "num_res_blocks": 1,
+}
 TINY |= {"attention_resolutions": (4,), "num_heads": 2, "norm_num_groups": 4}
 VARIANTS = [
     {},
     {"attention_order": "legacy"},
-    {"image_size": 20, "in_channels": 1, "channel_mult": (0.5, 1, 2), "attention_resolutions": (10, 5)},
+    {
+        "image_size": 20,
+        "in_channels": 1,
+        "channel_mult": (0.5, 1, 2),
+        "attention_resolutions": (10, 5),
+    },
     {"resblock_updown": False, "use_scale_shift_norm": False},
     {"channel_mult": (1,), "attention_resolutions": ()},
 ]
@@ -35,7 +46,9 @@ def tiny(**changes):
 
 def batch(model, size=3):
     config = model.config
-    return torch.randn(size, config.in_channels, config.image_size, config.image_size), torch.randint(0, 1000, (size,))
+    return torch.randn(
+        size, config.in_channels, config.image_size, config.image_size
+    ), torch.randint(0, 1000, (size,))
 
 
 def checkpoint_activations(model):
@@ -52,14 +65,23 @@ def close(first, second, tolerance=1e-5):
 @pytest.mark.parametrize("num_heads", [1, 2, 3])
 def test_pooling_is_attention_of_the_mean(num_heads, order):
     """Written out for all tokens, head by head; its rows are in the new order whatever that of the blocks is."""
-    sizes = TINY | {"model_channels": 6, "norm_num_groups": 2, "num_heads": num_heads, "attention_order": order}
+    sizes = TINY | {
+        "model_channels": 6,
+        "norm_num_groups": 2,
+        "num_heads": num_heads,
+        "attention_order": order,
+    }
     config = ClassifierConfig(**sizes, num_classes=5)
     config._attn_implementation = "sdpa"
     pool, h = randomise(AttentionPool(config)), torch.randn(2, 12, 4, 4)
-    tokens = torch.cat((h.flatten(2).mean(2, keepdim=True), h.flatten(2)), 2) + pool.positional_embedding
+    tokens = (
+        torch.cat((h.flatten(2).mean(2, keepdim=True), h.flatten(2)), 2) + pool.positional_embedding
+    )
     rows, channels, mixed = pool.qkv.weight @ tokens + pool.qkv.bias[:, None], 12 // num_heads, []
     for head in range(num_heads):
-        query, key, value = (rows[:, (i * num_heads + head) * channels :][:, :channels] for i in range(3))
+        query, key, value = (
+            rows[:, (i * num_heads + head) * channels :][:, :channels] for i in range(3)
+        )
         weights = torch.einsum("bcn,bcm->bnm", query, key).div(channels**0.5).softmax(-1)
         mixed.append(torch.einsum("bnm,bcm->bcn", weights, value))
     everywhere = pool.out.weight @ torch.cat(mixed, 1) + pool.out.bias[:, None]
@@ -71,7 +93,11 @@ def test_logits_are_the_pooled_half_of_a_unet(variant):
     """The U-Net with the classifier's weights computes the same up to its middle."""
     model = tiny(**variant)
     unet = UNet(UNetConfig(**(TINY | variant))).eval()
-    shared = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(("norm.", "pool."))}
+    shared = {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if not name.startswith(("norm.", "pool."))
+    }
     assert not unet.load_state_dict(shared, strict=False).unexpected_keys
     found = []
     unet.middle.register_forward_hook(lambda module, args, output: found.append(output))
@@ -91,7 +117,9 @@ def test_every_parameter_gets_a_finite_gradient(variant):
     x, t = batch(model)
     F.cross_entropy(model(x, t), torch.tensor([0, 1, 4])).backward()
     for name, parameter in model.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
+        assert (
+            parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any()
+        ), name
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -124,9 +152,14 @@ def test_the_same_function_however_it_is_run(variant):
         assert (model(x, t + 1) - logits).abs().max() > 1e-4
         model.set_attn_implementation("eager")
         close(model(x, t), logits)
-        close(model.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last), t), logits)
+        close(
+            model.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last), t),
+            logits,
+        )
         half = model.bfloat16()(x, t)
-        assert half.dtype == torch.float32 and (half - logits).abs().max() < 0.1 * logits.abs().max()
+        assert (
+            half.dtype == torch.float32 and (half - logits).abs().max() < 0.1 * logits.abs().max()
+        )
 
 
 def test_a_fresh_classifier_knows_nothing_but_does_not_start_at_zero():

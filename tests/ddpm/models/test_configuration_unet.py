@@ -38,16 +38,25 @@ def test_a_preset_with_changes():
     ("sizes", "message"),
     [
         ({"image_size": 0}, "image_size is 0"),
-        ({"image_size": 30, "attention_resolutions": ()}, "image_size is 30; expected a multiple of .* = 8"),
+        (
+            {"image_size": 30, "attention_resolutions": ()},
+            "image_size is 30; expected a multiple of .* = 8",
+        ),
         ({"in_channels": 0}, "in_channels is 0"),
         ({"num_res_blocks": 0}, "num_res_blocks is 0"),
         ({"model_channels": 33}, "model_channels is 33; expected an even number"),
-        ({"model_channels": 48}, "norm_num_groups is 32; expected a divisor of every width .* of 48"),
+        (
+            {"model_channels": 48},
+            "norm_num_groups is 32; expected a divisor of every width .* of 48",
+        ),
         ({"model_channels": 32, "channel_mult": (0.5, 1)}, "of 16"),
         ({"model_channels": 32, "channel_mult": (1.03, 1)}, "whole widths"),
         ({"channel_mult": (1, 0)}, "whole widths"),
         ({"channel_mult": (), "attention_resolutions": ()}, "one factor a level"),
-        ({"attention_resolutions": (16, 12)}, r"attention_resolutions is \(16, 12\); .*\(32, 16, 8, 4\)"),
+        (
+            {"attention_resolutions": (16, 12)},
+            r"attention_resolutions is \(16, 12\); .*\(32, 16, 8, 4\)",
+        ),
         ({"num_heads": 0}, "num_heads is 0"),
         ({"num_heads": 3}, "num_heads is 3; expected a divisor of the width 256"),
         ({"num_head_channels": 48}, "num_head_channels is 48; expected a divisor"),
@@ -71,7 +80,9 @@ def test_classes_that_do_not_fit_are_refused():
         UNetConfig(null_class=True)
 
 
-@pytest.mark.parametrize("sizes", [{"image_size": "32"}, {"dropout": "no"}, {"learn_sigma": 3}, {"num_classes": 1.5}])
+@pytest.mark.parametrize(
+    "sizes", [{"image_size": "32"}, {"dropout": "no"}, {"learn_sigma": 3}, {"num_classes": 1.5}]
+)
 def test_types_are_checked(sizes):
     with pytest.raises(Exception, match=next(iter(sizes))):
         UNetConfig(**sizes)

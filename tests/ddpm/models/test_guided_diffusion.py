@@ -11,7 +11,12 @@ from ddpm.models.classifier import NoisyClassifier
 from ddpm.models.configuration_unet import ClassifierConfig, UNetConfig
 from ddpm.models.unet import UNet
 
-MULT = {64: (1, 2, 3, 4), 128: (1, 1, 2, 3, 4), 256: (1, 1, 2, 2, 4, 4), 512: (0.5, 1, 1, 2, 2, 4, 4)}
+MULT = {
+    64: (1, 2, 3, 4),
+    128: (1, 1, 2, 3, 4),
+    256: (1, 1, 2, 2, 4, 4),
+    512: (0.5, 1, 1, 2, 2, 4, 4),
+}
 # name: (size, width, residual blocks, classes), (tensors, millions of parameters) -- arXiv 2105.05233, tables 11 and 12
 UNETS = {
     "64x64_diffusion": ((64, 192, 3, 1000), (541, 295.90)),
@@ -30,19 +35,41 @@ CLASSIFIERS = {
     "256x256_classifier": ((256, 128, 2, 1000), (249, 54.10)),
     "512x512_classifier": ((512, 128, 2, 1000), (281, 54.45)),
 }
-TINY = {"image_size": 8, "in_channels": 2, "model_channels": 8, "channel_mult": (1, 2), "num_res_blocks": 1}
+TINY = {
+    "image_size": 8,
+    "in_channels": 2,
+    "model_channels": 8,
+    "channel_mult": (1, 2),
+    "num_res_blocks": 1,
+}
 TINY |= {"attention_resolutions": (4,), "num_heads": 2, "norm_num_groups": 4}
 VARIANTS = [
     {},
     {"attention_order": "legacy"},
-    {"num_head_channels": 4, "channel_mult": (0.5, 1, 2), "attention_resolutions": (8, 2), "num_res_blocks": 2},
+    {
+        "num_head_channels": 4,
+        "channel_mult": (0.5, 1, 2),
+        "attention_resolutions": (8, 2),
+        "num_res_blocks": 2,
+    },
     {"resblock_updown": False},
     {"resblock_updown": False, "conv_resample": False},
     {"use_scale_shift_norm": False},
-    {"image_size": 12, "in_channels": 1, "channel_mult": (1, 1, 3), "attention_resolutions": (), "num_res_blocks": 3},
+    {
+        "image_size": 12,
+        "in_channels": 1,
+        "channel_mult": (1, 1, 3),
+        "attention_resolutions": (),
+        "num_res_blocks": 3,
+    },
     {"channel_mult": (2,), "attention_resolutions": (8,)},
 ]
-CLASS_VARIANTS = [{"learn_sigma": False}, {}, {"num_classes": 5, "learn_sigma": False}, {"num_classes": 5}]
+CLASS_VARIANTS = [
+    {"learn_sigma": False},
+    {},
+    {"num_classes": 5, "learn_sigma": False},
+    {"num_classes": 5},
+]
 
 
 def randomise(model, seed=0):
@@ -120,7 +147,9 @@ class Table(dict):
         return width
 
 
-def unet_table(size, width, depth, classes, mult, channels=3, out_channels=6, attended=(32, 16, 8), **flags):
+def unet_table(
+    size, width, depth, classes, mult, channels=3, out_channels=6, attended=(32, 16, 8), **flags
+):
     table, widths = Table(width, **flags), [int(m * width) for m in mult]
     if classes is not None:
         table["label_emb.weight"] = (classes, 4 * width)
@@ -199,10 +228,20 @@ def test_attention_order_and_heads_of_the_presets():
     new = [name for name in UNETS if UNetConfig.preset(name).attention_order == "new"]
     assert new == ["64x64_diffusion"]
     assert all(ClassifierConfig.preset(name).attention_order == "legacy" for name in CLASSIFIERS)
-    assert [UNetConfig.preset("128x128_diffusion").heads_of(width) for width in (512, 1024)] == [4, 4]
-    assert [UNetConfig.preset("256x256_diffusion").heads_of(width) for width in (512, 1024)] == [8, 16]
-    dropout = {name: UNetConfig.preset(name).dropout for name in UNETS if UNetConfig.preset(name).dropout}
-    assert dropout == dict.fromkeys(("64x64_diffusion", "lsun_bedroom", "lsun_cat", "lsun_horse"), 0.1)
+    assert [UNetConfig.preset("128x128_diffusion").heads_of(width) for width in (512, 1024)] == [
+        4,
+        4,
+    ]
+    assert [UNetConfig.preset("256x256_diffusion").heads_of(width) for width in (512, 1024)] == [
+        8,
+        16,
+    ]
+    dropout = {
+        name: UNetConfig.preset(name).dropout for name in UNETS if UNetConfig.preset(name).dropout
+    }
+    assert dropout == dict.fromkeys(
+        ("64x64_diffusion", "lsun_bedroom", "lsun_cat", "lsun_horse"), 0.1
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- round trips
@@ -225,10 +264,14 @@ def test_unet_round_trip_from_a_random_file(tmp_path, variant, classes):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_classifier_round_trip_from_a_random_file(tmp_path, variant):
     config = ClassifierConfig(**(TINY | variant), num_classes=7)
-    state = {name: torch.randn(shape) for name, shape in classifier_table(**flags_of(config)).items()}
+    state = {
+        name: torch.randn(shape) for name, shape in classifier_table(**flags_of(config)).items()
+    }
     # as files were written before PyTorch 1.6
     torch.save(state, tmp_path / "in.pt", _use_new_zipfile_serialization=False)
-    written = NoisyClassifier.from_guided_diffusion(tmp_path / "in.pt", preset=config).to_guided_diffusion()
+    written = NoisyClassifier.from_guided_diffusion(
+        tmp_path / "in.pt", preset=config
+    ).to_guided_diffusion()
     assert written.keys() == state.keys()
     assert all(torch.equal(written[name], state[name]) for name in state)
 
@@ -269,7 +312,9 @@ def test_a_file_that_does_not_fit_its_preset_says_what_differs(tmp_path):
         return str(error.value)
 
     assert "1 unexpected (label_emb.weight)" in complaint(UNetConfig(**TINY))
-    assert "1 of another shape (label_emb.weight (5, 32) for (6, 32))" in complaint(UNetConfig(**TINY, num_classes=6))
+    assert "1 of another shape (label_emb.weight (5, 32) for (6, 32))" in complaint(
+        UNetConfig(**TINY, num_classes=6)
+    )
     assert "(out.2.weight (4, 8, 3, 3) for (2, 8, 3, 3), out.2.bias (4,) for (2,))" in complaint(
         UNetConfig(**TINY, num_classes=5, learn_sigma=False)
     )

@@ -7,10 +7,23 @@ import torch
 from torch.nn import functional as F
 
 from ddpm.models.configuration_unet import UNetConfig
-from ddpm.models.layers_unet import AttentionBlock, GroupNorm, MiddleBlock, ResidualBlock, UNetBlock, timestep_embedding
+from ddpm.models.layers_unet import (
+    AttentionBlock,
+    GroupNorm,
+    MiddleBlock,
+    ResidualBlock,
+    UNetBlock,
+    timestep_embedding,
+)
 from ddpm.models.unet import UNet
 
-TINY = {"image_size": 8, "in_channels": 2, "model_channels": 8, "channel_mult": (1, 2), "num_res_blocks": 1}
+TINY = {
+    "image_size": 8,
+    "in_channels": 2,
+    "model_channels": 8,
+    "channel_mult": (1, 2),
+    "num_res_blocks": 1,
+}
 TINY |= {"attention_resolutions": (4,), "num_heads": 2, "norm_num_groups": 4}
 
 
@@ -32,7 +45,8 @@ def test_timestep_embedding_is_the_formula(width):
     t = torch.tensor([0.0, 1.0, 37.5, 999.0])
     half = width // 2
     expected = [
-        [f(step * 10_000 ** (-i / half)) for f in (math.cos, math.sin) for i in range(half)] for step in t.tolist()
+        [f(step * 10_000 ** (-i / half)) for f in (math.cos, math.sin) for i in range(half)]
+        for step in t.tolist()
     ]
     close(timestep_embedding(t, width), torch.tensor(expected), 1e-4)  # an angle of 999 in float32
     assert timestep_embedding(t.long(), width).dtype == torch.float32
@@ -42,7 +56,9 @@ def test_timestep_embedding_is_the_formula(width):
 @pytest.mark.parametrize("num_heads", [1, 2, 3])
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
 def test_attention_is_softmax_head_by_head(order, num_heads, implementation):
-    config = UNetConfig(**(TINY | {"model_channels": 12, "num_heads": num_heads, "attention_order": order}))
+    config = UNetConfig(
+        **(TINY | {"model_channels": 12, "num_heads": num_heads, "attention_order": order})
+    )
     config._attn_implementation = implementation
     block, channels = randomise(AttentionBlock(config, 12)), 12 // num_heads
     h = torch.randn(2, 12, 3, 5)
@@ -50,7 +66,10 @@ def test_attention_is_softmax_head_by_head(order, num_heads, implementation):
     rows = block.qkv.weight @ normed + block.qkv.bias[:, None]
     mixed = []
     for head in range(num_heads):
-        starts = [(head * 3 + i if order == "legacy" else i * num_heads + head) * channels for i in range(3)]
+        starts = [
+            (head * 3 + i if order == "legacy" else i * num_heads + head) * channels
+            for i in range(3)
+        ]
         query, key, value = (rows[:, start : start + channels] for start in starts)
         weights = torch.einsum("bcn,bcm->bnm", query, key).div(channels**0.5).softmax(-1)
         mixed.append(torch.einsum("bnm,bcm->bcn", weights, value))
@@ -62,13 +81,19 @@ def test_attention_is_softmax_head_by_head(order, num_heads, implementation):
 def test_group_norm_of_half_precision_is_float32_inside(dtype):
     norm = randomise(GroupNorm(2, 6)).to(dtype)
     h = (torch.randn(2, 6, 5, 5) * 100 + 300).to(dtype)
-    expected = F.group_norm(h.float(), 2, norm.weight.float(), norm.bias.float(), norm.eps).to(dtype)
+    expected = F.group_norm(h.float(), 2, norm.weight.float(), norm.bias.float(), norm.eps).to(
+        dtype
+    )
     assert torch.equal(norm(h), expected)
 
 
 def test_dropout_only_while_training():
     config = UNetConfig(**(TINY | {"dropout": 0.5}))
-    block, h, e = randomise(ResidualBlock(config, 8, 8)), torch.randn(2, 8, 4, 4), torch.randn(2, 32)
+    block, h, e = (
+        randomise(ResidualBlock(config, 8, 8)),
+        torch.randn(2, 8, 4, 4),
+        torch.randn(2, 32),
+    )
     assert torch.equal(block(h, e), block(h, e))
     block.train()
     assert not torch.equal(block(h, e), block(h, e))
@@ -79,14 +104,18 @@ def test_dropout_only_while_training():
 def test_residual_block_is_the_formula(scale_shift, resample):
     config = UNetConfig(**(TINY | {"use_scale_shift_norm": scale_shift}))
     block = randomise(
-        UNetBlock(config, 8, 8, resample=resample, residual=False) if resample else UNetBlock(config, 8, 12)
+        UNetBlock(config, 8, 8, resample=resample, residual=False)
+        if resample
+        else UNetBlock(config, 8, 12)
     )
     block = block.resample if resample else block.residual
     h, e = torch.randn(2, 8, 4, 6), torch.randn(2, 32)
 
     def resampled(h):
         if resample == "down":
-            return (h[..., ::2, ::2] + h[..., 1::2, ::2] + h[..., ::2, 1::2] + h[..., 1::2, 1::2]) / 4
+            return (
+                h[..., ::2, ::2] + h[..., 1::2, ::2] + h[..., ::2, 1::2] + h[..., 1::2, 1::2]
+            ) / 4
         return h.repeat_interleave(2, 2).repeat_interleave(2, 3) if resample else h
 
     def activated(h):

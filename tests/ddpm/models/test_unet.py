@@ -8,12 +8,23 @@ from ddpm.models.configuration_unet import UNetConfig
 from ddpm.models.layers_unet import MiddleBlock, UNetBlock
 from ddpm.models.unet import UNet
 
-TINY = {"image_size": 8, "in_channels": 2, "model_channels": 8, "channel_mult": (1, 2), "num_res_blocks": 1}
+TINY = {
+    "image_size": 8,
+    "in_channels": 2,
+    "model_channels": 8,
+    "channel_mult": (1, 2),
+    "num_res_blocks": 1,
+}
 TINY |= {"attention_resolutions": (4,), "num_heads": 2, "norm_num_groups": 4}
 VARIANTS = [
     {},
     {"attention_order": "legacy", "learn_sigma": True, "num_classes": 3},
-    {"image_size": 20, "in_channels": 1, "channel_mult": (0.5, 1, 2), "attention_resolutions": (10, 5)},
+    {
+        "image_size": 20,
+        "in_channels": 1,
+        "channel_mult": (0.5, 1, 2),
+        "attention_resolutions": (10, 5),
+    },
     {"resblock_updown": False, "in_channels": 3},
     {"resblock_updown": False, "conv_resample": False, "use_scale_shift_norm": False},
     {"channel_mult": (1,), "attention_resolutions": (8,), "num_classes": 3, "null_class": True},
@@ -75,7 +86,11 @@ def test_a_fresh_network_gives_exactly_zero(variant):
     assert output.shape == (3, model.config.out_channels, *x.shape[2:])
     assert (output == 0).all()
     # and its other layers are drawn at random
-    assert all(len(p.unique()) > 1 for n, p in model.named_parameters() if n.endswith(("conv1.weight", "qkv.weight")))
+    assert all(
+        len(p.unique()) > 1
+        for n, p in model.named_parameters()
+        if n.endswith(("conv1.weight", "qkv.weight"))
+    )
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -87,7 +102,9 @@ def test_every_parameter_gets_a_finite_gradient(variant):
         labels[0] = model.config.num_classes
     model(x, t, labels).square().sum().backward()
     for name, parameter in model.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
+        assert (
+            parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any()
+        ), name
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -97,7 +114,10 @@ def test_images_of_a_batch_do_not_see_each_other(variant):
     with torch.no_grad():
         together = model(x, t, labels)
         for i in range(len(x)):
-            close(model(x[i : i + 1], t[i : i + 1], None if labels is None else labels[i : i + 1]), together[i : i + 1])
+            close(
+                model(x[i : i + 1], t[i : i + 1], None if labels is None else labels[i : i + 1]),
+                together[i : i + 1],
+            )
 
 
 @pytest.mark.parametrize("scale_shift", [True, False])
@@ -178,7 +198,9 @@ def test_second_derivatives(checkpointing):
     x, direction = x.double().requires_grad_(), torch.randn_like(x).double()
 
     def penalty(x):
-        return torch.autograd.grad(model(x, t).square().sum(), x, create_graph=True)[0].square().sum()
+        return (
+            torch.autograd.grad(model(x, t).square().sum(), x, create_graph=True)[0].square().sum()
+        )
 
     slope = float((torch.autograd.grad(penalty(x), x)[0] * direction).sum())
     step = 1e-5 * direction
@@ -241,7 +263,13 @@ def test_blocks_that_must_not_be_split_exist():
 @pytest.mark.parametrize(
     ("changes", "x", "t", "labels", "message"),
     [
-        ({}, torch.zeros(2, 3, 8, 8), torch.zeros(2), None, r"x has shape \(2, 3, 8, 8\); expected \(B, 2, 8, 8\)"),
+        (
+            {},
+            torch.zeros(2, 3, 8, 8),
+            torch.zeros(2),
+            None,
+            r"x has shape \(2, 3, 8, 8\); expected \(B, 2, 8, 8\)",
+        ),
         ({}, torch.zeros(2, 2, 8, 16), torch.zeros(2), None, "x has shape"),
         ({}, torch.zeros(2, 8, 8), torch.zeros(2), None, "x has shape"),
         ({}, torch.zeros(2, 2, 8, 8, dtype=torch.uint8), torch.zeros(2), None, "x is torch.uint8"),
@@ -249,9 +277,27 @@ def test_blocks_that_must_not_be_split_exist():
         ({}, torch.zeros(2, 2, 8, 8), torch.zeros(2, 1), None, "t has shape"),
         ({}, torch.zeros(2, 2, 8, 8), torch.zeros(2), torch.tensor([0, 0]), "unconditional"),
         ({"num_classes": 3}, torch.zeros(2, 2, 8, 8), torch.zeros(2), None, "labels are None"),
-        ({"num_classes": 3}, torch.zeros(2, 2, 8, 8), torch.zeros(2), torch.tensor([0, 3]), r"from 0 to 3.*0\.\.2"),
-        ({"num_classes": 3}, torch.zeros(2, 2, 8, 8), torch.zeros(2), torch.tensor([-1, 2]), "from -1 to 2"),
-        ({"num_classes": 3}, torch.zeros(2, 2, 8, 8), torch.zeros(2), torch.tensor([1]), r"int64 \(1,\)"),
+        (
+            {"num_classes": 3},
+            torch.zeros(2, 2, 8, 8),
+            torch.zeros(2),
+            torch.tensor([0, 3]),
+            r"from 0 to 3.*0\.\.2",
+        ),
+        (
+            {"num_classes": 3},
+            torch.zeros(2, 2, 8, 8),
+            torch.zeros(2),
+            torch.tensor([-1, 2]),
+            "from -1 to 2",
+        ),
+        (
+            {"num_classes": 3},
+            torch.zeros(2, 2, 8, 8),
+            torch.zeros(2),
+            torch.tensor([1]),
+            r"int64 \(1,\)",
+        ),
         ({"num_classes": 3}, torch.zeros(2, 2, 8, 8), torch.zeros(2), torch.ones(2), "float32"),
         (
             {"num_classes": 3, "null_class": True},
