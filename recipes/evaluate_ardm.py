@@ -28,7 +28,7 @@ from ardm.evaluation.bound import BoundEvaluation
 from ardm.hub.folder import DEMO_FOLDER, load_saved
 from ardm.masked_losses import require_positive
 from ardm.metrics.bits import describe
-from ardm.training.checkpoints import check_writable
+from ardm.training.files import check_writable
 from ardm.training.files import write_json_atomically
 from ardm.training.launching import process_state, run_recipe
 from ardm.training.loop import quieten

@@ -34,7 +34,7 @@ from ardm.evaluation.step_report import (
 from ardm.hub.cards import machine
 from ardm.hub.folder import DEMO_FOLDER, load_saved
 from ardm.masked_losses import require_positive
-from ardm.training.checkpoints import check_writable
+from ardm.training.files import check_writable
 from ardm.training.launching import process_state, run_recipe
 from ardm.training.loop import quieten
 from ardm.training.timing import medians_in_turn

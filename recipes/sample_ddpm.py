@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ardm.training.checkpoints import check_writable
+from ardm.training.files import check_writable
 from ardm.training.launching import process_state, run_recipe
 from ardm.training.loop import quieten
 from ddpm.data.pixels import to_model_range, to_uint8

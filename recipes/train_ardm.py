@@ -22,7 +22,7 @@ from ardm.evaluation.bound import BoundEvaluation, write_samples
 from ardm.hub.cards import CardFigures, Evaluation, hyperparameters, machine
 from ardm.hub.folder import check_upload, load_folder, save_folder, upload_folder
 from ardm.objective import RandomRatioObjective
-from ardm.training.checkpoints import check_writable
+from ardm.training.files import check_writable
 from ardm.training.launching import run_recipe
 from ardm.training.loop import (
     TrainingResult,

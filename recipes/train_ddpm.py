@@ -18,7 +18,7 @@ from typing import Any
 
 from ardm.hub.cards import machine
 from ardm.hub.folder import check_upload, upload_folder
-from ardm.training.checkpoints import check_writable
+from ardm.training.files import check_writable
 from ardm.training.launching import run_recipe
 from ardm.training.loop import (
     add_training_arguments,

@@ -18,7 +18,7 @@ from typing import Any
 
 from ardm.generation_config_ardm import ORDER_NAMES, RESAMPLE_NAMES
 from ardm.hub.folder import DEMO_FOLDER, load_saved
-from ardm.training.checkpoints import check_writable
+from ardm.training.files import check_writable
 from ardm.training.launching import run_recipe
 from ardm.training.loop import quieten
 from ardm.viewing.pages import plot_order, write_page

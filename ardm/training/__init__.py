@@ -4,12 +4,22 @@ It knows no model, no text and no image: `ddpm` trains with it, too.
 """
 
 from .averaging import WeightAverage
-from .checkpoints import check_writable
-from .config import TrainingConfig, add_training_arguments, training_config
+from .config import TrainingConfig, add_training_arguments, check_integer, training_config
+from .curves import loss_curve, new_figure, plain, png
+from .files import (
+    check_writable,
+    replacing,
+    replacing_files,
+    write_atomically,
+    write_json_atomically,
+    write_text_atomically,
+)
 from .launching import process_state, run_recipe
 from .loop import TrainingResult, make_accelerator, quieten, train
 from .optim import MuonAdamW, muon_adamw
-from .stream import Batch
+from .processes import evaluating, progress, score_rows, share_of
+from .stream import Batch, key_seed
+from .upload import check_upload, upload_folder
 
 __all__ = [
     "Batch",
@@ -18,12 +28,29 @@ __all__ = [
     "TrainingResult",
     "WeightAverage",
     "add_training_arguments",
+    "check_integer",
+    "check_upload",
     "check_writable",
+    "evaluating",
+    "key_seed",
+    "loss_curve",
     "make_accelerator",
     "muon_adamw",
+    "new_figure",
+    "plain",
+    "png",
     "process_state",
+    "progress",
     "quieten",
+    "replacing",
+    "replacing_files",
     "run_recipe",
+    "score_rows",
+    "share_of",
     "train",
     "training_config",
+    "upload_folder",
+    "write_atomically",
+    "write_json_atomically",
+    "write_text_atomically",
 ]

@@ -173,34 +173,6 @@ def find_fault(path: str | os.PathLike) -> str | None:
     return None
 
 
-def check_writable(folder: str | os.PathLike, num_bytes: int = 0) -> None:
-    """Makes sure that a run can keep its results, before it starts.
-
-    Args:
-        folder: output folder; made if it does not exist.
-        num_bytes: about how much will be written.
-
-    Raises:
-        ValueError: if the folder cannot be made or written to, or the disk has less room.
-    """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
-        probe.write_bytes(b"x")
-        probe.unlink()
-    except OSError as error:
-        raise ValueError(
-            f"output folder {folder} cannot be written to: {error}. Give another output_dir."
-        ) from error
-    free = shutil.disk_usage(folder).free
-    if free < num_bytes:
-        raise ValueError(
-            f"the disk of {folder} has {free / 2**20:.0f} MiB free; this run needs about"
-            f" {num_bytes / 2**20:.0f} MiB."
-        )
-
-
 def _step_of(path: Path) -> int:
     """-1 for a folder that is no checkpoint of ours."""
     digits = path.name.removeprefix(_STEP)

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
+from numbers import Integral
 from typing import Any
 
 _COUNTS_FROM_1 = (
@@ -176,3 +177,28 @@ def training_config(args: argparse.Namespace) -> TrainingConfig:
     return TrainingConfig(
         **{setting.name: getattr(args, setting.name) for setting in fields(TrainingConfig)}
     )
+
+
+def check_integer(
+    name: str, value: Any, minimum: int, maximum: int | None = None, others: str = ""
+) -> int:
+    """A whole number of any type that is one (numpy's too, no bool), as Python's.
+
+    Args:
+        name: of the argument, for the message.
+        value: what was given.
+        minimum: the least allowed.
+        maximum: the most allowed; None = no limit.
+        others: for the message, what else it may be: " or 'all'".
+
+    Returns:
+        The number.
+
+    Raises:
+        ValueError: if it is none, or out of range.
+    """
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < minimum or (maximum is not None and value > maximum):
+        limits = f"of at least {minimum}" if maximum is None else f"in {minimum}..{maximum}"
+        raise ValueError(f"{name} is {value!r}; expected an integer {limits}{others}.")
+    return int(value)

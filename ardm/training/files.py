@@ -1,10 +1,53 @@
-"""Files that are whole: written aside, flushed to the disk and renamed into place."""
+"""Files that are whole: written aside, flushed to the disk and renamed into place.
+
+What is at a path is all of the old content or all of the new, whatever happens meanwhile.
+"""
 
 import json
 import math
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+_ASIDE = ".writing-"
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Opens a file that takes the place of `path` when the block ends, and vanishes if it fails.
+
+    Args:
+        path: the file to replace; its folder is made if needed.
+
+    Yields:
+        The new file, open for writing.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with open(aside, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # or a crash may leave the name on an empty file
+        os.replace(aside, target)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Writes a file, all of it or none."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+def write_text_atomically(path: str | os.PathLike[str], text: str) -> None:
+    """Writes a UTF-8 file, all of it or none."""
+    write_atomically(path, text.encode())
 
 
 def write_json_atomically(path: str | os.PathLike[str], content: Any) -> None:
@@ -14,27 +57,54 @@ def write_json_atomically(path: str | os.PathLike[str], content: Any) -> None:
     write_text_atomically(path, json.dumps(_finite_or_null(content), indent=1) + "\n")
 
 
-def write_text_atomically(path: str | os.PathLike[str], text: str) -> None:
-    """Writes a UTF-8 file so that, whatever happens, `path` holds all of the old text or all of the
-    new.
+@contextmanager
+def replacing_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder to write into, whose files go to `folder` when the block ends, each at once.
+
+    Nothing changes before all is made. What a killed call left behind is removed, other files stay.
+
+    Args:
+        folder: where the files go; made if needed.
+
+    Yields:
+        The folder to write into.
     """
-    write_atomically(path, text.encode())
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    for unfinished in target.glob(f"{_ASIDE}*"):
+        shutil.rmtree(unfinished)
+    with tempfile.TemporaryDirectory(prefix=_ASIDE, dir=target) as aside:
+        yield Path(aside)
+        for file in sorted(Path(aside).iterdir()):
+            os.replace(file, target / file.name)
 
 
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Writes a file so that, whatever happens, `path` holds all of the old content or all of the
-    new.
+def check_writable(folder: str | os.PathLike[str], num_bytes: int = 0) -> None:
+    """Makes sure that a run can keep its results, before it starts.
+
+    Args:
+        folder: output folder; made if it does not exist.
+        num_bytes: about how much will be written.
+
+    Raises:
+        ValueError: if the folder cannot be made or written to, or the disk has less room.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    folder = Path(folder)
     try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(
+            f"output folder {folder} cannot be written to: {error}. Give another output_dir."
+        ) from error
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        raise ValueError(
+            f"the disk of {folder} has {free / 2**20:.0f} MiB free; "
+            f"this run needs about {num_bytes / 2**20:.0f} MiB."
+        )
 
 
 def _finite_or_null(content: Any) -> Any:

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from .averaging import WeightAverage
-from .checkpoints import CheckpointFolder, check_writable, find_fault
+from .checkpoints import CheckpointFolder, find_fault
 from .config import TrainingConfig, learning_rate_factor
+from .files import check_writable
 from .stream import Batch, sample_loader
 
 logger = logging.getLogger("ardm.training.loop")

@@ -1,0 +1,232 @@
+"""Card parts: what the model cards of all packages have in common, as Markdown for the Hub.
+
+A card says only what it is told: no figure is computed or guessed here, and what is not known is
+left out. It never tells where things lie on the machine that wrote it: see [`public`].
+"""
+
+import platform
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+# flags that say where files lie, or that only concern the run's own machine
+_UNSAID = ("_dir", "_file", "_path", "_id", "push_to_hub", "resume_from_checkpoint")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFigures:
+    """What every card may say of a model and its training; what keeps its default is left out.
+
+    Args:
+        model_name: "user/name" on the Hub, or another name; with it goes the model-index.
+        num_parameters: of the network.
+        training_data: a name or a sentence, Markdown.
+        datasets: ids on the Hub.
+        hyperparameters: of the training, by name.
+        command: that trains this model.
+        seed: of the training.
+        machine: the hardware, in words.
+        date: of the training, ISO format.
+        wall_clock_seconds: of the training.
+        loss_curve: file name of the plot, beside the card.
+        pictures: file names beside the card.
+        limitations: Markdown.
+        language: ISO 639 code.
+        license: id of the Hub.
+    """
+
+    model_name: str | None = None
+    num_parameters: int | None = None
+    training_data: str | None = None
+    datasets: Sequence[str] = ()
+    hyperparameters: Mapping[str, object] = field(default_factory=dict)
+    command: str | None = None
+    seed: int | None = None
+    machine: str | None = None
+    date: str | None = None
+    wall_clock_seconds: float | None = None
+    loss_curve: str | None = None
+    pictures: Sequence[str] = ()
+    limitations: str | None = None
+    language: str | None = None
+    license: str = "apache-2.0"
+
+
+# ------------------------------------------------------------------------------------ the frame
+def front_matter(
+    figures: RunFigures,
+    *,
+    pipeline_tag: str,
+    tags: Sequence[str],
+    results: Sequence[EvalResult] = (),
+) -> str:
+    """The YAML that the Hub reads.
+
+    Args:
+        figures: what is known of the model.
+        pipeline_tag: the Hub's name of the task.
+        tags: the Hub's search words.
+        results: for the model-index, which needs a model name.
+
+    Returns:
+        YAML between its two rules.
+    """
+    data = ModelCardData(
+        model_name=figures.model_name,
+        license=figures.license,
+        language=figures.language,
+        library_name="transformers",
+        pipeline_tag=pipeline_tag,
+        tags=list(tags),
+        datasets=list(figures.datasets) or None,
+        eval_results=list(results) if figures.model_name and results else None,
+    )
+    return f"---\n{data.to_yaml()}\n---"
+
+
+def training(figures: RunFigures) -> str:
+    """The section on the training: command, circumstances, hyperparameters, loss curve."""
+    seconds = figures.wall_clock_seconds
+    facts = {
+        "Seed": figures.seed,
+        "Machine": figures.machine,
+        "Date": figures.date,
+        "Wall-clock": None
+        if seconds is None
+        else "{} min {} s".format(*divmod(round(seconds), 60)),
+    }
+    return paragraphs(
+        figures.command and fenced(figures.command, "bash"),
+        bullets(facts),
+        table(["Hyperparameter", "Value"], list(figures.hyperparameters.items())),
+        figures.loss_curve and f"![Loss curve]({figures.loss_curve})",
+    )
+
+
+def sections(texts: Mapping[str, str | None]) -> str:
+    """Sections by title; one without a text does not appear."""
+    return "\n\n".join(f"## {title}\n\n{text.strip()}" for title, text in texts.items() if text)
+
+
+def paragraphs(*texts: str | None) -> str:
+    """Paragraphs, without those that are empty."""
+    return "\n\n".join(text.strip() for text in texts if text)
+
+
+# ------------------------------------------------------------------------------------ the parts
+def bullets(facts: Mapping[str, object]) -> str:
+    """A list of facts by name; what is None is left out."""
+    return "\n".join(f"- {name}: {value}" for name, value in facts.items() if value is not None)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table, or nothing where there are no rows."""
+    if not rows:
+        return ""
+    lines: list[Iterable[object]] = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    """A cell ends at a pipe and a row at a line's end; `<` would begin HTML."""
+    text = str(value).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return " ".join(text.split())
+
+
+def fenced(text: str, language: str = "text") -> str:
+    """A code block whose fence is longer than any run of backticks in the text."""
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def versions() -> str:
+    """The versions of what made the model, as a list."""
+    found: dict[str, object] = {"Python": platform.python_version()}
+    for package in ("ardm", "torch", "transformers"):  # ddpm is a part of the distribution ardm
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:  # run from a source tree: there is none to tell
+            continue
+    return bullets(found)
+
+
+# ------------------------------------------------------------------------------ what may be said
+def machine() -> str:
+    """This machine, in words: processor, threads, accelerator."""
+    import torch
+    from accelerate import PartialState
+
+    processes = PartialState().num_processes
+    threads = torch.get_num_threads()
+    accelerators = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    cpu = f"{processes} process(es) of {threads} CPU thread(s)"
+    return ", ".join([platform.machine(), cpu, *accelerators])
+
+
+def public(value: Any) -> Any:
+    """A value as it may be told to others: of a path, only its last component.
+
+    A path is what exists on this disk, and what is written as one: absolute, from the home folder,
+    or relative to a folder above. A name on the Hub, "user/name", stays as it is.
+
+    Args:
+        value: of a flag; lists are gone through.
+
+    Returns:
+        The value without this machine's folders.
+    """
+    if isinstance(value, (list, tuple)):
+        return [public(item) for item in value]
+    if isinstance(value, Path):
+        return value.resolve().name
+    if not isinstance(value, str) or not value:
+        return value
+    path = Path(value)
+    upwards = ".." in path.parts or value.startswith(("~", "./")) or value == "."
+    if path.is_absolute() or upwards or "\\" in value or _exists(path):
+        return re.split(r"[/\\]", str(path.expanduser().resolve()))[-1]
+    return value
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # longer than a name may be: no path
+        return False
+
+
+def hyperparameters(flags: Mapping[str, Any]) -> dict[str, object]:
+    """The flags of a run that belong on a card: those that were given, without this machine's
+    files and folders.
+
+    Args:
+        flags: value by name.
+
+    Returns:
+        Value by name.
+    """
+    said = {name: value for name, value in flags.items() if not name.endswith(_UNSAID)}
+    return {name: public(value) for name, value in said.items() if value is not None}
+
+
+def command(argv: Sequence[str]) -> str:
+    """The command line that trains the model again, once its files are where it looks for them.
+
+    Args:
+        argv: the recipe and its arguments.
+
+    Returns:
+        One line for a shell, in which a path is its last component.
+    """
+    words = []
+    for word in argv[1:]:
+        flag, equals, value = word.partition("=")
+        is_flag = word.startswith("-")
+        words.append(f"{flag}{equals}{public(value)}" if is_flag and equals else public(word))
+    return shlex.join(["accelerate", "launch", f"recipes/{Path(argv[0]).name}", *words])

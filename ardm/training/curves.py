@@ -1,0 +1,141 @@
+"""Curves: figures without a display, and the loss curve of a run, training and validation.
+
+matplotlib is imported here alone, and only when something is drawn.
+"""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+History = Sequence[Mapping[str, float]]
+
+
+def new_figure(size: tuple[float, float], **options: Any) -> "Figure":
+    """An empty figure.
+
+    Args:
+        size: width and height, inches.
+        **options: of matplotlib's `Figure`.
+
+    Returns:
+        The figure; no window or global state belongs to it.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure  # not pyplot: no global state, no display
+    except ImportError as error:
+        raise ImportError(
+            "drawing needs matplotlib; install it with: pip install 'ardm[plots]'"
+        ) from error
+    return Figure(figsize=size, dpi=160, **({"layout": "constrained"} | options))
+
+
+def png(figure: "Figure") -> bytes:
+    """The figure as a PNG file's content."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
+
+
+def plain(axes: "Axes") -> None:
+    """Takes away what draws attention from the curves: upper and right border, strong grid."""
+    axes.set_axisbelow(True)
+    axes.grid(axis="y", color="0.92")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def loss_curve(
+    history: History,
+    *,
+    unit: str,
+    train_key: str = "loss",
+    scale: float = 1.0,
+    log: bool = False,
+    shaded: tuple[float, str] | None = None,
+) -> bytes:
+    """Draws the training loss, raw and smoothed, and the validation points with standard errors.
+
+    Args:
+        history: rows with "step" and any of `train_key`, "eval_loss" and "eval_standard_error".
+        unit: of the losses once they are scaled, for the axis.
+        train_key: the training loss's name.
+        scale: factor from the history's unit to the axis's.
+        log: whether the axis is logarithmic; losses that are not positive are then not drawn.
+        shaded: the last step of a stretch from the start of the run to be shaded, and why.
+
+    Returns:
+        A PNG file's content.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+        ValueError: if no row has a finite loss.
+    """
+    train = _points(history, train_key, "", scale, log)
+    validation = _points(history, "eval_loss", "eval_standard_error", scale, log)
+    if not len(train) and not len(validation):
+        raise ValueError(
+            f"history has {len(history)} rows and no finite loss; expected at least one to draw."
+        )
+    figure = new_figure((7.2, 4.2))
+    axes = figure.add_subplot(xlabel="optimiser step", ylabel=unit)
+    axes.set_yscale("log" if log else "linear")
+    plain(axes)
+    if shaded is not None:
+        _shade(axes, *shaded)
+    if len(train):
+        steps, losses, _ = train.T
+        smooth = running_mean(losses, half_width=max(len(losses) // 60, 1))
+        axes.plot(steps, losses, color="#9ecae1", linewidth=0.6, label="training loss")
+        axes.plot(
+            steps, smooth, color="#08519c", linewidth=1.6, label="training loss, running mean"
+        )
+    if len(validation):
+        steps, losses, errors = validation.T
+        style: dict[str, Any] = {"fmt": "o", "markersize": 4, "capsize": 3, "color": "#d94801"}
+        bars = axes.errorbar(steps, losses, errors, zorder=3, **style)
+        bars.set_label("validation (± 1 standard error)" if errors.any() else "validation")
+    axes.legend(frameon=False)
+    return png(figure)
+
+
+def _shade(axes: "Axes", last_step: float, note: str) -> None:
+    axes.axvspan(0, last_step, color="0.95")
+    style: dict[str, Any] = {"ha": "center", "color": "0.4", "fontsize": 8}
+    axes.text(last_step / 2, 0.02, note, transform=axes.get_xaxis_transform(), **style)
+
+
+def _points(history: History, key: str, error_key: str, scale: float, log: bool) -> np.ndarray:
+    """float64 (N, 3): step, loss and its error (0 if not given) of the rows that can be drawn."""
+    rows = [
+        (row["step"], row[key] * scale, (row.get(error_key) or 0) * scale)
+        for row in history
+        if row.get(key) is not None and math.isfinite(row[key]) and (row[key] > 0 or not log)
+    ]
+    return np.array(rows, dtype=np.float64).reshape(-1, 3)
+
+
+def running_mean(values_N: np.ndarray, half_width: int) -> np.ndarray:
+    """Centred mean, which does not lag: over 2 * half_width + 1 values, at the ends over those
+    that exist.
+
+    Args:
+        values_N: (N,) values.
+        half_width: values averaged on each side.
+
+    Returns:
+        (N,) means.
+    """
+    sums = np.cumsum(np.insert(values_N, 0, 0.0))
+    places = np.arange(len(values_N))
+    first = np.maximum(places - half_width, 0)
+    last = np.minimum(places + half_width + 1, len(values_N))
+    return (sums[last] - sums[first]) / (last - first)
