@@ -31,11 +31,14 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## train, score, sample and save a small text model (some minutes on a CPU)
 	$(LAUNCH) recipes/train_ardm.py
 
+# One thread a worker: the tests' tensors are tiny, and more threads would only wait for each other.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
 test: $(READY)  ## run the quick tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-slow: $(READY)  ## run the slow tests
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: $(READY)  ## check style and import order
 	$(BIN)/ruff check .

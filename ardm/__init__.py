@@ -1,19 +1,28 @@
-"""Order-agnostic autoregressive diffusion models of discrete data (arXiv 2110.02037) on the Hugging
-Face stack.
+"""Order-agnostic autoregressive diffusion models of discrete data (arXiv 2110.02037) on the
+Hugging Face stack.
+
+`import ardm` makes the architecture known to transformers' Auto classes. Names and modules are
+imported when they are first asked for: image models, which share `ardm.training`, load no text
+model.
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
-from .collator import RandomRatioCollator
 from .configuration_ardm import ARDMConfig
-from .generation_ardm import ARDMGenerationMixin
-from .generation_config_ardm import ARDMGenerationConfig, ARDMGenerationOutput
-from .likelihood import NELBOOutput, nelbo
-from .masking import random_ratio_mask
-from .modeling_ardm import ARDMForMaskedLM, ARDMModel
-from .path_likelihood import log_prob
-from .plans import cosine_plan, optimal_plan, plan_cost, uniform_plan
-from .step_losses import StepLosses, measure_step_losses, per_step_losses
+
+if TYPE_CHECKING:
+    from .collator import RandomRatioCollator
+    from .generation_ardm import ARDMGenerationMixin
+    from .generation_config_ardm import ARDMGenerationConfig, ARDMGenerationOutput
+    from .likelihood import NELBOOutput, nelbo
+    from .masking import random_ratio_mask
+    from .modeling_ardm import ARDMForMaskedLM, ARDMModel
+    from .path_likelihood import log_prob
+    from .plans import cosine_plan, optimal_plan, plan_cost, uniform_plan
+    from .step_losses import StepLosses, measure_step_losses, per_step_losses
 
 __version__ = "0.1.0"
 __all__ = [
@@ -37,6 +46,53 @@ __all__ = [
     "uniform_plan",
 ]
 
+_HOMES = {
+    "collator": ("RandomRatioCollator",),
+    "generation_ardm": ("ARDMGenerationMixin",),
+    "generation_config_ardm": ("ARDMGenerationConfig", "ARDMGenerationOutput"),
+    "likelihood": ("NELBOOutput", "nelbo"),
+    "masking": ("random_ratio_mask",),
+    "modeling_ardm": ("ARDMForMaskedLM", "ARDMModel"),
+    "path_likelihood": ("log_prob",),
+    "plans": ("cosine_plan", "optimal_plan", "plan_cost", "uniform_plan"),
+    "step_losses": ("StepLosses", "measure_step_losses", "per_step_losses"),
+}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, or a module or folder of the package (PEP 562)."""
+    if name in _MODULE_OF:
+        value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    try:
+        return importlib.import_module(f".{name}", __name__)
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{name}":  # a module that is there lacks something itself
+            raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Deferred:
+    """Stands for a model class in transformers' registry until something of it is asked for."""
+
+    config_class = ARDMConfig
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(__getattr__(self._name), attribute)
+
+    def __reduce__(self) -> Any:  # a copy is made without `_name` first, which would never be found
+        return _Deferred, (self._name,)
+
+
 AutoConfig.register("ardm", ARDMConfig, exist_ok=True)
-AutoModel.register(ARDMConfig, ARDMModel, exist_ok=True)
-AutoModelForMaskedLM.register(ARDMConfig, ARDMForMaskedLM, exist_ok=True)
+AutoModel.register(ARDMConfig, _Deferred("ARDMModel"), exist_ok=True)
+AutoModelForMaskedLM.register(ARDMConfig, _Deferred("ARDMForMaskedLM"), exist_ok=True)

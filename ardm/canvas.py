@@ -1,25 +1,24 @@
 """Canvas: the rows that are being generated - what is known, what is hidden, and the random numbers
 of each place.
 
-Randomness: row r of a call draws from the stream (seed, r), one number for each kind of draw and
-    each *place* (a
-position's number among its row's real tokens). So a row's numbers depend on nothing else: not on
-its neighbours, not on padding, not on how many tokens a step are drawn. A place that is sent back
-to mask gets new numbers, keyed by how many times its row has been revised.
+Randomness: row r of a call has the stream (seed, r), with one number for each kind of chance and
+each *place* (a position's number among its row's real tokens). So a row's numbers depend on nothing
+else: not on its neighbours, not on padding, not on how many tokens a step are drawn. A place that
+is sent back to mask gets new numbers, keyed by how many times its row has been revised.
 
 Shapes: B batch, L length, K positions of one step.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from .orders import order_scores
-from .randomness import draw_seed, keyed_uniforms
+from .randomness import keyed_uniforms, seed_from
 
-# one stream for each kind of draw
+# one stream for each kind of chance
 ORDER = 11
 TOKEN = 12
 ORDER_NOISE = 13
@@ -63,9 +62,9 @@ class Canvas:
         self.given_BL = real_BL & ~self.hidden_BL
         self.num_masks_B1 = self.hidden_BL.sum(1, keepdim=True)
         self.place_BL = (real_BL.long().cumsum(1) - 1).clamp(min=0)
-        self.block_BL = (
-            (self.hidden_BL.long().cumsum(1) - 1) // block_length if block_length else None
-        )
+        self.block_BL = None
+        if block_length:
+            self.block_BL = (self.hidden_BL.long().cumsum(1) - 1) // block_length
         self._streams = [stream.to(ids.device)[:, None] for stream in streams]
         self._order = order
         self.scores_BL = order_scores(order, self.place_BL, self.uniforms(ORDER, self.place_BL))
@@ -75,41 +74,30 @@ class Canvas:
         self.log_probs_BL = torch.zeros(ids.shape, dtype=torch.float64, device=ids.device)
 
     def uniforms(self, kind: int, place: Tensor, *keys: Tensor | int) -> Tensor:
-        """float64 uniforms of `place`'s shape (B, K) in [0, 1), from each row's stream of this
-        kind.
-        """
+        """float64 uniforms (B, K) in [0, 1) of places (B, K), from each row's stream of a kind."""
         return keyed_uniforms(*self._streams, kind, place, *keys)
 
     def open_positions(self, blockwise: bool) -> Tensor:
-        """bool (B, L): the hidden positions, or with `blockwise` those in each row's first block
-        that has any.
-        """
+        """bool (B, L): hidden positions; with `blockwise` those of the first block with any."""
         if self.block_BL is None or not blockwise:
             return self.hidden_BL
         return self.hidden_BL & (self.block_BL == self.active_block()[:, None])
 
     def active_block(self) -> Tensor:
-        """int64 (B,): the first block that still has hidden positions; one past the last if there
-        is none.
-        """
+        """int64 (B,): the first block with hidden positions; beyond the last one if none has."""
         assert self.block_BL is not None
         return self.block_BL.masked_fill(~self.hidden_BL, self.ids.shape[1]).amin(1)
 
     def text(self, filler: int) -> Tensor:
-        """int64 (B, L): each row's real tokens from the first column on, whatever side the padding
-        is, then fillers.
-        """
+        """int64 (B, L): each row's real tokens from the first column on, then fillers."""
         first_BL = (~self.real_BL).to(torch.int8).argsort(dim=1, stable=True)
         return self.ids.masked_fill(~self.real_BL, filler).gather(1, first_BL)
 
     def queue(self, open_BL: Tensor, width: int) -> Tensor:
-        """int64 (B, width): each row's open positions, first in the order first, then others (not
-        open).
-        """
+        """int64 (B, width): each row's open positions in their order, then others up to `width`."""
         scores_BL = self.scores_BL.masked_fill(~open_BL, torch.inf)
-        return scores_BL.topk(
-            width, dim=1, largest=False
-        ).indices  # sorted; scores are distinct within a row
+        # sorted; scores are distinct within a row
+        return scores_BL.topk(width, dim=1, largest=False).indices
 
     def send_back(self, back_BL: Tensor, revision_B1: Tensor) -> None:
         """Hides generated tokens again and gives them new random numbers.
@@ -122,9 +110,8 @@ class Canvas:
         self.hidden_BL = self.hidden_BL | back_BL
         again_BL = self.uniforms(TOKEN, self.place_BL, revision_B1)
         self.uniforms_BL = torch.where(back_BL, again_BL, self.uniforms_BL)
-        scores_BL = order_scores(
-            self._order, self.place_BL, self.uniforms(ORDER, self.place_BL, revision_B1)
-        )
+        turn_BL = self.uniforms(ORDER, self.place_BL, revision_B1)
+        scores_BL = order_scores(self._order, self.place_BL, turn_BL)
         # random: a new turn for all that is hidden now, or what is sent back would come first;
         # other orders: the same
         again_BL = self.hidden_BL & back_BL.any(1, keepdim=True)
@@ -145,12 +132,13 @@ class Canvas:
             log_probs_BK: float64 (B, K), nats.
             chosen_BK: bool (B, K), which of them are written; None: all.
         """
-        tables = (
+        changes = (
             (self.ids, tokens_BK),
             (self.log_probs_BL, log_probs_BK),
             (self.order_BL, self.step_B1),
+            (self.hidden_BL, self.hidden_BL.new_zeros(())),
         )
-        for table, new in (*tables, (self.hidden_BL, self.hidden_BL.new_zeros(()))):
+        for table, new in changes:
             new = new.expand_as(positions_BK)
             if chosen_BK is not None:
                 new = torch.where(chosen_BK, new, table.gather(1, positions_BK))
@@ -175,19 +163,19 @@ def append_masks(
     ids = F.pad(ids, (0, count), value=mask_token_id)
     real_BL = F.pad(real_BL, (0, count))
     target_BL = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-    end_B1 = F.pad((target_BL + 1) * real_BL, (1, 0)).amax(
-        1, keepdim=True
-    )  # 0 for a row of padding, or of length 0
+    # 0 for a row of padding, or of length 0
+    end_B1 = F.pad((target_BL + 1) * real_BL, (1, 0)).amax(1, keepdim=True)
     is_new_BL = (target_BL >= end_B1) & (target_BL < end_B1 + count)
     source_BL = torch.where(target_BL < end_B1, target_BL, (target_BL - count).clamp(min=0))
-    return (
-        ids.gather(1, source_BL).masked_fill(is_new_BL, mask_token_id),
-        real_BL.gather(1, source_BL) | is_new_BL,
-    )
+    ids = ids.gather(1, source_BL).masked_fill(is_new_BL, mask_token_id)
+    return ids, real_BL.gather(1, source_BL) | is_new_BL
 
 
 def row_streams(
-    seed: Any, generator: torch.Generator | None, copies: int, batch_size: int
+    seed: int | Sequence[int] | None,
+    generator: torch.Generator | None,
+    copies: int,
+    batch_size: int,
 ) -> tuple[Tensor, Tensor]:
     """The random stream of each of the B * copies rows.
 
@@ -213,6 +201,7 @@ def row_streams(
                 f"seed is a list of {len(seed)}; expected one seed for each of the {batch_size}"
                 " rows."
             )
-        return torch.tensor(seed).repeat_interleave(copies), torch.arange(copies).repeat(batch_size)
-    seed = draw_seed(generator) if seed is None else seed
+        seeds = torch.tensor(seed).repeat_interleave(copies)
+        return seeds, torch.arange(copies).repeat(batch_size)
+    seed = seed_from(generator) if seed is None else seed
     return torch.tensor(seed).expand(batch_size * copies), torch.arange(batch_size * copies)

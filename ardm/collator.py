@@ -7,11 +7,10 @@ from .masking import IGNORED, random_ratio_mask
 
 
 class RandomRatioCollator:
-    """Collator for `transformers.Trainer`: masks a batch of windows and hands the model what the
-    bound needs.
+    """Masks a batch of windows for `transformers.Trainer`, and adds what the bound needs.
 
-    Usage: `Trainer(model, args, train_dataset=windows,
-        data_collator=RandomRatioCollator(tokenizer.mask_token_id))`.
+        collator = RandomRatioCollator(tokenizer.mask_token_id)
+        Trainer(model, args, train_dataset=windows, data_collator=collator)
 
     The batch holds `input_ids` (masked), `attention_mask`, `labels` at every maskable token - so
     that Trainer's `num_items_in_batch` is the number of maskable tokens, the bound's own normaliser
@@ -41,11 +40,11 @@ class RandomRatioCollator:
         self.generator = generator
 
     def __call__(self, examples: list[dict]) -> dict[str, Tensor]:
-        """Collates examples into one batch: `input_ids`, optional `attention_mask` (0 = padding
-        that they have already) and optional `prompt_mask` (1 = always known).
+        """Collates examples into one batch.
 
         Args:
-            examples: one dict a sequence.
+            examples: one dict a sequence: `input_ids`, optional `attention_mask` (0 = padding that
+                it has already) and optional `prompt_mask` (1 = always known).
 
         Returns:
             `input_ids`, `attention_mask`, `labels` (int64) and `logits_positions` (bool), all (B,
@@ -69,9 +68,8 @@ class RandomRatioCollator:
         attention_mask = _pad([mask.long() for mask in given], 0)
         prompt_mask = None
         if "prompt_mask" in examples[0]:
-            prompt_mask = _pad(
-                [torch.as_tensor(example["prompt_mask"]).long() for example in examples], 0
-            )
+            prompts = [torch.as_tensor(example["prompt_mask"]).long() for example in examples]
+            prompt_mask = _pad(prompts, 0)
         masked_ids, labels = random_ratio_mask(
             input_ids,
             self.mask_token_id,
@@ -79,11 +77,9 @@ class RandomRatioCollator:
             prompt_mask=prompt_mask,
             generator=self.generator,
         )
-        maskable = (
-            attention_mask.bool()
-            if prompt_mask is None
-            else attention_mask.bool() & ~prompt_mask.bool()
-        )
+        maskable = attention_mask.bool()
+        if prompt_mask is not None:
+            maskable = maskable & ~prompt_mask.bool()
         return {
             "input_ids": masked_ids,
             "attention_mask": attention_mask,

@@ -2,8 +2,8 @@
 
 An order-agnostic autoregressive diffusion model (arXiv 2110.02037) is a network f(x) -> (L, V) that
 is given a sequence in which some tokens are replaced by the mask id. Nothing else about the
-diffusion is a property of the
-network: orders, plans and temperatures belong to `ARDMGenerationConfig`.
+diffusion is a property of the network: orders, plans and temperatures belong to
+`ARDMGenerationConfig`.
 """
 
 from huggingface_hub.dataclasses import strict

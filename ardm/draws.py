@@ -16,37 +16,52 @@ from transformers.generation import (
     TopPLogitsWarper,
 )
 
-from .generation_config_ardm import ARDMGenerationConfig
-
+# logits (B, K, V), uniforms (B, K) -> tokens int64 (B, K), log-probabilities float64 (B, K), nats
 Draw = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def make_draw(config: ARDMGenerationConfig) -> Draw:
-    """The function (logits (B, K, V), uniforms (B, K)) -> tokens, log-probabilities (B, K), by the
-    settings.
+def sampling(
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+) -> Draw:
+    """Tokens drawn from softmax(logits), warped as transformers does; without arguments, exactly.
+
+    Args:
+        temperature: the logits are divided by it; None = 1.
+        top_k: only the so many likeliest tokens; None = all.
+        top_p: only the likeliest tokens that reach this probability together; None = all.
+        min_p: only tokens of at least this share of the likeliest one's probability; None = all.
+
+    Returns:
+        The draw.
     """
     warpers = LogitsProcessorList()
-    if config.do_sample and config.temperature not in (None, 1.0):
-        warpers.append(TemperatureLogitsWarper(float(config.temperature)))
-    if config.do_sample and config.top_k is not None:
-        warpers.append(TopKLogitsWarper(int(config.top_k)))
-    if config.do_sample and config.top_p not in (None, 1.0):
-        warpers.append(TopPLogitsWarper(float(config.top_p)))
-    if config.do_sample and config.min_p is not None:
-        warpers.append(MinPLogitsWarper(float(config.min_p)))
+    if temperature not in (None, 1.0):
+        warpers.append(TemperatureLogitsWarper(float(temperature)))
+    if top_k is not None:
+        warpers.append(TopKLogitsWarper(int(top_k)))
+    if top_p not in (None, 1.0):
+        warpers.append(TopPLogitsWarper(float(top_p)))
+    if min_p is not None:
+        warpers.append(MinPLogitsWarper(float(min_p)))
 
     def draw(logits_BKV: Any, uniforms_BK: Tensor) -> tuple[Tensor, Tensor]:
         if warpers:  # they take rows (N, V) and do not look at ids
             no_ids: Any = None
             logits_BKV = warpers(no_ids, logits_BKV.flatten(0, 1).float()).view(logits_BKV.shape)
-        # float64: float32 noise cuts off the tail of the distribution (arXiv 2409.02908)
-        probs_BKV = logits_BKV.softmax(-1, dtype=torch.float64)
-        tokens_BK = (
-            inverse_cdf(probs_BKV, uniforms_BK) if config.do_sample else logits_BKV.argmax(-1)
-        )
-        return tokens_BK, probs_BKV.gather(-1, tokens_BK[..., None]).squeeze(-1).log()
+        probs_BKV = _probabilities(logits_BKV)
+        tokens_BK = inverse_cdf(probs_BKV, uniforms_BK)
+        return tokens_BK, _log_probs(probs_BKV, tokens_BK)
 
     return draw
+
+
+def most_likely(logits_BKV: Tensor, uniforms_BK: Tensor) -> tuple[Tensor, Tensor]:
+    """The likeliest token of each position, and its log-probability: a draw without chance."""
+    tokens_BK = logits_BKV.argmax(-1)
+    return tokens_BK, _log_probs(_probabilities(logits_BKV), tokens_BK)
 
 
 def inverse_cdf(probs: Tensor, uniforms: Tensor) -> Tensor:
@@ -62,9 +77,16 @@ def inverse_cdf(probs: Tensor, uniforms: Tensor) -> Tensor:
         probability 0.
     """
     cumulative = probs.cumsum(-1)
-    first = torch.searchsorted(
-        cumulative, uniforms[..., None] * cumulative[..., -1:], right=True
-    ).squeeze(-1)
-    return first.clamp(
-        max=probs.shape[-1] - 1
-    )  # only NaN goes beyond: its log-probability tells the caller
+    targets = uniforms[..., None] * cumulative[..., -1:]
+    first = torch.searchsorted(cumulative, targets, right=True).squeeze(-1)
+    # only NaN goes beyond the last one: its log-probability tells the caller
+    return first.clamp(max=probs.shape[-1] - 1)
+
+
+def _probabilities(logits_BKV: Tensor) -> Tensor:
+    """float64: float32 noise cuts off the tail of the distribution (arXiv 2409.02908)."""
+    return logits_BKV.softmax(-1, dtype=torch.float64)
+
+
+def _log_probs(probs_BKV: Tensor, tokens_BK: Tensor) -> Tensor:
+    return probs_BKV.gather(-1, tokens_BK[..., None]).squeeze(-1).log()

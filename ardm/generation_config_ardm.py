@@ -1,42 +1,30 @@
 """ARDMGenerationConfig and ARDMGenerationOutput: what `generate` takes and gives.
 
 A setting that is None is unset: the next source decides (the call, its `generation_config`, the
-    model's own
-`generation_config.json`, the defaults - in this order). Only an explicit None in the call itself
-turns a setting off.
+model's own `generation_config.json`, the defaults - in this order). Only an explicit None in the
+call itself turns a setting off.
 """
 
 import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Any
 
 from torch import Tensor
 from transformers import GenerationConfig
 from transformers.modeling_outputs import ModelOutput
 
-PLAN_SETTINGS = (
-    "tokens_per_step",
-    "steps",
-    "plan",
-)  # three ways to say how many at a time: at most one
-_ADAPTIVE = ("threshold", "entropy_bound")
+from .setting_checks import CHECKS
+
+PLAN_SETTINGS = ("tokens_per_step", "steps", "plan")  # how many at a time: at most one of them
+_ADAPTIVE = ("threshold", "entropy_bound")  # how many more: at most one of them
 ORDER_NAMES = ("random", "left_to_right", "right_to_left", "confidence", "margin", "entropy")
 RESAMPLE_NAMES = ("random", "least_confident", "remdm_cap", "remdm_rescale", "remdm_conf")
-_POSITIVE = {
-    "temperature": float("inf"),
-    "top_p": 1.0,
-    "min_p": 1.0,
-    "threshold": 1.0,
-    "resample_fraction": 1.0,
-}
 
 
 class ARDMGenerationConfig(GenerationConfig):
-    """Settings of [`ARDMGenerationMixin.generate`], saved as `generation_config.json`. Unset ones
-    are None.
+    """Settings of [`ARDMGenerationMixin.generate`], saved as `generation_config.json`.
 
     Args:
         **kwargs: any of
@@ -56,7 +44,7 @@ class ARDMGenerationConfig(GenerationConfig):
               with `steps`: the cheapest split by `per_step_losses`.
             - per_step_losses: measured nats at each number of known tokens, for plan="optimal".
             - threshold: a step also takes every position whose likeliest token has this
-                probability; or
+              probability; or
             - entropy_bound: a step also takes positions while the sum of their entropies less the
               largest is at most this, in nats. With either, the plan says how far a row is at
               least.
@@ -64,11 +52,11 @@ class ARDMGenerationConfig(GenerationConfig):
               (default 0); they count in `steps`. Those between the steps need a row with at least
               two steps in a block.
             - resample_fraction: share of the generated tokens that goes back in each (default 0.1),
-                at least one.
+              at least one.
             - resample_order: which: "random" (default) or "least_confident", after the last step;
               "remdm_cap", "remdm_rescale" or "remdm_conf", between the steps.
             - block_length: a row's masks are generated in blocks of this size from left to right,
-                by `order` inside.
+              by `order` inside.
             - guidance_scale: classifier-free guidance against the prompt masked out; 1 = off.
             - do_sample: draw (default) or take the most likely token.
             - temperature, top_k, top_p, min_p: as in transformers, None = off; the default is the
@@ -78,7 +66,7 @@ class ARDMGenerationConfig(GenerationConfig):
             - return_dict_in_generate: return [`ARDMGenerationOutput`] instead of ids.
             - output_history: keep the canvas after each pass in the output's `history`.
             - mask_token_id, pad_token_id, bos_token_id, eos_token_id: special ids; default: the
-                model's.
+              model's.
 
     Raises:
         ValueError: on an unknown setting or a value out of range.
@@ -137,49 +125,10 @@ class ARDMGenerationConfig(GenerationConfig):
         Raises:
             ValueError: naming the first setting that is out of range.
         """
-        for name in ("tokens_per_step", "steps", "num_return_sequences", "top_k", "block_length"):
-            _require_integer(name, getattr(self, name), minimum=1)
-        for name in (
-            "max_new_tokens",
-            "resample_steps",
-            "mask_token_id",
-            "pad_token_id",
-            "bos_token_id",
-        ):
-            _require_integer(name, getattr(self, name), minimum=0)
-        for name, upper in _POSITIVE.items():
-            _require_number(name, getattr(self, name), upper, or_zero=False)
-        for name in ("order_temperature", "entropy_bound", "guidance_scale"):
-            _require_number(name, getattr(self, name), float("inf"), or_zero=True)
-        for name in ("do_sample", "return_dict_in_generate", "output_history"):
-            if getattr(self, name) not in (None, True, False):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; expected True or False.")
-        for name, maximum in (("seed", 2**63 - 1), ("eos_token_id", float("inf"))):
-            value = getattr(self, name)
-            for item in (
-                value if isinstance(value, (list, tuple)) else [] if value is None else [value]
-            ):
-                _require_integer(name, item, 0, maximum, optional=False)
-        for name, names in (("order", ORDER_NAMES), ("resample_order", RESAMPLE_NAMES)):
-            value = getattr(self, name)
-            if isinstance(value, str) and value not in names:
-                raise ValueError(f"{name} is {value!r}; expected one of {', '.join(names)}.")
-        order: Any = self.order
-        if order is not None and not isinstance(order, (str, Tensor)) and not callable(order):
-            got = type(order).__name__
-            raise ValueError(
-                f"order is {got}; expected a name, a LongTensor of positions, or a callable."
-            )
-        self._validate_plan()
-
-    def _validate_plan(self) -> None:
-        if self.plan is not None and self.plan != "optimal":
-            if not isinstance(self.plan, (list, tuple)):
-                raise ValueError(
-                    f"plan is {self.plan!r}; expected a list of group sizes, or 'optimal'."
-                )
-            for size in self.plan:
-                _require_integer("plan's group size", size, minimum=1, optional=False)
+        for name, check in CHECKS.items():
+            if (value := getattr(self, name)) is not None:
+                check(name, value)
+        self._validate_orders()
         given = [name for name in PLAN_SETTINGS if getattr(self, name) is not None]
         if len(given) > 1 and not (self.plan == "optimal" and given == ["steps", "plan"]):
             raise ValueError(
@@ -187,16 +136,18 @@ class ARDMGenerationConfig(GenerationConfig):
             )
         if self.threshold is not None and self.entropy_bound is not None:
             raise ValueError("got threshold and entropy_bound; expected at most one of them.")
-        if self.per_step_losses is not None:
-            if not isinstance(self.per_step_losses, (list, tuple)) or not self.per_step_losses:
-                got = type(self.per_step_losses).__name__
-                raise ValueError(
-                    f"per_step_losses is {got}; expected a list of nats, one for each step."
-                )
-            for value in self.per_step_losses:
-                _require_number(
-                    "a value of per_step_losses", value, float("inf"), or_zero=True, optional=False
-                )
+
+    def _validate_orders(self) -> None:
+        for name, names in (("order", ORDER_NAMES), ("resample_order", RESAMPLE_NAMES)):
+            value = getattr(self, name)
+            if isinstance(value, str) and value not in names:
+                raise ValueError(f"{name} is {value!r}; expected one of {', '.join(names)}.")
+        order: Any = self.order
+        if order is not None and not isinstance(order, (str, Tensor)) and not callable(order):
+            raise ValueError(
+                f"order is {type(order).__name__}; expected a name, a LongTensor of positions, or a"
+                " callable."
+            )
 
     def overlay(self, layer: dict[str, Any]) -> None:
         """Puts settings on top of these; one way to say how many at a time replaces the others.
@@ -207,17 +158,16 @@ class ARDMGenerationConfig(GenerationConfig):
         Raises:
             ValueError: naming the first setting that is out of range.
         """
-        given = {name for name in PLAN_SETTINGS if layer.get(name) is not None}
-        if given == {"steps"} and "plan" not in layer and self.plan == "optimal":
-            given = set()  # another number of steps, still the best plan for them
-        elif given == {"plan"} and layer["plan"] == "optimal":
+        given = {name for name, value in layer.items() if value is not None}
+        plan = given & {*PLAN_SETTINGS}
+        if plan == {"steps"} and "plan" not in layer and self.plan == "optimal":
+            plan = set()  # another number of steps, still the best plan for them
+        elif plan == {"plan"} and layer["plan"] == "optimal":
             layer = {"steps": self.steps} | layer
-        for names, replaced in (
-            (PLAN_SETTINGS, given),
-            (_ADAPTIVE, [n for n in _ADAPTIVE if layer.get(n) is not None]),
-        ):
-            if replaced:
-                layer = dict.fromkeys(names) | layer
+        if plan:
+            layer = dict.fromkeys(PLAN_SETTINGS) | layer
+        if given & {*_ADAPTIVE}:
+            layer = dict.fromkeys(_ADAPTIVE) | layer
         self.update(**layer)
 
     @classmethod
@@ -251,22 +201,19 @@ class ARDMGenerationConfig(GenerationConfig):
                 f"generation_config.json has settings unknown to this version: {unknown}.",
                 stacklevel=2,
             )
-        return super().from_dict(
-            {name: value for name, value in config_dict.items() if name in known}, **kwargs
-        )
+        config_dict = {name: value for name, value in config_dict.items() if name in known}
+        return super().from_dict(config_dict, **kwargs)
 
     def to_diff_dict(self) -> dict[str, Any]:
-        """The settings that are set, for `generation_config.json`; a tensor or callable as order is
-        not saved.
+        """The settings that `generation_config.json` keeps: all but an order of one call.
 
         Returns:
             Setting by name.
         """
-        settings = self.to_dict().items()
         return {
             name: _plain(value)
-            for name, value in settings
-            if value is not None and not _of_one_call(value)
+            for name, value in self.to_dict().items()
+            if not (value is None or isinstance(value, Tensor) or callable(value))
         }
 
     @staticmethod
@@ -284,10 +231,6 @@ class ARDMGenerationConfig(GenerationConfig):
         }
 
 
-def _of_one_call(value: Any) -> bool:
-    return isinstance(value, Tensor) or callable(value)
-
-
 def _plain(value: Any) -> Any:
     """Numbers of numpy as Python's, which JSON knows."""
     if isinstance(value, (list, tuple)):
@@ -296,37 +239,6 @@ def _plain(value: Any) -> Any:
 
 
 SETTINGS = tuple(inspect.get_annotations(ARDMGenerationConfig))
-
-
-def _require_integer(
-    name: str, value: Any, minimum: int, maximum: float = float("inf"), optional: bool = True
-) -> None:
-    integer = isinstance(value, Integral) and not isinstance(value, bool)
-    if not (optional and value is None) and not (integer and minimum <= value <= maximum):
-        limits = f"of at least {minimum}" if maximum == float("inf") else f"in {minimum}..{maximum}"
-        raise ValueError(f"{name} is {value!r}; expected an integer {limits}.")
-
-
-def _require_number(
-    name: str, value: Any, upper: float, or_zero: bool, optional: bool = True
-) -> None:
-    number = (
-        type(value) is not bool
-        and isinstance(value, Real)
-        and float("-inf") < float(value) < float("inf")
-    )
-    if not (optional and value is None) and not (
-        number and float(value) <= upper and (value > 0 or (or_zero and value == 0))
-    ):
-        limits = f"{'at least 0' if or_zero else 'above 0'}" + (
-            f" and at most {upper}" if upper < float("inf") else ""
-        )
-        hint = (
-            "; do_sample=False takes the likeliest token"
-            if name == "temperature" and value == 0
-            else ""
-        )
-        raise ValueError(f"{name} is {value!r}; expected a number {limits}{hint}.")
 
 
 @dataclass

@@ -1,26 +1,23 @@
-"""Classifier-free guidance: towards what the prompt makes more likely (arXiv 2207.12598; for masked
-text 2410.18514).
+"""Classifier-free guidance: towards what the prompt makes more likely.
 
-    logits = free + scale * (given - free),    given: with the prompt,  free: with the prompt masked out
+    logits = free + scale * (given - free)
+
+with `given` the logits with the prompt and `free` those with the prompt masked out (arXiv
+2207.12598; for masked text 2410.18514).
 
 Scale 1 is the model itself, 0 the model without the prompt.
 
 Shapes: B batch, L length, K positions, V vocabulary.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-Network = Callable[
-    [Tensor, Tensor | None], Tensor
-]  # ids (B, L), positions (B, K) or None -> logits (B, K or L, V)
+from .networks import Network
 
 
 def guided(network: Network, prompt_BL: Tensor, mask_token_id: int, scale: float) -> Network:
-    """A network whose logits are guided; one call of it is one call of `network` with twice the
-    rows.
+    """A network whose logits are guided; a call is one of `network` with twice the rows.
 
     Args:
         network: takes 2B rows, those with the prompt first.

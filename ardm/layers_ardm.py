@@ -32,18 +32,15 @@ def rotary_angles(
         Two tensors (B or 1, 1, L, D).
     """
     head_size = config.hidden_size // config.num_attention_heads
-    exponents = (
-        torch.arange(0, head_size, 2, device=position_ids.device, dtype=torch.float32) / head_size
-    )
+    pairs = torch.arange(0, head_size, 2, device=position_ids.device, dtype=torch.float32)
+    exponents = pairs / head_size
     angles = position_ids[:, None, :, None].float() * config.rope_theta**-exponents
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
 def apply_rotary(states_BHLD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turns each pair (i, i + D/2) of a head by its position's angle; cos and sin are (B or 1, 1,
-    L, D).
-    """
+    """Turns each pair (i, i + D/2) by its position's angle; cos and sin are (B or 1, 1, L, D)."""
     first, second = states_BHLD.chunk(2, dim=-1)
     return states_BHLD * cos + torch.cat((-second, first), dim=-1) * sin
 
@@ -53,8 +50,7 @@ class ARDMShortConv(nn.Module):
     channel.
 
     Random taps matter: started as the identity it gains little in the first minutes of training,
-        started at random
-    every channel looks at the neighbourhood in its own way from the first step.
+    started at random every channel looks at the neighbourhood in its own way from the first step.
     """
 
     def __init__(self, config: ARDMConfig):
@@ -62,9 +58,8 @@ class ARDMShortConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(config.conv_kernel_size, config.hidden_size))
 
     def forward(self, hidden_states: Tensor, real_BL1: Tensor | None) -> Tensor:
-        if (
-            real_BL1 is not None
-        ):  # padding must read as zeros, as beyond the ends, or its side would matter
+        # padding must read as zeros, as beyond the ends, or its side would matter
+        if real_BL1 is not None:
             hidden_states = hidden_states * real_BL1
         taps = len(self.weight)
         length = hidden_states.shape[1]
@@ -87,9 +82,7 @@ def eager_attention(
     dropout: float = 0.0,
     **kwargs: object,
 ) -> tuple[Tensor, Tensor]:
-    """Softmax attention written out, for `output_attentions`; the other kernels come from
-    transformers.
-    """
+    """Softmax attention written out, for `output_attentions`; transformers has other kernels."""
     scores = query @ key.transpose(2, 3) * scaling
     if attention_mask is not None:
         scores = scores + attention_mask
@@ -128,12 +121,10 @@ class ARDMAttention(nn.Module):
         **kwargs: object,
     ) -> tuple[Tensor, Tensor | None]:
         heads_shape = (*hidden_states.shape[:-1], self.config.num_attention_heads, self.head_size)
-        query = apply_rotary(
-            self.q_norm(self.q_proj(hidden_states).view(heads_shape)).transpose(1, 2), *rotary
-        )
-        key = apply_rotary(
-            self.k_norm(self.k_proj(hidden_states).view(heads_shape)).transpose(1, 2), *rotary
-        )
+        query = self.q_norm(self.q_proj(hidden_states).view(heads_shape)).transpose(1, 2)
+        query = apply_rotary(query, *rotary)
+        key = self.k_norm(self.k_proj(hidden_states).view(heads_shape)).transpose(1, 2)
+        key = apply_rotary(key, *rotary)
         value = self.v_proj(hidden_states).view(heads_shape).transpose(1, 2)
         # autocast promotes what the float32 angles touch; the kernels want one dtype
         query = query.to(value.dtype)
@@ -194,18 +185,15 @@ class ARDMLayer(GradientCheckpointingLayer):
         mixed = self.mlp_norm(hidden_states)
         if self.conv is not None:
             mixed = self.conv(mixed, real_BL1)
-        if (
-            positions is not None
-        ):  # the last layer, asked for some positions: its MLP runs on those alone
+        # the last layer, asked for some positions: its MLP runs on those alone
+        if positions is not None:
             hidden_states = select_positions(hidden_states, positions)
             mixed = select_positions(mixed, positions)
         return hidden_states + self.dropout(self.mlp(mixed))
 
 
 def select_positions(states_BLC: Tensor, positions: Tensor) -> Tensor:
-    """The vectors at chosen positions: bool (B, L) -> (N, C) in row-major order; int64 (B, K) ->
-    (B, K, C).
-    """
+    """The vectors at positions bool (B, L) -> (N, C), row by row, or int64 (B, K) -> (B, K, C)."""
     if positions.dtype == torch.bool:
         return states_BLC[positions]
     return states_BLC.gather(1, positions[..., None].expand(-1, -1, states_BLC.shape[-1]))

@@ -1,25 +1,28 @@
 """NELBO: the bound on -log p(x) that an order-agnostic model is trained on, with its standard
 error.
 
-    NELBO(x) = E_order sum_t -log p(x[order[t]] | x[order[:t]]) = E_m E_order  L * mean over the m masked of CE
+    NELBO(x) = E_order sum_t -log p(x[order[t]] | x[order[:t]])
+             = E_m E_order  L * mean over the m masked of CE
 
-with m uniform on 1..L (arXiv 2110.02037, equation 2, reweighted in section 3): each draw of (m,
-order) costs one network call and gives an unbiased estimate; all masked positions count, not only
-the next one. float64 nats throughout.
+with m uniform on 1..L (arXiv 2110.02037, equation 2, reweighted in section 3): each masked version
+(m, order) of a row costs one sequence through the network and gives an unbiased estimate; all
+masked positions count, not only the next one. float64 nats throughout.
 
-Shapes: B batch, L length, R draws of a row, V vocabulary.
+Shapes: B batch, L length, R versions of a row, N versions of all rows, J orders.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from .masked_losses import Draws, masked_losses, require_positive, row_numbers_of, scored_tokens
+from .checks import check_integer
+from .masked_losses import Versions, masked_losses, row_numbers_of, target_tokens
 from .masking import stratified_num_masked
-from .randomness import draw_seed, keyed_uniforms
+from .networks import MaskedLanguageModel
+from .randomness import keyed_uniforms, seed_from
 
 _COUNT_STREAM = 21
 
@@ -30,7 +33,7 @@ class NELBOOutput:
 
     Args:
         nats: float64 (B,).
-        standard_error: float64 (B,), nats; NaN for a single draw.
+        standard_error: float64 (B,), nats; NaN for a single version.
         num_tokens: int64 (B,), tokens that the bound is over.
     """
 
@@ -50,7 +53,7 @@ class NELBOOutput:
 
 
 def nelbo(
-    model: Any,
+    model: MaskedLanguageModel,
     input_ids: Tensor,
     attention_mask: Tensor | None = None,
     *,
@@ -63,26 +66,24 @@ def nelbo(
 ) -> NELBOOutput:
     """Estimates each row's negative evidence lower bound.
 
-    The counts of a row are stratified: its draws come in pairs, each pair from one of num_samples /
-        2 equal ranges
-    of counts. The two of a pair differ by chance alone, which gives an unbiased squared standard
-    error. With "all" and
-    one order it supposes that the losses change smoothly with the count: a few percent too large on
-        trained models,
-    up to a quarter for fewer than ten tokens. Two orders or more need no such assumption.
+    The counts of a row are stratified: its versions come in pairs, each pair from one of
+    num_samples / 2 equal ranges of counts. The two of a pair differ by chance alone, which gives an
+    unbiased squared standard error. With "all" and one order it supposes that the losses change
+    smoothly with the count: a few percent too large on trained models, up to a quarter for fewer
+    than ten tokens. Two orders or more need no such assumption.
 
     Args:
         model: the network; called with `input_ids`, `attention_mask`, `logits_positions`, without
             dropout.
         input_ids: int64 (B, L), without masks.
         attention_mask: (B, L), 1 on real tokens, 0 on padding on either side.
-        num_samples: draws of (count, order) a row; "all" = every count 1..L, each with its own
-            order: no sampling error in the count.
+        num_samples: masked versions (count, order) of a row; "all" = every count 1..L, each with
+            its own order: no sampling error in the count.
         num_orders: with "all", how many orders at each count.
         prompt_mask: (B, L), 1 on tokens that are given: the bound is on -log p(rest | prompt).
-        row_numbers: int64 (B,) in 0..2^31-1, what keys the rows' draws, e.g. their places in a data
-            set of which this batch is a part; None = their places in the batch.
-        generator: source of randomness on any device; None = torch's global one. A row's draws
+        row_numbers: int64 (B,) in 0..2^31-1, what keys the rows' versions, e.g. their places in a
+            data set of which this batch is a part; None = their places in the batch.
+        generator: source of randomness on any device; None = torch's global one. A row's versions
             depend on it and on the row's number only.
         batch_size: sequences per network call; None = by memory. It does not change the result.
 
@@ -94,33 +95,34 @@ def nelbo(
             1.
     """
     if num_samples != "all":
-        require_positive("num_samples", num_samples, " or 'all'")
-    require_positive("num_orders", num_orders)
+        num_samples = check_integer("num_samples", num_samples, 1, others=" or 'all'")
+    check_integer("num_orders", num_orders, 1)
     if num_orders > 1 and num_samples != "all":
         raise ValueError(
             f"num_orders is {num_orders} with num_samples={num_samples}; expected"
             " num_samples='all'."
         )
-    scored_BL = scored_tokens(model.config, input_ids, attention_mask, prompt_mask)
-    num_tokens_B = scored_BL.sum(1)
-    seed = draw_seed(generator)
+    target_BL = target_tokens(model.config, input_ids, attention_mask, prompt_mask)
+    num_tokens_B = target_BL.sum(1)
+    seed = seed_from(generator)
     numbers_B = row_numbers_of(row_numbers, input_ids)
     if not num_tokens_B.any():
         nothing = num_tokens_B.double()
         return NELBOOutput(nothing, nothing, num_tokens_B)
     if num_samples == "all":
-        draws = every_count(num_tokens_B, numbers_B, num_orders)
+        versions = every_count(num_tokens_B, numbers_B, num_orders)
     else:
-        draws = _stratified(num_tokens_B, numbers_B, int(num_samples), seed)
-    losses_N = masked_losses(model, input_ids, attention_mask, scored_BL, draws, seed, batch_size)
+        versions = _stratified(num_tokens_B, numbers_B, num_samples, seed)
+    losses_N = masked_losses(
+        model, input_ids, attention_mask, target_BL, versions, seed, batch_size
+    )
     if num_samples == "all":
         return _over_all_counts(losses_N, num_tokens_B, num_orders)
-    return _over_strata(losses_N * num_tokens_B[draws.row], num_tokens_B, int(num_samples))
+    return _over_strata(losses_N * num_tokens_B[versions.row], num_tokens_B, num_samples)
 
 
-def every_count(num_tokens_B: Tensor, numbers_B: Tensor, num_orders: int) -> Draws:
-    """Every count 1..n of each row, `num_orders` times, row after row; in a row all counts of the
-    first order first.
+def every_count(num_tokens_B: Tensor, numbers_B: Tensor, num_orders: int) -> Versions:
+    """Every count 1..n of each row, `num_orders` times, row after row; first order first.
 
     Args:
         num_tokens_B: int64 (B,), n.
@@ -128,42 +130,39 @@ def every_count(num_tokens_B: Tensor, numbers_B: Tensor, num_orders: int) -> Dra
         num_orders: orders at each count.
 
     Returns:
-        The draws.
+        The versions.
     """
-    row_N, draw_N = _rows_and_draws(num_tokens_B * num_orders)
-    return Draws(row_N, _keys(numbers_B[row_N], draw_N), 1 + draw_N % num_tokens_B[row_N])
+    row_N, version_N = _rows_and_versions(num_tokens_B * num_orders)
+    num_masked_N = 1 + version_N % num_tokens_B[row_N]
+    return Versions(row_N, _keys(numbers_B[row_N], version_N), num_masked_N)
 
 
 def by_row(losses_N: Tensor, num_tokens_B: Tensor, num_orders: int) -> list[Tensor]:
-    """The losses of [`every_count`]'s draws as one (num_orders, n) for each row, by number masked
-    1..n.
-    """
+    """[`every_count`]'s losses as (num_orders, n) for each row, by number masked 1..n."""
     parts = losses_N.split((num_tokens_B * num_orders).tolist())
     return [part.view(num_orders, len(part) // num_orders) for part in parts]
 
 
-def _stratified(num_tokens_B: Tensor, numbers_B: Tensor, num_samples: int, seed: int) -> Draws:
-    """`num_samples` draws of each row, two in each of num_samples / 2 equal ranges of counts."""
-    row_N, draw_N = _rows_and_draws((num_tokens_B > 0) * num_samples)
+def _stratified(num_tokens_B: Tensor, numbers_B: Tensor, num_samples: int, seed: int) -> Versions:
+    """`num_samples` versions of each row, two in each of num_samples / 2 equal ranges of counts."""
+    row_N, version_N = _rows_and_versions((num_tokens_B > 0) * num_samples)
     num_strata = max(num_samples // 2, 1)
     number_N = numbers_B[row_N]
-    uniforms_N = (
-        draw_N % num_strata + keyed_uniforms(seed, _COUNT_STREAM, number_N, draw_N)
-    ) / num_strata
-    return Draws(
-        row_N, _keys(number_N, draw_N), stratified_num_masked(num_tokens_B[row_N], uniforms_N)
-    )
+    jitter_N = keyed_uniforms(seed, _COUNT_STREAM, number_N, version_N)
+    uniforms_N = (version_N % num_strata + jitter_N) / num_strata
+    num_masked_N = stratified_num_masked(num_tokens_B[row_N], uniforms_N)
+    return Versions(row_N, _keys(number_N, version_N), num_masked_N)
 
 
-def _rows_and_draws(per_row_B: Tensor) -> tuple[Tensor, Tensor]:
-    """The row and the number within the row of every draw, int64 (N,) each."""
+def _rows_and_versions(per_row_B: Tensor) -> tuple[Tensor, Tensor]:
+    """The row and the number within the row of every version, int64 (N,) each."""
     row_N = torch.arange(len(per_row_B), device=per_row_B.device).repeat_interleave(per_row_B)
     first_B = per_row_B.cumsum(0) - per_row_B
     return row_N, torch.arange(len(row_N), device=row_N.device) - first_B[row_N]
 
 
-def _keys(number_N: Tensor, draw_N: Tensor) -> Tensor:
-    return number_N * 2**32 + draw_N
+def _keys(number_N: Tensor, version_N: Tensor) -> Tensor:
+    return number_N * 2**32 + version_N
 
 
 def _over_strata(terms_N: Tensor, num_tokens_B: Tensor, num_samples: int) -> NELBOOutput:

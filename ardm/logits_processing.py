@@ -1,12 +1,10 @@
-"""Processing: transformers' logits processors, applied to every position of a step by itself.
+"""Logits processing: transformers' processors, applied to every position of a step by itself.
 
-Stock processors take rows (N, V) of scores for the next token of N left-to-right texts. Here each
-(row, position) is
-one of their rows. Most stock processors ask nothing, or only which tokens a text holds: they see
-    the whole row. Those
-that look at the tokens just before, or count them, get exactly the text left of the position -
-which is complete only when generating left to right, one token at a time; elsewhere they are
-refused.
+Stock processors take rows (N, V) of logits for the next token of N left-to-right texts. Here each
+(row, position) is one of their rows. Most stock processors ask nothing, or only which tokens a text
+holds: they see the whole row. Those that look at the tokens just before, or count them, get exactly
+the text left of the position - which is complete only when generating left to right, one token at a
+time; elsewhere they are refused.
 
 Shapes: B batch, L length, K positions, V vocabulary, N = B * K.
 """
@@ -16,7 +14,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers.generation import logits_process as stock
 
@@ -56,12 +53,12 @@ _AFTER_PREFIX = (
 )
 
 
-class Processing:
+class LogitsProcessing:
     """Applies processors in turn.
 
     Args:
-        processors: stock ones, or callables (input_ids (N, L), scores (N, V)) -> scores, which may
-            also ask by name for `positions` int64 (N,), the positions scored, and `cur_step`, the
+        processors: stock ones, or callables (input_ids (N, L), logits (N, V)) -> logits, which may
+            also ask by name for `positions` int64 (N,), where the logits are, and `cur_step`, the
             number of the forward pass. Their input_ids are whole rows, mask ids and padding
             included.
         one_by_one: whether positions are generated left to right, one at a time.
@@ -70,7 +67,7 @@ class Processing:
         ValueError: on a processor that cannot work here.
     """
 
-    def __init__(self, processors: Sequence[Callable[..., Any]], one_by_one: bool):
+    def __init__(self, processors: Sequence[Callable[..., Tensor]], one_by_one: bool):
         self.processors = [
             (processor, _needs_prefix(processor), _extra_arguments(processor))
             for processor in processors
@@ -88,32 +85,39 @@ class Processing:
         logits_BKV: Tensor,
         canvas: Canvas,
         positions_BK: Tensor,
-        open_BK: Tensor | None,
+        open_BK: Tensor,
         step: int,
     ) -> Tensor:
-        """Processed logits (B, K, V); only those at open positions matter (None: all are)."""
+        """Processed logits (B, K, V), of which only those at open positions matter.
+
+        Args:
+            logits_BKV: of the network.
+            canvas: the rows.
+            positions_BK: int64 (B, K), where the logits are.
+            open_BK: bool (B, K), which of them may be filled.
+            step: number of the forward pass.
+
+        Returns:
+            Of the shape of `logits_BKV`.
+        """
         shape = logits_BKV.shape
         logits_NV = logits_BKV.flatten(0, 1)
         positions_N = positions_BK.flatten()
-        open_N = (
-            torch.ones_like(positions_N, dtype=torch.bool) if open_BK is None else open_BK.flatten()
-        )
+        open_N = open_BK.flatten()
         for processor, needs_prefix, arguments in self.processors:
             if needs_prefix:  # one position a row
                 logits_NV = _with_prefix(processor, logits_NV, canvas, positions_N, open_N)
             elif isinstance(processor, _READS_TOKENS) and not arguments:
-                # padding is no text, whatever id stands there; the mask id has no probability that
-                # one could change
+                # padding is no text, whatever id stands there; the mask id is impossible anyway
                 text_NL = canvas.text(canvas.mask_token_id).repeat_interleave(shape[1], 0)
                 logits_NV = processor(text_NL, logits_NV)
             elif _is_stock(processor):
                 logits_NV = processor(canvas.ids, logits_NV)  # does not look at the ids
             else:
                 extra = {"positions": positions_N, "cur_step": step}
+                asked = {name: extra[name] for name in arguments}
                 rows_NL = canvas.ids.repeat_interleave(shape[1], 0)
-                logits_NV = processor(
-                    rows_NL, logits_NV, **{name: extra[name] for name in arguments}
-                )
+                logits_NV = processor(rows_NL, logits_NV, **asked)
         return logits_NV.view(shape)
 
 
@@ -124,9 +128,8 @@ def _needs_prefix(processor: Any) -> bool:
         raise ValueError(
             f"{name} asks for {sorted(unknown)}; expected some of positions, cur_step."
         )
-    if isinstance(
-        processor, stock.SequenceBiasLogitsProcessor
-    ):  # single tokens are wanted or unwanted anywhere
+    if isinstance(processor, stock.SequenceBiasLogitsProcessor):
+        # single tokens are wanted or unwanted anywhere
         return any(len(sequence) > 1 for sequence in processor.sequence_bias)
     if isinstance(processor, _AFTER_PREFIX):
         return True
@@ -143,7 +146,7 @@ def _is_stock(processor: Any) -> bool:
 
 
 def _extra_arguments(processor: Any) -> list[str]:
-    """Names of what a processor takes beyond ids and scores."""
+    """Names of what a processor takes beyond ids and logits."""
     parameters = list(inspect.signature(processor).parameters.values())[2:]
     return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
@@ -151,9 +154,7 @@ def _extra_arguments(processor: Any) -> list[str]:
 def _with_prefix(
     processor: Any, logits_NV: Tensor, canvas: Canvas, positions_N: Tensor, open_N: Tensor
 ) -> Tensor:
-    """Applies a left-to-right processor to rows, one position each: all whose texts have one length
-    at a time.
-    """
+    """Applies a left-to-right processor to rows of one position each, by length of their texts."""
     places_N = canvas.place_BL.gather(1, positions_N[:, None])[:, 0]
     text_NL = canvas.text(canvas.mask_token_id)
     output_NV = logits_NV.clone()
@@ -170,14 +171,14 @@ _NUMBERED = (stock.PrefixConstrainedLogitsProcessor, stock.EncoderNoRepeatNGramL
 
 
 def _for_row(processor: Any, row: int, num_rows: int) -> Any:
-    """What a processor that goes by a row's number does to one row; there is no public way to tell
-    it the number.
+    """What a processor that goes by a row's number does to one row.
+
+    There is no public way to tell it the number.
     """
     alone = copy.copy(processor)
     if isinstance(processor, stock.PrefixConstrainedLogitsProcessor):
-        alone._prefix_allowed_tokens_fn = lambda _, text: processor._prefix_allowed_tokens_fn(
-            row, text
-        )
+        allowed = processor._prefix_allowed_tokens_fn
+        alone._prefix_allowed_tokens_fn = lambda _, text: allowed(row, text)
     else:
         text = row * processor.batch_size // num_rows  # one text may stand for several rows
         alone.batch_size = 1

@@ -1,10 +1,10 @@
 """Random-ratio masking: how many tokens are hidden, which ones, and the loss that makes it a
 likelihood bound.
 
-For a sequence x of L maskable tokens (arXiv 2110.02037, equation 2; counts as in arXiv 2409.02908,
-prop. 3.1):
+For a sequence x of L maskable tokens, t ~ U{0..L-1} and a uniform order (arXiv 2110.02037, equation
+2; counts as in arXiv 2409.02908, prop. 3.1):
 
-    -log p(x) <= E_t E_order  L / (L - t) * sum over masked p of CE_p,    t ~ U{0..L-1}, order ~ U(permutations)
+    -log p(x) <= E_t E_order  L / (L - t) * sum over masked p of CE_p
 
 t = `num_known` tokens come first in the order and are kept, the other m = L - t in 1..L are
 replaced by the mask id. So the mean cross-entropy over one sequence's masked tokens is an unbiased
@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .randomness import draw_seed, keyed_uniforms
+from .randomness import keyed_uniforms, seed_from
 
 IGNORED = -100  # the label of a position outside the loss, as everywhere in transformers
-# one stream each, so that no two kinds of draw share their bits
+# one stream each, so that no two kinds of random number share their bits
 _STRATA = 1
 _COUNT = 2
 _ORDER = 3
@@ -73,8 +73,7 @@ def random_ratio_mask(
     num_known: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Hides a uniformly distributed number of uniformly chosen tokens in each row (paper, algorithm
-    2).
+    """Hides a uniformly distributed number of uniformly chosen tokens of each row (algorithm 2).
 
     Args:
         input_ids: int64 (B, L), without mask ids.
@@ -94,31 +93,23 @@ def random_ratio_mask(
             positions, or a `num_known` outside 0..n-1.
     """
     maskable_BL = maskable_tokens(input_ids, mask_token_id, attention_mask, prompt_mask)
-    seed = draw_seed(generator)
+    seed = seed_from(generator)
     device = input_ids.device
     batch_size = input_ids.shape[0]
     rows_B = torch.arange(batch_size, device=device)
     num_maskable_B = maskable_BL.sum(1)
     if num_known is None:
         jitter_B = keyed_uniforms(seed, _COUNT, rows_B)
-        num_masked_B = stratified_num_masked(
-            num_maskable_B, (strata(batch_size, seed, 0, device) + jitter_B) / batch_size
-        )
+        uniforms_B = (strata(batch_size, seed, 0, device) + jitter_B) / batch_size
+        num_masked_B = stratified_num_masked(num_maskable_B, uniforms_B)
     else:
         num_masked_B = num_maskable_B - _checked_num_known(num_known, num_maskable_B)
-    return mask_last(
-        input_ids,
-        mask_token_id,
-        maskable_BL,
-        num_masked_B,
-        order_uniforms(seed, rows_B, input_ids.shape[1]),
-    )
+    uniforms_BL = order_uniforms(seed, rows_B, input_ids.shape[1])
+    return mask_last(input_ids, mask_token_id, maskable_BL, num_masked_B, uniforms_BL)
 
 
 def order_uniforms(seed: Tensor | int, rows_B: Tensor, length: int) -> Tensor:
-    """Uniforms (B, L) whose ranks are a uniform order for each row: stream (seed, row), one number
-    a position.
-    """
+    """Uniforms (B, L) whose ranks are a uniform order of each row: a number a position."""
     return keyed_uniforms(seed, _ORDER, rows_B[:, None], torch.arange(length, device=rows_B.device))
 
 
@@ -129,8 +120,7 @@ def mask_last(
     num_masked_B: Tensor,
     uniforms_BL: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Hides the `num_masked` maskable tokens that come last in the order given by `uniforms`, row
-    by row.
+    """Hides the `num_masked` maskable tokens of each row that come last in the uniforms' order.
 
     Args:
         input_ids: int64 (B, L).
@@ -143,23 +133,21 @@ def mask_last(
         As [`random_ratio_mask`].
     """
     input_ids = input_ids.long()  # cross-entropy takes no int32 labels
-    # the num_masked highest uniforms: one sort and a threshold instead of two argsorts for the
-    # ranks
     if not input_ids.shape[1]:
         return input_ids, input_ids
+    # the num_masked highest uniforms: one sort and a threshold, not two argsorts for the ranks
     uniforms_BL = torch.where(maskable_BL, uniforms_BL, -1.0)
     last_first_BL = uniforms_BL.sort(1, descending=True).values
     threshold_B1 = last_first_BL.gather(1, (num_masked_B[:, None] - 1).clamp(min=0))
     masked_BL = (uniforms_BL >= threshold_B1) & maskable_BL & (num_masked_B[:, None] > 0)
-    return input_ids.masked_fill(masked_BL, mask_token_id), input_ids.masked_fill(
-        ~masked_BL, IGNORED
-    )
+    labels = input_ids.masked_fill(~masked_BL, IGNORED)
+    return input_ids.masked_fill(masked_BL, mask_token_id), labels
 
 
 def keyed_random_ratio_mask(
     input_ids: Tensor,
     mask_token_id: int,
-    sample_numbers: Tensor,
+    example_numbers: Tensor,
     *,
     seed: int,
     global_batch_size: int,
@@ -167,19 +155,18 @@ def keyed_random_ratio_mask(
     attention_mask: Tensor | None = None,
     prompt_mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """[`random_ratio_mask`] for training: a function of (seed, sample number), stratified over the
-    global batch.
+    """[`random_ratio_mask`] for training, by (seed, example number), strata over the global batch.
 
-    The k-th sample of a run has number k: it stands for (epoch, index in the epoch) and for (step,
+    The k-th example of a run has number k: it stands for (epoch, index in the epoch) and for (step,
     place in the global batch) at once. One process or many, a fresh run or a resumed one: the masks
     are the same.
 
     Args:
         input_ids: int64 (B, L), this process's micro-batch.
         mask_token_id: the id that hides a token.
-        sample_numbers: int64 (B,), number of each row since the start of the run.
+        example_numbers: int64 (B,), number of each row since the start of the run.
         seed: key of the run.
-        global_batch_size: samples of one optimiser step over all processes and accumulation steps.
+        global_batch_size: examples of one optimiser step over all processes and accumulation steps.
         max_ratio: counts are uniform on 1..max_ratio * n; below 1 the loss is no bound (a
             curriculum).
         attention_mask: as in [`random_ratio_mask`].
@@ -189,13 +176,13 @@ def keyed_random_ratio_mask(
         As [`random_ratio_mask`].
     """
     maskable_BL = maskable_tokens(input_ids, mask_token_id, attention_mask, prompt_mask)
-    step_B = sample_numbers // global_batch_size
-    place_B = sample_numbers % global_batch_size
+    step_B = example_numbers // global_batch_size
+    place_B = example_numbers % global_batch_size
     # A micro-batch lies within one optimiser step, so its first row's step is that of all.
     stratum_B = strata(global_batch_size, seed, step_B[:1], input_ids.device)[place_B]
-    uniforms_B = (stratum_B + keyed_uniforms(seed, _COUNT, sample_numbers)) / global_batch_size
+    uniforms_B = (stratum_B + keyed_uniforms(seed, _COUNT, example_numbers)) / global_batch_size
     num_masked_B = stratified_num_masked(maskable_BL.sum(1), uniforms_B * max_ratio)
-    order_BL = order_uniforms(seed, sample_numbers, input_ids.shape[1])
+    order_BL = order_uniforms(seed, example_numbers, input_ids.shape[1])
     return mask_last(input_ids, mask_token_id, maskable_BL, num_masked_B, order_BL)
 
 
@@ -238,9 +225,7 @@ def maskable_tokens(
 
 
 def check_ids(input_ids: Tensor, vocab_size: int | None = None) -> None:
-    """Raises ValueError unless `input_ids` is an integer tensor (B, L) with ids in
-    range(vocab_size).
-    """
+    """Raises ValueError unless these are integers (B, L) in range(vocab_size)."""
     if not isinstance(input_ids, Tensor):
         raise ValueError(
             f"input_ids is a {type(input_ids).__name__}; expected a LongTensor of shape (B, L)."
@@ -275,8 +260,7 @@ def _checked_num_known(num_known: Tensor, num_maskable_B: Tensor) -> Tensor:
 def mean_cross_entropy(
     logits: Tensor, labels: Tensor, positions_BL: Tensor | None = None
 ) -> Tensor:
-    """Mean cross-entropy over each row's masked tokens: an unbiased estimate of the row's bound per
-    token.
+    """Mean cross-entropy over each row's masked tokens: unbiased for its bound per token.
 
     Args:
         logits: (N, V) at the true entries of `positions_BL` in row-major order, or (B, L, V) if
@@ -290,9 +274,8 @@ def mean_cross_entropy(
     in_loss_BL = labels != IGNORED
     logits_NV = _at_least_float32(logits)
     if positions_BL is None:
-        ce_BL = F.cross_entropy(
-            logits_NV.flatten(0, 1), labels.flatten(), reduction="none"
-        ).view_as(labels)
+        ce_N = F.cross_entropy(logits_NV.flatten(0, 1), labels.flatten(), reduction="none")
+        ce_BL = ce_N.view_as(labels)
     else:
         in_loss_BL = in_loss_BL & positions_BL
         ce_N = F.cross_entropy(logits_NV, labels[positions_BL], reduction="none")
@@ -302,24 +285,3 @@ def mean_cross_entropy(
 
 def _at_least_float32(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-
-
-def ratio_weights(ratio_B: Tensor, power: float, max_ratio: float = 1.0) -> Tensor:
-    """Weights of sequences by mask ratio r for training: w(r) = (1 + power) * (r /
-    max_ratio)^power, mean 1.
-
-    power = 0 is the bound. power = 1 gives every masked token the same weight, as pooling over a
-    batch does, but as
-    a fixed function of each sequence: it does not depend on the neighbours, so that processes and
-        accumulation steps
-    add up to the same gradient.
-
-    Args:
-        ratio_B: (B,), masked / maskable tokens, in (0, max_ratio].
-        power: at least 0.
-        max_ratio: upper end of the ratios' range.
-
-    Returns:
-        (B,) weights with mean 1 for ratios uniform on (0, max_ratio].
-    """
-    return (1 + power) * (ratio_B / max_ratio) ** power

@@ -1,9 +1,8 @@
 """ARDMModel and ARDMForMaskedLM: the bidirectional transformer f(x) of an order-agnostic ARDM.
 
 One network call gives, for every masked position at once, p(x_p | the known tokens) (arXiv
-2110.02037, section 3).
-There is no time input: the number of masks is visible in x, and the optimum does not need it (arXiv
-    2406.03736).
+2110.02037, section 3). There is no time input: the number of masks is visible in x, and the optimum
+does not need it (arXiv 2406.03736).
 
 The blocks (layers_ardm.py) are pre-norm and without biases. Output projections start at 0, so that
 a fresh network predicts the uniform distribution over the data symbols exactly.
@@ -56,11 +55,8 @@ class ARDMPreTrainedModel(PreTrainedModel):
             init.normal_(module.weight, 0.0, module.in_features**-0.5)
         elif isinstance(module, nn.Embedding):
             # a tied head must start with small logits
-            init.normal_(
-                module.weight,
-                0.0,
-                self.config.hidden_size**-0.5 if self.config.tie_word_embeddings else 1.0,
-            )
+            tied = self.config.tie_word_embeddings
+            init.normal_(module.weight, 0.0, self.config.hidden_size**-0.5 if tied else 1.0)
         elif isinstance(module, nn.RMSNorm):
             init.ones_(module.weight)
         elif isinstance(module, ARDMShortConv):
@@ -74,9 +70,8 @@ class ARDMModel(ARDMPreTrainedModel):
         config: sizes of the network.
     """
 
-    _keys_to_ignore_on_load_unexpected = [
-        r"lm_head\.weight"
-    ]  # a model with head loads without it, silently
+    # a model with head loads without it, silently
+    _keys_to_ignore_on_load_unexpected = [r"lm_head\.weight"]
 
     def __init__(self, config: ARDMConfig):
         super().__init__(config)
@@ -126,11 +121,8 @@ class ARDMModel(ARDMPreTrainedModel):
             raise ValueError(
                 "got both or neither of input_ids and inputs_embeds; expected exactly one of them."
             )
-        if (
-            input_ids is not None
-            and input_ids.device.type == "cpu"
-            and not torch.compiler.is_compiling()
-        ):
+        compiling = torch.compiler.is_compiling()
+        if input_ids is not None and input_ids.device.type == "cpu" and not compiling:
             check_ids(input_ids, self.config.vocab_size)  # a GPU would have to wait for the answer
         hidden_states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         length = hidden_states.shape[1]
@@ -160,8 +152,7 @@ class ARDMModel(ARDMPreTrainedModel):
 
 
 class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
-    """The network of an ARDM: logits of every masked position given the known ones, with
-    `generate`.
+    """The network of an ARDM: logits of all masked positions given the known ones, and `generate`.
 
     Args:
         config: sizes of the network.
@@ -223,11 +214,8 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
                 together.
         """
         if logits_positions is not None:
-            check_positions(
-                logits_positions,
-                input_ids if labels is None else labels,
-                bool_only=labels is not None,
-            )
+            like = input_ids if labels is None else labels
+            check_positions(logits_positions, like, bool_only=labels is not None)
         outputs = self.model(
             input_ids,
             attention_mask,
@@ -243,14 +231,11 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
         if labels is not None:
             if num_maskable is None:
                 num_maskable = num_real(labels, attention_mask)
-            total = (
-                num_maskable.sum().clamp(min=1)
-                if num_items_in_batch is None
-                else num_items_in_batch
-            )
-            loss = (
-                mean_cross_entropy(logits, labels, logits_positions) * num_maskable
-            ).sum() / total
+            total = num_items_in_batch
+            if total is None:
+                total = num_maskable.sum().clamp(min=1)
+            nats_B = mean_cross_entropy(logits, labels, logits_positions)
+            loss = (nats_B * num_maskable).sum() / total
         return MaskedLMOutput(
             loss=loss,
             logits=logits,
@@ -267,9 +252,7 @@ def num_real(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
 
 
 def check_positions(positions: Tensor, like: Tensor | None, bool_only: bool) -> None:
-    """Raises ValueError unless `logits_positions` is bool (B, L) of the ids' shape, or int64 (B, K)
-    if that may be.
-    """
+    """Raises ValueError unless bool (B, L) of the ids' shape, or, if that may be, int64 (B, K)."""
     if positions.dtype == torch.bool:
         fits = like is None or positions.shape == like.shape
     else:

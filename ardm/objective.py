@@ -1,16 +1,17 @@
 """RandomRatioObjective: the loss that the training loop minimises, with a weighting and a
 curriculum over mask ratios.
 
-    loss = mean over sequences of w(r) * mean cross-entropy over the masked tokens,   r = masked / maskable
+    loss = mean over sequences of  w(r) * mean cross-entropy over the masked tokens
 
-with sequences weighted by their number of maskable tokens over the window's length.
+with r = masked / maskable, and sequences weighted by their number of maskable tokens over the
+window's length.
 
 w = 1 and r uniform on (0, 1] is the bound (masking.py). Other weights and smaller ratios may learn
 faster; what is reported is the bound all the same (likelihood.py).
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 from torch import Tensor
 
@@ -19,14 +20,25 @@ from .masking import (
     keyed_random_ratio_mask,
     maskable_tokens,
     mean_cross_entropy,
-    ratio_weights,
 )
+from .networks import MaskedLanguageModel
+
+
+class NumberedBatch(Protocol):
+    """A micro-batch that knows where it stands in the run, as `ardm.training.Batch` does."""
+
+    example_numbers: Tensor  # int64 (B,), number of each example since the start of the run
+    global_batch_size: int  # examples of one optimiser step over all processes
+    progress: float  # share of the run that is done, in [0, 1)
+
+    def __getitem__(self, name: str, /) -> Tensor: ...
+
+    def get(self, name: str, /) -> Tensor | None: ...
 
 
 @dataclass
 class RandomRatioObjective:
-    """A loss function for `ardm.training.loop.train`, over batches with `input_ids` and optional
-    masks.
+    """A loss function for `ardm.training.train`, of batches with `input_ids` and optional masks.
 
     Args:
         mask_token_id: the id that hides a token.
@@ -69,44 +81,64 @@ class RandomRatioObjective:
         risen = min(1.0, max(0.0, (progress - begin) / (end - begin)))
         return self.start_ratio + (1 - self.start_ratio) * risen
 
-    def __call__(self, model: Any, batch: Any) -> dict[str, Tensor]:
+    def __call__(self, model: MaskedLanguageModel, batch: NumberedBatch) -> dict[str, Tensor]:
         """The loss of one micro-batch.
 
         Args:
             model: a masked language model that takes `logits_positions`.
-            batch: an `ardm.training.loop.Batch` with `input_ids` int64 (B, L), optional
-                `attention_mask`, `prompt_mask`.
+            batch: with `input_ids` int64 (B, L), optional `attention_mask`, `prompt_mask`.
 
         Returns:
             "loss", which is minimised; "nats_per_token", the mean cross-entropy without weights,
             the bound wherever "max_ratio", the highest mask ratio, is 1.
         """
         max_ratio = self.max_ratio(batch.progress)
-        masks = {name: batch.get(name) for name in ("attention_mask", "prompt_mask")}
+        attention_mask = batch.get("attention_mask")
+        prompt_mask = batch.get("prompt_mask")
+        mask_id = self.mask_token_id
         masked_ids, labels = keyed_random_ratio_mask(
             batch["input_ids"],
-            self.mask_token_id,
-            batch.sample_numbers,
+            mask_id,
+            batch.example_numbers,
             seed=self.seed,
             global_batch_size=batch.global_batch_size,
             max_ratio=max_ratio,
-            **masks,
+            attention_mask=attention_mask,
+            prompt_mask=prompt_mask,
         )
         positions = labels != IGNORED
         output = model(
-            input_ids=masked_ids, attention_mask=masks["attention_mask"], logits_positions=positions
+            input_ids=masked_ids, attention_mask=attention_mask, logits_positions=positions
         )
         nats_B = mean_cross_entropy(output.logits, labels, positions)
-        num_maskable_B = maskable_tokens(batch["input_ids"], self.mask_token_id, **masks).sum(1)
-        ratio_B = positions.sum(1) / num_maskable_B.clamp(min=1)
+        maskable_BL = maskable_tokens(batch["input_ids"], mask_id, attention_mask, prompt_mask)
+        num_maskable_B = maskable_BL.sum(1)
         nats_of_rows_B = nats_B * num_maskable_B
+        ratio_B = positions.sum(1) / num_maskable_B.clamp(min=1)
+        weights_B = ratio_weights(ratio_B, self.weight_power, max_ratio)
         # Over a constant, not this micro-batch's tokens: else the sum over micro-batches would
         # depend on the split.
-        loss = (
-            ratio_weights(ratio_B, self.weight_power, max_ratio) * nats_of_rows_B
-        ).sum() / labels.numel()
+        loss = (weights_B * nats_of_rows_B).sum() / labels.numel()
         return {
             "loss": loss,
             "nats_per_token": nats_of_rows_B.sum() / num_maskable_B.sum().clamp(min=1),
             "max_ratio": loss.new_full((), max_ratio),
         }
+
+
+def ratio_weights(ratio_B: Tensor, power: float, max_ratio: float = 1.0) -> Tensor:
+    """Weights of sequences by their mask ratio r: w(r) = (1 + power) * (r / max_ratio)^power.
+
+    Their mean is 1. power = 0 is the bound. power = 1 gives every masked token the same weight, as
+    pooling over a batch does, but as a fixed function of each sequence: it does not depend on the
+    neighbours, so that processes and accumulation steps add up to the same gradient.
+
+    Args:
+        ratio_B: (B,), masked / maskable tokens, in (0, max_ratio].
+        power: at least 0.
+        max_ratio: upper end of the ratios' range.
+
+    Returns:
+        (B,) weights with mean 1 for ratios uniform on (0, max_ratio].
+    """
+    return (1 + power) * (ratio_B / max_ratio) ** power

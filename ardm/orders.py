@@ -14,21 +14,23 @@ Shapes: B batch, L length, K positions, V vocabulary.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-TIE = 1e-5  # scores closer than this (nats, or probability) are equal: rounding must not decide which comes first
+# Scores closer than this are equal: rounding must not decide which comes first.
+TIE = 1e-5  # nats, or probability
 _RELATIVE_TIE = 1e-6  # of scores whose scale is not known
+
+# (logits (B, L, V), hidden bool (B, L), generator) -> scores (B, L), higher = generated earlier
+CustomOrder = Callable[[Tensor, Tensor, torch.Generator | None], Tensor]
 
 
 # ----------------------------------------------------------------------- orders that need no logits
 def order_to_rank(order: Tensor) -> Tensor:
-    """The rank of each position, int64 of the order's shape (..., L). Its own inverse:
-    rank_to_order is the same.
-    """
+    """The rank of each position, int64 of the order's shape (..., L); the inverse is the same."""
     return order.argsort(-1)
 
 
@@ -119,16 +121,13 @@ def confidence(logits_BKV: Tensor) -> Tensor:
 def margin(logits_BKV: Tensor) -> Tensor:
     """p(most likely) - p(second), float32 (B, K)."""
     probs_BKV = logits_BKV.float().softmax(-1)
-    first_BK1, token_BK1 = probs_BKV.max(
-        -1, keepdim=True
-    )  # twice a maximum: a third of the time of topk(2)
+    # twice a maximum: a third of the time of topk(2)
+    first_BK1, token_BK1 = probs_BKV.max(-1, keepdim=True)
     return first_BK1.squeeze(-1) - probs_BKV.scatter(-1, token_BK1, 0.0).amax(-1)
 
 
 def entropy(logits_BKV: Tensor) -> Tensor:
-    """H(p), nats, float64 (B, K): the rounding of a float32 sum would depend on the batch around a
-    row.
-    """
+    """H(p), nats, float64 (B, K): a float32 sum would round by the batch around a row."""
     probs_BKV = logits_BKV.float().softmax(-1)
     log_probs_BKV = probs_BKV.clamp(min=torch.finfo(torch.float32).tiny).log()  # 0 log 0 = 0
     return -(probs_BKV * log_probs_BKV).sum(-1, dtype=torch.float64)
@@ -141,8 +140,45 @@ LOGIT_ORDERS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+class LogitOrder(NamedTuple):
+    """An order that looks at the logits.
+
+    Args:
+        score: (logits (B, K, V), open bool (B, K)) -> (B, K), highest = generated first.
+        tie: difference up to which two scores are equal; None: in proportion to the scores.
+        whole_rows: whether it is to be given all positions, known ones included, from left to
+            right; others are given those among which the step chooses.
+    """
+
+    score: Callable[[Tensor, Tensor], Tensor]
+    tie: float | None = TIE
+    whole_rows: bool = False
+
+
+def logit_order(order: Any, generator: torch.Generator | None = None) -> LogitOrder | None:
+    """An order by its name, or a user's.
+
+    Args:
+        order: a name, or a callable for [`custom_scores`].
+        generator: what a callable is given.
+
+    Returns:
+        The order; None where it is none that looks at the logits.
+    """
+    if callable(order):
+        return LogitOrder(
+            lambda logits, open_BL: custom_scores(order, logits, open_BL, generator),
+            tie=None,
+            whole_rows=True,
+        )
+    if not isinstance(order, str) or order not in LOGIT_ORDERS:
+        return None
+    score = LOGIT_ORDERS[order]
+    return LogitOrder(lambda logits_BKV, open_BK: score(logits_BKV))
+
+
 def custom_scores(
-    order: Callable[..., Any], logits: Tensor, masked_BL: Tensor, generator: torch.Generator | None
+    order: CustomOrder, logits: Tensor, masked_BL: Tensor, generator: torch.Generator | None
 ) -> Tensor:
     """Scores of a user's order, checked.
 
@@ -195,13 +231,11 @@ def ranking(scores_BK: Tensor, open_BK: Tensor, tie: float | None = TIE) -> Tens
         known_BK = scores_BK.masked_fill(~open_BK | scores_BK.isinf(), 0)
         tie_B1 = known_BK.abs().amax(1, keepdim=True) * _RELATIVE_TIE
     limits = torch.finfo(scores_BK.dtype)
-    scores_BK = scores_BK.clamp(limits.min, limits.max).masked_fill(
-        ~open_BK, -torch.inf
-    )  # also -inf before closed
+    # an open position with -inf, too, comes before those that are closed
+    scores_BK = scores_BK.clamp(limits.min, limits.max).masked_fill(~open_BK, -torch.inf)
     values_BK, index_BK = scores_BK.sort(dim=1, descending=True, stable=True)
-    tied_BK = (
-        values_BK[:, :-1] - values_BK[:, 1:] <= tie_B1
-    )  # not between two closed ones: their difference is NaN
+    # not tied: two closed ones, whose difference is NaN
+    tied_BK = values_BK[:, :-1] - values_BK[:, 1:] <= tie_B1
     level_BK = F.pad((~tied_BK).cumsum(1), (1, 0))
     return index_BK.gather(1, (level_BK * scores_BK.shape[1] + index_BK).argsort(1))
 

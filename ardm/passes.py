@@ -6,8 +6,7 @@ call.
               ..., (0, k_S), (n, n), (n, n)           resampling after the last
 
 A plan may be cut into blocks: no group reaches over the end of a block. Rows differ in their number
-    of masks, so each
-has its own list; a row that has finished its plan waits with (0, 0).
+of masks, so each has its own list; a row that has finished its plan waits with (0, 0).
 
 Shapes: B batch, S passes.
 """
@@ -60,9 +59,7 @@ class Passes:
     num_planned: int
 
     def to(self, device: torch.device) -> "Passes":
-        """The same with its tables on a device; the lists stay on the host, where the loop needs
-        them.
-        """
+        """The same with its tables on a device; its lists stay on the host, where the loop is."""
         names = ("back_BS", "fill_BS", "known_BS", "revision_BS")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
@@ -156,26 +153,22 @@ def row_passes(blocks: list[list[int]], resampling: Resampling | None) -> list[P
         The passes.
     """
     planned: list[Pass] = []
-    gaps: list[
-        tuple[int, Pass]
-    ] = []  # after how many steps there are known and hidden tokens, and a pass there
+    gaps: list[tuple[int, Pass]] = []  # after how many steps resampling may lie, and its pass
     for block in blocks:
         hidden = sum(block)
         known = 0
         for size in block:
             planned.append(Pass(0, size, hidden))
-            hidden = hidden - size
-            known = known + size
+            hidden -= size
+            known += size
             if hidden and resampling is not None and resampling.between:
                 number = resampling.number(known, hidden)
                 gaps.append((len(planned), Pass(number, number, hidden + number)))
     if not gaps or resampling is None:
         return planned
     # spread evenly; several in one gap where there are fewer gaps than passes
-    chosen = [
-        gaps[(2 * i + 1) * len(gaps) // (2 * resampling.steps)] for i in range(resampling.steps)
-    ]
-    for after, extra in reversed(chosen):
+    for i in reversed(range(resampling.steps)):
+        after, extra = gaps[(2 * i + 1) * len(gaps) // (2 * resampling.steps)]
         planned.insert(after, extra)
     return planned
 
@@ -201,16 +194,22 @@ def make_passes(plans: Sequence[list[list[int]]], resampling: Resampling | None)
     if not any(fill for row in rows for _, fill, _ in row):
         rows = [[] for _ in rows]
         num_planned = 0
-    table_BS3 = torch.tensor(rows, dtype=torch.long).reshape(
-        len(rows), len(rows[0]) if rows else 0, 3
-    )
+    return _tables(rows, num_planned)
+
+
+def _tables(rows: list[list[Pass]], num_planned: int) -> Passes:
+    """The passes of rows that have equally many, as tables."""
+    num_passes = len(rows[0]) if rows else 0
+    table_BS3 = torch.tensor(rows, dtype=torch.long).reshape(len(rows), num_passes, 3)
     back_BS, fill_BS, open_BS = table_BS3.unbind(-1)
-    widths = fill_BS.amax(0).tolist() if rows else []
-    pools = open_BS.amax(0).tolist() if rows else []
-    revises = (back_BS > 0).any(0).tolist()
-    known_BS = (fill_BS - back_BS).cumsum(1)
-    revision_BS = (back_BS > 0).cumsum(1)
-    alike = ((fill_BS == fill_BS[:1]) & (open_BS == open_BS[:1])).all(0).tolist()
     return Passes(
-        back_BS, fill_BS, known_BS, revision_BS, widths, alike, pools, revises, num_planned
+        back_BS=back_BS,
+        fill_BS=fill_BS,
+        known_BS=(fill_BS - back_BS).cumsum(1),
+        revision_BS=(back_BS > 0).cumsum(1),
+        widths=fill_BS.amax(0).tolist() if rows else [],
+        alike=((fill_BS == fill_BS[:1]) & (open_BS == open_BS[:1])).all(0).tolist(),
+        pools=open_BS.amax(0).tolist() if rows else [],
+        revises=(back_BS > 0).any(0).tolist(),
+        num_planned=num_planned,
     )

@@ -14,19 +14,19 @@ from array import array
 from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from numbers import Integral
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from .checks import check_integer
+
+_Line = tuple[int, int, int]  # slope, value at j = 0, start i of the group
+
 
 def uniform_plan(length: int, steps: int) -> list[int]:
-    """Splits `length` positions evenly over `steps` groups; sizes differ by at most one, larger
-    groups come last.
+    """Splits `length` positions evenly over `steps` groups; sizes differ by at most one.
 
-    Later groups are the cheap ones: the more is known, the less a joint draw of several tokens
-        costs.
+    Larger groups come last: the more is known, the less it costs to draw several tokens at once.
 
     Args:
         length: number of positions, at least 0.
@@ -38,18 +38,16 @@ def uniform_plan(length: int, steps: int) -> list[int]:
     Raises:
         ValueError: if `steps` is outside 1..length.
     """
-    _check_steps(steps, length)
+    steps = _check_steps(steps, length)
     return [length * (i + 1) // steps - length * i // steps for i in range(steps)]
 
 
 def cosine_plan(length: int, steps: int) -> list[int]:
-    """Few tokens early and many late: after step i of S the fraction cos(pi/2 i/S) of the positions
-    is still masked.
+    """Few tokens early and many late: after step i of S cos(pi/2 i/S) of them is still masked.
 
     The schedule of MaskGIT (arXiv 2202.04200, section 3.3) and MD4 (arXiv 2406.04329), with
     MaskGIT's rounding: the number still masked is rounded down, and every step generates at least
-    one position. Where steps are many, the first ones generate one position each until the schedule
-    has caught up.
+    one position. Where steps are many, the first ones do so until the schedule has caught up.
 
     Args:
         length: number of positions, at least 0.
@@ -61,7 +59,7 @@ def cosine_plan(length: int, steps: int) -> list[int]:
     Raises:
         ValueError: if `steps` is outside 1..length.
     """
-    _check_steps(steps, length)
+    steps = _check_steps(steps, length)
     masked = [length]
     for i in range(1, steps + 1):
         # at least steps - i remain for the later steps, since cos(pi/2 x) >= 1 - x
@@ -82,21 +80,19 @@ def fixed_size_plan(length: int, tokens_per_step: int) -> list[int]:
     Raises:
         ValueError: if `tokens_per_step` is below 1.
     """
-    if tokens_per_step < 1:
-        raise ValueError(f"tokens_per_step is {tokens_per_step}; expected at least 1.")
+    check_integer("tokens_per_step", tokens_per_step, 1)
     full, rest = divmod(length, tokens_per_step)
     return [tokens_per_step] * full + [rest] * bool(rest)
 
 
 def optimal_plan(losses: Sequence[float] | Tensor, steps: int) -> list[int]:
-    """The plan of `steps` groups with the least cost, by dynamic programming (arXiv 2106.03802;
-    2110.02037, 3.1).
+    """The plan of `steps` groups with the least cost, by dynamic programming.
 
-    The losses are made non-increasing by [`monotone_fit`] first: on a noisy curve the search would
-    pick the starts whose loss is low by chance. Among plans of the same cost it returns the one
-    whose last group is the largest, then
+    (arXiv 2106.03802; 2110.02037, section 3.1.) The losses are made non-increasing by
+    [`monotone_fit`] first: on a noisy curve the search would pick the starts whose loss is low by
+    chance. Among plans of the same cost it returns the one whose last group is the largest, then
     the one before it, and so on: steps that gain nothing are spent at the start, where a joint draw
-        costs most.
+    costs most.
 
     Time and memory are O(steps (L - steps)): one or two seconds for 100 steps of L = 16,384 on one
     core.
@@ -110,19 +106,18 @@ def optimal_plan(losses: Sequence[float] | Tensor, steps: int) -> list[int]:
         `steps` group sizes, each at least 1, that sum to L.
 
     Raises:
-        ValueError: if `losses` is empty, not one-dimensional, negative, infinite or NaN, or `steps`
-            is outside 1..L.
+        ValueError: if `losses` is no curve of L >= 1 finite, non-negative values, or `steps` is
+            outside 1..L.
     """
     values = _finite(losses)
     if min(values) < 0:
         raise ValueError(
             f"losses[{values.index(min(values))}] is {min(values)}; expected nats, at least 0."
         )
-    _check_steps(steps, len(values))
+    steps = _check_steps(steps, len(values))
     units = _as_integers(monotone_fit(values))
-    width = (
-        len(units) - steps + 1
-    )  # k groups cover k + j positions, j in 0..L - steps: none is empty, then or later
+    # k groups cover k + j positions, j in 0..L - steps: none is empty, then or later
+    width = len(units) - steps + 1
     costs = [units[0] * (j + 1) for j in range(width)]
     origins = []
     for k in range(1, steps):
@@ -139,8 +134,8 @@ def optimal_plan(losses: Sequence[float] | Tensor, steps: int) -> list[int]:
 def plan_cost(losses: Sequence[float] | Tensor, plan: list[int]) -> float:
     """What a plan costs: the sum of k L_s over its groups of size k that start at s.
 
-    The losses are taken as they are, without a fit: a plan found on some data can be scored on
-        other data.
+    The losses are taken as they are, without a fit: a plan found on some data can be priced on
+    other data.
 
     Args:
         losses: (L,), nats at each number of known positions 0..L-1.
@@ -150,22 +145,19 @@ def plan_cost(losses: Sequence[float] | Tensor, plan: list[int]) -> float:
         Nats per sequence.
 
     Raises:
-        ValueError: if `losses` is empty, not one-dimensional, infinite or NaN, or if the plan has
-            an empty group or does not sum to L.
+        ValueError: if `losses` is no curve of L >= 1 finite values, or the plan has an empty group
+            or does not sum to L.
     """
     values = _finite(losses)
     sizes = check_plan(plan, len(values), "losses")
-    return math.fsum(
-        size * values[end - size] for size, end in zip(sizes, accumulate(sizes), strict=True)
-    )
+    ends = accumulate(sizes)
+    return math.fsum(size * values[end - size] for size, end in zip(sizes, ends, strict=True))
 
 
 def monotone_fit(losses: Sequence[float] | Tensor) -> list[float]:
-    """The closest non-increasing curve in least squares (isotonic regression, by pooling adjacent
-    violators).
+    """The closest non-increasing curve in least squares, by pooling adjacent violators.
 
-    More known positions cannot cost more on average, so any rise in measured per-step losses is
-    noise.
+    More known positions cannot cost more on average: a rise of measured losses is noise.
 
     Args:
         losses: (L,), nats at each number of known positions 0..L-1.
@@ -174,7 +166,7 @@ def monotone_fit(losses: Sequence[float] | Tensor) -> list[float]:
         L values in nats, with the mean of `losses`; a curve that never rises is returned as it is.
 
     Raises:
-        ValueError: if `losses` is empty, not one-dimensional, infinite or NaN.
+        ValueError: if `losses` is no curve of L >= 1 finite values.
     """
     levels: list[tuple[float, int]] = []  # (mean, number of positions), falling
     for loss in _finite(losses):
@@ -191,8 +183,8 @@ def monotone_fit(losses: Sequence[float] | Tensor) -> list[float]:
 def blockwise_steps(sizes: list[int], steps: int) -> list[int]:
     """How many of `steps` steps each block of positions gets: at least one, at most its size.
 
-    Each starts with one; every further step goes to the block with the most positions per step so
-    far, and to the later one of equals (Adams's method of apportionment).
+    Each starts with one; every further step goes to the block with the most positions a step so
+    far, the later one of equals (Adams's method of apportionment).
 
     Args:
         sizes: number of positions of each block, at least 1.
@@ -257,21 +249,15 @@ def group_bounds(plans: list[list[int]]) -> Tensor:
     return torch.tensor(padded, dtype=torch.long).reshape(len(plans), steps + 1).cumsum(1)
 
 
-def _check_steps(steps: Any, length: int) -> None:
-    integer = isinstance(steps, Integral) and not isinstance(steps, bool)
-    if not integer:
-        raise ValueError(f"steps is {steps!r}; expected an integer in 1..{length}.")
-    if not 1 <= steps <= length and not steps == length == 0:
-        raise ValueError(f"steps is {steps}; expected 1..{length} for {length} positions.")
+def _check_steps(steps: int, length: int) -> int:
+    return check_integer("steps", steps, min(length, 1), length, f" for {length} positions")
 
 
 def _finite(losses: Sequence[float] | Tensor) -> list[float]:
     numbers = losses.tolist() if isinstance(losses, Tensor) else list(losses)
     values = torch.tensor(numbers, dtype=torch.float64)
     if values.ndim != 1 or len(values) == 0:
-        raise ValueError(
-            f"losses has shape {tuple(values.shape)}; expected (L,) with L at least 1."
-        )
+        raise ValueError(f"losses has shape {tuple(values.shape)}; expected (L,), L at least 1.")
     if not values.isfinite().all():
         known = int(values.isfinite().logical_not().nonzero()[0])
         raise ValueError(f"losses[{known}] is {float(values[known])}; expected finite nats.")
@@ -279,16 +265,13 @@ def _finite(losses: Sequence[float] | Tensor) -> list[float]:
 
 
 def _as_integers(fitted: list[float]) -> list[int]:
-    """Multiples of 2^-60 of the largest: float64 precision, and sums are exact, so that ties are
-    ties.
-    """
+    """Multiples of 2^-60 of the largest: exact sums at float64 precision, so that ties are ties."""
     exponent = math.frexp(fitted[0])[1]
     return [round(math.ldexp(loss, 60 - exponent)) for loss in fitted]
 
 
 def _add_group(costs: list[int], losses: list[int]) -> tuple[list[int], Sequence[int]]:
-    """One more group after plans of `costs`: new[j] = min over i <= j of costs[i] + (j - i + 1)
-    losses[i].
+    """One more group: new[j] = min over i <= j of costs[i] + (j - i + 1) losses[i].
 
     Every start i is a line in j, of slope losses[i], and slopes never rise: the minimum is a lower
     envelope whose lines are added at one end and left at the other (the convex hull trick). Also
@@ -296,9 +279,7 @@ def _add_group(costs: list[int], losses: list[int]) -> tuple[list[int], Sequence
     """
     new = []
     origin = array("i")
-    lines: deque[tuple[int, int, int]] = (
-        deque()
-    )  # (slope, value at j = 0, i), the best at the present j first
+    lines: deque[_Line] = deque()  # the best at the present j first
     for j, slope in enumerate(losses):
         if not lines or slope < lines[-1][0]:  # of one level the first start is the best
             line = (slope, costs[j] + (1 - j) * slope, j)
@@ -312,10 +293,8 @@ def _add_group(costs: list[int], losses: list[int]) -> tuple[list[int], Sequence
     return new, origin
 
 
-def _hidden(left: tuple[int, ...], middle: tuple[int, ...], right: tuple[int, ...]) -> bool:
-    """Whether the middle one of three lines of falling slopes is nowhere below both others: right
-    meets left first.
-    """
-    return (right[1] - left[1]) * (left[0] - middle[0]) <= (middle[1] - left[1]) * (
-        left[0] - right[0]
-    )
+def _hidden(left: _Line, middle: _Line, right: _Line) -> bool:
+    """Whether of three lines of falling slopes the middle one is nowhere the lowest."""
+    right_meets_left = (right[1] - left[1]) * (left[0] - middle[0])
+    middle_meets_left = (middle[1] - left[1]) * (left[0] - right[0])
+    return right_meets_left <= middle_meets_left  # right does first

@@ -1,9 +1,9 @@
 """Random numbers that are a pure function of integer keys: u = hash(seed, row, position, ...) in
 [0, 1).
 
-There is no state to save, no loop over the rows of a batch, and nothing that depends on what was
-drawn before, on the process that draws, or on the device. Whoever draws gives its kind of draw a
-key of its own, so that no two share bits.
+There is no state to save, no loop over the rows of a batch, and nothing that depends on what came
+before, on the process, or on the device. Whoever needs numbers gives their kind a key of its own,
+so that no two share bits.
 """
 
 import torch
@@ -32,25 +32,21 @@ def keyed_bits(*keys: Tensor | int) -> Tensor:
     """64 random bits (int64) that are a pure function of their keys; see [`keyed_uniforms`]."""
     state: Tensor | int = 0
     for key in keys:
-        state = (
-            _mix(state + key.long() + _GOLDEN)
-            if isinstance(key, Tensor)
-            else _mix_with_number(state, key)
-        )
+        if isinstance(key, Tensor):
+            state = _mix(state + key.long() + _GOLDEN)
+        else:
+            state = _mix_with_number(state, key)
     return state if isinstance(state, Tensor) else torch.tensor(state)
 
 
-_GOLDEN = (
-    0x9E3779B97F4A7C15 - 2**64
-)  # 2^64 / golden ratio, as a signed integer; int64 arithmetic wraps around
+# signed, as int64 arithmetic wraps around
+_GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # 2^64 / golden ratio
 _MIX1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX2 = 0x94D049BB133111EB - 2**64
 
 
 def _mix_with_number(state: Tensor | int, key: int) -> Tensor | int:
-    """A number meets a number without tensors, and a tensor as a number: neither costs a kernel or
-    a copy.
-    """
+    """A number meets a number, or a tensor, without becoming a tensor: no kernel, no copy."""
     if isinstance(state, Tensor):
         return _mix(state + _as_int64(key + _GOLDEN))
     bits = (state + key + _GOLDEN) % 2**64
@@ -73,10 +69,8 @@ def _logical_shift(bits: Tensor, by: int) -> Tensor:
     return (bits >> by) & ((1 << (64 - by)) - 1)
 
 
-def draw_seed(generator: torch.Generator | None) -> int:
-    """One integer seed from a torch generator on any device (None: torch's global one), to key
-    streams with.
-    """
+def seed_from(generator: torch.Generator | None) -> int:
+    """A seed to key streams with, from a generator on any device (None: torch's global one)."""
     device = generator.device if generator is not None else "cpu"
     return int(torch.randint(2**62, (), generator=generator, device=device))
 

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from .canvas import ORDER_NOISE, Canvas
-from .orders import LOGIT_ORDERS, TIE, best, confidence, custom_scores, entropy, ranking
+from .orders import LogitOrder, best, confidence, entropy, ranking
 from .randomness import gumbel
 
+# logits (B, W, V), ranking (B, W), open (B, W) -> ranking, how many are sure enough (B, 1)
 Amount = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -28,33 +29,29 @@ class Selection:
     """Ranks open positions by a score of their logits and takes the first ones.
 
     Args:
-        order: a name in `LOGIT_ORDERS`, a callable for [`custom_scores`] (it is given whole rows),
-            or None: the order of the canvas's own queue.
+        order: what gives the scores; None: the canvas's own queue does.
         noise: order_temperature: Gumbel noise times this is added to the scores, so that with one
-            position a step it is drawn with probability softmax(scores / noise).
+            position a step it is chosen with probability softmax(scores / noise).
         amount: how many are taken beyond what the plan asks, by [`above_threshold`] or
             [`within_entropy`]; None: none.
-        generator: what a callable order is given.
     """
 
-    def __init__(
-        self,
-        order: str | Callable | None,
-        noise: float = 0.0,
-        amount: Amount | None = None,
-        generator: torch.Generator | None = None,
-    ):
+    def __init__(self, order: LogitOrder | None, noise: float = 0.0, amount: Amount | None = None):
         self.order = order
         self.noise = noise
         self.amount = amount
-        self.generator = generator
+
+    @property
+    def whole_rows(self) -> bool:
+        """Whether the pool is to be all positions of the rows, from left to right."""
+        return self.order is not None and self.order.whole_rows
 
     def __call__(
         self,
         logits_BWV: Tensor,
         canvas: Canvas,
         pool_BW: Tensor,
-        open_BW: Tensor | None,
+        open_BW: Tensor,
         least_B1: Tensor,
         count: int | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -63,8 +60,8 @@ class Selection:
         Args:
             logits_BWV: of the pool's positions.
             canvas: the rows.
-            pool_BW: int64 (B, W), positions; whole rows for a callable order.
-            open_BW: bool (B, W), which of them may be filled; None, only with `count`: all.
+            pool_BW: int64 (B, W), positions.
+            open_BW: bool (B, W), which of them may be filled.
             least_B1: int64 (B, 1), how many the plan asks for.
             count: that number, if all rows take exactly so many.
 
@@ -73,15 +70,8 @@ class Selection:
             (B, 1), how many are taken.
         """
         scores_BW, tie = self._scores(logits_BWV, canvas, pool_BW, open_BW)
-        if self.noise and self.order is not None:
-            uniforms_BW = canvas.uniforms(
-                ORDER_NOISE, canvas.place_BL.gather(1, pool_BW), canvas.step_B1
-            )
-            scores_BW = scores_BW + self.noise * gumbel(uniforms_BW)
-            tie = 0.0
         if count is not None and self.amount is None:
             return best(scores_BW, open_BW, tie, count), least_B1
-        assert open_BW is not None
         first_BW = ranking(scores_BW, open_BW, tie)
         taken_B1 = least_B1
         if self.amount is not None:
@@ -90,21 +80,21 @@ class Selection:
         return first_BW, torch.minimum(taken_B1, open_BW.sum(1, keepdim=True))
 
     def _scores(
-        self, logits_BWV: Tensor, canvas: Canvas, pool_BW: Tensor, open_BW: Tensor | None
+        self, logits_BWV: Tensor, canvas: Canvas, pool_BW: Tensor, open_BW: Tensor
     ) -> tuple[Tensor, float | None]:
         """Scores, highest first, and the difference up to which two are equal."""
         if self.order is None:
             return -canvas.scores_BL.gather(1, pool_BW), 0.0
-        if isinstance(self.order, str):
-            return LOGIT_ORDERS[self.order](logits_BWV), TIE
-        assert self.generator is not None and open_BW is not None
-        return custom_scores(self.order, logits_BWV, open_BW, self.generator), None
+        scores_BW = self.order.score(logits_BWV, open_BW)
+        if not self.noise:
+            return scores_BW, self.order.tie
+        place_BW = canvas.place_BL.gather(1, pool_BW)
+        uniforms_BW = canvas.uniforms(ORDER_NOISE, place_BW, canvas.step_B1)
+        return scores_BW + self.noise * gumbel(uniforms_BW), 0.0
 
 
 def above_threshold(threshold: float) -> Amount:
-    """All positions whose most likely token has at least this probability; they come before the
-    others.
-    """
+    """All whose most likely token has at least this probability; they come before the others."""
 
     def amount(logits_BWV: Tensor, first_BW: Tensor, open_BW: Tensor) -> tuple[Tensor, Tensor]:
         sure_BW = (confidence(logits_BWV).exp() >= threshold) & open_BW
@@ -115,9 +105,7 @@ def above_threshold(threshold: float) -> Amount:
 
 
 def within_entropy(bound: float) -> Amount:
-    """The first positions as long as the sum of their entropies less the largest is at most `bound`
-    nats.
-    """
+    """The first ones while the sum of their entropies less the largest is at most `bound` nats."""
 
     def amount(logits_BWV: Tensor, first_BW: Tensor, open_BW: Tensor) -> tuple[Tensor, Tensor]:
         nats_BW = entropy(logits_BWV).double().gather(1, first_BW)

@@ -1,13 +1,12 @@
 """Per-step losses: what one token costs when t others are known, and so what any plan costs.
 
-    L_t = E_x E_order  mean over the L - t masked of -log p(x_p | t known tokens)          sum_t L_t = NELBO
+    L_t = E_x E_order  mean over the L - t masked of -log p(x_p | t known tokens)
+    sum_t L_t = NELBO
     E_order -log p(x | order, plan) = sum over groups of size k that start at s of  k L_s
 
 (arXiv 2110.02037, section 3.1.) Under a random order all masked positions are alike, so the mean
-over all of them has
-the expectation of the next one, and less noise. All tokens of a group cost what its first one
-    costs: that is the price
-of drawing them at once.
+over all of them has the expectation of the next one, and less noise. All tokens of a group cost
+what its first one costs: that is the price of drawing them at once.
 
 Shapes: B sequences, L the tokens of the longest.
 """
@@ -19,10 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .checks import check_integer
 from .likelihood import by_row, every_count
-from .masked_losses import masked_losses, require_positive, row_numbers_of, scored_tokens
+from .masked_losses import masked_losses, row_numbers_of, target_tokens
+from .networks import MaskedLanguageModel
 from .plans import check_plan
-from .randomness import draw_seed
+from .randomness import seed_from
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,7 @@ class StepLosses:
 
     @property
     def nats(self) -> Tensor:
-        """float64 (L,), the mean over the sequences at each number of known tokens 0..L-1, nats per
-        token.
-        """
+        """float64 (L,), the mean over the sequences at each number known 0..L-1, nats per token."""
         return self.sequence_nats.nanmean(0)
 
     @property
@@ -105,7 +104,7 @@ class StepLosses:
 
 
 def measure_step_losses(
-    model: Any,
+    model: MaskedLanguageModel,
     input_ids: Tensor,
     attention_mask: Tensor | None = None,
     *,
@@ -115,8 +114,9 @@ def measure_step_losses(
     generator: torch.Generator | None = None,
     batch_size: int | None = None,
 ) -> StepLosses:
-    """Measures the loss of each sequence at every number of known tokens: L forward sequences a row
-    and order.
+    """Measures the loss of each sequence at every number of known tokens.
+
+    It takes L sequences through the network for each row and order.
 
     Sequences of n tokens count at 0..n-1 known; padding and prompts are never counted. With one
     order and the same generator a row's losses sum to the `nelbo(..., num_samples="all")` of the
@@ -140,27 +140,29 @@ def measure_step_losses(
         ValueError: on ids of the wrong shape, type or range, mask ids among them, no token at all,
             or a number below 1.
     """
-    require_positive("num_orders", num_orders)
-    scored_BL = scored_tokens(model.config, input_ids, attention_mask, prompt_mask)
-    num_tokens_B = scored_BL.sum(1)
-    seed = draw_seed(generator)
+    check_integer("num_orders", num_orders, 1)
+    target_BL = target_tokens(model.config, input_ids, attention_mask, prompt_mask)
+    num_tokens_B = target_BL.sum(1)
+    seed = seed_from(generator)
     if not num_tokens_B.any():
         raise ValueError(
-            f"input_ids {tuple(input_ids.shape)} has no token to score; expected at least one."
+            f"input_ids {tuple(input_ids.shape)} has only padding and prompt; expected at least one"
+            " other token."
         )
-    draws = every_count(num_tokens_B, row_numbers_of(row_numbers, input_ids), num_orders)
-    losses_N = masked_losses(model, input_ids, attention_mask, scored_BL, draws, seed, batch_size)
+    versions = every_count(num_tokens_B, row_numbers_of(row_numbers, input_ids), num_orders)
+    losses_N = masked_losses(
+        model, input_ids, attention_mask, target_BL, versions, seed, batch_size
+    )
     rows_JL = by_row(losses_N, num_tokens_B, num_orders)
     sequence_nats = losses_N.new_full((len(input_ids), int(num_tokens_B.max())), torch.nan)
     for row, losses_JL in enumerate(rows_JL):
-        sequence_nats[row, : losses_JL.shape[1]] = losses_JL.mean(0).flip(
-            0
-        )  # most masked = fewest known first
+        # most masked = fewest known first
+        sequence_nats[row, : losses_JL.shape[1]] = losses_JL.mean(0).flip(0)
     return StepLosses(sequence_nats)
 
 
 def per_step_losses(
-    model: Any,
+    model: MaskedLanguageModel,
     input_ids: Tensor,
     attention_mask: Tensor | None = None,
     *,
@@ -185,8 +187,7 @@ def per_step_losses(
 
     Returns:
         float64 (L,), nats per token with 0..L-1 tokens known; the mean over the sequences that have
-        so many. L is the
-        number of scored tokens of the longest one: padding is not counted.
+        so many. L is the number of tokens of the longest one, without padding and prompt.
 
     Raises:
         ValueError: as [`measure_step_losses`].

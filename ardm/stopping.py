@@ -1,13 +1,11 @@
-"""Endings: where a row's text stops - at an end-of-sequence token, or where a `StoppingCriteria`
-says so.
+"""Stopping: where a row's text ends - at an EOS token, or where a `StoppingCriteria` says so.
 
-    end = the shortest beginning of the row that ends in an EOS token, or for which a criterion
-    holds
+    end = the shortest beginning of the row that ends in an EOS token, or that a criterion stops
 
 Only generated tokens behind the last given one can end a row: an EOS in a gap is a token like
-    others. A row whose
-beginning up to its end is complete is finished, whatever is still hidden behind; what lies behind
-becomes padding. So the result is that of a full generation, cut; finishing early only saves work.
+others. A row whose beginning up to its end is complete is finished, whatever is still hidden
+behind; what lies behind becomes padding. So the result is that of a full generation, cut; finishing
+early only saves work.
 
 Shapes: B batch, L length, P places (a row's real tokens, without padding).
 """
@@ -22,7 +20,7 @@ from torch.nn import functional as F
 from .canvas import Canvas
 
 
-class Endings:
+class Stopping:
     """Follows where each row ends.
 
     Args:
@@ -47,9 +45,8 @@ class Endings:
         self.pad_token_id = pad_token_id
         self.eos = torch.tensor(eos_token_ids, dtype=torch.long, device=canvas.ids.device)
         self.never = canvas.ids.shape[1] + 1
-        self.begin_B = F.pad((canvas.place_BL + 1) * canvas.given_BL, (1, 0)).amax(
-            1
-        )  # 0 where nothing is given
+        # 0 where nothing is given
+        self.begin_B = F.pad((canvas.place_BL + 1) * canvas.given_BL, (1, 0)).amax(1)
         self.end_B = torch.full_like(self.begin_B, self.never)  # number of places that stay
         self.asked_B = self.begin_B.clone()  # the longest beginning that the criteria have seen
 
@@ -63,26 +60,21 @@ class Endings:
         canvas = self.canvas
         if canvas.ids.numel() == 0:
             return
-        complete_B = canvas.place_BL.masked_fill(~canvas.hidden_BL, self.never).amin(
-            1
-        )  # places before the first gap
+        # places before the first gap
+        complete_B = canvas.place_BL.masked_fill(~canvas.hidden_BL, self.never).amin(1)
         complete_B = torch.minimum(complete_B, canvas.real_BL.sum(1))
         end_B = self._first_eos(complete_B)
         if self.criteria is not None:
-            end_B = torch.minimum(
-                end_B, self._first_stop(self.criteria, torch.minimum(complete_B, end_B))
-            )
+            stop_B = self._first_stop(self.criteria, torch.minimum(complete_B, end_B))
+            end_B = torch.minimum(end_B, stop_B)
         self.end_B = torch.minimum(self.end_B, end_B)
 
     def _first_eos(self, complete_B: Tensor) -> Tensor:
-        """int64 (B,): tokens up to the first generated EOS in each row's complete part, or `never`."""
+        """int64 (B,): tokens up to the first generated EOS in the complete part, or `never`."""
         canvas = self.canvas
-        is_eos_BL = (
-            torch.isin(canvas.ids, self.eos)
-            & canvas.real_BL
-            & (canvas.place_BL < complete_B[:, None])
-        )
+        is_eos_BL = torch.isin(canvas.ids, self.eos) & canvas.real_BL
         is_eos_BL = is_eos_BL & (canvas.place_BL >= self.begin_B[:, None])
+        is_eos_BL = is_eos_BL & (canvas.place_BL < complete_B[:, None])
         return (canvas.place_BL + 1).masked_fill(~is_eos_BL, self.never).amin(1)
 
     def _first_stop(self, criteria: Callable[..., Any], complete_B: Tensor) -> Tensor:

@@ -6,12 +6,21 @@ finished text at the end. Any other (`TextStreamer`) gets the text as far as it 
 the first gap; all at the end if tokens may change later.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from .canvas import Canvas
+
+
+class Streamer(Protocol):
+    """What transformers' `TextStreamer` and its like have; those of drafts `put_draft` as well."""
+
+    def put(self, value: Tensor) -> None: ...
+
+    def end(self) -> None: ...
 
 
 class Streaming:
@@ -29,7 +38,7 @@ class Streaming:
         ValueError: if there is not exactly one row, or the object is no streamer.
     """
 
-    def __init__(self, streamer: Any, canvas: Canvas, revised: bool = False):
+    def __init__(self, streamer: Streamer, canvas: Canvas, revised: bool = False):
         if not (hasattr(streamer, "put") and hasattr(streamer, "end")):
             raise ValueError(
                 f"streamer is a {type(streamer).__name__}; expected an object with `put` and `end`."
@@ -41,8 +50,10 @@ class Streaming:
         self.streamer = streamer
         self.canvas = canvas
         self.revised = revised
-        self.drafts = hasattr(streamer, "put_draft")
-        self.takes_logits = self.drafts and getattr(streamer, "_takes_logits", False)
+        self.put_draft: Callable[..., None] | None = getattr(streamer, "put_draft", None)
+        drafts = self.put_draft is not None
+        self.takes_logits = drafts and getattr(streamer, "_takes_logits", False)
+        self.takes_path = drafts and getattr(streamer, "_takes_path", False)
         self.shown = self.prompt = self._complete()
         streamer.put(self._text(canvas.ids)[: self.prompt][None])
 
@@ -53,14 +64,14 @@ class Streaming:
             logits: (1, L, V) of the step, if the streamer takes them.
             end: where the text ends, in real tokens, if that is known.
         """
-        if self.drafts:
+        if self.put_draft is not None:
             draft = {"value": self._text(self.canvas.ids)[None, self.prompt :]}
             if self.takes_logits and logits is not None:
                 draft["logits"] = logits[:, self.canvas.real_BL[0]][:, self.prompt :].cpu()
-            if getattr(self.streamer, "_takes_path", False):
+            if self.takes_path:
                 draft["order"] = self._text(self.canvas.order_BL)[None, self.prompt :]
                 draft["log_probs"] = self._text(self.canvas.log_probs_BL)[None, self.prompt :]
-            self.streamer.put_draft(**draft)
+            self.put_draft(**draft)
         elif not self.revised:
             self._put(min(self._complete(), len(self.canvas.ids[0]) if end is None else end))
 

@@ -1,17 +1,17 @@
-"""Gaussian diffusion of images ("Diffusion Models Beat GANs", arXiv 2105.05233) on the Hugging Face
-stack.
+"""Gaussian diffusion of images (DDPM, Improved DDPM, ADM) on the Hugging Face stack.
+
+`import ddpm` makes its networks known to transformers' Auto classes.
 """
 
 from transformers import AutoConfig, AutoModel
 
+from .denoisers import to_model_range, to_uint8
 from .diffusion import BitsPerDim, GaussianDiffusion, Reverse
 from .drawing import draw_images
 from .editing import ddim_invert, image_to_image, inpaint, interpolate
-from .hub.folder import load_folder, save_folder
-from .metrics.quality import ImageQualityEvaluation
-from .models.classifier import NoisyClassifier
-from .models.configuration_unet import ClassifierConfig, UNetConfig
-from .models.unet import UNet
+from .hub import load_folder, save_folder
+from .metrics import ImageQualityEvaluation
+from .models import ClassifierConfig, NoisyClassifier, UNet, UNetConfig
 from .objective import DiffusionObjective
 from .samplers import SamplingState, sample
 from .schedules import cosine_schedule, linear_schedule, zero_terminal_snr
@@ -40,6 +40,8 @@ __all__ = [
     "load_folder",
     "sample",
     "save_folder",
+    "to_model_range",
+    "to_uint8",
     "zero_terminal_snr",
 ]
 

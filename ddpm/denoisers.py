@@ -1,61 +1,132 @@
-"""Denoiser: what counts as a network, and how it is called.
+"""Denoiser: what counts as a network and what it sees; how it is called.
 
 Any callable `model(x, t, labels=None)` that maps noised images (B, C, H, W) and timesteps int64
-(B,) to a prediction (B, C, H, W), or (B, 2C, H, W) with a variance; so that exact scores can be put
-in a network's place.
+(B,) to a prediction (B, C, H, W), or (B, 2C, H, W) with a variance, so that exact scores can be put
+in a network's place. Images are floats in [-1, 1], made of pixels v = 0..255:
+
+    x = v / 127.5 - 1,    v = round(127.5 (x + 1))                  arXiv 2006.11239, section 3.3
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+import math
+from typing import Any, Protocol
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
-Denoiser = Callable[..., Tensor]
+_ROUNDING = 1e-5  # by which a value may leave the range
 
 
-def check_images(images: Any, known: Tensor | None = None, limit: float = 1.0) -> None:
-    """Finds out whether images are what models see; their values on a CPU only, as a GPU would have
-    to wait.
+class Denoiser(Protocol):
+    """A network, or a function in its place; one without classes need not know `labels`."""
+
+    def __call__(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) and int64 (B,) -> (B, C or 2C, H, W)."""
+
+
+# --------------------------------------------------------------------------------------- images
+def to_model_range(images: Tensor) -> Tensor:
+    """From pixels to what models are trained on.
 
     Args:
-        images: floats (B, C, H, W) in [-1, 1].
-        known: bool, broadcasts to the images: where values count; None = everywhere.
+        images: uint8, any shape.
+
+    Returns:
+        float32 in [-1, 1], the same shape.
+
+    Raises:
+        ValueError: if the images are not uint8.
+    """
+    if images.dtype != torch.uint8:
+        raise ValueError(f"images are {images.dtype}; expected torch.uint8, 0..255.")
+    return images.float() / 127.5 - 1
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """From a model's range to pixels, the inverse of [`to_model_range`] on all 256 values.
+
+    Args:
+        images: floats, any shape; what lies outside [-1, 1] is clamped.
+
+    Returns:
+        uint8, the same shape.
+
+    Raises:
+        ValueError: if the images are not floats, or not all finite.
+    """
+    if not images.is_floating_point():
+        raise ValueError(f"images are {images.dtype}; expected floats in [-1, 1].")
+    _check_finite(images, "floats in [-1, 1]")
+    return ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def check_images(
+    images: Any,
+    *,
+    limit: float = 1.0,
+    known: Tensor | None = None,
+    flat: bool = True,
+    empty: bool = True,
+    wait: bool = False,
+) -> None:
+    """Finds out whether images are what models see.
+
+    Args:
+        images: floats (B, C, H, W) in [-1, 1]; rounding may carry a value 1e-5 further.
         limit: largest absolute value; infinity for data that is no image, such as a Gaussian's.
+        known: bool, broadcasts to the images: where values count; None = everywhere.
+        flat: whether any (B, ...) will do: samplers and losses know no height and width.
+        empty: whether there may be no image, B = 0.
+        wait: whether to look at the values on a GPU too, which then has to finish its work first.
 
     Raises:
         ValueError: if they are something else.
     """
+    expected = "floats (B, C, H, W) in [-1, 1]"
     if not isinstance(images, Tensor):
-        raise ValueError(f"images are a {type(images).__name__}; expected a tensor (B, C, H, W).")
-    if not images.is_floating_point() or images.ndim < 2:
-        raise ValueError(
-            f"images are {images.dtype} of shape {tuple(images.shape)}; expected floats (B, C,"
-            " H, W)."
-        )
-    values = images if known is None else images[known.expand_as(images)]
-    if (
-        images.device.type == "cpu"
-        and values.numel()
-        and not (values.isfinite().all() and values.abs().max() <= limit + 1e-5)
-    ):
+        raise ValueError(f"images are a {type(images).__name__}; expected {expected}.")
+    shape = tuple(images.shape)
+    shaped = images.ndim >= 2 if flat else images.ndim == 4 and 0 not in shape[1:]
+    if not images.is_floating_point() or not shaped:
+        raise ValueError(f"images are {images.dtype} of shape {shape}; expected {expected}.")
+    if not empty and not len(images):
+        raise ValueError(f"there is no image, the shape is {shape}; expected at least one.")
+    if wait or images.device.type == "cpu":
+        _check_values(images if known is None else images[known.expand_as(images)], limit)
+
+
+def _check_values(values: Tensor, limit: float) -> None:
+    bounded = math.isfinite(limit)
+    expected = f"[{-limit:g}, {limit:g}]" if bounded else "numbers"
+    _check_finite(values, expected)
+    if bounded and values.numel() and values.abs().max() > limit + _ROUNDING:
         low = float(values.min())
         high = float(values.max())
-        raise ValueError(
-            f"images lie in [{low:.4g}, {high:.4g}]; expected [-1, 1] (x / 127.5 - 1), all finite."
+        raise ValueError(  # with so many digits that the least excess shows
+            f"images lie in [{low:.7g}, {high:.7g}]; expected {expected}:"
+            " rescale (pixels / 127.5 - 1) or clamp them."
         )
 
 
+def _check_finite(values: Tensor, expected: str) -> None:
+    wrong = values[~values.isfinite()]
+    if len(wrong):
+        raise ValueError(
+            f"images hold {len(wrong)} of {values.numel()} values that are not finite, such as"
+            f" {float(wrong[0])}; expected {expected}."
+        )
+
+
+# --------------------------------------------------------------------------------------- a call
 def call_network(
     model: Denoiser, x_t: Tensor, times: Tensor, labels: Tensor | None, learned_variance: bool
 ) -> Tensor:
     """Calls the network and checks the shape of what comes out.
 
     Args:
-        model: a denoiser; one without labels need not know the argument.
+        model: a denoiser.
         x_t: noised images (B, C, H, W).
         times: int64 (B,), what the network is told.
-        labels: int64 (B,), or None.
+        labels: int64 (B,), or None: then the network is called without the argument.
         learned_variance: whether the output must have 2C channels; else it may.
 
     Returns:
@@ -69,32 +140,11 @@ def call_network(
         raise ValueError(f"the network gave a {type(output).__name__}; expected a tensor.")
     single = tuple(x_t.shape)
     double = (single[0], 2 * single[1], *single[2:])
-    if output.shape != double and (learned_variance or output.shape != single):
-        expected = (
-            f"{double} with a learned variance, or another variance="
-            if learned_variance
-            else f"{single} or {double}"
-        )
+    allowed = (double,) if learned_variance else (single, double)
+    if tuple(output.shape) not in allowed:
+        expected = f"{double} with a learned variance, or another variance="
         raise ValueError(
-            f"the network made {tuple(output.shape)} of images {single}; expected {expected}."
+            f"the network made {tuple(output.shape)} of images {single}; expected"
+            f" {expected if learned_variance else f'{single} or {double}'}."
         )
     return output
-
-
-@contextmanager
-def evaluating(model: Denoiser) -> Iterator[None]:
-    """Evaluation mode for as long as the block lasts, if the model is a module: dropout would spoil
-    what it says.
-    """
-    training = (
-        [module for module in model.modules() if module.training]
-        if isinstance(model, nn.Module)
-        else []
-    )
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -1,4 +1,4 @@
-"""Drawing: N numbered images, each from a stream of its own, in batches, shared out over processes.
+"""Drawing: N numbered images, each from a stream of its own, in batches, on any processes.
 
 Process r of P draws the images r, r + P, ... Image k depends on (seed, k) and its label, not on
 batches or processes.
@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from ardm.training import check_integer, share_of
 
 from .denoisers import Denoiser
 from .diffusion import GaussianDiffusion
@@ -50,29 +52,19 @@ def draw_images(
         ValueError: if a number is out of range, labels are not N, or an option of [`sample`] is not
             as it should be.
     """
-    if num_images < 1 or batch_size < 1:
-        raise ValueError(
-            f"num_images is {num_images} and batch_size {batch_size}; expected at least 1 of each."
-        )
+    num_images = check_integer("num_images", num_images, 1)
+    batch_size = check_integer("batch_size", batch_size, 1)
     if labels is not None and labels.shape != (num_images,):
         raise ValueError(f"labels have shape {tuple(labels.shape)}; expected ({num_images},).")
     device = device_of(model)
-    for numbers in torch.arange(num_images)[process_index::num_processes].split(batch_size):
+    for numbers in share_of(num_images, process_index, num_processes).split(batch_size):
         if len(numbers) == 0:  # more processes than images
             return
         chosen = None if labels is None else labels[numbers].to(device)
         streams = [stream(seed, number, device=device) for number in numbers.tolist()]
-        yield (
-            numbers,
-            sample(
-                model,
-                (len(numbers), *image_shape),
-                diffusion,
-                labels=chosen,
-                generator=streams,
-                **options,
-            ),
-        )
+        shape = (len(numbers), *image_shape)
+        images = sample(model, shape, diffusion, labels=chosen, generator=streams, **options)
+        yield numbers, images
 
 
 def balanced_labels(num_images: int, num_classes: int | None) -> Tensor | None:

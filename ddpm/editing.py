@@ -1,13 +1,14 @@
 """Images that begin as other images: changed, filled in, turned into their noise, and blended.
 
-    image_to_image   noise an image up to a level, and sample from there                 arXiv 2108.01073, section 3
-    inpaint          after each step the known part is put back, noised as much as the   arXiv 2201.09865, algorithm 1
-                     rest; going up and down again several times lets the rest agree with it
-    ddim_invert      the path of "ddim" from an image to the noise that gives it         arXiv 2010.02502, section 4.3
-    interpolate      between the noises of two images, on the sphere, and back           arXiv 2010.02502, section 5.3
+    image_to_image   noise an image up to a level, and sample from there
+    inpaint          after each step the known part is put back, noised as much as the rest; going
+                     up and down again several times lets the rest agree with it
+    ddim_invert      the path of "ddim" from an image to the noise that gives it
+    interpolate      between the noises of two images, on the sphere, and back
 
-All but ddim_invert take the options of `sample` except `noise`; levels and the loop are explained
-in samplers.py.
+Sources: arXiv 2108.01073, section 3; arXiv 2201.09865, algorithm 1; arXiv 2010.02502, sections 4.3
+and 5.3. All but ddim_invert take the options of `sample` except `noise`; levels and the loop are
+explained in samplers.py.
 """
 
 import math
@@ -17,10 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .denoisers import Denoiser, check_images, evaluating
+from ardm.training import check_integer, evaluating
+from ardm.training import progress as progress_bar
+
+from .denoisers import Denoiser, check_images
 from .diffusion import GaussianDiffusion
 from .predictions import clipping
-from .progress import with_progress
 from .samplers import prepare, sample
 
 
@@ -86,43 +89,38 @@ def inpaint(
         ValueError: if images, mask or an option are not as they should be.
     """
     check_images(images, limit=math.inf)  # what lies under the mask may be anything
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        given = mask.dtype if isinstance(mask, Tensor) else f"a {type(mask).__name__}"
-        raise ValueError(
-            f"mask is {given}; expected a bool tensor, True where something is to be made."
-        )
-    fits = [
-        size in (1, whole)
-        for size, whole in zip(mask.shape[::-1], images.shape[::-1], strict=False)
-    ]
-    if mask.ndim > images.ndim or not all(fits):
-        raise ValueError(
-            f"mask has shape {tuple(mask.shape)}; expected one that broadcasts to"
-            f" {tuple(images.shape)}."
-        )
+    _check_mask(mask, images)
     check_images(images, known=~mask)
-    if jump_length < 1 or num_passes < 1:
-        raise ValueError(
-            f"jump_length is {jump_length} and num_passes {num_passes}; expected at least 1 of"
-            " each."
-        )
+    check_integer("jump_length", jump_length, 1)
+    check_integer("num_passes", num_passes, 1)
     sampling = prepare(model, diffusion, len(images), **options)
 
     def keep_known(x: Tensor, level: int) -> Tensor:
-        known = (
-            images
-            if level == 0
-            else sampling.diffusion.q_sample(images, level - 1, sampling.noise(images))
-        )
+        known = images
+        if level > 0:
+            known = sampling.diffusion.q_sample(images, level - 1, sampling.noise(images))
         return torch.where(mask, x, known)
 
     path = repainting_path(sampling.diffusion.num_timesteps, jump_length, num_passes)
     return sampling.follow(path, keep_known(sampling.noise(images), path[0]), keep_known)
 
 
+def _check_mask(mask: Any, images: Tensor) -> None:
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        given = mask.dtype if isinstance(mask, Tensor) else f"a {type(mask).__name__}"
+        raise ValueError(
+            f"mask is {given}; expected a bool tensor, True where something is to be made."
+        )
+    sizes = zip(mask.shape[::-1], images.shape[::-1], strict=False)
+    if mask.ndim > images.ndim or any(size not in (1, whole) for size, whole in sizes):
+        raise ValueError(
+            f"mask has shape {tuple(mask.shape)}; expected one that broadcasts to"
+            f" {tuple(images.shape)}."
+        )
+
+
 def repainting_path(num_steps: int, jump_length: int, num_passes: int) -> list[int]:
-    """Levels from num_steps to 0, every stretch of `jump_length` steps gone down `num_passes`
-    times.
+    """Levels from num_steps to 0, every stretch gone down `num_passes` times.
 
     Args:
         num_steps: N.
@@ -157,9 +155,8 @@ def ddim_invert(
     """The noise from which "ddim" makes given images, up to an error that falls as 1 / steps.
 
     Each step of the sampler is gone backwards with the image that the network predicts where it
-        stands: between the
-    levels l and l + 1, from the noise that it finds at level l; for the first step, from the clean
-    image, at level 1's t.
+    stands: between the levels l and l + 1, from the noise that it finds at level l; for the first
+    step, from the clean image, at level 1's t.
 
     Args:
         model: as for `sample`.
@@ -189,7 +186,7 @@ def ddim_invert(
     spread = (1 - chain.alphas_cumprod).sqrt().tolist()
     x = images
     with evaluating(model):
-        for t in with_progress(range(chain.num_timesteps), "inverting", progress):
+        for t in progress_bar(range(chain.num_timesteps), what="inverting", shown=progress):
             here = max(t - 1, 0)  # where x stands
             x0 = chain.reverse(chain.call(model, x, here, labels), x, here, clip_x0).x0
             epsilon = chain.epsilon(x0, x, here)
@@ -241,9 +238,8 @@ def interpolate(
             f"sampler is {options['sampler']!r}; expected 'ddim', the one that can be inverted."
         )
     common: dict[str, Any] = {"steps": steps, "labels": labels, "clip": clip}
-    prepare(
-        model, diffusion, len(first), **common, **options
-    )  # finds what is wrong before the work
+    # finds what is wrong before the work
+    prepare(model, diffusion, len(first), **common, **options)
     start, end = (ddim_invert(model, images, diffusion, **common) for images in (first, second))
     between = [
         sample(model, first.shape, diffusion, noise=slerp(start, end, w), **common, **options)
@@ -267,8 +263,7 @@ def slerp(first: Tensor, second: Tensor, weight: float) -> Tensor:
     one = first.flatten(1)
     other = second.flatten(1)
     cosine = (one * other).sum(1) / (one.norm(dim=1) * other.norm(dim=1)).clamp(min=1e-12)
-    angle = (
-        cosine.clamp(-1, 1).acos().clamp(min=1e-4).view(shape)
-    )  # of nearly equal rows: the plain mean
+    # of nearly equal rows: the plain mean
+    angle = cosine.clamp(-1, 1).acos().clamp(min=1e-4).view(shape)
     angle = angle.clamp(max=math.pi - 1e-4)
     return (((1 - weight) * angle).sin() * first + (weight * angle).sin() * second) / angle.sin()

@@ -1,13 +1,12 @@
-"""ForwardProcess: the process q that turns an image into noise, one small step at a time, as
-float64 tables.
+"""ForwardProcess: the process q that turns an image into noise, by small steps, as float64 tables.
 
-    q(x_t | x_{t-1})      = N(sqrt(1 - beta_t) x_{t-1}, beta_t I)                     arXiv 2006.11239, equation 2
-    q(x_t | x_0)          = N(sqrt(ab_t) x_0, (1 - ab_t) I)                                           equation 4
-    q(x_{t-1} | x_t, x_0) = N(coef1_t x_0 + coef2_t x_t, posterior_variance_t I)                equations 6 and 7
+    q(x_t | x_{t-1})      = N(sqrt(1 - beta_t) x_{t-1}, beta_t I)                     equation 2
+    q(x_t | x_0)          = N(sqrt(ab_t) x_0, (1 - ab_t) I)                           equation 4
+    q(x_{t-1} | x_t, x_0) = N(coef1_t x_0 + coef2_t x_t, posterior_variance_t I)      6 and 7
 
-ab_t = alphas_cumprod[t], the product of 1 - beta up to t. t = 0..T-1 is an index into the betas;
-x_{-1} is the image. What is computed from images has their dtype. Images are (B, C, H, W), but any
-(B, ...) will do.
+(arXiv 2006.11239.) ab_t = alphas_cumprod[t], the product of 1 - beta up to t. t = 0..T-1 is an
+index into the betas; x_{-1} is the image. What is computed from images has their dtype. Images are
+(B, C, H, W), but any (B, ...) will do.
 """
 
 from typing import Any
@@ -122,9 +121,7 @@ class ForwardProcess:
         return self._coef1.at(t, x0) * x0 + self._coef2.at(t, x0) * x_t
 
     def check_times(self, t: Any, x: Tensor) -> None:
-        """Raises ValueError unless t is a number or int64 (B,), in 0..T-1; a tensor's values are
-        seen on a CPU only.
-        """
+        """Raises ValueError unless t is a number or int64 (B,), in 0..T-1 (looked at on CPUs)."""
         if isinstance(t, Tensor):
             if t.shape != x.shape[:1] or t.dtype != torch.long:
                 raise ValueError(

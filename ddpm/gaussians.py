@@ -1,5 +1,4 @@
-"""Gaussians with diagonal covariance: the KL divergence between two, and the probability of one of
-256 grey values.
+"""Gaussians with diagonal covariance: the KL divergence of two, and the probability of grey values.
 
 Both are terms of the bound on -log p(image) (arXiv 2006.11239, equations 5 and 13). All is
 elementwise and in nats.
@@ -29,15 +28,13 @@ def gaussian_kl(
         Tensor of the shape to which all broadcast, at least 0.
     """
     log_ratio = log_variance - other_log_variance
-    distance = (mean - other_mean) ** 2 * torch.exp(
-        torch.as_tensor(-other_log_variance, device=mean.device)
-    )
+    precision = torch.exp(torch.as_tensor(-other_log_variance, device=mean.device))
+    distance = (mean - other_mean) ** 2 * precision
     return 0.5 * (torch.expm1(log_ratio) - log_ratio + distance)
 
 
 def discretised_log_prob(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Log-probability that N(mean, e^log_variance) gives a grey value: the mass of its bin
-    (equation 13).
+    """Log-probability that N(mean, e^log_variance) gives a grey value: its bin's mass, equation 13.
 
     The bins are 2 / 255 wide around -1, -1 + 2 / 255, ..., 1; the two outermost reach to infinity,
     so that the 256 probabilities sum to 1. The normal distribution's own functions are used, with
@@ -51,8 +48,7 @@ def discretised_log_prob(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tenso
     Returns:
         Nats, float64, of that shape, at most 0.
     """
-    # a bin's mass is a difference
-    x = x.double()
+    x = x.double()  # a bin's mass is a difference
     mean = mean.double()
     log_variance = log_variance.double()
     inverse_scale = torch.exp(-0.5 * log_variance)
@@ -60,8 +56,7 @@ def discretised_log_prob(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tenso
     half = _HALF_BIN * inverse_scale
     lowest = x < -0.999
     highest = x > 0.999
-    # by symmetry the bin is looked at from the side on which its mass is a difference of small
-    # numbers, not of ones
+    # by symmetry, from the side on which the mass is a difference of small numbers, not of ones
     below = -centre.abs()
     near = torch.special.log_ndtr(below + half)
     far = torch.special.log_ndtr(below - half)

@@ -1,5 +1,4 @@
-"""Noise whose every row is keyed: row r comes from the stream of its key, whatever else is in the
-batch.
+"""Noise whose every row is keyed: row r comes from the stream of its key, whatever else is there.
 
 A key is any tuple of integers, such as (seed, number of the image). Its stream is a
 `torch.Generator` seeded by a hash of the key, so that streams of neighbouring keys have nothing in
@@ -7,11 +6,16 @@ common; on one kind of device the same key gives the same bits, alone or in a ba
 or many.
 """
 
-import hashlib
 from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from ardm.training import key_seed
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
 def stream(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -24,13 +28,11 @@ def stream(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
     Returns:
         A generator at the start of the key's stream.
     """
-    digest = hashlib.blake2b(repr(tuple(map(int, key))).encode(), digest_size=8).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest, "little", signed=True))
+    return torch.Generator(device).manual_seed(key_seed(*key))
 
 
 class RowNoise:
-    """Standard normal numbers for a batch of images, row by row from generators of their own, or
-    all from one.
+    """Standard normal numbers for a batch of images, by one generator a row or one for all.
 
     Args:
         generators: one a row; a single one for the whole batch (whose rows then depend on the
@@ -40,9 +42,7 @@ class RowNoise:
             for.
     """
 
-    def __init__(
-        self, generators: Sequence[torch.Generator] | torch.Generator | None = None, ahead: int = 1
-    ):
+    def __init__(self, generators: Generators = None, ahead: int = 1):
         self.generators = generators
         self.ahead = ahead
         self._ready: list[Tensor] = []
@@ -66,8 +66,7 @@ class RowNoise:
                 f"there are {len(self.generators)} generators or seeds for {len(like)} images."
             )
         if not self._ready:
-            # as many as an image's size alone says: the batch and the number of steps must not
-            # matter
+            # as many as an image's size alone says: batch and number of steps must not matter
             count = max(1, min(self.ahead, 4096 // max(like[0].numel(), 1)))
             shape = torch.Size((count, *like.shape[1:]))
             rows = [_normal(shape, like, generator) for generator in self.generators]
@@ -78,3 +77,48 @@ class RowNoise:
 def _normal(shape: torch.Size, like: Tensor, generator: torch.Generator | None) -> Tensor:
     device = like.device if generator is None else generator.device
     return torch.randn(shape, generator=generator, dtype=like.dtype, device=device).to(like.device)
+
+
+def row_generators(num_images: int, generator: Any, seed: Any) -> Generators:
+    """The generators that a user asks for, by either argument.
+
+    Args:
+        num_images: B.
+        generator: one for all images, one an image, or None.
+        seed: a number, of which image r has the stream of (seed, r); one number an image, whose
+            stream it is; or None.
+
+    Returns:
+        One generator for all, one an image, or None for torch's own.
+
+    Raises:
+        ValueError: if it is something else, or not one an image, or both are given.
+    """
+    if generator is not None and seed is not None:
+        raise ValueError("got both generator and seed; expected at most one of them.")
+    if seed is not None:
+        generator = _streams(num_images, seed)
+    several = isinstance(generator, Sequence) and all(
+        isinstance(each, torch.Generator) for each in generator
+    )
+    if not several and not isinstance(generator, torch.Generator | None):
+        raise ValueError(
+            f"generator is {generator!r}; expected a torch.Generator, or a list of one for each"
+            " image."
+        )
+    if several and len(generator) != num_images:
+        raise ValueError(
+            f"there are {len(generator)} generators or seeds; expected one for each of {num_images}"
+            " images."
+        )
+    return generator
+
+
+def _streams(num_images: int, seed: Any) -> list[torch.Generator]:
+    if isinstance(seed, Integral):
+        return [stream(int(seed), row) for row in range(num_images)]
+    seeds = seed.tolist() if isinstance(seed, Tensor) else seed
+    several = isinstance(seeds, Sequence) and not isinstance(seeds, str)
+    if not several or not all(isinstance(each, Integral) for each in seeds):
+        raise ValueError(f"seed is {seed!r}; expected an integer, or one for each image.")
+    return [stream(int(each)) for each in seeds]

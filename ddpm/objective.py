@@ -1,10 +1,10 @@
-"""DiffusionObjective: the loss that the training loop minimises, over numbered samples.
+"""DiffusionObjective: the loss that the training loop minimises, over numbered examples.
 
     loss = mean over images of w_t * diffusion.losses(model, x_0, t, noise, labels)
 
-Everything random about sample k of a run is a function of (seed, k): its noise and its flip come
-from streams of its own, and its timestep from one uniform number a step, shifted by the sample's
-place among the G samples of that step, so that the timesteps of a step are spread evenly over all
+Everything random about example k of a run is a function of (seed, k): its noise and its flip come
+from streams of its own, and its timestep from one uniform number a step, shifted by the example's
+place among the G examples of that step, so that the timesteps of a step are spread evenly over all
 processes (a low-discrepancy sampler, arXiv 2107.00630, appendix I.1).
 """
 
@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .data.pixels import to_model_range
+from ardm.training import Batch
+
+from .denoisers import Denoiser, to_model_range
 from .diffusion import GaussianDiffusion
 from .noise import RowNoise, stream
-from .timesteps import UniformTimesteps, stratified_timesteps
+from .timesteps import Timesteps, UniformTimesteps, stratified_timesteps
 
 _STEP, _NOISE, _FLIP, _LABEL = range(4)  # kinds of draws: no two share a stream
 
@@ -24,9 +26,8 @@ _STEP, _NOISE, _FLIP, _LABEL = range(4)  # kinds of draws: no two share a stream
 class DiffusionObjective:
     """A loss function (model, batch) -> figures for a training loop.
 
-    A batch is a mapping with "images", uint8 or floats in [-1, 1] (B, C, H, W), and perhaps
-    "labels", int64 (B,); it has the attributes `sample_numbers`, int64 (B,), and
-    `global_batch_size`, samples of an optimiser step over all processes.
+    A batch holds "images", uint8 or floats in [-1, 1] (B, C, H, W), and perhaps "labels", int64
+    (B,).
 
     Args:
         diffusion: of the model.
@@ -46,7 +47,7 @@ class DiffusionObjective:
         self,
         diffusion: GaussianDiffusion,
         seed: int = 0,
-        timesteps: Any = None,
+        timesteps: Timesteps | None = None,
         *,
         random_flip: bool = False,
         label_dropout: float = 0.0,
@@ -65,7 +66,7 @@ class DiffusionObjective:
         self.diffusion = diffusion
         self.seed = seed
         self.random_flip = random_flip
-        self.timesteps: Any = (
+        self.timesteps: Timesteps = (
             UniformTimesteps(diffusion.num_timesteps) if timesteps is None else timesteps
         )
         self.label_dropout = label_dropout
@@ -73,7 +74,7 @@ class DiffusionObjective:
         self.step = -1
         self.seen: list[tuple[Tensor, Tensor]] = []
 
-    def __call__(self, model: Any, batch: Any) -> dict[str, Tensor]:
+    def __call__(self, model: Denoiser, batch: Batch) -> dict[str, Tensor]:
         """The loss of one micro-batch.
 
         Args:
@@ -84,7 +85,7 @@ class DiffusionObjective:
             "loss", which is minimised: on average the mean over all timesteps, however they are
             chosen.
         """
-        numbers = batch.sample_numbers.tolist()
+        numbers = batch.example_numbers.tolist()
         images = self._images(batch["images"], numbers)
         labels = self._labels(batch.get("labels"), numbers)
         t, weights = self._choose(numbers, batch.global_batch_size)
@@ -101,12 +102,9 @@ class DiffusionObjective:
             self.settle()
             self.step = step
         shift = torch.rand((), generator=stream(self.seed, _STEP, step), dtype=torch.float64)
-        places = torch.tensor(
-            [number % global_batch_size for number in numbers], dtype=torch.float64
-        )
-        return stratified_timesteps(
-            self.timesteps.probabilities(), (places / global_batch_size + shift) % 1
-        )
+        places = (torch.tensor(numbers) % global_batch_size).double()
+        uniforms = (places / global_batch_size + shift) % 1
+        return stratified_timesteps(self.timesteps.probabilities(), uniforms)
 
     def settle(self) -> None:
         """Lets the timesteps learn from the losses of the step that has ended."""
@@ -115,9 +113,7 @@ class DiffusionObjective:
         self.seen = []
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs: the history of the timesteps. Call between steps, on all
-        processes.
-        """
+        """What a resumed run needs; call it between steps, on all processes."""
         self.settle()
         return self.timesteps.state_dict()
 
@@ -136,9 +132,8 @@ class DiffusionObjective:
         if not self.random_flip:
             return images
         flips = [self._uniform(_FLIP, number) < 0.5 for number in numbers]
-        return torch.where(
-            torch.tensor(flips, device=images.device).view(-1, 1, 1, 1), images.flip(-1), images
-        )
+        flipped = torch.tensor(flips, device=images.device).view(-1, 1, 1, 1)
+        return torch.where(flipped, images.flip(-1), images)
 
     def _labels(self, labels: Tensor | None, numbers: list[int]) -> Tensor | None:
         if labels is None or not self.label_dropout:

@@ -1,10 +1,10 @@
-"""What a network predicts, as four tables: the image that its output stands for, and the target
-that it is trained on.
+"""What a network predicts, as four tables: the image that its output stands for, and its target.
 
 With a = sqrt(alpha_bar_t), s = sqrt(1 - alpha_bar_t) and the posterior's mean c x_0 + d x_t
 (forward_process.py),
 
-    x0_hat = x0_from_xt * x_t + x0_from_output * output;       target = target_from_x0 * x_0 + target_from_noise * noise
+    x0_hat = x0_from_xt * x_t + x0_from_output * output
+    target = target_from_x0 * x_0 + target_from_noise * noise
 
     epsilon        1/a   -s/a        0    1     arXiv 2006.11239, equation 15
     sample          0     1          1    0
@@ -28,6 +28,10 @@ class Prediction(NamedTuple):
     x0_from_output: Table
     target_from_x0: Table
     target_from_noise: Table
+
+    def keeping(self, timesteps: Tensor) -> "Prediction":
+        """The tables of a chain that keeps these timesteps only, int64 (S,)."""
+        return Prediction(*(table.keeping(timesteps) for table in self))
 
 
 def _epsilon(a: Tensor, s: Tensor, c: Tensor, d: Tensor) -> tuple[Tensor, ...]:
@@ -74,6 +78,25 @@ def prediction_tables(
     return Prediction(*map(Table, _KINDS[kind](signal, noise, coef1, coef2)))
 
 
+def capped_snr_weights(alphas_cumprod: Tensor, predicted: Prediction, gamma: float) -> Table:
+    """min(SNR_t, gamma) (d x0_hat / d output)^2: the error of the image counts, but for a cap.
+
+    Whatever the network predicts, an error of the image that it means weighs the same: by the
+    signal-to-noise ratio, which is capped where the image is nearly clean.
+    Source: arXiv 2303.09556, section 3.4.
+
+    Args:
+        alphas_cumprod: alpha_bar, float64 (T,).
+        predicted: what the output means.
+        gamma: the cap; 5 is usual.
+
+    Returns:
+        The weight of each timestep in the simple loss.
+    """
+    snr = alphas_cumprod / (1 - alphas_cumprod)
+    return Table(snr.clamp(max=gamma) * predicted.x0_from_output.values**2)
+
+
 def clipping(clip: bool | str | None) -> Callable[[Tensor], Tensor]:
     """How a predicted image is brought back to the range of images.
 
@@ -100,8 +123,7 @@ def clipping(clip: bool | str | None) -> Callable[[Tensor], Tensor]:
 
 
 def dynamic_threshold(x0: Tensor, quantile: float = 0.995) -> Tensor:
-    """Clips each image to its own s and divides by it, s being a quantile of its absolute values
-    and at least 1.
+    """Clips each image to its own s, a quantile of its absolute values, 1 or more; divides by it.
 
     Source: arXiv 2205.11487, section 2.3.
 
@@ -112,16 +134,12 @@ def dynamic_threshold(x0: Tensor, quantile: float = 0.995) -> Tensor:
     Returns:
         Images in [-1, 1].
     """
-    ranked = (
-        x0.abs().flatten(1).float().sort(1).values
-    )  # torch.quantile takes no more than 2^24 numbers
-    place = quantile * (ranked.shape[1] - 1)
+    # torch.quantile takes no more than 2^24 numbers
+    ranked = x0.abs().flatten(1).float().sort(1).values
+    last = ranked.shape[1] - 1
+    place = quantile * last
     low = ranked[:, int(place)]
-    high = ranked[:, min(int(place) + 1, ranked.shape[1] - 1)]
-    threshold = (
-        torch.lerp(low, high, place - int(place))
-        .clamp(min=1)
-        .to(x0.dtype)
-        .view(-1, *[1] * (x0.ndim - 1))
-    )
+    high = ranked[:, min(int(place) + 1, last)]
+    threshold = torch.lerp(low, high, place - int(place)).clamp(min=1).to(x0.dtype)
+    threshold = threshold.view(-1, *[1] * (x0.ndim - 1))
     return x0.clamp(-threshold, threshold) / threshold

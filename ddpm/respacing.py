@@ -1,8 +1,10 @@
 """Respacing: which of the T timesteps a shorter chain keeps, written as in guided-diffusion.
 
     "250"         250 steps, evenly over 0 .. T-1, both ends included (rounded)
-    "ddim25"      every k-th step from 0 on, where k gives exactly 25 (as in arXiv 2010.02502); T-1 is not reached
-    "10,10,10"    T cut into 3 equal sections, the first being the least noisy, with so many steps in each
+    "ddim25"      every k-th step from 0 on, where k gives exactly 25; T-1 is not reached
+                  (as in arXiv 2010.02502)
+    "10,10,10"    T cut into 3 equal sections, the first being the least noisy, with so many steps
+                  in each
 
 A chain over the kept steps has the same alpha_bar there (arXiv 2102.09672, section 4); see
 `GaussianDiffusion.respace`.

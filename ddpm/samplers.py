@@ -14,18 +14,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .denoisers import Denoiser, evaluating
-from .diffusion import GaussianDiffusion, Reverse
-from .noise import RowNoise, stream
+from ardm.training import check_integer, evaluating, progress
+
+from .checks import check_choice
+from .denoisers import Denoiser
+from .diffusion import GaussianDiffusion
+from .noise import Generators, RowNoise, row_generators
 from .predictions import clipping
-from .progress import with_progress
+from .reverse_process import Reverse
 from .steps import STEPS, Predict, Step
 
 
 class SamplingState(NamedTuple):
-    """What a callback sees after each step: x now, the image that it aims at, steps done, of how
-    many, and the level.
-    """
+    """What a callback sees after each step: x, the image that it aims at, steps done, the level."""
 
     x: Tensor
     x0: Tensor
@@ -35,8 +36,9 @@ class SamplingState(NamedTuple):
 
 
 class Predictor:
-    """Calls the network: (x_t, t) -> p(x_{t-1} | x_t). A guidance wraps this object, and reads from
-    it what it needs.
+    """Calls the network: (x_t, t) -> p(x_{t-1} | x_t).
+
+    A guidance wraps this object, and reads from it what it needs.
 
     Args:
         model: a denoiser.
@@ -59,9 +61,8 @@ class Predictor:
 
     def __call__(self, x: Tensor, t: int) -> Reverse:
         """p(x_{t-1} | x_t) for all images at one t."""
-        return self.diffusion.reverse(
-            self.diffusion.call(self.model, x, t, self.labels), x, t, self.clip
-        )
+        output = self.diffusion.call(self.model, x, t, self.labels)
+        return self.diffusion.reverse(output, x, t, self.clip)
 
 
 @dataclass
@@ -74,7 +75,7 @@ class Sampling:
     step: Step
     noise: RowNoise
     callback: Callable[[SamplingState], Any] | None
-    progress: bool | None
+    shown: bool | None
 
     @torch.no_grad()
     def follow(
@@ -94,10 +95,9 @@ class Sampling:
             x at the last level.
         """
         moves = list(itertools.pairwise(levels))
+        shown = progress(moves, what="sampling", shown=self.shown)
         with evaluating(self.model):
-            for number, (level, following) in enumerate(
-                with_progress(moves, "sampling", self.progress)
-            ):
+            for number, (level, following) in enumerate(shown):
                 if following > level:
                     x = self.diffusion.q_step(x, level, self.noise(x))
                     continue
@@ -120,7 +120,7 @@ def prepare(
     labels: Tensor | None = None,
     guidance: Callable[[Predictor], Predict] | None = None,
     clip: bool | str = True,
-    generator: torch.Generator | Sequence[torch.Generator] | None = None,
+    generator: Generators = None,
     seed: int | Sequence[int] | None = None,
     callback: Callable[[SamplingState], Any] | None = None,
     progress: bool | None = None,
@@ -148,8 +148,7 @@ def prepare(
     Raises:
         ValueError: if an option is not as it should be.
     """
-    if not isinstance(sampler, str) or sampler not in STEPS:
-        raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(map(repr, STEPS))}.")
+    check_choice("sampler", sampler, STEPS)
     if not 0 <= eta <= 1 or (eta and sampler != "ddim"):
         raise ValueError(
             f"eta is {eta} and the sampler {sampler!r}; expected 0, or with 'ddim' a number in"
@@ -162,7 +161,7 @@ def prepare(
             f"guidance is a {type(guidance).__name__}; expected a function that wraps a predictor."
         )
     spaced = diffusion if steps is None else diffusion.respace(steps)
-    noise = RowNoise(_generators(num_images, generator, seed), ahead=16)
+    noise = RowNoise(row_generators(num_images, generator, seed), ahead=16)
     plain = Predictor(model, spaced, labels, clipping(clip))
     options = {"eta": eta} if sampler == "ddim" else {}
     return Sampling(
@@ -172,7 +171,7 @@ def prepare(
         step=STEPS[sampler](spaced, noise, **options),
         noise=noise,
         callback=callback,
-        progress=progress,
+        shown=progress,
     )
 
 
@@ -187,7 +186,7 @@ def sample(
     labels: Tensor | None = None,
     guidance: Callable[[Predictor], Predict] | None = None,
     clip: bool | str = True,
-    generator: torch.Generator | Sequence[torch.Generator] | None = None,
+    generator: Generators = None,
     seed: int | Sequence[int] | None = None,
     noise: Tensor | None = None,
     callback: Callable[[SamplingState], Any] | None = None,
@@ -225,20 +224,13 @@ def sample(
     Raises:
         ValueError: if an option is not as it should be.
     """
-    shape = _checked_shape(shape)
-    if noise is not None and not (
-        isinstance(noise, Tensor) and noise.is_floating_point() and noise.shape == shape
-    ):
-        given = (
-            f"{noise.dtype} {tuple(noise.shape)}"
-            if isinstance(noise, Tensor)
-            else f"a {type(noise).__name__}"
-        )
-        raise ValueError(f"noise is {given}; expected floats of shape {shape}.")
+    sizes = _checked_shape(shape)
+    if noise is not None:
+        _check_noise(noise, sizes)
     sampling = prepare(
         model,
         diffusion,
-        shape[0],
+        sizes[0],
         sampler=sampler,
         steps=steps,
         eta=eta,
@@ -250,26 +242,30 @@ def sample(
         callback=callback,
         progress=progress,
     )
-    start = (
-        sampling.noise(torch.empty(shape, device=device_of(model, noise)))
-        if noise is None
-        else noise
-    )
-    return sampling.follow(range(sampling.diffusion.num_timesteps, -1, -1), start)
+    if noise is None:
+        noise = sampling.noise(torch.empty(sizes, device=device_of(model)))
+    return sampling.follow(range(sampling.diffusion.num_timesteps, -1, -1), noise)
 
 
-def device_of(model: Denoiser, other: Tensor | None = None) -> torch.device:
-    """The device of a model's parameters; of a tensor, or the default one, for any other callable."""
+def device_of(model: Denoiser) -> torch.device:
+    """The device of a model's parameters; the default one for any other callable."""
     parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    known = parameter if parameter is not None else other
-    return torch.get_default_device() if known is None else known.device
+    return torch.get_default_device() if parameter is None else parameter.device
 
 
 def _checked_shape(shape: Any) -> tuple[int, ...]:
-    sizes = tuple(shape) if isinstance(shape, Sequence) else ()
-    if len(sizes) < 2 or any(not hasattr(size, "__index__") or size < 1 for size in sizes):
+    if not isinstance(shape, Sequence) or isinstance(shape, str) or len(shape) < 2:
         raise ValueError(f"shape is {shape!r}; expected (B, C, H, W), positive integers.")
-    return tuple(map(int, sizes))
+    return tuple(check_integer(f"shape is {shape}: a size", size, 1) for size in shape)
+
+
+def _check_noise(noise: Any, shape: tuple[int, ...]) -> None:
+    if not isinstance(noise, Tensor):
+        raise ValueError(f"noise is a {type(noise).__name__}; expected floats of shape {shape}.")
+    if not noise.is_floating_point() or noise.shape != shape:
+        raise ValueError(
+            f"noise is {noise.dtype} {tuple(noise.shape)}; expected floats of shape {shape}."
+        )
 
 
 def _check_labels(labels: Any, num_images: int) -> None:
@@ -281,34 +277,3 @@ def _check_labels(labels: Any, num_images: int) -> None:
         raise ValueError(
             f"labels are {labels.dtype} {tuple(labels.shape)}; expected int64 ({num_images},)."
         )
-
-
-def _generators(num_images: int, generator: Any, seed: Any) -> Any:
-    """One generator for all, one an image, or None; from either argument."""
-    if generator is not None and seed is not None:
-        raise ValueError("got both generator and seed; expected at most one of them.")
-    if hasattr(seed, "__index__") and not isinstance(seed, Tensor):  # numpy's integers too
-        return [stream(int(seed), row) for row in range(num_images)]
-    if seed is not None:
-        seeds = seed.tolist() if isinstance(seed, Tensor) else seed
-        if (
-            isinstance(seeds, str)
-            or not isinstance(seeds, Sequence)
-            or not all(hasattr(s, "__index__") for s in seeds)
-        ):
-            raise ValueError(f"seed is {seed!r}; expected an integer, or one for each image.")
-        generator = [stream(int(number)) for number in seeds]
-    several = isinstance(generator, Sequence) and all(
-        isinstance(each, torch.Generator) for each in generator
-    )
-    if generator is not None and not several and not isinstance(generator, torch.Generator):
-        raise ValueError(
-            f"generator is {generator!r}; expected a torch.Generator, or a list of one for each"
-            " image."
-        )
-    if several and len(generator) != num_images:
-        raise ValueError(
-            f"there are {len(generator)} generators or seeds; expected one for each of {num_images}"
-            " images."
-        )
-    return generator

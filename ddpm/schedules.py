@@ -1,5 +1,4 @@
-"""Noise schedules: the betas of the forward process q(x_t | x_{t-1}) = N(sqrt(1 - beta_t) x_{t-1},
-beta_t I).
+"""Noise schedules: the betas of q(x_t | x_{t-1}) = N(sqrt(1 - beta_t) x_{t-1}, beta_t I).
 
 With alpha_t = 1 - beta_t and alpha_bar_t = alpha_0 ... alpha_t, x_t = sqrt(alpha_bar_t) x_0 +
 sqrt(1 - alpha_bar_t) eps (arXiv 2006.11239, equations 2 and 4). A schedule is the vector beta (T,),
@@ -13,11 +12,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ardm.training import check_integer
+
 
 def linear_schedule(num_timesteps: int = 1000) -> Tensor:
-    """Evenly spaced betas, 1e-4 to 0.02 for 1000 steps; other numbers of steps destroy the image as
-    much.
+    """Evenly spaced betas, 1e-4 to 0.02 for 1000 steps.
 
+    Other numbers of steps destroy the image as much.
     Source: arXiv 2006.11239, section 4, with the scaling by 1000 / T of improved-diffusion.
 
     Args:
@@ -29,14 +30,13 @@ def linear_schedule(num_timesteps: int = 1000) -> Tensor:
     Raises:
         ValueError: if `num_timesteps` is too small.
     """
-    _check_count(num_timesteps, minimum=21)
+    num_timesteps = check_integer("num_timesteps", num_timesteps, 21)
     scale = 1000 / num_timesteps
     return torch.linspace(scale * 1e-4, scale * 0.02, num_timesteps, dtype=torch.float64)
 
 
 def cosine_schedule(num_timesteps: int = 1000, max_beta: float = 0.999) -> Tensor:
-    """alpha_bar_t = f((t + 1) / T) / f(0), f(s) = cos^2((s + 0.008) / 1.008 * pi / 2), but betas
-    are capped.
+    """alpha_bar_t = f((t + 1) / T) / f(0), f(s) = cos^2((s + 0.008) / 1.008 * pi / 2), capped.
 
     Source: arXiv 2102.09672, equation 17.
 
@@ -50,7 +50,7 @@ def cosine_schedule(num_timesteps: int = 1000, max_beta: float = 0.999) -> Tenso
     Raises:
         ValueError: if `num_timesteps` is below 2 or `max_beta` outside (0, 1].
     """
-    _check_count(num_timesteps, minimum=2)
+    num_timesteps = check_integer("num_timesteps", num_timesteps, 2)
     if not 0 < max_beta <= 1:
         raise ValueError(f"max_beta is {max_beta}; expected a number in (0, 1].")
     shares = torch.arange(num_timesteps + 1, dtype=torch.float64) / num_timesteps
@@ -59,13 +59,11 @@ def cosine_schedule(num_timesteps: int = 1000, max_beta: float = 0.999) -> Tenso
 
 
 def zero_terminal_snr(betas: Tensor) -> Tensor:
-    """The schedule shifted and stretched so that x_{T-1} is pure noise and the first step stays as
-    it is.
+    """The schedule shifted and stretched: x_{T-1} is pure noise, the first step stays as it is.
 
     sqrt(alpha_bar) <- (sqrt(alpha_bar) - last) * first / (first - last). The last beta becomes 1,
-    so that a network
-    that predicts the noise has nothing to say there: use it with prediction "v_prediction" or
-        "sample".
+    so that a network that predicts the noise has nothing to say there: use it with prediction
+    "v_prediction" or "sample".
     Source: arXiv 2305.08891, algorithm 1.
 
     Args:
@@ -125,13 +123,3 @@ def check_betas(betas: Tensor, minimum: int = 1) -> Tensor:
             " be 1."
         )
     return betas
-
-
-def _check_count(num_timesteps: int, minimum: int) -> None:
-    integer = hasattr(num_timesteps, "__index__") and not isinstance(
-        num_timesteps, bool
-    )  # numpy's too
-    if not integer or num_timesteps < minimum:
-        raise ValueError(
-            f"num_timesteps is {num_timesteps!r}; expected an integer of at least {minimum}."
-        )

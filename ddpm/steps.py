@@ -4,14 +4,15 @@ Level l = number of steps left: x at level l is x_t for t = l - 1, and level 0 i
 = sqrt(alpha_bar) and s = sqrt(1 - alpha_bar) (a = 1, s = 0 at level 0), primes for the level that
 is reached, and x0 from `predict`:
 
-    ddpm          a draw from p(x_{t-1} | x_t)                               arXiv 2006.11239, algorithm 2
-    ddim          a' x0 + sqrt(s'^2 - sigma^2) eps + sigma z,                arXiv 2010.02502, equations 12 and 16
-                  sigma^2 = eta^2 posterior_variance
-    heun          ddim with eta = 0, then again with the mean of the x0      arXiv 2206.00364, algorithm 1, for this ODE
-                  at both ends: the trapezoidal rule for d(x/s) / d(a/s) = x0, of second order, two
-                      network calls
-    dpm_solver++  (s'/s) x - a' (e^-h - 1) (x0 + (x0 - x0_last) h / (2 h_last)),      arXiv 2211.01095, algorithm 2
+    ddpm          a draw from p(x_{t-1} | x_t)
+    ddim          a' x0 + sqrt(s'^2 - sigma^2) eps + sigma z,  sigma^2 = eta^2 posterior_variance
+    heun          ddim with eta = 0, then again with the mean of the x0 at both ends: the
+                  trapezoidal rule for d(x/s) / d(a/s) = x0, of second order, two network calls
+    dpm_solver++  (s'/s) x - a' (e^-h - 1) (x0 + (x0 - x0_last) h / (2 h_last)),
                   h = log(a' s / (a s')), of second order, one network call
+
+Sources: arXiv 2006.11239, algorithm 2; arXiv 2010.02502, equations 12 and 16; arXiv 2206.00364,
+algorithm 1, for this ODE; arXiv 2211.01095, algorithm 2.
 
 eps is always taken from x0, so that clipping x0 also changes eps.
 """
@@ -23,8 +24,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .diffusion import GaussianDiffusion, Reverse
+from .diffusion import GaussianDiffusion
 from .noise import RowNoise
+from .reverse_process import Reverse
 
 Predict = Callable[[Tensor, int], Reverse]  # (x_t, t) -> p(x_{t-1} | x_t)
 
@@ -66,10 +68,10 @@ class DDIMStep:
     def __init__(self, diffusion: GaussianDiffusion, noise: RowNoise, eta: float = 0.0):
         self.noise = noise
         sigmas = eta * diffusion.posterior_variance.sqrt()
-        of_x = (1 - diffusion.alphas_cumprod_prev - sigmas**2).clamp(min=0).sqrt() / (
-            1 - diffusion.alphas_cumprod
-        ).sqrt()
-        of_x0 = diffusion.alphas_cumprod_prev.sqrt() - diffusion.alphas_cumprod.sqrt() * of_x
+        bars = diffusion.alphas_cumprod
+        bars_prev = diffusion.alphas_cumprod_prev
+        of_x = (1 - bars_prev - sigmas**2).clamp(min=0).sqrt() / (1 - bars).sqrt()
+        of_x0 = bars_prev.sqrt() - bars.sqrt() * of_x
         self.sigmas = sigmas.tolist()
         self.of_x = of_x.tolist()
         self.of_x0 = of_x0.tolist()
@@ -115,16 +117,15 @@ class DPMSolverStep:
     def __init__(self, diffusion: GaussianDiffusion, noise: RowNoise):
         signal = diffusion.alphas_cumprod.sqrt()
         spread = (1 - diffusion.alphas_cumprod).sqrt()
-        self.log_snr_half = (
-            signal.log() - spread.log()
-        ).tolist()  # lambda of the paper; -inf where nothing is left
+        # lambda of the paper; -inf where nothing is left
+        self.log_snr_half = (signal.log() - spread.log()).tolist()
         self.euler = DDIMStep(diffusion, noise)
         self.last: tuple[int, Tensor] | None = None
 
     def __call__(self, predict: Predict, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
         x0 = predict(x, t).x0
         aim = x0
-        # the first step has no step before it; the last would reach for an infinite lambda; a jump
+        # the first step has none before it, the last would reach for an infinite lambda, and a jump
         # back starts afresh
         if self.last is not None and self.last[0] == t + 1 and t > 0:
             h = self.log_snr_half[t - 1] - self.log_snr_half[t]

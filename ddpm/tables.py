@@ -1,6 +1,4 @@
-"""Table: one float64 number for each timestep, looked up on the device and in the dtype of a batch
-of images.
-"""
+"""Table: a float64 number for each timestep, given on the device and in the dtype of images."""
 
 import torch
 from torch import Tensor
@@ -33,3 +31,7 @@ class Table:
         if like.device not in self._copies:
             self._copies[like.device] = self.values.to(like.device)
         return self._copies[like.device][t].to(like.dtype).view(-1, *[1] * (like.ndim - 1))
+
+    def keeping(self, timesteps: Tensor) -> "Table":
+        """The table of a chain that keeps these timesteps only, int64 (S,)."""
+        return Table(self.values[timesteps])

@@ -6,10 +6,30 @@ each t (arXiv 2102.09672, section 3.3 and equation 18). The bound's terms differ
 magnitude, so this is what makes loss "vlb" trainable.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from ardm.training import check_integer
+
+
+class Timesteps(Protocol):
+    """A distribution over the timesteps 0..T-1, which may learn from losses."""
+
+    num_timesteps: int
+
+    def probabilities(self) -> Tensor:
+        """p_t, float64 (T,)."""
+
+    def update(self, t: Tensor, losses: Tensor) -> None:
+        """Learns from the losses (B,) that were seen at the timesteps t, int64 (B,)."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from such a state."""
 
 
 class UniformTimesteps:
@@ -23,9 +43,7 @@ class UniformTimesteps:
     """
 
     def __init__(self, num_timesteps: int):
-        if num_timesteps < 1:
-            raise ValueError(f"num_timesteps is {num_timesteps}; expected at least 1.")
-        self.num_timesteps = num_timesteps
+        self.num_timesteps = check_integer("num_timesteps", num_timesteps, 1)
 
     def probabilities(self) -> Tensor:
         """p_t, float64 (T,)."""
@@ -46,9 +64,8 @@ class LossSecondMomentTimesteps:
     """Timesteps with probabilities after the second moment of their loss.
 
     Until every timestep has its full history they are uniform. All processes hold equal histories:
-        `update` gathers
-    what all of them saw. Register it with `accelerator.register_for_checkpointing`, and a resumed
-    run goes on with its history.
+    `update` gathers what all of them saw. Register it with
+    `accelerator.register_for_checkpointing`, and a resumed run goes on with its history.
 
     Args:
         num_timesteps: T.
@@ -60,19 +77,13 @@ class LossSecondMomentTimesteps:
     """
 
     def __init__(self, num_timesteps: int, history_length: int = 10, uniform_share: float = 0.001):
-        if num_timesteps < 1 or history_length < 1:
-            raise ValueError(
-                f"num_timesteps is {num_timesteps} and history_length {history_length}; expected at"
-                " least 1 of each."
-            )
+        self.num_timesteps = check_integer("num_timesteps", num_timesteps, 1)
+        self.history_length = check_integer("history_length", history_length, 1)
         if not 0 <= uniform_share <= 1:
             raise ValueError(f"uniform_share is {uniform_share}; expected a number in [0, 1].")
-        self.num_timesteps = num_timesteps
-        self.history_length = history_length
         self.uniform_share = uniform_share
-        self.history = torch.zeros(
-            num_timesteps, history_length, dtype=torch.float64
-        )  # the newest at the end
+        # the newest at the end
+        self.history = torch.zeros(num_timesteps, history_length, dtype=torch.float64)
         self.counts = torch.zeros(num_timesteps, dtype=torch.long)
 
     def probabilities(self) -> Tensor:
@@ -86,8 +97,9 @@ class LossSecondMomentTimesteps:
         return (1 - self.uniform_share) * moments / moments.sum() + self.uniform_share * even
 
     def update(self, t: Tensor, losses: Tensor) -> None:
-        """Takes in what this step saw; call it on every process at the same time. Losses that are
-        not finite are left out.
+        """Takes in what this step saw; call it on every process at the same time.
+
+        Losses that are not finite are left out.
 
         Args:
             t: int64 (B,), of this process; B may differ between processes.
@@ -96,9 +108,8 @@ class LossSecondMomentTimesteps:
         t, losses = _gathered(t.detach(), losses.detach().double())
         assert not len(t) or 0 <= int(t.min()) <= int(t.max()) < self.num_timesteps
         for timestep, loss in zip(t.tolist(), losses.tolist(), strict=True):
-            self.history[timestep] = torch.cat(
-                (self.history[timestep, 1:], self.history.new_tensor([loss]))
-            )
+            newest = self.history.new_tensor([loss])
+            self.history[timestep] = torch.cat((self.history[timestep, 1:], newest))
             self.counts[timestep] += 1
 
     def state_dict(self) -> dict[str, Any]:
@@ -124,8 +135,9 @@ class LossSecondMomentTimesteps:
 
 
 def stratified_timesteps(probabilities: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """Timesteps by the inverse of the cumulative probabilities: evenly spread uniforms give evenly
-    spread timesteps.
+    """Timesteps by the inverse of the cumulative probabilities.
+
+    Evenly spread uniforms give evenly spread timesteps.
 
     Args:
         probabilities: p_t, float64 (T,).
@@ -135,16 +147,13 @@ def stratified_timesteps(probabilities: Tensor, uniforms: Tensor) -> tuple[Tenso
         t, int64 (B,), and the weights 1 / (T p_t), float64 (B,).
     """
     cumulative = probabilities.cumsum(0)
-    t = torch.searchsorted(cumulative / cumulative[-1], uniforms, right=True).clamp(
-        max=len(probabilities) - 1
-    )
+    t = torch.searchsorted(cumulative / cumulative[-1], uniforms, right=True)
+    t = t.clamp(max=len(probabilities) - 1)
     return t, 1 / (len(probabilities) * probabilities[t])
 
 
 def _gathered(t: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
-    """The finite losses of all processes, in the order of the processes; batches may differ in
-    length.
-    """
+    """The finite losses of all processes, in their order; batches may differ in length."""
     from accelerate import PartialState
     from accelerate.utils import gather_object
 

@@ -1,13 +1,12 @@
-"""The variance of p(x_{t-1} | x_t), as its logarithm: fixed, or read from the second half of the
-network's output.
+"""The variance of p(x_{t-1} | x_t), as its logarithm: fixed, or the output's second half v.
 
-    fixed_small    log posterior_variance_t            the least it may be; right for an image that is known
-    fixed_large    log beta_t                          the most; right for standard normal data
-    learned        v                                   the output itself
-    learned_range  (v + 1) / 2 log beta_t + (1 - v) / 2 log posterior_variance_t     arXiv 2102.09672, equation 15
+    fixed_small    log posterior_variance_t     the least it may be; right for a known image
+    fixed_large    log beta_t                   the most; right for standard normal data
+    learned        v                            the output itself
+    learned_range  (v + 1) / 2 log beta_t + (1 - v) / 2 log posterior_variance_t
 
-At t = 0 the posterior is a point; its logarithm is taken from t = 1, and so is fixed_large's, as in
-improved-diffusion. v is not limited to [-1, 1].
+(learned_range: arXiv 2102.09672, equation 15; v is not limited to [-1, 1].) At t = 0 the posterior
+is a point; its logarithm is taken from t = 1, and so is fixed_large's, as in improved-diffusion.
 """
 
 from collections.abc import Callable
@@ -33,9 +32,8 @@ class LogVariances:
         self.beta = Table(betas.log())
 
 
-_LogVariance = Callable[
-    [LogVariances, Tensor | int, Tensor], Tensor | float
-]  # tables, t, second half
+# tables, t, second half of the output -> log-variance
+_LogVariance = Callable[[LogVariances, Tensor | int, Tensor], Tensor | float]
 
 
 def _learned_range(tables: LogVariances, t: Tensor | int, v: Tensor) -> Tensor:

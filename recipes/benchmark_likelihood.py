@@ -1,7 +1,6 @@
-"""How far to trust the bound: what stratified counts save, whether its standard errors are true,
-and how fast it is.
+"""How far to trust the bound: what stratified counts save, if its errors are true, how fast it is.
 
-    python recipes/benchmark_likelihood.py                               # what `make demo` left in runs/ardm
+    python recipes/benchmark_likelihood.py                               # what `make demo` left
     python recipes/benchmark_likelihood.py --model_name_or_path my/model --validation_file mine.txt
 
 - stratified: standard deviation of the mean loss of a batch of windows, in bits per token, when
@@ -13,25 +12,24 @@ and how fast it is.
   For few samples an error is itself uncertain, and z has the heavier tails of a t-distribution
   although its square is right on average.
 - speed: tokens of sequences that went through the network, per second.
-Demo model, 2 CPU cores: 3 minutes. Figures: README.md.
+Demo model, 2 CPU cores: 3 minutes. Figures: docs/figures.md.
 """
 
 import argparse
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ardm import log_prob, nelbo, random_ratio_mask
-from ardm.data.arguments import add_held_out_arguments, held_out_name, load_held_out
-from ardm.evaluation.bound import ScoredWindows
-from ardm.hub.folder import DEMO_FOLDER, load_saved
-from ardm.masked_losses import require_positive
+from ardm import ARDMForMaskedLM, log_prob, nelbo, random_ratio_mask
+from ardm.data import add_held_out_arguments, corpus_from, load_held_out
+from ardm.evaluation import ScoredWindows
+from ardm.hub import DEMO_FOLDER, load_folder
 from ardm.masking import IGNORED, mean_cross_entropy
-from ardm.training.launching import process_state, run_recipe
-from ardm.training.loop import quieten
+from ardm.training import check_integer, process_state, quieten, run_recipe
 
 BATCH = 32
 SAMPLES: tuple[Any, ...] = (8, 32, 128, "all")
@@ -41,43 +39,40 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--model_name_or_path", default=DEMO_FOLDER, help="a folder, or user/name on the Hub"
-    )
+    add = parser.add_argument
+    add("--model_name_or_path", default=DEMO_FOLDER, help="a folder, or user/name on the Hub")
     add_held_out_arguments(parser)
-    parser.add_argument("--repeats", type=int, default=100, help="draws of a batch's mean loss")
-    parser.add_argument("--estimates", type=int, default=200, help="of one window's bound")
-    parser.add_argument("--seed", type=int, default=0)
+    add("--repeats", type=int, default=100, help="draws of a batch's mean loss")
+    add("--estimates", type=int, default=200, help="of one window's bound")
+    add("--seed", type=int, default=0)
     return parser.parse_args(argv)
 
 
 @torch.no_grad()
 def batch_means(
-    model: Any, ids: Tensor, stratified: bool, repeats: int, source: torch.Generator
+    model: ARDMForMaskedLM, ids: Tensor, stratified: bool, repeats: int, source: torch.Generator
 ) -> Tensor:
-    """Mean loss of the batch under `repeats` draws of its masks, float64, bits per token."""
+    """Mean loss of the batch under each of `repeats` maskings, float64, bits per token."""
+    mask = model.config.mask_token_id
     means = []
     for _ in range(repeats):
         known = None if stratified else torch.randint(ids.shape[1], (len(ids),), generator=source)
-        masked, labels = random_ratio_mask(
-            ids, model.config.mask_token_id, num_known=known, generator=source
-        )
+        masked, labels = random_ratio_mask(ids, mask, num_known=known, generator=source)
         positions = labels != IGNORED
         logits = model(input_ids=masked, logits_positions=positions).logits
-        means.append(mean_cross_entropy(logits.double(), labels, positions).mean() / math.log(2))
+        losses = mean_cross_entropy(logits.double(), labels, positions)
+        means.append(losses.mean() / math.log(2))
     return torch.stack(means)
 
 
-def show_errors(model: Any, window: Tensor, num_estimates: int, source: torch.Generator) -> None:
+def show_errors(
+    model: ARDMForMaskedLM, window: Tensor, num_estimates: int, source: torch.Generator
+) -> None:
     rows = window.expand(num_estimates, -1)
-    bounds = {
-        samples: nelbo(model, rows, num_samples=samples, generator=source) for samples in SAMPLES
-    }
+    bounds = {n: nelbo(model, rows, num_samples=n, generator=source) for n in SAMPLES}
     truth = bounds["all"].nats.mean()
-    print(
-        f"standard errors, {num_estimates} estimates of a window of"
-        f" {float(truth) / math.log(2):.1f} bits:"
-    )
+    bits = float(truth) / math.log(2)
+    print(f"standard errors, {num_estimates} estimates of a window of {bits:.1f} bits:")
     for samples, bound in bounds.items():
         ratio = bound.nats.std() / bound.standard_error.square().mean().sqrt()
         z = (bound.nats - truth) / bound.standard_error
@@ -87,10 +82,10 @@ def show_errors(model: Any, window: Tensor, num_estimates: int, source: torch.Ge
         )
 
 
-def show_speed(model: Any, ids: Tensor) -> None:
+def show_speed(model: ARDMForMaskedLM, ids: Tensor) -> None:
     few = ids[:4]
     length = ids.shape[1]
-    calls: Any = {
+    calls: dict[str, tuple[Callable[[], object], int]] = {
         "nelbo, 8 samples": (lambda: nelbo(model, ids), 8 * ids.numel()),
         "log_prob": (lambda: log_prob(model, few, "left_to_right"), length * few.numel()),
     }
@@ -102,24 +97,25 @@ def show_speed(model: Any, ids: Tensor) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    corpus = corpus_from(args)
     state = process_state()
-    require_positive("repeats", args.repeats)
-    require_positive("estimates", args.estimates)
+    check_integer("repeats", args.repeats, 1)
+    check_integer("estimates", args.estimates, 1)
     quieten(True)
-    model, tokenizer = load_saved(args.model_name_or_path)
-    windows = ScoredWindows(load_held_out(args, model, tokenizer), BATCH)
+    model, tokenizer = load_folder(args.model_name_or_path)
+    windows = ScoredWindows(load_held_out(corpus, model, tokenizer), BATCH)
     model = model.to(state.device)
     ids = windows.input_ids.to(state.device)
-    source = torch.Generator()
-    source.manual_seed(args.seed)
-    print(f"{len(ids)} windows of {ids.shape[1]} tokens, {held_out_name(args)}")
-    spread = [
-        batch_means(model, ids, stratified, args.repeats, source).std()
-        for stratified in (True, False)
-    ]
+    print(f"{len(ids)} windows of {ids.shape[1]} tokens, {corpus.held_out_name}")
+
+    source = torch.Generator().manual_seed(args.seed)
+    stratified, independent = (
+        batch_means(model, ids, one_of_each, args.repeats, source).std()
+        for one_of_each in (True, False)
+    )
     print(
-        f"mean loss of the batch: s.d. {spread[0]:.4f} stratified, {spread[1]:.4f} independent bits"
-        f" per token; variances 1 : {(spread[1] / spread[0]) ** 2:.1f}"
+        f"mean loss of the batch: s.d. {stratified:.4f} stratified, {independent:.4f} independent "
+        f"bits per token; variances 1 : {(independent / stratified) ** 2:.1f}"
     )
     show_errors(model, ids[:1], args.estimates, source)
     show_speed(model, ids)

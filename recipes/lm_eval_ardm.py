@@ -1,17 +1,14 @@
-"""Runs EleutherAI's lm-evaluation-harness with a saved model, by the harness' own command line and
-tasks.
+"""Runs EleutherAI's lm-evaluation-harness with a saved model, by the harness' own command line.
 
-    python recipes/lm_eval_ardm.py                                # a small test of what `make demo` left in runs/ardm
-    python recipes/lm_eval_ardm.py --model_args pretrained=runs/ardm,num_samples=32 --tasks lambada_openai --limit 100
-    python recipes/lm_eval_ardm.py --model_args pretrained=runs/ardm --tasks mine --include_path folder/of/my/tasks
+    python recipes/lm_eval_ardm.py                  # a small test of what `make demo` left
+    python recipes/lm_eval_ardm.py --model_args pretrained=runs/ardm --tasks lambada_openai
+    python recipes/lm_eval_ardm.py --tasks mine --include_path folder/of/my/tasks
 
-Needs `pip install 'ardm[lm-eval]'`. `--model ardm` is filled in; ardm/harness.py has the other
-model arguments. With no
-argument nothing is downloaded: the tasks are made from the held-out end of the embedded text.
-    docs_choice asks which of
-4 pieces of 24 characters comes behind 72 others (a guess has acc 0.25), docs_bits for the bits per
-byte of pages of 256 characters (an upper bound). Any CPU; 25 s: acc 0.48 +- 0.07, bits_per_byte
-2.09.
+Needs `pip install 'ardm[lm-eval]'`. `--model ardm` is filled in; ardm/harness/model.py has the
+other model arguments, such as num_samples. With no argument nothing is downloaded: the tasks are
+made from the held-out end of the embedded text. docs_choice asks which of 4 pieces of 24 characters
+comes behind 72 others (a guess has acc 0.25), docs_bits for the bits per byte of pages of 256
+characters (an upper bound). Any CPU; 25 s: acc 0.48 +- 0.07, bits_per_byte 2.09.
 """
 
 import json
@@ -22,18 +19,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ardm.data.windows import load_texts
-from ardm.hub.folder import DEMO_FOLDER
-from ardm.training.launching import run_recipe
-from ardm.training.loop import quieten
+from ardm.data import load_texts
+from ardm.hub import DEMO_FOLDER
+from ardm.training import quieten, run_recipe
 
 # characters
 CONTEXT = 72
 PIECE = 24
 PAGE = 256
+
 QUESTIONS = 60
-PAGES = 24
 OPTIONS = 4
+PAGES = 24
 TASKS: dict[str, dict[str, Any]] = {
     "docs_choice": {
         "output_type": "multiple_choice",
@@ -67,9 +64,7 @@ def questions(text: str) -> Iterator[dict[str, Any]]:
 
 
 def write_tasks(folder: Path) -> None:
-    """Tasks as the harness reads them: a YAML file with the settings, which may be JSON, beside one
-    with the data.
-    """
+    """Tasks as the harness reads them: a file of settings, YAML or JSON, beside one of data."""
     text = load_texts()["validation"][0]["text"]
     rows = {
         "docs_choice": list(questions(text)),
@@ -91,29 +86,32 @@ def demo_arguments(folder: Path) -> list[str]:
     """A command line for the tasks of this recipe."""
     if not Path(DEMO_FOLDER).exists():
         raise ValueError(
-            f"there is no {DEMO_FOLDER}; make it with `make demo`, or name a model with"
-            " --model_args."
+            f"there is no {DEMO_FOLDER}; make it with `make demo`, "
+            "or name a model with --model_args."
         )
     write_tasks(folder)
     model = ["--model_args", f"pretrained={DEMO_FOLDER},num_samples=16,greedy=off"]
     return [*model, "--tasks", ",".join(TASKS), "--include_path", str(folder)]
 
 
+def command_line(argv: list[str]) -> list[str]:
+    """The harness' own, in which the command `run` and `--model ardm` may be left out."""
+    has_command = argv[0] in ("run", "ls", "validate")
+    command, rest = (argv[0], argv[1:]) if has_command else ("run", argv)
+    named = {word.partition("=")[0] for word in rest} & {"--model", "-M", "--config", "-C"}
+    model = [] if named or command != "run" else ["--model", "ardm"]
+    return ["lm-eval", command, *model, *rest]
+
+
 def main(argv: list[str] | None = None) -> None:
-    import ardm.harness.model  # noqa: F401  registers the model, or says what to install
+    import ardm.harness  # noqa: F401  registers the model, or says what to install
 
     quieten(True)
     from lm_eval.__main__ import cli_evaluate
 
     argv = sys.argv[1:] if argv is None else argv
     with tempfile.TemporaryDirectory() as folder:
-        argv = argv or demo_arguments(Path(folder))
-        command, rest = (
-            (argv[0], argv[1:]) if argv[0] in ("run", "ls", "validate") else ("run", argv)
-        )
-        named = {word.partition("=")[0] for word in rest} & {"--model", "-M", "--config", "-C"}
-        model = [] if named or command != "run" else ["--model", "ardm"]
-        sys.argv = ["lm-eval", command, *model, *rest]  # where the harness looks
+        sys.argv = command_line(argv or demo_arguments(Path(folder)))  # where the harness looks
         cli_evaluate()
 
 

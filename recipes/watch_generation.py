@@ -1,9 +1,8 @@
-"""Shows a saved model at work: each token in its place at the pass that writes it, live and as a
-page and a picture.
+"""Shows a saved model at work, live and as a page and a picture: each token at the pass it comes.
 
-    python recipes/watch_generation.py                                       # what `make demo` left in runs/ardm
-    python recipes/watch_generation.py --prompt "The statement ____________________ is executed." --seed 1
-    python recipes/watch_generation.py --tokens_per_step 4 --resample_steps 16 --resample_order least_confident
+    python recipes/watch_generation.py                                # what `make demo` left
+    python recipes/watch_generation.py --prompt "The statement _________ is executed." --seed 1
+    python recipes/watch_generation.py --resample_steps 16 --resample_order least_confident
 
 A gap in the prompt is three or more underscores, one token each, or the tokenizer's own mask token.
 Without a prompt and --max_new_tokens: one text of the model's full length. Writes generation.html,
@@ -16,26 +15,22 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ardm.generation_config_ardm import ORDER_NAMES, RESAMPLE_NAMES
-from ardm.hub.folder import DEMO_FOLDER, load_saved
-from ardm.training.files import check_writable
-from ardm.training.launching import run_recipe
-from ardm.training.loop import quieten
-from ardm.viewing.pages import plot_order, write_page
-from ardm.viewing.terminal import TerminalView
-from ardm.viewing.traces import Trace
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
-SETTINGS: dict[
-    str, dict[str, Any]
-] = {  # of `generate`, which checks them; not given = its own default
+from ardm.generation_config_ardm import ORDER_NAMES, RESAMPLE_NAMES
+from ardm.hub import DEMO_FOLDER, load_folder
+from ardm.training import check_writable, quieten, run_recipe
+from ardm.training.card_parts import public
+from ardm.viewing import TerminalView, Trace, plot_order, write_page
+
+# of `generate`, which checks them; not given = its own default
+SETTINGS: dict[str, dict[str, Any]] = {
     "max_new_tokens": {"type": int, "help": "tokens to append to the prompt"},
     "order": {"choices": ORDER_NAMES},
     "tokens_per_step": {"type": int},
     "steps": {"type": int, "help": "instead of tokens_per_step: number of passes"},
-    "threshold": {
-        "type": float,
-        "help": "a pass also takes whatever is at least this probable",
-    },
+    "threshold": {"type": float, "help": "a pass also takes whatever is at least this probable"},
     "entropy_bound": {
         "type": float,
         "help": "a pass also takes tokens up to this much entropy, in nats",
@@ -43,10 +38,7 @@ SETTINGS: dict[
     "resample_steps": {"type": int, "help": "passes that predict some tokens again"},
     "resample_fraction": {"type": float, "help": "how many of the generated tokens in each"},
     "resample_order": {"choices": RESAMPLE_NAMES},
-    "block_length": {
-        "type": int,
-        "help": "generate in blocks of so many tokens, left to right",
-    },
+    "block_length": {"type": int, "help": "generate in blocks of so many tokens, left to right"},
     "temperature": {"type": float},
     "top_p": {"type": float},
     "guidance_scale": {"type": float, "help": "1 = off"},
@@ -58,31 +50,28 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--model_name_or_path", default=DEMO_FOLDER, help="a folder, or user/name on the Hub"
-    )
-    parser.add_argument("--prompt", help="a text with gaps: ___, one token for each underscore")
+    add = parser.add_argument
+    add("--model_name_or_path", default=DEMO_FOLDER, help="a folder, or user/name on the Hub")
+    add("--prompt", help="a text with gaps: ___, one token for each underscore")
     for name, options in SETTINGS.items():
-        parser.add_argument(f"--{name}", **options)
-    parser.add_argument(
-        "--delay", type=float, default=0.05, help="seconds to look at each pass on a terminal"
-    )
-    parser.add_argument("--output_dir", default="runs/watch")
+        add(f"--{name}", **options)
+    add("--delay", type=float, default=0.05, help="seconds to look at each pass on a terminal")
+    add("--output_dir", default="runs/watch", help="for the page and the picture")
     return parser.parse_args(argv)
 
 
-def encode_prompt(prompt: str | None, tokenizer: Any, max_new_tokens: int | None) -> Any:
+def encode_prompt(
+    prompt: str | None, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int | None
+) -> Tensor | None:
     """The prompt's ids (1, L) with masks for its gaps; None without one."""
     if prompt is None:
         return None
-    text = re.sub("_{3,}", lambda gap: tokenizer.mask_token * len(gap[0]), prompt)
-    ids = tokenizer(
-        text, return_tensors="pt"
-    ).input_ids.long()  # of an empty text they would be floats
+    text = re.sub("_{3,}", lambda gap: str(tokenizer.mask_token) * len(gap[0]), prompt)
+    ids = tokenizer(text, return_tensors="pt").input_ids.long()  # floats if the text is empty
     if not max_new_tokens and not (ids == tokenizer.mask_token_id).any():
         raise ValueError(
-            f"prompt {prompt!r} has no gap; expected ___ in it, or --max_new_tokens for text"
-            " behind it."
+            f"prompt {prompt!r} has no gap; expected ___ in it, "
+            "or --max_new_tokens for text behind it."
         )
     return ids
 
@@ -91,21 +80,19 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     check_writable(args.output_dir)
     quieten(True)
-    model, tokenizer = load_saved(args.model_name_or_path)
+    model, tokenizer = load_folder(args.model_name_or_path)
     view = TerminalView(tokenizer, args.delay)
     prompt = encode_prompt(args.prompt, tokenizer, args.max_new_tokens)
     settings = {name: value for name in SETTINGS if (value := getattr(args, name)) is not None}
 
+    returned: dict[str, Any] = {"return_dict_in_generate": True, "output_history": True}
     with view:
-        output = model.generate(
-            prompt, streamer=view, return_dict_in_generate=True, output_history=True, **settings
-        )
+        output = model.generate(prompt, streamer=view, **returned, **settings)
     trace = Trace.of(tokenizer, output, path=view.path)
 
     folder = Path(args.output_dir)
-    caption = ", ".join(
-        [args.model_name_or_path, *(f"{name} {value}" for name, value in settings.items())]
-    )
+    described = (f"{name} {value}" for name, value in settings.items())
+    caption = ", ".join([public(args.model_name_or_path), *described])
     write_page(trace, folder / "generation.html", caption)
     plot_order(trace, folder / "order.png")
     print(f"\nThe page is {folder / 'generation.html'}, the picture {folder / 'order.png'}.")

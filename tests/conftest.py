@@ -1,7 +1,9 @@
 """Tiny random models, and their exact distributions: every partly masked sequence is looked up in a table."""
 
 import itertools
+import os
 
+import hypothesis
 import pytest
 import torch
 from scipy import stats
@@ -9,6 +11,10 @@ from scipy import stats
 from ardm import ARDMConfig, ARDMForMaskedLM
 
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
+
+# one profile: no time limits, and in CI the same examples every time
+hypothesis.settings.register_profile("laws", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("laws")
 
 
 @pytest.fixture(autouse=True)

@@ -1,9 +1,11 @@
-"""The image recipes run as a user runs them: small, from pixels to a folder that loads, samples and scores again."""
+"""The image recipes as a user runs them: from pixels to a folder that loads, samples and scores."""
 
+import functools
 import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,42 +17,18 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoModel
 
-import ddpm
-from ddpm.data.pixels import to_uint8
-from ddpm.hub.folder import load_class_names, load_folder
+import ddpm.hub.folder
+from ddpm.denoisers import to_uint8
+from ddpm.evaluation import evaluation
+from ddpm.hub import load_class_names, load_folder
 
 ROOT = Path(__file__).parent.parent
-NETWORK = [
-    "--model_channels",
-    "8",
-    "--num_res_blocks",
-    "1",
-    "--norm_num_groups",
-    "4",
-    "--num_head_channels",
-    "8",
-]
-STEPS = [
-    "--max_train_steps",
-    "6",
-    "--per_device_train_batch_size",
-    "4",
-    "--logging_steps",
-    "2",
-    "--eval_steps",
-    "0",
-]
-OTHERS = [
-    "--num_timesteps",
-    "40",
-    "--max_eval_images",
-    "8",
-    "--num_quality_images",
-    "0",
-    "--checkpointing_steps",
-    "2",
-]
-SMALL = [*NETWORK, *STEPS, *OTHERS]
+NUM_TIMESTEPS = 10
+NETWORK = "--model_channels 8 --num_res_blocks 1 --norm_num_groups 4 --num_head_channels 8"
+STEPS = "--max_train_steps 6 --per_device_train_batch_size 4 --logging_steps 2 --eval_steps 0"
+OTHERS = "--max_eval_images 8 --num_quality_images 0 --checkpointing_steps 2"
+SMALL = f"{NETWORK} {STEPS} {OTHERS} --num_timesteps {NUM_TIMESTEPS}"
+QUALITY = "--num_quality_images 8 --quality_steps ddim5"
 
 
 def recipe(name):
@@ -60,58 +38,70 @@ def recipe(name):
     return module
 
 
-@pytest.fixture(autouse=True)
-def caches(tmp_path, monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def short(tmp_path_factory):
+    """Its own cache of data sets, and a classifier that is trained for one epoch."""
     import datasets
 
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    once = functools.partial(evaluation.train_feature_classifier, epochs=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+        patch.setattr(evaluation, "train_feature_classifier", once)
+        yield
 
 
-def train(folder, *more):
-    recipe("train_ddpm").main([*SMALL, "--output_dir", str(folder), *map(str, more)])
+def words(*flags):
+    """A command line: of texts the words, everything else as one."""
+    split = (flag.split() if isinstance(flag, str) else [str(flag)] for flag in flags)
+    return [word for each in split for word in each]
+
+
+def train(folder, *more, pictures=False):
+    module = recipe("train_ddpm")
+    with pytest.MonkeyPatch.context() as patch:
+        if not pictures:
+            patch.setattr(module, "sample_grids", lambda *args: ())
+            patch.setattr(module, "pictures_of", dict)
+            patch.setattr(ddpm.hub.folder, "loss_curve", lambda history: b"")
+        module.main(words(SMALL, "--output_dir", folder, *more))
 
 
 def draw(model, folder, *more):
-    recipe("sample_ddpm").main(
-        [
-            "--model_name_or_path",
-            str(model),
-            "--output_dir",
-            str(folder),
-            "--steps",
-            "5",
-            *map(str, more),
-        ]
-    )
+    places = ("--model_name_or_path", model, "--output_dir", folder)
+    recipe("sample_ddpm").main(words(*places, "--steps 5", *more))
     return np.load(folder / "samples.npz")
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run on the digits, with a row of FID."""
+    """A run on the digits, with a table of FID; to be copied before it is changed."""
     folder = tmp_path_factory.mktemp("digits") / "run"
-    train(folder, "--num_quality_images", 8, "--quality_steps", 3, "ddim5")
+    train(folder, QUALITY, pictures=True)
     return folder
 
 
-def test_train_ddpm_leaves_a_model_with_its_card_and_pictures(trained, capsys):
-    names = {path.name for path in trained.iterdir()}
-    assert names >= {"config.json", "model.safetensors", "diffusion_config.json", "README.md", "samples.png",
-                     "steps.png", "loss_curve.png"}  # fmt: skip
+def copied(trained, folder):
+    shutil.copytree(trained, folder)
+    return folder
+
+
+# ---------------------------------------------------------------------------------------- training
+def test_train_ddpm_leaves_a_model_with_its_card_and_pictures(trained):
+    pictures = ["samples.png", "steps.png", "loss_curve.png"]
+    files = {"config.json", "model.safetensors", "diffusion_config.json", "README.md", *pictures}
+    there = {path.name for path in trained.iterdir() if not path.name.startswith(".")}
+    assert there == {*files, "checkpoints"}
     model, diffusion = load_folder(trained)
     assert isinstance(AutoModel.from_pretrained(trained), ddpm.UNet) and not model.training
-    assert (
-        torch.equal(diffusion.betas, ddpm.cosine_schedule(40))
-        and diffusion.variance == "learned_range"
-    )
+    assert torch.equal(diffusion.betas, ddpm.cosine_schedule(NUM_TIMESTEPS))
+    assert diffusion.variance == "learned_range"
     assert load_class_names(trained) == [str(digit) for digit in range(10)]
     card = (trained / "README.md").read_text()
-    assert (
-        len(re.findall(r"\| (?:ddpm|ddim|heun|dpm_solver).* \| (?:3|ddim5) \| [\d.]+ \|", card))
-        == 12
-    )
-    assert re.search(r"upper bound: \*\*[\d.]+ ± [\d.]+\*\*", card) and "8 a row" in card
-    for name in ("samples.png", "steps.png", "loss_curve.png"):
+    rows = re.findall(r"\| (?:ddpm|ddim|heun|dpm_solver).* \| ddim5 \| [\d.]+ \|", card)
+    assert len(rows) == 6 and "8 a row" in card
+    assert re.search(r"upper bound: \*\*[\d.]+ ± [\d.]+\*\*", card)
+    assert all(f"]({name})" in card for name in pictures)
+    for name in pictures:
         with Image.open(trained / name) as picture:
             assert min(picture.size) > 200
 
@@ -119,111 +109,159 @@ def test_train_ddpm_leaves_a_model_with_its_card_and_pictures(trained, capsys):
 def test_the_saved_weights_are_the_averaged_ones(trained):
     saved = load_file(trained / "model.safetensors")
     last = trained / "checkpoints" / "step-00000006"
-    raw, average = load_file(last / "model.safetensors"), load_file(last / "average.safetensors")
+    raw = load_file(last / "model.safetensors")
+    average = load_file(last / "average.safetensors")
     names = [name for name, _ in load_folder(trained)[0].named_parameters()]
     assert all(torch.equal(saved[name], average[str(place)]) for place, name in enumerate(names))
     assert any(not torch.equal(saved[name], raw[name]) for name in raw)
 
 
-def test_the_same_command_again_changes_nothing_and_more_steps_go_on(tmp_path):
-    train(tmp_path / "run")
-    before = load_file(tmp_path / "run" / "model.safetensors")
-    train(tmp_path / "run")
-    after = load_file(tmp_path / "run" / "model.safetensors")
+def test_the_same_command_again_changes_nothing(trained, tmp_path):
+    again = copied(trained, tmp_path / "run")
+    train(again)
+    before, after = (load_file(folder / "model.safetensors") for folder in (trained, again))
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize(
-    "more", [[], ["--timestep_sampler", "loss_second_moment", "--loss", "vlb", "--dropout", "0.2"]]
-)
-def test_a_run_resumed_in_the_middle_ends_with_the_same_bits(tmp_path, more):
-    for name in ("whole", "resumed"):
-        train(
-            tmp_path / name, *more, "--num_timesteps", 3
-        )  # so few that every timestep's history fills
-    (path,) = [
-        path for path in (tmp_path / "resumed" / "checkpoints").iterdir() if path.name.endswith("4")
-    ]
-    train(tmp_path / "resumed", *more, "--num_timesteps", 3, "--resume_from_checkpoint", path)
-    whole, resumed = (
-        tmp_path / name / "checkpoints" / "step-00000006" for name in ("whole", "resumed")
-    )
+RESAMPLED = "--timestep_sampler loss_second_moment --loss vlb --dropout 0.2 --num_timesteps 3"
+
+
+@pytest.mark.parametrize("more", ["", RESAMPLED], ids=["uniform", "resampled"])
+def test_a_run_resumed_in_the_middle_ends_with_the_same_bits(trained, tmp_path, more):
+    whole = trained
+    if more:  # so few timesteps that the history of each fills
+        whole = tmp_path / "whole"
+        train(whole, more)
+    resumed = copied(whole, tmp_path / "resumed")
+    shutil.rmtree(resumed / "checkpoints" / "step-00000006")
+    train(resumed, more, "--resume_from_checkpoint", resumed / "checkpoints" / "step-00000004")
+    ends = [folder / "checkpoints" / "step-00000006" for folder in (whole, resumed)]
     for name in ("model.safetensors", "average.safetensors"):
-        left, right = load_file(whole / name), load_file(resumed / name)
+        left, right = (load_file(end / name) for end in ends)
         assert all(torch.equal(left[key], right[key]) for key in left), name
-    states = [json.loads((path / "run.json").read_text())["history"] for path in (whole, resumed)]
-    assert states[0] == states[1]
-    histories = [
-        torch.load(path / "custom_checkpoint_0.pkl", weights_only=True) for path in (whole, resumed)
-    ]
-    assert histories[0].keys() == histories[1].keys() == ({"history", "counts"} if more else set())
-    assert all(torch.equal(histories[0][name], histories[1][name]) for name in histories[0])
+    logged = [json.loads((end / "run.json").read_text())["history"] for end in ends]
+    assert logged[0] == logged[1]
+    left, right = (torch.load(end / "custom_checkpoint_0.pkl", weights_only=True) for end in ends)
+    assert left.keys() == right.keys() == ({"history", "counts"} if more else set())
+    assert all(torch.equal(left[name], right[name]) for name in left)
 
 
-def test_sample_ddpm_draws_what_sample_does(trained, tmp_path, capsys):
-    content = draw(
-        trained,
-        tmp_path / "drawn",
-        "--num_images",
-        7,
-        "--batch_size",
-        3,
-        "--seed",
-        5,
-        "--sampler",
-        "ddim",
+def test_a_folder_of_photographs_without_classes(tmp_path):
+    generator = np.random.default_rng(0)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(12):
+        pixels = generator.integers(256, size=(9 + number, 12, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photos / f"{number}.png")
+    flags = ["--train_dir", photos, "--image_size 8 --random_flip"]
+    train(tmp_path / "run", *flags, pictures=True)
+    model, _ = load_folder(tmp_path / "run")
+    assert model.config.num_classes is None and model.config.in_channels == 3
+    content = draw(tmp_path / "run", tmp_path / "drawn", "--num_images 2")
+    assert content["arr_0"].shape == (2, 8, 8, 3)
+
+
+def test_classes_of_an_array_file(tmp_path):
+    images = np.random.default_rng(0).integers(256, size=(20, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "data.npz", images=images, labels=np.arange(20) % 2)
+    process = "--prediction v_prediction --schedule cosine_zero_snr --min_snr_gamma 5"
+    quality = "--num_quality_images 6 --quality_steps 2"
+    train(tmp_path / "run", "--train_file", tmp_path / "data.npz", process, quality)
+    model, diffusion = load_folder(tmp_path / "run")
+    assert model.config.num_classes == 2
+    assert float(diffusion.betas[-1]) == 1 and diffusion.min_snr_gamma == 5
+
+
+def test_a_saved_model_goes_on_learning(trained, tmp_path):
+    train(tmp_path / "more", "--model_name_or_path", trained, "--model_channels 512")
+    first, second = (
+        load_file(folder / "model.safetensors") for folder in (trained, tmp_path / "more")
     )
+    assert first.keys() == second.keys()
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+    assert "model_channels" not in (tmp_path / "more" / "README.md").read_text()
+
+
+def test_the_model_must_fit_the_images(trained, tmp_path):
+    np.save(tmp_path / "images.npy", np.zeros((20, 16, 16, 3), dtype=np.uint8))
+    flags = ["--model_name_or_path", trained, "--train_file", tmp_path / "images.npy"]
+    with pytest.raises(ValueError, match="expected"):
+        train(tmp_path / "run", *flags)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("--image_size 9 --channel_mult 1 2", "image_size"),
+        ("--train_dir gone", "gone"),
+        ("--channels 2", "channels"),
+        ("--num_timesteps 1", "num_timesteps"),
+        ("--preset 64x64_diffusion", "64 pixels"),
+        ("--norm_num_groups 3", "norm_num_groups"),
+        ("--max_train_steps 0", "max_train_steps"),
+        ("--schedule cosine_zero_snr", "last beta is 1"),
+        ("--num_quality_images 4 --quality_steps 5 --inception_weights gone.pth", "gone.pth"),
+        ("--num_quality_images 4 --quality_steps 1", "at least two"),
+        ("--num_quality_images -1 --quality_steps 5", "num_images is -1"),
+        ("--model_name_or_path ./gone", "gone"),
+        ("--push_to_hub", "hub_model_id"),
+        ("--validation_fraction 0.9", "validation_fraction"),
+    ],
+)
+def test_train_ddpm_names_what_is_wrong_before_it_trains(tmp_path, monkeypatch, wrong, message):
+    begun = []
+    module = recipe("train_ddpm")
+    monkeypatch.setattr(module, "train", lambda *args, **kwargs: begun.append(1))
+    with pytest.raises(ValueError, match=message):
+        module.main(words(SMALL, "--output_dir", tmp_path / "run", wrong))
+    assert not begun
+
+
+# ---------------------------------------------------------------------------------------- sampling
+def test_sample_ddpm_draws_what_sample_does(trained, tmp_path, capsys):
+    folder = tmp_path / "drawn"
+    content = draw(trained, folder, "--num_images 7 --batch_size 3 --seed 5 --sampler ddim")
     assert content["arr_0"].shape == (7, 8, 8, 1) and content["arr_1"].tolist() == list(range(7))
     model, diffusion = load_folder(trained)
-    expected = ddpm.sample(
-        model, (7, 1, 8, 8), diffusion, sampler="ddim", steps=5, labels=torch.arange(7), seed=5
-    )
-    assert np.array_equal(content["arr_0"], to_uint8(expected).permute(0, 2, 3, 1).numpy())
+    options = {"sampler": "ddim", "steps": 5, "labels": torch.arange(7), "seed": 5}
+    expected = to_uint8(ddpm.sample(model, (7, 1, 8, 8), diffusion, **options))
+    assert np.array_equal(content["arr_0"], expected.permute(0, 2, 3, 1).numpy())
     for number in range(7):
-        with Image.open(tmp_path / "drawn" / f"{number:06d}.png") as picture:
+        with Image.open(folder / f"{number:06d}.png") as picture:
             assert np.array_equal(np.asarray(picture), content["arr_0"][number, :, :, 0])
-    assert "7 images of" in capsys.readouterr().out and (tmp_path / "drawn" / "grid.png").is_file()
+    assert f"7 images of {trained} (ddim, 5 steps, seed 5): " in capsys.readouterr().out
+    assert (folder / "grid.png").is_file()
 
 
 def test_sample_ddpm_mixes_no_images_of_another_run(trained, tmp_path):
-    draw(trained, tmp_path, "--num_images", 3)
-    draw(trained, tmp_path, "--num_images", 3, "--seed", 1)
+    draw(trained, tmp_path, "--num_images 3")
+    draw(trained, tmp_path, "--num_images 3 --seed 1")
     with pytest.raises(ValueError, match="1 images beyond 2"):
-        draw(trained, tmp_path, "--num_images", 2)
+        draw(trained, tmp_path, "--num_images 2")
 
 
 def test_sample_ddpm_draws_one_class_and_a_trajectory(trained, tmp_path):
-    content = draw(
-        trained,
-        tmp_path,
-        "--num_images",
-        4,
-        "--class_name",
-        7,
-        "--variance",
-        "fixed_large",
-        "--trajectory",
-    )
-    assert content["arr_1"].tolist() == [7] * 4
+    flags = "--num_images 4 --class_name 7 --variance fixed_large --trajectory"
+    assert draw(trained, tmp_path, flags)["arr_1"].tolist() == [7] * 4
     with Image.open(tmp_path / "trajectory.gif") as film:
         assert film.n_frames >= 5
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("wrong", "message"),
     [
-        (["--class_name", "x"], "class_name is 'x'"),
-        (["--steps", "1"], "at least two"),
-        (["--steps", "41"], "expected"),
-        (["--num_images", "0"], "num_images"),
-        (["--variance", "small"], "variance is 'small'"),
-        (["--eta", "0.5"], "eta"),
-        (["--model_name_or_path", "nowhere/at/all"], "nowhere/at/all"),
+        ("--class_name x", "class_name is 'x'"),
+        ("--steps 1", "at least two"),
+        (f"--steps {NUM_TIMESTEPS + 1}", "expected"),
+        ("--num_images 0", "num_images"),
+        ("--variance small", "variance is 'small'"),
+        ("--eta 0.5", "eta"),
+        ("--model_name_or_path nowhere/at/all", "nowhere/at/all"),
     ],
 )
-def test_sample_ddpm_names_what_is_wrong(trained, tmp_path, words, message):
+def test_sample_ddpm_names_what_is_wrong(trained, tmp_path, wrong, message):
     with pytest.raises(ValueError, match=message):
-        draw(trained, tmp_path, *words)
+        draw(trained, tmp_path, wrong)
     assert not list(tmp_path.glob("*.png"))
 
 
@@ -231,88 +269,10 @@ def test_without_a_model_it_says_how_to_make_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="train_ddpm"):
         recipe("sample_ddpm").main([])
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_of_photographs_without_classes(tmp_path):
-    generator = np.random.default_rng(0)
-    (tmp_path / "photos").mkdir()
-    for number in range(12):
-        size = (9 + number, 12, 3)
-        Image.fromarray(generator.integers(256, size=size, dtype=np.uint8)).save(
-            tmp_path / "photos" / f"{number}.png"
-        )
-    train(tmp_path / "run", "--train_dir", tmp_path / "photos", "--image_size", 8, "--random_flip")
-    model, _ = load_folder(tmp_path / "run")
-    assert model.config.num_classes is None and model.config.in_channels == 3
-    assert draw(tmp_path / "run", tmp_path / "drawn", "--num_images", 2)["arr_0"].shape == (
-        2,
-        8,
-        8,
-        3,
-    )
-
-
-def test_classes_of_an_array_file(tmp_path):
-    images = np.random.default_rng(0).integers(256, size=(20, 8, 8), dtype=np.uint8)
-    np.savez(tmp_path / "data.npz", images=images, labels=np.arange(20) % 2)
-    train(tmp_path / "run", "--train_file", tmp_path / "data.npz", "--prediction", "v_prediction", "--schedule",
-          "cosine_zero_snr", "--min_snr_gamma", 5, "--num_quality_images", 6, "--quality_steps", 2)  # fmt: skip
-    model, diffusion = load_folder(tmp_path / "run")
-    assert (
-        model.config.num_classes == 2
-        and float(diffusion.betas[-1]) == 1
-        and diffusion.min_snr_gamma == 5
-    )
-
-
-def test_a_saved_model_goes_on_learning(trained, tmp_path):
-    train(tmp_path / "more", "--model_name_or_path", trained)
-    first, second = (
-        load_file(folder / "model.safetensors") for folder in (trained, tmp_path / "more")
-    )
-    assert first.keys() == second.keys() and any(
-        not torch.equal(first[name], second[name]) for name in first
-    )
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--image_size", "9", "--channel_mult", "1", "2"], "image_size"),
-        (["--train_dir", "gone"], "gone"),
-        (["--channels", "2"], "channels"),
-        (["--num_timesteps", "1"], "num_timesteps"),
-        (["--preset", "64x64_diffusion"], "64 pixels"),
-        (["--norm_num_groups", "3"], "norm_num_groups"),
-        (["--max_train_steps", "0"], "max_train_steps"),
-        (["--schedule", "cosine_zero_snr"], "last beta is 1"),
-        (
-            [
-                "--num_quality_images",
-                "4",
-                "--quality_steps",
-                "5",
-                "--inception_weights",
-                "gone.pth",
-            ],
-            "gone.pth",
-        ),
-        (["--num_quality_images", "4", "--quality_steps", "1"], "at least two"),
-        (["--num_quality_images", "-1", "--quality_steps", "5"], "num_images is -1"),
-        (["--model_name_or_path", "./gone"], "gone"),
-        (["--push_to_hub"], "hub_model_id"),
-        (["--validation_fraction", "0.9"], "validation_fraction"),
-    ],
-)
-def test_train_ddpm_names_what_is_wrong_before_it_trains(tmp_path, monkeypatch, words, message):
-    trained = []
-    module = recipe("train_ddpm")
-    monkeypatch.setattr(module, "train", lambda *args, **kwargs: trained.append(1))
-    with pytest.raises(ValueError, match=message):
-        module.main([*SMALL, "--output_dir", str(tmp_path / "run"), *words])
-    assert not trained
-
-
+# --------------------------------------------------------------------------- settings of accelerate
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "recipes" / "accelerate").glob("*.yaml")), ids=lambda path: path.stem
 )
@@ -326,48 +286,27 @@ def test_accelerate_reads_its_configurations(path):
 
 
 def test_configurations_that_are_named_are_there():
-    texts = [
-        ROOT / "ddpm" / "README.md",
-        *(ROOT / "recipes").glob("*ddpm.py"),
-        *(ROOT / "recipes").glob("*/*.yaml"),
-    ]
+    recipes = ROOT / "recipes"
     named = {
         name
-        for text in texts
+        for text in (
+            *(ROOT / "docs").glob("*.md"),
+            *recipes.glob("*.py"),
+            *recipes.glob("*/*.yaml"),
+        )
         for name in re.findall(r"recipes/accelerate/\w+\.yaml", text.read_text())
     }
     assert named and all((ROOT / name).is_file() for name in named)
 
 
-def test_the_model_must_fit_the_images(trained, tmp_path):
-    np.save(tmp_path / "images.npy", np.zeros((20, 16, 16, 3), dtype=np.uint8))
-    with pytest.raises(ValueError, match="expected"):
-        train(
-            tmp_path / "run",
-            "--model_name_or_path",
-            trained,
-            "--train_file",
-            tmp_path / "images.npy",
-        )
-
-
-def launched(name, *words):
-    environment = {
-        k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    }
-    launcher = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.accelerate_cli",
-        "launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-    ]
-    launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command = [*launcher, ROOT / "recipes" / f"{name}.py", *words]
+# -------------------------------------------------------------------------------- several processes
+def launched(name, *flags):
+    ranks = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    environment = {key: value for key, value in os.environ.items() if key not in ranks}
+    settings = "--cpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
+    launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
     done = subprocess.run(
-        list(map(str, command)),
+        words(*launcher, settings, ROOT / "recipes" / f"{name}.py", *flags),
         env=environment | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -379,68 +318,42 @@ def launched(name, *words):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("timesteps", ["uniform", "loss_second_moment"])
-def test_two_processes_train_and_score_as_one(tmp_path, timesteps):
-    common = [
-        *SMALL,
-        "--num_quality_images",
-        "9",
-        "--quality_steps",
-        "3",
-        "--timestep_sampler",
-        timesteps,
-    ]
-    common += ["--num_timesteps", "3", "--loss", "hybrid"]
-    launched(
-        "train_ddpm",
-        *common,
-        "--per_device_train_batch_size",
-        "2",
-        "--output_dir",
-        tmp_path / "two",
-    )
-    recipe("train_ddpm").main([*common, "--output_dir", str(tmp_path / "one")])
-    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+def test_two_processes_train_and_score_as_one(tmp_path, monkeypatch, timesteps):
+    from ddpm.metrics.feature_classifier import train_feature_classifier
+
+    monkeypatch.setattr(evaluation, "train_feature_classifier", train_feature_classifier)
+    quality = "--num_quality_images 9 --quality_steps 3"
+    process = f"--timestep_sampler {timesteps} --num_timesteps 3 --loss hybrid"
+    common = (SMALL, quality, process, "--output_dir")
+    folders = [tmp_path / "one", tmp_path / "two"]
+    recipe("train_ddpm").main(words(*common, folders[0]))
+    launched("train_ddpm", *common, folders[1], "--per_device_train_batch_size 2")
+    one, two = (load_file(folder / "model.safetensors") for folder in folders)
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=2e-5)
-    states = [tmp_path / name / "checkpoints" / "step-00000006" for name in ("one", "two")]
-    assert (states[1] / "random_states_1.pkl").is_file()  # there were two
-    histories = [torch.load(path / "custom_checkpoint_0.pkl", weights_only=True) for path in states]
+    ends = [folder / "checkpoints" / "step-00000006" for folder in folders]
+    assert (ends[1] / "random_states_1.pkl").is_file()  # there were two
+    one, two = (torch.load(end / "custom_checkpoint_0.pkl", weights_only=True) for end in ends)
     if timesteps != "uniform":
-        assert (
-            torch.equal(histories[0]["counts"], histories[1]["counts"])
-            and int(histories[0]["counts"].sum()) == 24
-        )
-        torch.testing.assert_close(
-            histories[0]["history"], histories[1]["history"], rtol=1e-3, atol=1e-4
-        )
+        assert torch.equal(one["counts"], two["counts"]) and int(one["counts"].sum()) == 24
+        torch.testing.assert_close(one["history"], two["history"], rtol=1e-3, atol=1e-4)
     row = r"\| (?:dd|heun|dpm)[^|]*\| 3 \| ([\d.e-]+) \|"  # of the table of FID
-    figures = [
-        re.findall(row, (tmp_path / name / "README.md").read_text()) for name in ("one", "two")
-    ]
-    assert len(figures[0]) == len(figures[1]) == 6
-    assert [float(each) for each in figures[0]] == pytest.approx(
-        [float(each) for each in figures[1]], rel=0.02
+    one, two = (
+        [float(fid) for fid in re.findall(row, (folder / "README.md").read_text())]
+        for folder in folders
     )
+    assert len(one) == 6 and one == pytest.approx(two, rel=0.02)
 
 
 @pytest.mark.slow
 def test_two_processes_draw_the_images_of_one(trained, tmp_path):
-    words = [
-        "--model_name_or_path",
-        trained,
-        "--steps",
-        "5",
-        "--num_images",
-        "7",
-        "--batch_size",
-        "2",
-    ]
-    launched("sample_ddpm", *words, "--output_dir", tmp_path / "two")
-    one, two = (
-        draw(trained, tmp_path / "one", *words[4:]),
-        np.load(tmp_path / "two" / "samples.npz"),
-    )
+    flags = "--num_images 7 --batch_size 2"
+    one = draw(trained, tmp_path / "one", flags)
+    folder = tmp_path / "two"
+    places = ("--model_name_or_path", trained, "--output_dir", folder)
+    launched("sample_ddpm", *places, "--steps 5", flags)
+    two = np.load(folder / "samples.npz")
     assert two["arr_1"].tolist() == one["arr_1"].tolist()
     difference = np.abs(one["arr_0"].astype(int) - two["arr_0"].astype(int))
     assert difference.max() <= 1  # other batches round differently
-    assert len(list((tmp_path / "two").glob("0*.png"))) == 7
+    assert len(list(folder.glob("0*.png"))) == 7

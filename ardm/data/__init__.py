@@ -1,14 +1,13 @@
-"""Texts become windows of token ids: where they come from, how they are cut, and the flags that say
-so.
-"""
+"""Texts become windows of token ids: where they come from, how they are cut, the flags for it."""
 
 from .arguments import (
+    Corpus,
     add_data_arguments,
     add_held_out_arguments,
-    corpus_name,
-    held_out_name,
+    corpus_from,
     load_corpus,
     load_held_out,
+    window_length,
 )
 from .texts import embedded_text, load_texts, read_text
 from .tokenization import build_tokenizer
@@ -16,15 +15,16 @@ from .windows import SEPARATOR, make_windows
 
 __all__ = [
     "SEPARATOR",
+    "Corpus",
     "add_data_arguments",
     "add_held_out_arguments",
     "build_tokenizer",
-    "corpus_name",
+    "corpus_from",
     "embedded_text",
-    "held_out_name",
     "load_corpus",
     "load_held_out",
     "load_texts",
     "make_windows",
     "read_text",
+    "window_length",
 ]

@@ -1,50 +1,102 @@
-"""What the recipes' data flags mean: from `--dataset_name` or `--train_file` to a tokenizer and
-windows of ids.
+"""Corpus: which text, and how it is cut; from flags such as `--train_file` to windows of ids.
+
+The flags end here: what reads the text takes the values of a [`Corpus`].
 """
 
+from __future__ import annotations
+
 import argparse
+from dataclasses import dataclass, fields
 from itertools import islice
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from .windows import SEPARATOR, build_tokenizer, load_texts, make_windows
+from ..training.card_parts import public
+from .texts import load_texts
+from .tokenization import build_tokenizer
+from .windows import SEPARATOR, make_windows
 
-_TEXTS: dict[str, tuple[Any, Any, str]] = {
+if TYPE_CHECKING:  # datasets takes a second to import
+    from datasets import Dataset, IterableDataset
+
+_KINDS = ("char", "byte", "bpe")
+_TEXTS: dict[str, tuple[type, str]] = {
     "dataset_name": (
         str,
-        None,
         "a `datasets` name or a local data set; nothing = the embedded Python documentation",
     ),
-    "dataset_config_name": (str, None, "its configuration"),
-    "train_file": (str, None, "a text, json, csv or parquet file, or a directory of text files"),
+    "dataset_config_name": (str, "its configuration"),
+    "train_file": (str, "a text, json, csv or parquet file, or a directory of text files"),
     "validation_file": (
         str,
-        None,
         "the same for validation; nothing = the end of the training text is held out",
     ),
-    "validation_fraction": (float, 0.05, "how much of it"),
-    "text_column": (
-        str,
-        None,
-        "the column of text; nothing = `text` or the only column of strings",
-    ),
+    "validation_fraction": (float, "how much of it"),
+    "text_column": (str, "the column of text; nothing = `text` or the only column of strings"),
 }
-_TOKENS: dict[str, tuple[Any, Any, str]] = {
+_TOKENS: dict[str, tuple[type, str]] = {
     "tokenizer": (
         str,
-        "char",
         "char, byte or bpe, learned from the training text, or a saved tokenizer's folder",
     ),
-    "vocab_size": (int, None, "size of a bpe vocabulary"),
-    "sequence_length": (int, 128, "tokens of a window"),
+    "vocab_size": (int, "size of a bpe vocabulary"),
+    "sequence_length": (int, "tokens of a window"),
 }
 _SHOWN_DOCUMENTS = 10_000  # of a stream, to learn a tokenizer from
 
 
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Which text, and how it is cut; the fields are the flags. The default is the embedded text.
+
+    Args:
+        dataset_name: as for [`ardm.data.load_texts`], like the next five.
+        dataset_config_name: the configuration of `dataset_name`.
+        train_file: a text, a table of texts or a directory of texts.
+        validation_file: the same, for validation.
+        validation_fraction: the part held out at the end without a validation split or file.
+        text_column: the column of the texts.
+        tokenizer: "char", "byte" or "bpe", learned from the training text, or the folder of a
+            saved tokenizer.
+        vocab_size: of "bpe".
+        sequence_length: tokens of a window; None = the most that a saved model takes.
+        streaming: read the text while training.
+    """
+
+    dataset_name: str | None = None
+    dataset_config_name: str | None = None
+    train_file: str | None = None
+    validation_file: str | None = None
+    validation_fraction: float = 0.05
+    text_column: str | None = None
+    tokenizer: str = "char"
+    vocab_size: int | None = None
+    sequence_length: int | None = 128
+    streaming: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the text is called on a card: a name, no path of this machine."""
+        given = self.dataset_name or self.train_file
+        return public(given) if given else "Python documentation topics (standard library)"
+
+    @property
+    def held_out_name(self) -> str:
+        """What the validation text is called in a report: a name, no path of this machine."""
+        return public(self.validation_file or "") or f"held-out part of {self.name}"
+
+
+class _Model(Protocol):
+    """What has a `max_position_embeddings` in its configuration."""
+
+    @property
+    def config(self) -> Any: ...
+
+
+# ---------------------------------------------------------------------------------------- flags
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that [`load_corpus`] reads.
+    """Adds the flags of a text to train on.
 
     Args:
         parser: the recipe's parser.
@@ -54,7 +106,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_held_out_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that [`load_held_out`] reads.
+    """Adds the flags of a text to score a saved model on.
 
     Args:
         parser: the recipe's parser.
@@ -65,115 +117,123 @@ def add_held_out_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_flags(parser: argparse.ArgumentParser, flags: dict[str, tuple[Any, Any, str]]) -> Any:
+def _add_flags(
+    parser: argparse.ArgumentParser, flags: dict[str, tuple[type, str]]
+) -> argparse._ArgumentGroup:
+    defaults = {field.name: field.default for field in fields(Corpus)}
     group = parser.add_argument_group("data")
-    for name, (kind, default, text) in flags.items():
-        group.add_argument(
-            f"--{name}", type=kind, default=default, help=f"{text} (default: {default})"
-        )
+    for name, (kind, text) in flags.items():
+        default = defaults[name]
+        described = f"{text} (default: {default})"
+        group.add_argument(f"--{name}", type=kind, default=default, help=described)
     return group
 
 
+def corpus_from(args: argparse.Namespace) -> Corpus:
+    """The text that flags say.
+
+    Args:
+        args: parsed flags of [`add_data_arguments`] or [`add_held_out_arguments`], perhaps among
+            others.
+
+    Returns:
+        The text; fields without a flag have their defaults.
+    """
+    given = vars(args)
+    return Corpus(**{each.name: given[each.name] for each in fields(Corpus) if each.name in given})
+
+
+# -------------------------------------------------------------------------------------- windows
 def load_corpus(
-    args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase | None = None
-) -> tuple[PreTrainedTokenizerBase, dict[str, Any]]:
+    corpus: Corpus, tokenizer: PreTrainedTokenizerBase | None = None
+) -> tuple[PreTrainedTokenizerBase, dict[str, Dataset | IterableDataset]]:
     """Reads the texts, learns a tokenizer if none is given, and cuts windows.
 
     Args:
-        args: parsed flags of [`add_data_arguments`].
-        tokenizer: a model's own, in place of `--tokenizer`.
+        corpus: which text.
+        tokenizer: a model's own, in place of the corpus's.
 
     Returns:
-        The tokenizer, and windows as [`ardm.data.windows.make_windows`] makes them under "train"
-        and "validation".
+        The tokenizer, and windows as [`make_windows`] makes them under "train" and "validation".
 
     Raises:
         ValueError: if there is no data, it cannot be read, or it does not fit the tokenizer.
     """
-    if args.sequence_length < 1:
-        raise ValueError(f"sequence_length is {args.sequence_length}; expected at least 1.")
-    texts = load_texts(**{name: getattr(args, name) for name in _TEXTS}, streaming=args.streaming)
-    if tokenizer is None:
-        tokenizer = _tokenizer(args, texts["train"])
-    return tokenizer, {
-        name: make_windows(split, tokenizer, args.sequence_length) for name, split in texts.items()
-    }
+    length = corpus.sequence_length
+    if length is None or length < 1:
+        raise ValueError(f"sequence_length is {length}; expected at least 1.")
+    texts = load_texts(**_texts_of(corpus), streaming=corpus.streaming)
+    tokenizer = tokenizer or _tokenizer(corpus, texts["train"])
+    windows = {name: make_windows(split, tokenizer, length) for name, split in texts.items()}
+    return tokenizer, windows
 
 
-def load_held_out(args: argparse.Namespace, model: Any, tokenizer: PreTrainedTokenizerBase) -> Any:
-    """Reads the validation text for a saved model; a `validation_file` needs no training text
-    beside it.
+def load_held_out(
+    corpus: Corpus, model: _Model | int, tokenizer: PreTrainedTokenizerBase
+) -> Dataset | IterableDataset:
+    """Reads the validation text for a saved model.
+
+    A `validation_file` needs no training text beside it.
 
     Args:
-        args: parsed flags of [`add_held_out_arguments`]; its `sequence_length` is filled in.
-        model: the model, whose longest sequence a window may have.
-        tokenizer: its tokenizer.
+        corpus: which text.
+        model: whose longest sequence a window may have, or the number itself.
+        tokenizer: the model's.
 
     Returns:
-        Windows as [`ardm.data.windows.make_windows`] makes them.
+        Windows as [`make_windows`] makes them.
 
     Raises:
         ValueError: if there is no data, it cannot be read, or its windows do not fit the model.
     """
-    longest = model.config.max_position_embeddings
-    args.sequence_length = longest if args.sequence_length is None else args.sequence_length
-    if not 1 <= args.sequence_length <= longest:
+    length = window_length(corpus, model)
+    named = _texts_of(corpus)
+    if corpus.validation_file and not corpus.train_file and not corpus.dataset_name:
+        named["train_file"] = corpus.validation_file
+    return make_windows(load_texts(**named)["validation"], tokenizer, length)
+
+
+def window_length(corpus: Corpus, model: _Model | int) -> int:
+    """The tokens of a window for a saved model: what the corpus says, or the most it takes.
+
+    Args:
+        corpus: has a `sequence_length`.
+        model: whose longest sequence a window may have, or the number itself.
+
+    Returns:
+        The number.
+
+    Raises:
+        ValueError: if the model does not take so many.
+    """
+    longest = model if isinstance(model, int) else model.config.max_position_embeddings
+    length = longest if corpus.sequence_length is None else corpus.sequence_length
+    if not 1 <= length <= longest:
         raise ValueError(
-            f"sequence_length is {args.sequence_length}; expected 1..{longest}, what the model"
-            " takes."
+            f"sequence_length is {length}; expected 1..{longest}, "
+            "the model's max_position_embeddings."
         )
-    named = {name: getattr(args, name) for name in _TEXTS}
-    if named["validation_file"] and not named["train_file"] and not named["dataset_name"]:
-        named["train_file"] = named["validation_file"]
-    return make_windows(load_texts(**named)["validation"], tokenizer, args.sequence_length)
+    return length
 
 
-def held_out_name(args: argparse.Namespace) -> str:
-    """What the validation text is called in a report: a name, no path of this machine.
-
-    Args:
-        args: parsed flags of [`add_held_out_arguments`].
-
-    Returns:
-        The name.
-    """
-    return (
-        Path(args.validation_file).name
-        if args.validation_file
-        else f"held-out part of {corpus_name(args)}"
-    )
+def _texts_of(corpus: Corpus) -> dict[str, Any]:
+    return {name: getattr(corpus, name) for name in _TEXTS}
 
 
-def corpus_name(args: argparse.Namespace) -> str:
-    """What the data is called on a card: a name, no path of this machine.
-
-    Args:
-        args: parsed flags of [`add_data_arguments`].
-
-    Returns:
-        The name.
-    """
-    given = args.dataset_name or args.train_file
-    if not given:
-        return "Python documentation topics (standard library)"
-    return Path(given).name if Path(given).exists() else given
-
-
-def _tokenizer(args: argparse.Namespace, train_texts: Any) -> PreTrainedTokenizerBase:
-    if args.tokenizer not in ("char", "byte", "bpe"):
+def _tokenizer(corpus: Corpus, texts: Dataset | IterableDataset) -> PreTrainedTokenizerBase:
+    if corpus.tokenizer not in _KINDS:
         try:
-            return AutoTokenizer.from_pretrained(args.tokenizer)
+            return AutoTokenizer.from_pretrained(corpus.tokenizer)
         except (OSError, ValueError) as error:
             raise ValueError(
-                f"tokenizer is {args.tokenizer!r}; expected char, byte, bpe or a saved tokenizer"
-                f" ({error})."
+                f"tokenizer is {corpus.tokenizer!r}; expected char, byte, bpe or a saved tokenizer "
+                f"({error})."
             ) from error
-    documents = islice(
-        (row["text"] for row in train_texts), _SHOWN_DOCUMENTS if args.streaming else None
-    )
+    shown = _SHOWN_DOCUMENTS if corpus.streaming else None
+    documents = islice((row["text"] for row in texts), shown)
     return build_tokenizer(
-        args.tokenizer,
+        corpus.tokenizer,
         [*(text for text in documents if text), SEPARATOR],
-        args.vocab_size,
-        model_max_length=args.sequence_length,
+        corpus.vocab_size,
+        model_max_length=corpus.sequence_length,
     )

@@ -1,5 +1,4 @@
-"""Texts from the standard library, files, directories and the Hub, as a training and a validation
-data set.
+"""Texts: from the standard library, files, directories and the Hub, to train and to validate on.
 
 Held out is the end of the corpus: training text + validation text = the whole text, in this order.
 """
@@ -24,8 +23,7 @@ _STRINGS = ("string", "large_string", "string_view")
 
 
 def embedded_text() -> str:
-    """The Python documentation topics of the standard library: half a megabyte of English, always
-    there.
+    """The standard library's documentation topics: half a megabyte of English, always there.
 
     Returns:
         All topics in the order of their keys, joined by blank lines. Differs between Python
@@ -103,18 +101,7 @@ def load_texts(
         raise ValueError(
             f"validation_fraction is {validation_fraction}, expected more than 0 and at most 0.5"
         )
-    if dataset_name is not None and train_file is not None:
-        raise ValueError(
-            f"got dataset_name={dataset_name!r} and train_file={str(train_file)!r}, expected one of"
-            " them"
-        )
-    if dataset_config_name is not None and dataset_name is None:
-        raise ValueError(f"got dataset_config_name={dataset_config_name!r} without a dataset_name")
-    if validation_file is not None and dataset_name is None and train_file is None:
-        raise ValueError(
-            f"got validation_file={str(validation_file)!r} without a train_file or dataset_name"
-        )
-
+    _check_together(dataset_name, dataset_config_name, train_file, validation_file)
     if dataset_name is not None:
         splits = _named_splits(dataset_name, dataset_config_name, streaming)
     elif train_file is not None:
@@ -127,6 +114,26 @@ def load_texts(
     if "validation" not in splits:
         splits["train"], splits["validation"] = _hold_out(splits["train"], validation_fraction)
     return {name: _streamed(rows) for name, rows in splits.items()} if streaming else splits
+
+
+def _check_together(
+    dataset_name: str | None,
+    dataset_config_name: str | None,
+    train_file: PathLike | None,
+    validation_file: PathLike | None,
+) -> None:
+    """Raises ValueError where one argument needs or excludes another."""
+    if dataset_name is not None and train_file is not None:
+        raise ValueError(
+            f"got dataset_name={dataset_name!r} and train_file={str(train_file)!r}, "
+            "expected one of them"
+        )
+    if dataset_config_name is not None and dataset_name is None:
+        raise ValueError(f"got dataset_config_name={dataset_config_name!r} without a dataset_name")
+    if validation_file is not None and dataset_name is None and train_file is None:
+        raise ValueError(
+            f"got validation_file={str(validation_file)!r} without a train_file or dataset_name"
+        )
 
 
 def text_column_of(rows: Dataset | IterableDataset, text_column: str | None = None) -> str:
@@ -155,8 +162,8 @@ def text_column_of(rows: Dataset | IterableDataset, text_column: str | None = No
     if wanted not in strings:
         fault = "holds no strings" if wanted in columns else "is not there"
         raise ValueError(
-            f"text column {wanted!r} {fault}; expected text_column to be one of {strings}, of"
-            f" {columns}."
+            f"text column {wanted!r} {fault}; "
+            f"expected text_column to be one of {strings}, of {columns}."
         )
     return wanted
 
@@ -193,13 +200,11 @@ def _named_splits(
         saved = load_from_disk(name)
         splits = dict(saved) if isinstance(saved, DatasetDict) else {"train": saved}
     else:
-        expected = (
-            "expected a data set of the Hub (owner/name), a local folder of data files or one of"
-            " save_to_disk"
+        asked = (
+            f"the data set {name!r}; expected a data set of the Hub (owner/name), "
+            "a local folder of data files or one of save_to_disk"
         )
-        splits = dict(
-            _load(f"the data set {name!r}; {expected}", name, config_name, streaming=streaming)
-        )
+        splits = dict(_load(asked, name, config_name, streaming=streaming))
     if "train" not in splits:
         raise ValueError(
             f"the data set {name!r} has the splits {sorted(splits)}, expected one called 'train'"
@@ -215,10 +220,8 @@ def _file_rows(path: Path, streaming: bool) -> Dataset | IterableDataset:
         return _rows([read_text(path)])
     if not path.is_file():
         raise ValueError(f"{path} does not exist, expected a file of texts")
-    expected = f"expected a {builder} file of texts"
-    return _load(
-        f"{path}; {expected}", builder, data_files=str(path), split="train", streaming=streaming
-    )
+    asked = f"{path}; expected a {builder} file of texts"
+    return _load(asked, builder, data_files=str(path), split="train", streaming=streaming)
 
 
 def _builder(path: Path) -> str | None:
@@ -234,8 +237,8 @@ def _text_files(folder: Path) -> list[Path]:
         raise ValueError(f"the directory {folder} holds no files, expected text files")
     if tables := [file for file in files if _builder(file)]:
         raise ValueError(
-            f"the directory {folder} holds {tables[0].name}; pass tables one by one, or as"
-            " dataset_name"
+            f"the directory {folder} holds {tables[0].name}; "
+            "pass tables one by one, or as dataset_name"
         )
     return files
 
@@ -279,7 +282,7 @@ def _known_length(rows: IterableDataset) -> int:
     split = (rows.info.splits or {}).get("train")
     if split is None or not split.num_examples:
         raise ValueError(
-            "this stream has no validation split and no known length; give validation_file or do"
-            " not stream"
+            "this stream has no validation split and no known length; "
+            "give validation_file or do not stream"
         )
     return split.num_examples

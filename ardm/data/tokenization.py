@@ -20,8 +20,7 @@ PAD = "[PAD]"
 BYTES = 256
 
 _PIECE_CHARACTERS = 2**16
-# Byte-level BPE splits text at these places whatever surrounds them, so cutting there changes no
-# token.
+# Byte-level BPE splits text here whatever surrounds the place: cutting there changes no token.
 _CUTS = (re.compile(r"(?<=\S\n)(?=\S)"), re.compile(r"(?<=\S)(?= \S)"))
 
 
@@ -32,8 +31,7 @@ def build_tokenizer(
     *,
     model_max_length: int | None = None,
 ) -> PreTrainedTokenizerFast:
-    """Builds a lossless tokenizer with `[MASK]` and `[PAD]`; data symbols come first, special
-    tokens last.
+    """Builds a lossless tokenizer with `[MASK]` and `[PAD]`.
 
     Args:
         kind: `"char"`, one token for each distinct character, by code point, and `[UNK]` for any
@@ -60,8 +58,8 @@ def build_tokenizer(
     backend.add_special_tokens([MASK, PAD])
     if kind != "bpe" and vocab_size not in (None, backend.get_vocab_size()):
         raise ValueError(
-            f"vocab_size is {vocab_size}, but {kind!r} has {backend.get_vocab_size()} tokens here;"
-            " omit it"
+            f"vocab_size is {vocab_size}, but {kind!r} has {backend.get_vocab_size()} tokens here; "
+            "omit it"
         )
     unk_token = {"unk_token": UNK} if kind == "char" else {}
     length = {} if model_max_length is None else {"model_max_length": model_max_length}
@@ -80,8 +78,8 @@ def _char_backend(texts: Iterable[str], vocab_size: int | None) -> Tokenizer:
     if not alphabet:
         raise ValueError("texts hold no characters, expected some to take the alphabet from")
     vocab = {symbol: i for i, symbol in enumerate([*alphabet, UNK])}
-    # BPE without merges is a table of characters, four times as fast as WordLevel behind a
-    # splitting regex.
+    # BPE without merges is a table of characters; WordLevel behind a splitting regex is four times
+    # slower
     backend = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token=UNK, fuse_unk=False))
     backend.decoder = decoders.Fuse()
     backend.add_special_tokens([UNK])
@@ -89,14 +87,12 @@ def _char_backend(texts: Iterable[str], vocab_size: int | None) -> Tokenizer:
 
 
 def _byte_backend(texts: Iterable[str], vocab_size: int | None) -> Tokenizer:
-    # GPT-2's alphabet: printable bytes are themselves, the others are, in order, the code points
-    # from 256 on.
+    # GPT-2's alphabet: printable bytes are themselves, the others in order the code points from 256
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     hidden_bytes = sorted(set(range(BYTES)) - {ord(symbol) for symbol in alphabet})
     vocab = {symbol: ord(symbol) for symbol in alphabet if ord(symbol) < BYTES}
-    vocab |= dict(
-        zip((symbol for symbol in alphabet if ord(symbol) >= BYTES), hidden_bytes, strict=True)
-    )
+    stand_ins = (symbol for symbol in alphabet if ord(symbol) >= BYTES)
+    vocab |= dict(zip(stand_ins, hidden_bytes, strict=True))
     backend = Tokenizer(models.BPE(vocab=vocab, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
@@ -108,8 +104,8 @@ def _bpe_backend(texts: Iterable[str], vocab_size: int | None) -> Tokenizer:
     vocab_size = 4096 if vocab_size is None else vocab_size
     if vocab_size < BYTES + num_specials:
         raise ValueError(
-            f"vocab_size is {vocab_size}, expected at least {BYTES + num_specials}: 256 bytes and"
-            " specials"
+            f"vocab_size is {vocab_size}, expected at least {BYTES + num_specials}: "
+            "256 bytes and specials"
         )
     pieces = (piece for text in texts for piece in pieces_of(text))
     first = next(pieces, "")

@@ -2,18 +2,17 @@
 
 A corpus is the string `document + separator + document + ...`; a tokenizer maps it to N ids x, and
 window i = 0 .. floor(N / L) - 1 is x[i*L : (i+1)*L]. Windows neither overlap nor leave gaps, and
-each knows how many
-characters and bytes it stands for: nats over windows are nats of the corpus, and bits per character
-    or byte compare
-tokenizers.
+each knows how many characters and bytes it stands for: nats over windows are nats of the corpus,
+and bits per character or byte compare tokenizers.
 
-Array suffixes: N tokens of some text, W windows, L tokens of a window; 3 = (id, characters, bytes
-    of UTF-8).
+Array suffixes: N tokens of some text, W windows, L tokens of a window;
+3 = (id, characters, bytes of UTF-8).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from copy import copy
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,13 +21,11 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from .texts import embedded_text, load_texts, read_text, text_column_of
-from .tokenization import build_tokenizer, pieces_of
+from .texts import text_column_of
+from .tokenization import pieces_of
 
 if TYPE_CHECKING:  # datasets takes a second to import
     from datasets import Dataset, Features, IterableDataset
-
-__all__ = ["build_tokenizer", "embedded_text", "load_texts", "make_windows", "read_text"]
 
 SEPARATOR = "\n\n"
 
@@ -36,7 +33,7 @@ _UNITS = ("num_characters", "num_bytes")
 _DOCUMENTS_AT_ONCE = 256
 _PIECES_AT_ONCE = 16  # about 1M characters: 100 MB of token objects while they are being converted
 
-Rows = TypeVar("Rows", "Dataset", "IterableDataset")
+Rows = TypeVar("Rows", bound="Dataset | IterableDataset")
 
 
 def make_windows(
@@ -79,63 +76,61 @@ def make_windows(
         raise ValueError(f"sequence_length is {sequence_length}, expected at least 1")
     if tokenizer.mask_token_id is None:
         raise ValueError(
-            "the tokenizer has no mask token, expected one:"
-            " tokenizer.add_special_tokens({'mask_token': ...})"
+            "the tokenizer has no mask token, expected one: "
+            "tokenizer.add_special_tokens({'mask_token': ...})"
         )
     if not tokenizer.is_fast:
         raise ValueError(
             f"{type(tokenizer).__name__} knows no character offsets, expected a fast tokenizer"
         )
-    make = _mapped_windows if isinstance(dataset, Dataset) else _streamed_windows
-    return make(
-        dataset, _Windower(tokenizer, sequence_length, text_column_of(dataset)), num_proc
-    ).with_format("torch")
+    windower = _Windower(tokenizer, sequence_length, text_column_of(dataset))
+    if isinstance(dataset, Dataset):
+        return _mapped_windows(dataset, windower, num_proc).with_format("torch")
+    return _streamed_windows(dataset, windower).with_format("torch")
 
 
 class _Windower:
-    """Turns batches of documents into windows, keeping the tokens that do not fill one for the next
-    batch.
-    """
+    """Turns batches of documents into windows; tokens that do not fill one go to the next batch."""
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, sequence_length: int, column: str
     ) -> None:
+        # a copy: what an earlier call left in the tokenizer must not reach the data
         backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-        backend.no_truncation()  # a copy: what an earlier call left in the tokenizer must not reach the data
+        backend.no_truncation()
         backend.no_padding()
         self.definition = backend.to_str()
         self.eos_token_id = tokenizer.eos_token_id
         self.unk_token_id = tokenizer.unk_token_id
         self.sequence_length = sequence_length
         self.column = column
-        self.backend: Any = None
+        self.backend: Tokenizer | None = None
         self.started = False
         self.rest_3N = np.empty((3, 0), np.int32)
 
     def __call__(self, batch: dict[str, list[str | None]]) -> dict[str, np.ndarray]:
-        if (
-            self.backend is None
-        ):  # not pickled: `encode_special_tokens` would be lost on the way to a process
+        if self.backend is None:  # only now: pickling for a process loses `encode_special_tokens`
             self.backend = Tokenizer.from_str(self.definition)
             self.backend.encode_special_tokens = True
-            self.separator_3N = self._separator()
-        tokens_3N = np.concatenate([self.rest_3N, *self._tokens(batch[self.column])], axis=1)
+            self.separator_3N = self._separator(self.backend)
+        added = self._tokens(self.backend, batch[self.column])
+        tokens_3N = np.concatenate([self.rest_3N, *added], axis=1)
         num_used = tokens_3N.shape[1] // self.sequence_length * self.sequence_length
         self.rest_3N = tokens_3N[:, num_used:].copy()
         ids_WL, *units_WL = tokens_3N[:, :num_used].reshape(3, -1, self.sequence_length)
         sums = [each.sum(axis=1, dtype=np.int32) for each in units_WL]
         return {"input_ids": ids_WL, **dict(zip(_UNITS, sums, strict=True))}
 
-    def _separator(self) -> np.ndarray:
+    def _separator(self, backend: Tokenizer) -> np.ndarray:
         if self.eos_token_id is not None:
             return np.array([[self.eos_token_id], [0], [0]], np.int32)
-        return _as_array(self.backend.encode(SEPARATOR, add_special_tokens=False), SEPARATOR)
+        return _as_array(backend.encode(SEPARATOR, add_special_tokens=False), SEPARATOR)
 
-    def _tokens(self, texts: Iterable[str | None]) -> Iterator[np.ndarray]:
+    def _tokens(self, backend: Tokenizer, texts: Iterable[str | None]) -> Iterator[np.ndarray]:
         parts = self._parts(texts)
         while group := list(islice(parts, _PIECES_AT_ONCE)):
             pieces = [part for part in group if part is not None]
-            encodings = self.backend.encode_batch(pieces, add_special_tokens=False)
+            encodings = backend.encode_batch(pieces, add_special_tokens=False)
             arrays = map(_as_array, encodings, pieces)
             yield from [self.separator_3N if part is None else next(arrays) for part in group]
 
@@ -151,24 +146,20 @@ class _Windower:
     def _check_separator(self) -> None:
         if self.unk_token_id is not None and self.unk_token_id in self.separator_3N[0]:
             raise ValueError(
-                "the tokenizer cannot spell the blank line that joins documents, expected an"
-                f" eos_token or line breaks in its alphabet (add {SEPARATOR!r} to the texts it is"
-                " built from)"
+                "the tokenizer cannot spell the blank line that joins documents, "
+                "expected an eos_token or line breaks in its alphabet "
+                f"(add {SEPARATOR!r} to the texts it is built from)"
             )
 
 
 def _as_array(encoding: Encoding, text: str) -> np.ndarray:
-    """(3, N) ids, numbers of characters and of bytes; a character of several tokens belongs to its
-    first.
-    """
+    """(3, N): ids, and how many characters and bytes begin in each token."""
     ids_N = np.array(encoding.ids, np.int32)
     ends_N = np.fromiter((end for _, end in encoding.offsets), np.int32, len(ids_N))
     ends_N = np.maximum.accumulate(ends_N)
     ends_N[-1:] = len(text)  # a tokenizer may drop trailing spaces, but they were there
-    bytes_before = _utf8_lengths(text)
-    return np.stack(
-        [ids_N, *(np.diff(at_N, prepend=np.int32(0)) for at_N in (ends_N, bytes_before[ends_N]))]
-    )
+    ends = (ends_N, _utf8_lengths(text)[ends_N])
+    return np.stack([ids_N, *(np.diff(at_N, prepend=np.int32(0)) for at_N in ends)])
 
 
 def _utf8_lengths(text: str) -> np.ndarray:
@@ -181,17 +172,33 @@ def _utf8_lengths(text: str) -> np.ndarray:
 def _features(sequence_length: int) -> Features:
     from datasets import Features, List, Value
 
-    # A fixed length is stored without offsets: a batch is one take, not a loop over rows.
+    # a fixed length is stored without offsets: a batch is one take, not a loop over rows
     units = {name: Value("int32") for name in _UNITS}
     return Features({"input_ids": List(Value("int32"), length=sequence_length), **units})
 
 
 def _mapped_windows(dataset: Dataset, windower: _Windower, num_proc: int | None) -> Dataset:
-    import datasets
+    fingerprint = _fingerprint(dataset, windower, num_proc)
+    windows = dataset.map(
+        windower,
+        batched=True,
+        batch_size=_DOCUMENTS_AT_ONCE,
+        remove_columns=dataset.column_names,
+        features=_features(windower.sequence_length),
+        num_proc=num_proc,
+        cache_file_name=_cache_file(dataset, fingerprint),
+        new_fingerprint=fingerprint,
+        desc="Tokenizing",
+    )
+    if len(windows) == 0:
+        raise _too_short(_num_tokens(dataset, windower), windower.sequence_length)
+    return windows
+
+
+def _fingerprint(dataset: Dataset, windower: _Windower, num_proc: int | None) -> str:
+    """Ours: datasets would hash the tokenizer's pickle, which changes once it is used."""
     from datasets.fingerprint import Hasher
 
-    # Ours, because datasets would hash the tokenizer's pickle, which changes when the tokenizer is
-    # used.
     key = [
         *_UNITS,  # windows cached before a unit was counted are others
         dataset._fingerprint,
@@ -200,28 +207,18 @@ def _mapped_windows(dataset: Dataset, windower: _Windower, num_proc: int | None)
         windower.sequence_length,
         num_proc,
     ]
-    fingerprint = Hasher.hash([*key, windower.column])
-    cache_file = None
-    if (
-        not dataset.cache_files
-    ):  # in memory: datasets would put the cache where no later run finds it
-        folder = Path(datasets.config.HF_DATASETS_CACHE) / "windows"
-        folder.mkdir(parents=True, exist_ok=True)
-        cache_file = str(folder / f"{fingerprint}.arrow")
-    windows = dataset.map(
-        windower,
-        batched=True,
-        batch_size=_DOCUMENTS_AT_ONCE,
-        remove_columns=dataset.column_names,
-        features=_features(windower.sequence_length),
-        num_proc=num_proc,
-        cache_file_name=cache_file,
-        new_fingerprint=fingerprint,
-        desc="Tokenizing",
-    )
-    if len(windows) == 0:
-        raise _too_short(_num_tokens(dataset, windower), windower.sequence_length)
-    return windows
+    return Hasher.hash([*key, windower.column])
+
+
+def _cache_file(dataset: Dataset, fingerprint: str) -> str | None:
+    """Where windows of a text in memory go; datasets would put them where no later run looks."""
+    import datasets
+
+    if dataset.cache_files:
+        return None
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "windows"
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder / f"{fingerprint}.arrow")
 
 
 def _num_tokens(dataset: Dataset, windower: _Windower) -> int:
@@ -240,13 +237,10 @@ def _too_short(num_tokens: int, sequence_length: int) -> ValueError:
     )
 
 
-def _streamed_windows(
-    dataset: IterableDataset, windower: _Windower, num_proc: int | None
-) -> IterableDataset:
+def _streamed_windows(dataset: IterableDataset, windower: _Windower) -> IterableDataset:
     from datasets import IterableDataset
 
-    # Lists are what datasets deals out to data loader workers, so this one keeps the stream's
-    # shards apart.
+    # a list is what datasets deals out to a loader's workers: this one keeps the shards apart
     kwargs = {"dataset": dataset, "windower": windower, "shards": list(range(dataset.num_shards))}
     return IterableDataset.from_generator(
         _stream, features=_features(windower.sequence_length), gen_kwargs=kwargs
@@ -256,8 +250,6 @@ def _streamed_windows(
 def _stream(
     dataset: IterableDataset, windower: _Windower, shards: list[int]
 ) -> Iterator[dict[str, Any]]:
-    from copy import copy
-
     windower = copy(windower)  # each pass over the stream has its own remainder
     empty = True
     for index in shards:

@@ -1,6 +1,4 @@
-"""What a run reports of a text model: the bound on held-out windows, samples, and what fewer steps
-cost.
-"""
+"""What a run reports of a text model: the bound on held-out windows, and what fewer steps cost."""
 
 from .bound import BoundEvaluation, ScoredWindows, write_samples
 from .step_report import (

@@ -1,33 +1,35 @@
-"""Scores over a fixed set of windows, shared out over the processes, as the figures that a run
-reports.
+"""Scores over a fixed set of windows, shared out over the processes, as the figures of a run.
 
-Process r of P scores the windows r, r + P, ...; what is random of a window is keyed by its number,
-so that every process ends with the same scores, and one process with the same as many.
+What is random of a window is keyed by its number, so that every process ends with the same scores,
+and one process with the same as many.
 
 Shapes: W windows, B of them at a time, L tokens each.
 """
 
-import logging
+from __future__ import annotations
+
 import math
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..likelihood import nelbo
 from ..metrics.bits import Estimate, PositiveEstimate, bits_per_unit, perplexity
+from ..training import score_rows, share_of
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from ..modeling_ardm import ARDMForMaskedLM
 
 UNITS = ("num_characters", "num_bytes")
 _WINDOWS_AT_ONCE = 16  # at least, between two steps of the progress bar
-_MOST_PARTS = 50  # steps of the bar, or lines of the log
+_MOST_PARTS = 50  # steps of the bar
 
-Score = Callable[[Any, Tensor, Tensor], Tensor]
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class ScoredWindows:
@@ -35,7 +37,7 @@ class ScoredWindows:
 
     Args:
         windows: rows with `input_ids` int64 (L,) and any of `num_characters` and `num_bytes`, as
-            `ardm.data.windows.make_windows` makes them.
+            `ardm.data.make_windows` makes them.
         max_windows: how many of the first ones are scored; None = all.
 
     Raises:
@@ -58,8 +60,17 @@ class ScoredWindows:
     def __len__(self) -> int:
         return len(self.input_ids)
 
+    @property
+    def sequence_length(self) -> int:
+        """L, the tokens of a window."""
+        return self.input_ids.shape[1]
+
     def score(
-        self, model: Any, score: Score, shape: tuple[int, ...] = (), show_progress: bool = False
+        self,
+        model: Model,
+        score: Callable[[Model, Tensor, Tensor], Tensor],
+        shape: tuple[int, ...] = (),
+        show_progress: bool = False,
     ) -> Tensor:
         """Scores all windows; to be called on all processes.
 
@@ -68,28 +79,29 @@ class ScoredWindows:
             score: (model, input_ids int64 (B, L), row_numbers int64 (B,)) -> float64 (B, *shape),
                 of each window alone.
             shape: of one window's score; () = a number.
-            show_progress: a bar, on the main process.
+            show_progress: a bar on a terminal or lines of the log, on the main process.
 
         Returns:
             float64 (W, *shape), the same on every process, on the CPU.
         """
+        device = next(model.parameters()).device
+        return score_rows(
+            len(self),
+            lambda rows: score(model, self.input_ids[rows].to(device), rows.to(device)),
+            device=device,
+            shape=shape,
+            batch_size=self._windows_at_once(),
+            unit="window",
+            shown=show_progress,
+        )
+
+    def _windows_at_once(self) -> int:
+        """How many of this process's share are scored at once, which decides how sums round."""
         from accelerate import PartialState
-        from accelerate.utils import reduce
 
         state = PartialState()
-        device = next(model.parameters()).device
-        share_W = torch.arange(len(self))[state.process_index :: state.num_processes]
-        scores = torch.zeros(len(self), *shape, dtype=torch.float64)
-        with _progress(len(share_W), show_progress and state.is_main_process) as advance:
-            for part in share_W.split(max(_WINDOWS_AT_ONCE, math.ceil(len(share_W) / _MOST_PARTS))):
-                if len(part):  # else there are more processes than windows
-                    scores[part] = score(
-                        model, self.input_ids[part].to(device), part.to(device)
-                    ).cpu()
-                advance(len(part))
-        return reduce(
-            scores.to(device), reduction="sum"
-        ).cpu()  # what another process scores is 0 here
+        share = share_of(len(self), state.process_index, state.num_processes)
+        return max(_WINDOWS_AT_ONCE, math.ceil(len(share) / _MOST_PARTS))
 
     def figures(self, nats: Tensor) -> dict[str, Estimate | PositiveEstimate]:
         """What nats per window mean in each unit.
@@ -102,12 +114,12 @@ class ScoredWindows:
             and "perplexity per token", with standard errors over windows (and over what was random
             in `nats`).
         """
-        tokens = torch.full((len(self),), self.input_ids.shape[1])
-        units = {"token": tokens} | {
-            name.removeprefix("num_").rstrip("s"): n for name, n in self.units.items()
+        tokens = torch.full((len(self),), self.sequence_length)
+        counts = {name.removeprefix("num_").rstrip("s"): n for name, n in self.units.items()}
+        figures: dict[str, Estimate | PositiveEstimate] = {
+            f"bits per {unit}": bits_per_unit(nats, count)
+            for unit, count in ({"token": tokens} | counts).items()
         }
-        figures: dict[str, Estimate | PositiveEstimate]
-        figures = {f"bits per {unit}": bits_per_unit(nats, count) for unit, count in units.items()}
         return figures | {"perplexity per token": perplexity(nats, tokens)}
 
 
@@ -117,7 +129,7 @@ class BoundEvaluation(ScoredWindows):
     Args:
         windows: as for [`ScoredWindows`], with `num_characters`.
         max_windows: how many of the first ones are scored; None = all.
-        num_samples: as in [`nelbo`], of each window.
+        num_samples: as in [`nelbo`], masked versions of each window.
         seed: key of the masks.
     """
 
@@ -134,7 +146,7 @@ class BoundEvaluation(ScoredWindows):
 
     def nats(
         self,
-        model: Any,
+        model: nn.Module,
         num_samples: int | Literal["all"] | None = None,
         show_progress: bool = False,
     ) -> Tensor:
@@ -142,30 +154,29 @@ class BoundEvaluation(ScoredWindows):
 
         Args:
             model: as for [`nelbo`].
-            num_samples: draws of each window, if other than the evaluation's own.
-            show_progress: a bar, on the main process.
+            num_samples: versions of each window, if other than the evaluation's own.
+            show_progress: as for [`ScoredWindows.score`].
 
         Returns:
             float64 (W,), nats.
         """
-        draws = self.num_samples if num_samples is None else num_samples
+        versions = self.num_samples if num_samples is None else num_samples
 
         def score(model: Any, input_ids: Tensor, numbers: Tensor) -> Tensor:
             source = torch.Generator().manual_seed(self.seed)
-            return nelbo(
-                model, input_ids, num_samples=draws, row_numbers=numbers, generator=source
-            ).nats
+            keyed: dict[str, Any] = {"row_numbers": numbers, "generator": source}
+            return nelbo(model, input_ids, num_samples=versions, **keyed).nats
 
         return self.score(model, score, show_progress=show_progress)
 
     def __call__(
-        self, model: Any, num_samples: int | Literal["all"] | None = None
+        self, model: nn.Module, num_samples: int | Literal["all"] | None = None
     ) -> dict[str, float]:
         """The bound as a training run logs it; to be called on all processes.
 
         Args:
             model: as for [`nelbo`].
-            num_samples: draws of each window, if other than the evaluation's own.
+            num_samples: versions of each window, if other than the evaluation's own.
 
         Returns:
             `eval_loss` and `eval_standard_error` in nats per token, `bits_per_character` and
@@ -182,33 +193,13 @@ class BoundEvaluation(ScoredWindows):
         }
 
 
-@contextmanager
-def _progress(total: int, shown: bool) -> Iterator[Callable[[int], Any]]:
-    """A bar on a terminal, and elsewhere a line of the log at each quarter."""
-    from tqdm.auto import tqdm
-
-    on_terminal = sys.stderr.isatty()
-    with tqdm(
-        total=total,
-        desc="Scoring",
-        unit=" windows",
-        leave=False,
-        disable=not (shown and on_terminal),
-    ) as bar:
-        done = 0
-
-        def log(number: int) -> None:
-            nonlocal done
-            before = done
-            done = done + number
-            if shown and 4 * before // total < 4 * done // total < 4:
-                logger.info("scored %d of this process's %d windows", done, total)
-
-        yield bar.update if on_terminal else log
-
-
 def write_samples(
-    model: Any, tokenizer: Any, input_ids: Tensor, *, num_samples: int = 3, seed: int = 0
+    model: ARDMForMaskedLM,
+    tokenizer: PreTrainedTokenizerBase,
+    input_ids: Tensor,
+    *,
+    num_samples: int = 3,
+    seed: int = 0,
 ) -> tuple[list[str], str]:
     """Texts in random order, and a known passage whose middle third is generated.
 
@@ -217,21 +208,18 @@ def write_samples(
         tokenizer: its tokenizer.
         input_ids: int64 (L,), the passage.
         num_samples: how many texts.
-        seed: key of the draws.
+        seed: key of what is drawn.
 
     Returns:
         The texts, and the passage with the generated part in [[ ]].
     """
-    samples = tokenizer.batch_decode(
-        model.generate(order="random", num_return_sequences=num_samples, seed=seed)
-    )
+    written: Any = model.generate(order="random", num_return_sequences=num_samples, seed=seed)
     begin = len(input_ids) // 3
     end = 2 * len(input_ids) // 3
     gap = input_ids.clone()
     gap[begin:end] = model.config.mask_token_id
     # another seed: with the same one the gap would echo the first text, drawn from the same numbers
     filled = model.generate(gap[None].to(model.device), seed=seed + 1)[0]
-    before, middle, after = (
-        tokenizer.decode(part) for part in (filled[:begin], filled[begin:end], filled[end:])
-    )
-    return samples, f"{before}[[{middle}]]{after}"
+    parts = (filled[:begin], filled[begin:end], filled[end:])
+    before, middle, after = (tokenizer.decode(part) for part in parts)
+    return tokenizer.batch_decode(written), f"{before}[[{middle}]]{after}"

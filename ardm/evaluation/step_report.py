@@ -1,29 +1,42 @@
-"""Per-step losses as a model's files: in its generation_config.json, as JSON with their errors, and
-as pictures.
+"""Per-step losses as a model's files: for its generation, as JSON with their errors, as pictures.
 
 Losses arrive in nats and are shown in bits: bits = nats / ln 2.
 """
 
-import io
+from __future__ import annotations
+
 import math
 import os
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from ..plans import cosine_plan, monotone_fit, optimal_plan, uniform_plan
 from ..step_losses import StepLosses
-from ..training.files import write_atomically, write_json_atomically, write_text_atomically
+from ..training import (
+    new_figure,
+    plain,
+    png,
+    write_atomically,
+    write_json_atomically,
+    write_text_atomically,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ..generation_config_ardm import ARDMGenerationConfig
 
 _COLOURS = {"optimal": "#08519c", "cosine": "#d94801", "uniform": "#238b45"}
 
 
 def compare_plans(steps: int, chosen_on: StepLosses, held_out: StepLosses) -> dict[str, Any]:
-    """What the optimal, the cosine and the uniform plan of so many steps cost on sequences that
-    chose none of them.
+    """What the optimal, the cosine and the uniform plan of so many steps cost.
+
+    They are priced on sequences that chose none of them.
 
     Args:
         steps: number of groups, 1..L.
@@ -72,9 +85,9 @@ def table(rows: Sequence[Mapping[str, Any]], length: int) -> str:
         extra = row["extra_bits"]["optimal"]
         error = row["standard_error"]["optimal"]
         lines.append(
-            f"{row['steps']:5d}  {length / row['steps']:7.4g}  {row['seconds']:10.3f}  "
-            f" {bits['optimal']:7.3f}   {f'{extra:+.3f} ± {error:.3f}':>18s}  "
-            f" {bits['cosine']:6.3f}   {bits['uniform']:7.3f}"
+            f"{row['steps']:5d}  {length / row['steps']:7.4g}  {row['seconds']:10.3f}   "
+            f"{bits['optimal']:7.3f}   {f'{extra:+.3f} ± {error:.3f}':>18s}   "
+            f"{bits['cosine']:6.3f}   {bits['uniform']:7.3f}"
         )
     plans = [f"{row['steps']:5d}  {describe_plan(row['optimal_plan'])}" for row in rows]
     return "\n".join([*lines, "", "steps  optimal plan: steps x tokens", *plans])
@@ -87,12 +100,11 @@ def describe_plan(plan: Sequence[int]) -> str:
 
 def save_step_losses(
     folder: str | os.PathLike[str],
-    generation_config: Any,
+    generation_config: ARDMGenerationConfig,
     losses: StepLosses,
     about: Mapping[str, Any],
 ) -> None:
-    """Writes the losses where `generate(plan="optimal")` finds them, and with their errors beside
-    it.
+    """Writes the losses where `generate(plan="optimal")` finds them, and their errors beside it.
 
     Args:
         folder: the model's; `generation_config.json` and `per_step_losses.json` are replaced in it,
@@ -112,8 +124,7 @@ def save_step_losses(
 
 
 def plot_step_losses(nats: Tensor, standard_error: Tensor, path: str | os.PathLike[str]) -> None:
-    """Draws the measured loss at each number of known tokens with its error, and the falling curve
-    fitted to it.
+    """Draws the loss at each number of known tokens, with its error and the curve fitted to it.
 
     Args:
         nats: (L,), nats per token, of `measure_step_losses`.
@@ -123,7 +134,7 @@ def plot_step_losses(nats: Tensor, standard_error: Tensor, path: str | os.PathLi
     Raises:
         ImportError: if matplotlib is not installed.
     """
-    figure = _figure((7.2, 4.2))
+    figure = new_figure((7.2, 4.2))
     axes = figure.add_subplot(
         xlabel="tokens known", ylabel="bits for one more token", xlim=(0, len(nats) - 0.5)
     )
@@ -131,27 +142,22 @@ def plot_step_losses(nats: Tensor, standard_error: Tensor, path: str | os.PathLi
     bits = (nats / math.log(2)).tolist()
     errors = (standard_error.nan_to_num() / math.log(2)).tolist()
     low, high = ([b + sign * e for b, e in zip(bits, errors, strict=True)] for sign in (-1, 1))
-    axes.fill_between(
-        known, low, high, color="#9ecae1", linewidth=0, label="measured, ± 1 standard error"
-    )
+    band = axes.fill_between(known, low, high, color="#9ecae1", linewidth=0)
+    band.set_label("measured, ± 1 standard error")
     axes.plot(known, bits, color="#6baed6", linewidth=0.8)
     fitted = [value / math.log(2) for value in monotone_fit(nats)]
-    axes.plot(
-        known,
-        fitted,
-        color="#08519c",
-        linewidth=1.6,
-        label="non-increasing fit, which plans are made from",
-    )
+    label = "non-increasing fit, which plans are made from"
+    axes.plot(known, fitted, color="#08519c", linewidth=1.6, label=label)
     axes.set_ylim(bottom=0)
-    _finish(figure, axes, path)
+    plain(axes)
+    axes.legend(frameon=False, alignment="left")
+    write_atomically(path, png(figure))
 
 
 def plot_quality_against_steps(
     rows: Sequence[Mapping[str, Any]], length: int, path: str | os.PathLike[str], title: str = ""
 ) -> None:
-    """Draws the bound against the number of steps for each kind of plan, and below it the time that
-    writing takes.
+    """Draws the bound against the number of steps for each kind of plan, and the time it takes.
 
     Args:
         rows: of [`compare_plans`], each with "seconds", what one sequence takes.
@@ -162,68 +168,37 @@ def plot_quality_against_steps(
     Raises:
         ImportError: if matplotlib is not installed.
     """
-    figure = _figure((7.2, 6.0))
+    figure = new_figure((7.2, 6.0))
     bound, time = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (2, 1)})
-    steps = [row["steps"] for row in rows]
-    for kind, colour in _COLOURS.items():
-        bits, errors = (
-            [row[key][kind] for row in rows] for key in ("bits_per_token", "standard_error")
-        )
-        bound.errorbar(
-            steps,
-            bits,
-            errors,
-            color=colour,
-            marker="o",
-            markersize=4,
-            capsize=2,
-            label=f"{kind} plan",
-        )
-    bound.set(ylabel="bits per token (upper bound)")
+    _draw_bounds(bound, rows)
     bound.set_title(title, fontsize=10)
-    time.plot(steps, [row["seconds"] for row in rows], color="0.3", marker="o", markersize=4)
-    time.set(
-        ylabel="seconds a sequence",
-        xlabel="steps = calls of the network",
-        xscale="log",
-        yscale="log",
-    )
+    _draw_seconds(time, rows)
+    steps = [row["steps"] for row in rows]
     time.set_xticks(steps, [str(number) for number in steps])
     time.minorticks_off()
     above = bound.secondary_xaxis("top", functions=(lambda x: x, lambda x: x))
     above.set_xticks(steps, [f"{length / number:g}" for number in steps])
     above.set_xlabel("tokens a step")
     above.minorticks_off()
-    _style(time)
-    _finish(
-        figure,
-        bound,
-        path,
-        legend_title="± 1 standard error of the difference\nto one token a step",
-    )
+    plain(time)
+    plain(bound)
+    note = "± 1 standard error of the difference\nto one token a step"
+    bound.legend(frameon=False, title=note, title_fontsize=8, alignment="left")
+    write_atomically(path, png(figure))
 
 
-def _figure(size: tuple[float, float]) -> Any:
-    try:
-        from matplotlib.figure import Figure  # not pyplot: no global state, no display
-    except ImportError as error:
-        raise ImportError(
-            "drawing needs matplotlib; install it with: pip install 'ardm[plots]'"
-        ) from error
-    return Figure(figsize=size, dpi=160, layout="constrained")
+def _draw_bounds(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    steps = [row["steps"] for row in rows]
+    style: dict[str, Any] = {"marker": "o", "markersize": 4, "capsize": 2}
+    for kind, colour in _COLOURS.items():
+        bits = [row["bits_per_token"][kind] for row in rows]
+        errors = [row["standard_error"][kind] for row in rows]
+        axes.errorbar(steps, bits, errors, color=colour, label=f"{kind} plan", **style)
+    axes.set(ylabel="bits per token (upper bound)")
 
 
-def _style(axes: Any) -> None:
-    axes.set_axisbelow(True)
-    axes.grid(axis="y", color="0.92")
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _finish(
-    figure: Any, axes: Any, path: str | os.PathLike[str], legend_title: str | None = None
-) -> None:
-    _style(axes)
-    axes.legend(frameon=False, title=legend_title, title_fontsize=8, alignment="left")
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    write_atomically(path, png.getvalue())
+def _draw_seconds(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    steps = [row["steps"] for row in rows]
+    axes.plot(steps, [row["seconds"] for row in rows], color="0.3", marker="o", markersize=4)
+    axes.set(ylabel="seconds a sequence", xlabel="steps = calls of the network")
+    axes.set(xscale="log", yscale="log")

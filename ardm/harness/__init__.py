@@ -1,4 +1,4 @@
-"""Models under EleutherAI's lm-evaluation-harness; importing this registers the model "ardm" there."""
+"""Models under lm-evaluation-harness; importing this registers the model "ardm" there."""
 
 from .model import ARDMHarness
 

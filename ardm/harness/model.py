@@ -1,33 +1,43 @@
-"""A model under EleutherAI's lm-evaluation-harness: its three kinds of requests, answered by bound
-and by generation.
+"""A model under EleutherAI's lm-evaluation-harness: three kinds of requests, answered by bound and
+by generation.
 
-    loglikelihood(context, text)      -NELBO(text | context)  <=  log p(text | context): a lower bound, estimated;
-                                      with `order` exactly log p(text | context, order)
-    loglikelihood_rolling(text)       the sum of these over consecutive windows of a text of any length
-    generate_until(context, ...)      `generate` behind the context, cut at the first stop string
+    loglikelihood(context, text)    -NELBO(text | context) <= log p(text | context),
+                                    a lower bound, estimated;
+                                    with `order` exactly log p(text | context, order)
+    loglikelihood_rolling(text)     the sum of these over the windows of a text of any length
+    generate_until(context, ...)    `generate` behind the context, cut at the first stop string
 
 Importing this module registers the model "ardm". An answer is a function of the seed and of its
 request (its context, its text, the number of its document): neighbours, batches, the order of
 requests and the number of processes do not matter. The answers to one question share their random
-numbers, so that much of the noise cancels when they are
-compared. Nothing is put before a text: no BOS token, and an empty context is none.
+numbers, so that much of the noise cancels when they are compared. Nothing is put before a text: no
+BOS token, and an empty context is none.
 """
 
+import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import gather, gather_object
 from torch import Tensor
-from tqdm import tqdm
 
-from ..generation_config_ardm import ORDER_NAMES, PLAN_SETTINGS
+from ..generation_config_ardm import ORDER_NAMES
 from ..likelihood import nelbo
 from ..path_likelihood import log_prob
-from .options import choose_device, load, one_of, whole_number
-from .requests import Prompt, batches, cut, encode_pair, fit_context, key_seed, windows
+from ..training import key_seed, progress
+from .options import LIKELIHOOD_ORDERS, SWITCH, choose_device, load, one_of, whole_number
+from .requests import (
+    GREEDY,
+    Prompt,
+    batches,
+    cut,
+    encode_pair,
+    fit_context,
+    generation_settings,
+    padded,
+    windows,
+)
 
 try:
     from lm_eval.api.model import LM
@@ -38,29 +48,14 @@ except ImportError as error:
         "ardm.harness needs lm-evaluation-harness; install it with: pip install 'ardm[lm-eval]'"
     ) from error
 
-LIKELIHOOD_ORDERS = tuple(
-    name for name in ORDER_NAMES if name != "random"
-)  # the bound is that of a random order
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+    from transformers import PreTrainedTokenizerBase
+
+    from ..modeling_ardm import ARDMForMaskedLM
+
 MAX_GEN_TOKS = 256  # the harness' own number where a task names none
-SWITCH = {
-    "on": True,
-    "off": False,
-    True: True,
-    False: False,
-}  # YAML and the harness read some words as booleans
-# what makes a decoding greedy whatever the model's generation_config.json says
-GREEDY: dict[str, Any] = {
-    "order": "confidence",
-    "tokens_per_step": 1,
-    "do_sample": False,
-    "order_temperature": 0.0,
-    "threshold": None,
-    "entropy_bound": None,
-    "resample_steps": 0,
-    "block_length": None,
-    "guidance_scale": None,
-    "eos_token_id": None,
-}
+Item = TypeVar("Item")
 
 
 @register_model("ardm")
@@ -91,15 +86,14 @@ class ARDMHarness(LM):
         **unknown: what is no option.
 
     Raises:
-        ValueError: on an unknown option or one out of range, before the model is loaded; if there
-            is no such model.
+        ValueError: on an unknown or bad option, before the model is loaded; if there is no model.
     """
 
     def __init__(
         self,
-        pretrained: Any = None,
+        pretrained: "str | os.PathLike[str] | ARDMForMaskedLM | None" = None,
         *,
-        tokenizer: Any = None,
+        tokenizer: "PreTrainedTokenizerBase | None" = None,
         num_samples: int | str = 128,
         order: str | None = None,
         batch_size: int | str = 1,
@@ -114,11 +108,9 @@ class ARDMHarness(LM):
         if unknown:
             known = sorted({"pretrained", *(ARDMHarness.__init__.__kwdefaults__ or {})})
             raise ValueError(f"unknown options {sorted(unknown)}; expected some of {known}.")
-        self.num_samples: Any = (
-            "all"
-            if num_samples == "all"
-            else whole_number("num_samples", num_samples, 1, " or 'all'")
-        )
+        self.num_samples: Any = num_samples
+        if num_samples != "all":
+            self.num_samples = whole_number("num_samples", num_samples, 1, " or 'all'")
         self.order = one_of("order", order, (None, *LIKELIHOOD_ORDERS))
         self.batch_size = whole_number("batch_size", batch_size, 1)
         self.seed = whole_number("seed", seed, 0)
@@ -129,12 +121,13 @@ class ARDMHarness(LM):
         self._rank = state.process_index
         self._world_size = state.num_processes
         self.model, self.tokenizer = load(pretrained, tokenizer)
-        self.model.to(self._device).eval()
+        self.model.to(self._device)  # type: ignore[arg-type]  # its wrapper hides the signature
+        self.model.eval()
         self.longest = self.model.config.max_position_embeddings
 
-    # ------------------------------------------------------------------------------------- requests
+    # ------------------------------------------------------------------------------- requests
     def loglikelihood(
-        self, requests: Sequence[Any], disable_tqdm: bool = False
+        self, requests: "Sequence[Instance]", disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
         """Scores continuations; a context that does not fit loses its beginning.
 
@@ -144,26 +137,23 @@ class ARDMHarness(LM):
 
         Returns:
             For each the log-likelihood in nats (without `order` a lower bound of it) and whether
-            greedy decoding
-            writes the continuation. An empty continuation is certain: 0.0.
+            greedy decoding writes the continuation. An empty continuation is certain: 0.0.
 
         Raises:
             ValueError: on a continuation longer than the model takes, or a text that holds the mask
                 token.
         """
         # all are encoded first: what is wrong shows before the long work
-        pairs = [encode_pair(self._encode, self.longest, *request.args) for request in requests]
+        pairs = [(one, encode_pair(self._encode, self.longest, *one.args)) for one in requests]
         answers = []
-        for request, pair in self._progress(
-            zip(requests, pairs, strict=True), len(pairs), disable_tqdm
-        ):
+        for request, pair in self._progress(pairs, disable_tqdm):
             value = self._log_likelihood(*pair, request.args[0], request.doc_id)
             answers.append((value, self.greedy and self._is_greedy(*pair)))
             self.cache_hook.add_partial("loglikelihood", request.args, answers[-1])
         return answers
 
     def loglikelihood_rolling(
-        self, requests: Sequence[Any], disable_tqdm: bool = False
+        self, requests: "Sequence[Instance]", disable_tqdm: bool = False
     ) -> list[float]:
         """Scores whole texts, every token once, in consecutive windows of the model's full length.
 
@@ -182,11 +172,9 @@ class ARDMHarness(LM):
         Raises:
             ValueError: on a text that holds the mask token.
         """
-        texts = [windows(self._encode(request.args[0]), self.longest) for request in requests]
+        texts = [(one, windows(self._encode(one.args[0]), self.longest)) for one in requests]
         answers = []
-        for request, parts in self._progress(
-            zip(requests, texts, strict=True), len(texts), disable_tqdm
-        ):
+        for request, parts in self._progress(texts, disable_tqdm):
             values = [
                 self._log_likelihood(*pair, request.args[0], number)
                 for number, pair in enumerate(parts)
@@ -195,7 +183,9 @@ class ARDMHarness(LM):
             self.cache_hook.add_partial("loglikelihood_rolling", request.args, answers[-1])
         return answers
 
-    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+    def generate_until(
+        self, requests: "Sequence[Instance]", disable_tqdm: bool = False
+    ) -> list[str]:
         """Generates behind contexts; a context that does not fit loses its beginning.
 
         All of `max_gen_toks` is generated before the text is cut, as no place in it is the last one
@@ -222,13 +212,13 @@ class ARDMHarness(LM):
             repeats[id(request)] += 1
         groups = batches(prompts, self.batch_size)
         answers = [""] * len(requests)
-        for group in self._progress(groups, len(groups), disable_tqdm):
+        for group in self._progress(groups, disable_tqdm):
             for prompt, text in zip(group, self._generate(group), strict=True):
                 answers[prompt.place] = text
                 self.cache_hook.add_partial("generate_until", requests[prompt.place].args, text)
         return answers
 
-    # -------------------------------------------------------------------------------------- answers
+    # -------------------------------------------------------------------------------- answers
     def _log_likelihood(self, known: list[int], scored: list[int], *key: Any) -> float:
         """log p(scored | known) in nats or its bound; the key names the random numbers."""
         if not scored:
@@ -237,10 +227,9 @@ class ARDMHarness(LM):
         prompt_BL = torch.arange(ids_BL.shape[1], device=self._device)[None] < len(known)
         if self.order is not None:
             return log_prob(self.model, ids_BL, self.order, prompt_mask=prompt_BL).item()
-        generator = torch.Generator().manual_seed(key_seed(self.seed, *key))
-        num_samples: Any = (
-            "all" if len(scored) == 1 else self.num_samples
-        )  # they would all be the same
+        # of one token all samples would be the same
+        num_samples: Any = "all" if len(scored) == 1 else self.num_samples
+        generator = torch.Generator().manual_seed(key_seed(self.seed, *key) % 2**63)
         bound = nelbo(
             self.model, ids_BL, num_samples=num_samples, prompt_mask=prompt_BL, generator=generator
         )
@@ -251,49 +240,31 @@ class ARDMHarness(LM):
         written = self.model.generate(prompt, max_new_tokens=len(scored), seed=self.seed, **GREEDY)
         return written[0, len(known) :].tolist() == scored
 
-    def _prompt(self, place: int, request: Any, repeat: int) -> Prompt:
+    def _prompt(self, place: int, request: "Instance", repeat: int) -> Prompt:
         context, gen_kwargs = request.args
-        settings: dict[str, Any] = dict(
-            normalize_gen_kwargs(gen_kwargs, min(MAX_GEN_TOKS, self.longest // 2))
-        )
-        until = settings.pop("until")
-        length = settings.pop("max_gen_toks")
-        seed = key_seed(settings.pop("seed", self.seed), context, request.doc_id, repeat)
-        if not settings["do_sample"] or settings.get("temperature") == 0:
-            settings |= {"do_sample": False, "temperature": None}
-        order = self.generation_order or ("random" if settings["do_sample"] else "confidence")
-        how_many = (
-            {}
-            if settings.keys() & set(PLAN_SETTINGS)
-            else {"tokens_per_step": self.tokens_per_step}
-        )
-        settings = {"order": order, **how_many, **settings, "max_new_tokens": length}
-        return Prompt(
-            place, fit_context(self._encode(context), length, self.longest), until, settings, seed
-        )
+        room = min(MAX_GEN_TOKS, self.longest // 2)
+        asked: dict[str, Any] = dict(normalize_gen_kwargs(gen_kwargs, room))
+        until = asked.pop("until")
+        length = asked.pop("max_gen_toks")
+        seed = key_seed(asked.pop("seed", self.seed), context, request.doc_id, repeat) % 2**63
+        settings = generation_settings(asked, self.generation_order, self.tokens_per_step)
+        settings["max_new_tokens"] = length
+        ids = fit_context(self._encode(context), length, self.longest)
+        return Prompt(place, ids, until, settings, seed)
 
     def _generate(self, prompts: list[Prompt]) -> Iterator[str]:
         """The texts of prompts with the same settings."""
-        width = max(len(prompt.ids) for prompt in prompts)
         settings = prompts[0].settings
-        ids_BL = torch.tensor(
-            [prompt.ids + [0] * (width - len(prompt.ids)) for prompt in prompts], dtype=torch.long
-        )
-        real_BL = torch.arange(width) < torch.tensor([[len(prompt.ids)] for prompt in prompts])
-        ending = (
-            self.tokenizer.eos_token_id,
-            self.tokenizer.pad_token_id,
-        )  # no text; an unknown character is some
+        ids_BL, real_BL = (tensor.to(self._device) for tensor in padded(prompts))
         seeds = [prompt.seed for prompt in prompts]
-        places = (ids_BL.to(self._device), real_BL.to(self._device))
-        for prompt, row in zip(
-            prompts, self.model.generate(*places, seed=seeds, **settings).tolist(), strict=True
-        ):
+        sequences = self.model.generate(ids_BL, real_BL, seed=seeds, **settings)
+        assert isinstance(sequences, Tensor)
+        # these are no text; an unknown character is some
+        ending = (self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
+        for prompt, row in zip(prompts, sequences.tolist(), strict=True):
             written = row[len(prompt.ids) : len(prompt.ids) + settings["max_new_tokens"]]
-            yield cut(
-                self.tokenizer.decode([token for token in written if token not in ending]),
-                prompt.until,
-            )
+            text = self.tokenizer.decode([token for token in written if token not in ending])
+            yield cut(str(text), prompt.until)
 
     def _encode(self, text: str) -> list[int]:
         ids = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
@@ -304,19 +275,26 @@ class ARDMHarness(LM):
             )
         return ids
 
-    def _progress(self, items: Any, total: int, disable: bool) -> Any:
-        return tqdm(items, total=total, desc="ardm", disable=disable or self._rank != 0)
+    def _progress(self, items: Sequence[Item], disable: bool) -> Iterable[Item]:
+        shown = False if disable or self._rank != 0 else None
+        return progress(items, what="ardm", unit="request", shown=shown)
 
-    # ------------------------------------------------------- several processes, as the harness asks
+    # ----------------------------------------------------- several processes, as the harness asks
     def all_gather(self, tensor: Tensor) -> Tensor:
         """All processes' tensors, one after another; scalars become a vector."""
+        from accelerate.utils import gather
+
         return gather(tensor)
 
     def gather_object(self, obj: Any, dst: int = 0) -> list[Any] | None:
         """All processes' objects on process `dst`, None on the others."""
+        from accelerate.utils import gather_object
+
         objects = gather_object([obj])
         return objects if self._rank == dst else None
 
     def barrier(self) -> None:
         """Waits for all processes."""
+        from accelerate import PartialState
+
         PartialState().wait_for_everyone()

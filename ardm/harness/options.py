@@ -1,24 +1,35 @@
-"""Options of the evaluation harness, which arrive as text or numbers, become numbers, a device and
-a model.
-"""
+"""Options of the evaluation harness: from text or numbers to numbers, a device and a model."""
 
+import contextlib
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..hub.folder import load_folder
-from ..training.launching import process_state
+from ..generation_config_ardm import ORDER_NAMES
+from ..hub import load_folder
+from ..training import check_integer, process_state
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+    from transformers import PreTrainedTokenizerBase
+
+    from ..modeling_ardm import ARDMForMaskedLM
+
+# the bound is that of a random order
+LIKELIHOOD_ORDERS = tuple(name for name in ORDER_NAMES if name != "random")
+# YAML and the harness read some words as booleans
+SWITCH = {"on": True, "off": False, True: True, False: False}
 
 
-def whole_number(name: str, value: Any, least: int, others: str = "") -> int:
+def whole_number(name: str, value: int | str, minimum: int, others: str = "") -> int:
     """Reads an integer.
 
     Args:
         name: of the option.
         value: the number, or its digits.
-        least: the smallest allowed.
+        minimum: the least allowed.
         others: for the message, what else the option may be.
 
     Returns:
@@ -27,13 +38,10 @@ def whole_number(name: str, value: Any, least: int, others: str = "") -> int:
     Raises:
         ValueError: if it is none, or smaller.
     """
-    try:
-        number = int(str(value))  # "1.5", True and "many" are none
-    except ValueError:
-        number = least - 1
-    if number < least:
-        raise ValueError(f"{name} is {value!r}; expected an integer of at least {least}{others}.")
-    return number
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):  # what is no number is refused by its own words
+            value = int(value)
+    return check_integer(name, value, minimum, others=others)
 
 
 def one_of(name: str, value: Any, allowed: Sequence[Any]) -> Any:
@@ -43,7 +51,7 @@ def one_of(name: str, value: Any, allowed: Sequence[Any]) -> Any:
     return value
 
 
-def choose_device(device: str | torch.device | None) -> tuple[torch.device, Any]:
+def choose_device(device: str | torch.device | None) -> "tuple[torch.device, PartialState]":
     """Where this process computes, and which of several processes it is.
 
     Args:
@@ -59,16 +67,18 @@ def choose_device(device: str | torch.device | None) -> tuple[torch.device, Any]
     try:
         wanted = None if device is None else torch.device(device)
     except (RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"device is {device!r}; expected a name like 'cpu' or 'cuda:0'."
-        ) from error
+        message = f"device is {device!r}; expected a name like 'cpu' or 'cuda:0'."
+        raise ValueError(message) from error
     if wanted is not None and wanted.type == "cuda" and not torch.cuda.is_available():
         wanted = torch.device("cpu")
     state = process_state(cpu=wanted is not None and wanted.type == "cpu")
     return (state.device if wanted is None or state.num_processes > 1 else wanted), state
 
 
-def load(pretrained: Any, tokenizer: Any) -> tuple[Any, Any]:
+def load(
+    pretrained: "str | os.PathLike[str] | ARDMForMaskedLM | None",
+    tokenizer: "PreTrainedTokenizerBase | None",
+) -> "tuple[ARDMForMaskedLM, PreTrainedTokenizerBase]":
     """Loads a model and its tokenizer, unless they are in memory already.
 
     Args:
@@ -81,13 +91,12 @@ def load(pretrained: Any, tokenizer: Any) -> tuple[Any, Any]:
     Raises:
         ValueError: if there is no such model, or a model and a tokenizer that do not come together.
     """
-    in_memory = isinstance(pretrained, torch.nn.Module)
-    if in_memory == (tokenizer is None) or not (
-        in_memory or isinstance(pretrained, (str, os.PathLike))
-    ):
-        got = type(pretrained).__name__ if in_memory else repr(pretrained)
-        raise ValueError(
-            f"pretrained is {got} and tokenizer {type(tokenizer).__name__}; expected a folder or a"
-            " name on the Hub, or a model with its tokenizer."
-        )
-    return (pretrained, tokenizer) if in_memory else load_folder(os.fspath(pretrained))
+    if isinstance(pretrained, (str, os.PathLike)) and tokenizer is None:
+        return load_folder(pretrained)
+    if isinstance(pretrained, torch.nn.Module) and tokenizer is not None:
+        return pretrained, tokenizer
+    got = type(pretrained).__name__ if isinstance(pretrained, torch.nn.Module) else repr(pretrained)
+    raise ValueError(
+        f"pretrained is {got} and tokenizer {type(tokenizer).__name__}; expected a folder or a"
+        " name on the Hub, or a model with its tokenizer."
+    )

@@ -1,13 +1,28 @@
-"""What the evaluation harness asks, as token ids that fit the model: pairs, windows and prompts.
+"""What the evaluation harness asks, as token ids that fit the model: pairs, windows and prompts."""
 
-Each request has random numbers of its own, named by a key; see [`key_seed`].
-"""
-
-import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..generation_config_ardm import PLAN_SETTINGS
+
+# what makes a decoding greedy whatever the model's generation_config.json says
+GREEDY: dict[str, Any] = {
+    "order": "confidence",
+    "tokens_per_step": 1,
+    "do_sample": False,
+    "order_temperature": 0.0,
+    "threshold": None,
+    "entropy_bound": None,
+    "resample_steps": 0,
+    "block_length": None,
+    "guidance_scale": None,
+    "eos_token_id": None,
+}
 
 Encode = Callable[[str], list[int]]
 
@@ -61,8 +76,8 @@ def encode_pair(
     scored = whole[len(known) :] if joint else encode(continuation)
     if len(scored) > longest:
         raise ValueError(
-            f"a continuation has {len(scored)} tokens; expected at most"
-            f" max_position_embeddings={longest}."
+            f"a continuation has {len(scored)} tokens; expected at most max_position_embeddings="
+            f"{longest}."
         )
     return known[max(len(known) + len(scored) - longest, 0) :], scored
 
@@ -78,11 +93,11 @@ def windows(ids: list[int], longest: int) -> list[tuple[list[int], list[int]]]:
         (given, scored) ids of each window. The scored ones make up the text; only the last window
         has given ones, the text before it as far as that fits.
     """
-    ends = [min(begin + longest, len(ids)) for begin in range(0, len(ids), longest)]
-    return [
-        (ids[max(end - longest, 0) : i * longest], ids[i * longest : end])
-        for i, end in enumerate(ends)
-    ]
+    parts = []
+    for begin in range(0, len(ids), longest):
+        end = min(begin + longest, len(ids))
+        parts.append((ids[max(end - longest, 0) : begin], ids[begin:end]))
+    return parts
 
 
 def fit_context(ids: list[int], num_new: int, longest: int) -> list[int]:
@@ -109,6 +124,28 @@ def fit_context(ids: list[int], num_new: int, longest: int) -> list[int]:
     return ids[max(len(ids) + num_new - longest, 0) :]
 
 
+def generation_settings(
+    asked: Mapping[str, Any], order: str | None, tokens_per_step: int
+) -> dict[str, Any]:
+    """What `generate` is told, from what the harness asks and what it leaves open.
+
+    Args:
+        asked: `do_sample`, `temperature` and any other argument of `generate`.
+        order: where none is asked for; None = "confidence" for greedy decoding, else "random".
+        tokens_per_step: where no number of tokens or steps is asked for.
+
+    Returns:
+        Arguments of `generate`.
+    """
+    settings = dict(asked)
+    if not settings["do_sample"] or settings.get("temperature") == 0:
+        settings |= {"do_sample": False, "temperature": None}
+    settings.setdefault("order", order or ("random" if settings["do_sample"] else "confidence"))
+    if not settings.keys() & set(PLAN_SETTINGS):
+        settings["tokens_per_step"] = tokens_per_step
+    return settings
+
+
 def batches(prompts: Sequence[Prompt], batch_size: int) -> list[list[Prompt]]:
     """Puts prompts of the same settings together, the longest first so that little is padding.
 
@@ -121,9 +158,8 @@ def batches(prompts: Sequence[Prompt], batch_size: int) -> list[list[Prompt]]:
     """
     groups: dict[str, list[Prompt]] = {}
     for prompt in sorted(prompts, key=lambda prompt: -len(prompt.ids)):
-        groups.setdefault(json.dumps(prompt.settings, sort_keys=True, default=repr), []).append(
-            prompt
-        )
+        kind = json.dumps(prompt.settings, sort_keys=True, default=repr)
+        groups.setdefault(kind, []).append(prompt)
     return [
         group[i : i + batch_size]
         for group in groups.values()
@@ -131,12 +167,22 @@ def batches(prompts: Sequence[Prompt], batch_size: int) -> list[list[Prompt]]:
     ]
 
 
+def padded(prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
+    """Contexts side by side.
+
+    Args:
+        prompts: B prompts, the longest of L tokens.
+
+    Returns:
+        Ids, int64 (B, L), 0 behind a shorter one, and bool (B, L), True where they are.
+    """
+    width = max(len(prompt.ids) for prompt in prompts)
+    rows = [prompt.ids + [0] * (width - len(prompt.ids)) for prompt in prompts]
+    lengths = torch.tensor([[len(prompt.ids)] for prompt in prompts])
+    return torch.tensor(rows, dtype=torch.long), torch.arange(width) < lengths
+
+
 def cut(text: str, until: Sequence[str]) -> str:
     """The text up to the first of the stop strings; an empty one stops nothing."""
     ends = [text.find(stop) for stop in until if stop]
     return text[: min((end for end in ends if end >= 0), default=len(text))]
-
-
-def key_seed(*key: Any) -> int:
-    """A seed of 63 bits that is a function of texts and numbers, the same in every process."""
-    return int.from_bytes(hashlib.sha256(json.dumps(key).encode()).digest()[:8], "big") >> 1

@@ -3,6 +3,14 @@ loaded checked.
 """
 
 from .cards import CardFigures, Evaluation, model_card
-from .folder import DEMO_FOLDER, load_folder, save_folder
+from .folder import DEMO_FOLDER, load_folder, loss_curve, save_folder
 
-__all__ = ["DEMO_FOLDER", "CardFigures", "Evaluation", "load_folder", "model_card", "save_folder"]
+__all__ = [
+    "DEMO_FOLDER",
+    "CardFigures",
+    "Evaluation",
+    "load_folder",
+    "loss_curve",
+    "model_card",
+    "save_folder",
+]

@@ -1,245 +1,174 @@
-"""The model card: what is known of a trained model, as the README.md of its repository on the Hub.
+"""The card of a text model: README.md of its folder, YAML front matter and Markdown.
 
-A card says only what it is told: no figure is computed or guessed here, and what is not known is
-    left out.
+It repeats what it is told and leaves out what it is not told; nothing is measured or guessed here.
+What all packages' cards have in common is in [`ardm.training.card_parts`].
 """
 
 import math
-import platform
-import re
-from argparse import Namespace
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import metadata
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from huggingface_hub import EvalResult, ModelCardData
+from ..training.card_parts import (
+    RunFigures,
+    bullets,
+    fenced,
+    front_matter,
+    paragraphs,
+    public,
+    sections,
+    table,
+    training,
+    versions,
+)
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+_TAGS = ("ardm", "masked-diffusion", "text-diffusion", "order-agnostic")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A figure of the bound on held-out data, in bits, with its standard error."""
+    """A figure of the bound on held-out data, in bits.
 
-    dataset: str  # name of the data
-    num_windows: int  # windows scored
-    bits_per_token: tuple[float, float]  # value and standard error
+    Args:
+        dataset: name of the data.
+        num_windows: windows scored.
+        bits_per_token: value and standard error.
+        bits_per_character: value and standard error.
+    """
+
+    dataset: str
+    num_windows: int
+    bits_per_token: tuple[float, float]
     bits_per_character: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, dataset: str, num_windows: int, figures: Mapping[str, float]) -> "Evaluation":
-        """From the figures of an `ardm.evaluation.bound.BoundEvaluation`."""
+        """From the figures of an `ardm.evaluation.BoundEvaluation`.
+
+        Args:
+            dataset: name of the data.
+            num_windows: windows scored.
+            figures: "eval_loss" and "eval_standard_error" in nats per token, "bits_per_character"
+                and "bits_per_character_standard_error".
+
+        Returns:
+            The same in bits.
+        """
+        token = (figures["eval_loss"], figures["eval_standard_error"])
+        character = ("bits_per_character", "bits_per_character_standard_error")
         return cls(
             dataset=dataset,
             num_windows=num_windows,
-            bits_per_token=(
-                figures["eval_loss"] / math.log(2),
-                figures["eval_standard_error"] / math.log(2),
-            ),
-            bits_per_character=(
-                figures["bits_per_character"],
-                figures["bits_per_character_standard_error"],
-            ),
+            bits_per_token=(token[0] / math.log(2), token[1] / math.log(2)),
+            bits_per_character=(figures[character[0]], figures[character[1]]),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class CardFigures:
-    """All that a model card says. A field left at its default does not appear."""
+class CardFigures(RunFigures):
+    """All that a card says; what keeps its default is not mentioned.
 
-    model_name: str | None = (
-        None  # the repository's id or the model's name; with it goes the model-index
-    )
-    num_parameters: int | None = None
-    sequence_length: int | None = None  # tokens of a training window
-    training_data: str | None = None  # a sentence in Markdown
-    hyperparameters: Mapping[str, object] = field(default_factory=dict)
-    command: str | None = None  # what to type to train this model
-    seed: int | None = None
-    machine: str | None = None  # the hardware, in words
-    date: str | None = None  # of the training, ISO format
-    wall_clock_seconds: float | None = None
+    Args:
+        sequence_length: tokens of a training window.
+        evaluation: on held-out texts.
+        samples: generated texts.
+        infilled: texts of which the middle, in [[ ]], was generated.
+    """
+
+    sequence_length: int | None = None
     evaluation: Evaluation | None = None
-    loss_curve: str | None = None  # file name of the plot, beside the card
-    samples: Sequence[str] = ()  # generated texts
-    infilled: Sequence[str] = ()  # texts of which the middle was generated
-    limitations: str | None = None  # in Markdown
-    datasets: Sequence[str] = ()  # ids on the Hub
-    language: str | None = None  # ISO 639 code
-    license: str = "apache-2.0"
+    samples: Sequence[str] = ()
+    infilled: Sequence[str] = ()
 
 
 def model_card(figures: CardFigures) -> str:
-    """A Hub model card: YAML front matter, then Markdown.
+    """Writes a card.
 
     Args:
         figures: what is known of the model.
 
     Returns:
-        The text of the model's README.md.
+        The text of README.md.
     """
-    sections = {
+    evaluation = figures.evaluation
+    parts = {
         "Use": _USE.replace("MODEL_NAME", figures.model_name or "path/to/this/folder"),
         "Training data": figures.training_data,
-        "Training": _training(figures),
-        "Evaluation": figures.evaluation and _evaluation(figures.evaluation),
-        "Samples": "\n\n".join(map(_fenced, figures.samples)),
-        "Infilling": _infilling(figures),
+        "Training": training(figures),
+        "Evaluation": _bounds(evaluation) if evaluation else None,
+        "Samples": "\n\n".join(map(fenced, figures.samples)),
+        "Infilling": _infilling(figures.infilled),
         "Limitations": figures.limitations,
-        "Versions": _versions(),
+        "Versions": versions(),
         "Citation": _CITATION,
     }
-    body = "".join(f"\n## {title}\n\n{text.strip()}\n" for title, text in sections.items() if text)
-    return (
-        f"---\n{_front_matter(figures)}\n---\n\n#"
-        f" {figures.model_name or 'ARDM'}\n\n{_about(figures)}\n{body}"
+    results = [_result(evaluation)] if evaluation else []
+    card = paragraphs(
+        front_matter(figures, pipeline_tag="fill-mask", tags=_TAGS, results=results),
+        f"# {figures.model_name or 'ARDM'}",
+        _ABOUT,
+        bullets(_size_facts(figures)),
+        *(f"![{name}]({name})" for name in figures.pictures),
+        sections(parts),
     )
+    return card + "\n"
 
 
-def _infilling(figures: CardFigures) -> str:
-    passages = "\n\n".join(map(_fenced, figures.infilled))
-    return passages and f"The text in [[ ]] was generated, the rest was given.\n\n{passages}"
+def _result(evaluation: Evaluation) -> "EvalResult":
+    """The bound as the Hub's model index has it."""
+    from huggingface_hub import EvalResult
 
-
-def hyperparameters(args: Namespace, model: Any) -> dict[str, object]:
-    """The flags of a run that belong on a card: those that were given, without names of local files
-    and folders.
-
-    Args:
-        args: parsed flags.
-        model: whose own sizes are told, as a saved one need not have those of the flags.
-
-    Returns:
-        Value by name.
-    """
-    local = ("_dir", "_file", "_path", "_id", "push_to_hub", "resume_from_checkpoint")
-    flags = {
-        name: value
-        for name, value in vars(args).items()
-        if value is not None and not name.endswith(local)
-    }
-    return {name: getattr(model.config, name, value) for name, value in flags.items()}
-
-
-def machine() -> str:
-    """This machine, in words: processor, threads, accelerator."""
-    import torch
-    from accelerate import PartialState
-
-    processes = PartialState().num_processes
-    threads = torch.get_num_threads()
-    accelerators = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return ", ".join(
-        [platform.machine(), f"{processes} process(es) of {threads} CPU thread(s)", *accelerators]
-    )
-
-
-def _front_matter(figures: CardFigures) -> str:
-    return ModelCardData(
-        model_name=figures.model_name,
-        license=figures.license,
-        language=figures.language,
-        library_name="transformers",
-        pipeline_tag="fill-mask",
-        tags=["ardm", "masked-diffusion", "text-diffusion", "order-agnostic"],
-        datasets=list(figures.datasets) or None,
-        eval_results=(
-            _model_index(figures.evaluation) if figures.model_name and figures.evaluation else None
-        ),
-    ).to_yaml()
-
-
-def _model_index(evaluation: Evaluation) -> list[EvalResult]:
     unit = "token" if evaluation.bits_per_character is None else "character"
     value, _ = evaluation.bits_per_character or evaluation.bits_per_token
-    result = EvalResult(
+    dataset = public(evaluation.dataset)
+    return EvalResult(
         task_type="fill-mask",
-        dataset_type=evaluation.dataset,
-        dataset_name=evaluation.dataset,
+        dataset_type=dataset,
+        dataset_name=dataset,
         dataset_split="validation",
         metric_type=f"bits_per_{unit}",
         metric_name=f"bits per {unit}, upper bound (NELBO)",
         metric_value=float(value),
     )
-    return [result]
 
 
-def _about(figures: CardFigures) -> str:
-    facts = {
-        "Parameters": None if figures.num_parameters is None else f"{figures.num_parameters:,}",
+def _size_facts(figures: CardFigures) -> dict[str, object]:
+    count = figures.num_parameters
+    return {
+        "Parameters": None if count is None else f"{count:,}",
         "Tokens in a training window": figures.sequence_length,
     }
-    return f"{_ABOUT}\n{_list(facts)}"
 
 
-def _training(figures: CardFigures) -> str:
-    seconds = figures.wall_clock_seconds
-    facts = {
-        "Seed": figures.seed,
-        "Machine": figures.machine,
-        "Date": figures.date,
-        "Wall-clock": (
-            None if seconds is None else "{} min {} s".format(*divmod(round(seconds), 60))
-        ),
-    }
-    parts = [
-        figures.command and _fenced(figures.command, "bash"),
-        _list(facts),
-        figures.hyperparameters
-        and _table(("Hyperparameter", "Value"), figures.hyperparameters.items()),
-        figures.loss_curve and f"![Loss curve]({figures.loss_curve})",
-    ]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _list(facts: Mapping[str, object]) -> str:
-    return "\n".join(f"- {name}: {value}" for name, value in facts.items() if value is not None)
-
-
-def _evaluation(evaluation: Evaluation) -> str:
+def _bounds(evaluation: Evaluation) -> str:
     bounds = {
         "bits per token": evaluation.bits_per_token,
         "bits per character": evaluation.bits_per_character,
     }
-    rows = [
-        (name, "{:.4f} ± {:.4f}".format(*bound))
-        for name, bound in bounds.items()
-        if bound is not None
-    ]
-    table = _table(("Metric", "Upper bound (NELBO)"), rows)
-    scored = f"{evaluation.num_windows:,} validation windows of {evaluation.dataset}"
-    return f"{scored}; ± is one standard error.\n\n{table}"
+    rows = [(name, "{:.4f} ± {:.4f}".format(*bound)) for name, bound in bounds.items() if bound]
+    scored = f"{evaluation.num_windows:,} validation windows of {public(evaluation.dataset)}"
+    return paragraphs(
+        f"{scored}; ± is one standard error.", table(["Metric", "Upper bound (NELBO)"], rows)
+    )
 
 
-def _table(header: tuple[str, str], rows: Iterable[tuple[str, object]]) -> str:
-    lines = [" | ".join(_cell(value) for value in row) for row in (header, ("---", "---"), *rows)]
-    return "\n".join(f"| {line} |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
-
-
-def _fenced(text: str, language: str = "text") -> str:
-    """A code block whose fence is longer than any run of backticks in the text."""
-    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
-    return f"{fence}{language}\n{text}\n{fence}"
-
-
-def _versions() -> str:
-    lines = [f"- Python {platform.python_version()}"]
-    for package in ("ardm", "torch", "transformers"):
-        try:
-            lines.append(f"- {package} {metadata.version(package)}")
-        except metadata.PackageNotFoundError:  # run from a source tree: there is no version to tell
-            continue
-    return "\n".join(lines)
+def _infilling(infilled: Sequence[str]) -> str:
+    if not infilled:
+        return ""
+    return paragraphs(
+        "The text in [[ ]] was generated, the rest was given.", *map(fenced, infilled)
+    )
 
 
 _ABOUT = """\
-An order-agnostic autoregressive diffusion model (ARDM, [arXiv 2110.02037](https://arxiv.org/abs/2110.02037)):
-a bidirectional transformer that predicts masked tokens from the known ones, trained over uniformly random
-orders. It generates text in any order and several tokens a step, fills gaps between known text, and bounds
-the likelihood of a text.
+An order-agnostic autoregressive diffusion model
+(ARDM, [arXiv 2110.02037](https://arxiv.org/abs/2110.02037)): a bidirectional transformer that
+predicts masked tokens from the known ones, trained over uniformly random orders. It generates text
+in any order and several tokens a step, fills gaps between known text, and bounds the likelihood of
+a text.
 """
 
 _USE = """\

@@ -1,7 +1,6 @@
-"""Figures of bounds and of samples, as plain functions; metrics.py is the same for the `evaluate`
-library.
+"""Figures of bounds and of samples, as plain functions; the folder is also a metric of `evaluate`:
 
-    evaluate.load(ardm.metrics.__path__[0], "bits_per_character")
+evaluate.load(ardm.metrics.__path__[0], "bits_per_character")
 """
 
 from .bits import Estimate, PositiveEstimate, bits_per_unit, describe, perplexity

@@ -1,7 +1,7 @@
-"""Figures of a bound: bits per token, character or byte and perplexity, from the nats of
-independent sequences.
+"""Figures of a bound: bits per token, character or byte, and perplexity, of independent sequences.
 
-    bits per unit = sum_b nats_b / sum_b units_b / log 2,      perplexity = exp(sum_b nats_b / sum_b tokens_b)
+    bits per unit = sum_b nats_b / sum_b units_b / log 2
+    perplexity    = exp(sum_b nats_b / sum_b tokens_b)
 
 Both are ratios of sums. Their standard errors are the linearised ones of a ratio, and of its
 exponential (the delta method): Cochran, Sampling Techniques, chapter 6.
@@ -29,18 +29,14 @@ class Estimate(NamedTuple):
 
 
 class PositiveEstimate(NamedTuple):
-    """As [`Estimate`], of a figure whose logarithm is the average: a perplexity, known up to a
-    factor.
-    """
+    """As [`Estimate`], of a figure known up to a factor: of a perplexity the logarithm averages."""
 
     value: float
     standard_error: float
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval, asymmetric: the exponential of that of the logarithm; NaN where the error
-        is.
-        """
+        """95 % interval: the exponential of that of the logarithm; NaN where the error is."""
         factor = _exp(_Z95 * self.standard_error / self.value)
         return self.value / factor, self.value * factor
 
@@ -86,8 +82,9 @@ def perplexity(nats: Tensor, num_tokens: Tensor) -> PositiveEstimate:
 
 
 def describe(estimate: Estimate | PositiveEstimate, unit: str, kind: str | None = None) -> str:
-    """A figure as text, rounded by its error: "2.073 bits per character, 95 % interval 1.97 .. 2.18
-    (upper bound)".
+    """A figure as text, rounded by its error.
+
+    "2.073 bits per character, 95 % interval 1.97 .. 2.18 (upper bound)"
 
     Args:
         estimate: the figure.
@@ -120,10 +117,10 @@ def _ratio_of_sums(nats: Tensor, num_units: Tensor) -> tuple[float, float]:
     if total <= 0:
         raise ValueError("num_units sums to 0; expected at least one unit.")
     ratio = float(nats.sum()) / total
+    if len(nats) == 1:
+        return ratio, math.nan
     residuals = nats - ratio * num_units
-    return ratio, (
-        float(residuals.std()) * math.sqrt(len(nats)) / total if len(nats) > 1 else math.nan
-    )
+    return ratio, float(residuals.std()) * math.sqrt(len(nats)) / total
 
 
 def _exp(x: float) -> float:

@@ -1,21 +1,24 @@
-"""Generative perplexity: how likely generated texts are under another model, beside how varied they
-are.
+"""Generative perplexity: how likely generated texts are under another model, and how varied.
 
     exp(sum of nats over all texts / number of their tokens),    nats as in `external_scorers.py`
 
 Under a masked scorer this is the pseudo-perplexity, not the probability of anything. It compares
-samples under the
-same scorer only, and only at the same entropy: hence the two are returned together.
+samples under the same scorer only, and only at the same entropy: hence the two are returned
+together.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .bits import Estimate, PositiveEstimate, perplexity
 from .external_scorers import Scorer, load_scorer
 from .sample_statistics import mean_standard_error, unigram_entropies_nats
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _LOW = 0.95  # of the reference's entropy; the 32-bit noise of the note left 0.91 of it
 _LENGTHS_DIFFER = 0.1
@@ -29,37 +32,40 @@ _CAUTION = (
 
 @dataclass(frozen=True, kw_only=True)
 class GenerativePerplexity:
-    """Perplexity of texts under a scorer, and what it must be read with. Errors are over texts."""
+    """Perplexity of texts under a scorer, and what it must be read with. Errors are over texts.
+
+    Args:
+        perplexity: per token of the scorer.
+        mean_unigram_entropy_nats: of each text's token frequencies, in the scorer's tokens.
+        mean_num_tokens: of a text, in the scorer's tokens.
+        scorer_kind: "causal" or "masked".
+        note: how far to trust it, in words.
+        reference: the same of real text.
+    """
 
     perplexity: PositiveEstimate
-    mean_unigram_entropy_nats: Estimate  # of each text's token frequencies, in the scorer's tokens
-    mean_num_tokens: float  # of a text, in the scorer's tokens
-    scorer_kind: str  # "causal" or "masked"
-    note: str = _CAUTION  # how far to trust it, in words
-    reference: "GenerativePerplexity | None" = None  # the same of real text
+    mean_unigram_entropy_nats: Estimate
+    mean_num_tokens: float
+    scorer_kind: str
+    note: str = _CAUTION
+    reference: "GenerativePerplexity | None" = None
 
     @property
     def has_low_entropy(self) -> bool | None:
-        """Whether the entropy is below 95 % of the reference's; None without a reference of about
-        the same length.
-        """
+        """Whether the entropy is below 95 % of that of a reference of like length; else None."""
         if self.reference is None:
             return None
-        if (
-            abs(self.mean_num_tokens - self.reference.mean_num_tokens)
-            > _LENGTHS_DIFFER * self.reference.mean_num_tokens
-        ):
+        length = self.reference.mean_num_tokens
+        if abs(self.mean_num_tokens - length) > _LENGTHS_DIFFER * length:
             return None
-        return (
-            self.mean_unigram_entropy_nats.value
-            < _LOW * self.reference.mean_unigram_entropy_nats.value
-        )
+        entropy = self.reference.mean_unigram_entropy_nats.value
+        return self.mean_unigram_entropy_nats.value < _LOW * entropy
 
 
 def generative_perplexity(
     texts: Sequence[str],
-    model: Any,
-    tokenizer: Any = None,
+    model: "PreTrainedModel | str | PathLike[str]",
+    tokenizer: "PreTrainedTokenizerBase | str | PathLike[str] | None" = None,
     *,
     reference_texts: Sequence[str] | None = None,
     kind: str | None = None,
@@ -96,13 +102,9 @@ def generative_perplexity(
         ValueError: if there is no text or no token to score, the scorer is of no known kind, the
             tokenizer does not fit it, or a size is out of range.
     """
-    for name, given in (("texts", texts), ("reference_texts", reference_texts)):
-        if given is not None and (
-            isinstance(given, str) or not given or not all(isinstance(t, str) for t in given)
-        ):
-            raise ValueError(
-                f"{name} is {str(given)[:40]!r}; expected at least one text, in a list."
-            )
+    _check_texts("texts", texts)
+    if reference_texts is not None:
+        _check_texts("reference_texts", reference_texts)
     scorer = load_scorer(
         model, tokenizer, kind=kind, batch_size=batch_size, max_length=max_length, stride=stride
     )
@@ -111,6 +113,11 @@ def generative_perplexity(
         return figures
     figures = replace(figures, reference=_figures(reference_texts, scorer))
     return replace(figures, note=f"{_comparison(figures)} {_CAUTION}")
+
+
+def _check_texts(name: str, texts: Sequence[str]) -> None:
+    if isinstance(texts, str) or not texts or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{name} is {str(texts)[:40]!r}; expected at least one text, in a list.")
 
 
 def _figures(texts: Sequence[str], scorer: Scorer) -> GenerativePerplexity:

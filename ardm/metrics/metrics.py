@@ -1,13 +1,14 @@
-"""The figures of this project as a metric of the `evaluate` library, one configuration a figure;
-loads offline.
+"""The figures of this project as a metric of the `evaluate` library; loads offline.
 
-    evaluate.load(ardm.metrics.__file__, "bits_per_character").compute(nats=bound.nats,
-    num_characters=lengths)
+    metric = evaluate.load(ardm.metrics.__path__[0], "bits_per_character")
+    metric.compute(nats=bound.nats, num_characters=lengths)
 
-`evaluate` copies this file into its cache of modules with the siblings that are imported here at
-the margin, and none that only those import; it takes a comment behind such an import for an
-address. It loads the first class here that is a metric, so its own `Metric` must not be among the
-names of this module.
+The configurations are the names in [`FIGURES`]; from a checkout the folder is "ardm/metrics".
+
+`evaluate` looks in a folder for the file of the folder's name, and copies it into its cache of
+modules with the siblings that are imported here at the margin, and none that only those import; it
+takes a comment behind such an import for an address. It loads the first class here that is a
+metric, so its own `Metric` must not be among the names of this module.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,40 +20,20 @@ import evaluate
 import torch
 from datasets import Features, Value
 
-from .bits import Estimate, PositiveEstimate, bits_per_unit, describe, perplexity
-from .external_scorers import Scorer, load_scorer, scorer_kind
+from .bits import Estimate, PositiveEstimate, bits_per_unit, perplexity
+from .external_scorers import Scorer
 from .generative_perplexity import GenerativePerplexity, generative_perplexity
-from .sample_statistics import (
-    distinct,
-    pooled_unigram_entropy_nats,
-    repetition,
-    sample_statistics,
-    self_bleu,
-    unigram_entropies_nats,
-)
+from .sample_statistics import sample_statistics
+from .scorer_rows import Row
 
 __all__ = [
-    "Estimate",
-    "PositiveEstimate",
-    "bits_per_unit",
-    "describe",
-    "perplexity",
-    "GenerativePerplexity",
-    "generative_perplexity",
-    "Scorer",
-    "load_scorer",
-    "scorer_kind",
-    "distinct",
-    "pooled_unigram_entropy_nats",
-    "repetition",
-    "sample_statistics",
-    "self_bleu",
-    "unigram_entropies_nats",
     "FIGURES",
     "Figure",
     "ReportedFigure",
+    # for evaluate, which copies the files that are imported here and no others
+    "Row",
+    "Scorer",
 ]
-
 
 _Formula = Callable[[torch.Tensor, torch.Tensor], Estimate | PositiveEstimate]
 
@@ -62,8 +43,7 @@ class Figure:
     """What a configuration computes.
 
     Args:
-        inputs: names and types of its columns; several possibilities, where the first that fits is
-            taken.
+        inputs: names and types of its columns; of several possibilities the first that fits.
         compute: takes the columns as lists, and options by name.
         usage: what to pass and what comes out.
     """
@@ -79,9 +59,8 @@ def _results(estimate: Estimate | PositiveEstimate) -> dict[str, float]:
 
 
 def _bound(formula: _Formula, unit: str, count: str, **columns: Any) -> dict[str, Any]:
-    nats, num_units = (
-        torch.tensor(columns.pop(name), dtype=torch.float64) for name in ("nats", count)
-    )
+    nats = torch.tensor(columns.pop("nats"), dtype=torch.float64)
+    num_units = torch.tensor(columns.pop(count), dtype=torch.float64)
     if columns:
         raise ValueError(f"there is no option {sorted(columns)}; expected nats and {count} alone.")
     if not ((num_units >= 0) & num_units.isfinite() & ~nats.isnan()).all():
@@ -120,12 +99,11 @@ def _generative_perplexity(
         raise ValueError("there is no scorer; expected model_name_or_path, or model and tokenizer.")
     figures = generative_perplexity(predictions, scorer, **options)
     reference = {} if figures.reference is None else _with_entropy(figures.reference)
+    prefix = "pseudo-" if figures.scorer_kind == "masked" else ""
     return {
         **_with_entropy(figures),
         "unit": "perplexity per token of the scorer",
-        "kind": {"causal": "generative perplexity", "masked": "generative pseudo-perplexity"}[
-            figures.scorer_kind
-        ],
+        "kind": f"generative {prefix}perplexity",
         **{f"reference_{name}": figure for name, figure in reference.items()},
         "has_low_entropy": figures.has_low_entropy,
         "note": figures.note,
@@ -179,10 +157,7 @@ class ReportedFigure(evaluate.Metric):
         self.figure = FIGURES[name]
         features = [Features(inputs) for inputs in self.figure.inputs]
         return evaluate.MetricInfo(
-            description=(
-                "Bounds on the negative log-likelihood in bits, and statistics of generated"
-                " samples."
-            ),
+            description="Bounds on -log-likelihoods in bits, and statistics of generated samples.",
             citation="",
             inputs_description=self.figure.usage,
             features=features if len(features) > 1 else features[0],
@@ -190,8 +165,7 @@ class ReportedFigure(evaluate.Metric):
         )
 
     def add_batch(self, *, predictions: Any = None, references: Any = None, **inputs: Any) -> None:
-        """As in `evaluate`, which would go on with missing or empty columns or stop with an
-        unrelated error.
+        """As in `evaluate`, which would go on with missing columns or stop at something unrelated.
 
         Args:
             predictions: texts or ids, where the figure is of samples.
@@ -207,11 +181,8 @@ class ReportedFigure(evaluate.Metric):
                 raise ValueError(
                     f"{name} is {column!r}; expected at least one. {self.figure.usage}"
                 )
-            if (
-                kind == Value("string")
-                and not isinstance(column[0], str)
-                and not hasattr(column[0], "__len__")
-            ):
+            is_sample = isinstance(column[0], str) or hasattr(column[0], "__len__")
+            if kind == Value("string") and not is_sample:
                 raise ValueError(
                     f"{name} holds {column[0]!r}; expected samples. {self.figure.usage}"
                 )

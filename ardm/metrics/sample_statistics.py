@@ -3,10 +3,9 @@
 For a sample with n tokens of which n_k are token k:    entropy = -sum_k n_k / n log(n_k / n), nats
 
 A sample is a sequence of tokens, whatever they are: ids, words, or the characters of `list(text)`.
-    All figures depend
-on the tokens and on the length and number of samples: compare only what agrees in all three. Real
-    text is the
-yardstick; 1024 GPT-2 tokens of it (OpenWebText) have about 5.6 nats (arXiv 2409.02908).
+All figures depend on the tokens and on the length and number of samples: compare only what agrees
+in all three. Real text is the yardstick; 1024 GPT-2 tokens of it (OpenWebText) have about 5.6 nats
+(arXiv 2409.02908).
 """
 
 import math
@@ -25,8 +24,8 @@ def unigram_entropies_nats(samples: Iterable[Tokens]) -> list[float]:
         samples: sequences of tokens, or an array or tensor (B, L) of ids.
 
     Returns:
-        Nats, one a sample: at most the logarithm of its length. Their mean is what arXiv 2409.02908
-            reports.
+        Nats, one a sample: at most the logarithm of its length. Their mean is what
+            arXiv 2409.02908 reports.
 
     Raises:
         ValueError: if there is no sample, or one is not a sequence of tokens.
@@ -35,8 +34,9 @@ def unigram_entropies_nats(samples: Iterable[Tokens]) -> list[float]:
 
 
 def pooled_unigram_entropy_nats(samples: Iterable[Tokens]) -> float:
-    """Entropy of the token frequencies of all samples together: never below the mean of equally
-    long samples.
+    """Entropy of the token frequencies of all samples together.
+
+    It is never below the mean of the samples' own, if they are equally long.
 
     Args:
         samples: as for [`unigram_entropies_nats`].
@@ -71,8 +71,9 @@ def distinct(samples: Iterable[Tokens], n: int) -> float:
 
 
 def repetition(samples: Iterable[Tokens], n: int) -> float:
-    """seq-rep-n of Welleck et al. (arXiv 1908.04319): 1 - different n-grams / all n-grams of a
-    sample, averaged.
+    """seq-rep-n: 1 - different n-grams / all n-grams of a sample, averaged over samples.
+
+    After Welleck et al. (arXiv 1908.04319).
 
     Args:
         samples: as for [`unigram_entropies_nats`].
@@ -118,17 +119,13 @@ def self_bleu(samples: Iterable[Tokens], n: int = 4) -> float:
         raise ImportError("self-BLEU needs sacrebleu: pip install 'ardm[metrics]'.") from error
     # numbers as words, so that tokens with spaces stay whole
     ids: dict[Hashable, str] = {}
-    lines = [
-        " ".join(ids.setdefault(token, str(len(ids))) for token in sample) for sample in tokens
-    ]
+    words = [[ids.setdefault(token, str(len(ids))) for token in sample] for sample in tokens]
+    lines = [" ".join(sample) for sample in words]
     bleu = BLEU(tokenize="none", max_ngram_order=n, effective_order=True)
-    others = [lines[:i] + lines[i + 1 :] for i in range(len(lines))]
-    return (
-        fmean(
-            bleu.sentence_score(line, rest).score for line, rest in zip(lines, others, strict=True)
-        )
-        / 100
-    )
+    scores = [
+        bleu.sentence_score(line, lines[:i] + lines[i + 1 :]).score for i, line in enumerate(lines)
+    ]
+    return fmean(scores) / 100
 
 
 def sample_statistics(
@@ -170,9 +167,7 @@ def mean_standard_error(values: Sequence[float]) -> float:
 
 
 def _checked(samples: Any) -> list[Tokens]:
-    """The samples as lists; raises ValueError on what would be counted as something else than
-    tokens.
-    """
+    """The samples as lists. Raises ValueError on what would be counted as other than tokens."""
     # tensors hash by identity: every token would count as a different one
     tokens = [_plain(sample) for sample in _plain(samples)]
     if not tokens:

@@ -1,6 +1,7 @@
 """One Accelerate loop for every model of the project, and what every run needs around it.
 
-It knows no model, no text and no image: `ddpm` trains with it, too.
+It knows no model, no text and no image: `ddpm` trains with it, too. What only some need is in its
+modules: `card_parts` for model cards, `timing` for benchmarks.
 """
 
 from .averaging import WeightAverage
@@ -14,8 +15,8 @@ from .files import (
     write_json_atomically,
     write_text_atomically,
 )
-from .launching import process_state, run_recipe
-from .loop import TrainingResult, make_accelerator, quieten, train
+from .launching import process_state, quieten, run_recipe
+from .loop import TrainingResult, make_accelerator, train
 from .optim import MuonAdamW, muon_adamw
 from .processes import evaluating, progress, score_rows, share_of
 from .stream import Batch, key_seed

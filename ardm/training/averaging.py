@@ -1,5 +1,4 @@
-"""WeightAverage: the exponential moving average of the weights, which is what a run is judged by
-and leaves behind.
+"""WeightAverage: the weights' moving average, which a run is judged by and leaves behind.
 
     average <- d * average + (1 - d) * weights,   d = min(decay, (1 + s) / (10 + s)) after step s
 
@@ -35,9 +34,8 @@ class WeightAverage:
             step: optimiser steps before this one.
         """
         if self.values:
-            torch._foreach_lerp_(
-                self.values, self.params, 1 - min(self.decay, (1 + step) / (10 + step))
-            )
+            decay = min(self.decay, (1 + step) / (10 + step))
+            torch._foreach_lerp_(self.values, self.params, 1 - decay)
 
     @torch.no_grad()
     def put_in_place(self) -> None:
@@ -62,9 +60,8 @@ class WeightAverage:
         if self.values:
             from safetensors.torch import save_file
 
-            save_file(
-                {str(index): value.contiguous() for index, value in enumerate(self.values)}, path
-            )
+            tensors = {str(i): value.contiguous() for i, value in enumerate(self.values)}
+            save_file(tensors, path)
 
     def load(self, path: Path) -> None:
         """Reads what [`WeightAverage.save`] wrote."""

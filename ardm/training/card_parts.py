@@ -4,6 +4,7 @@ A card says only what it is told: no figure is computed or guessed here, and wha
 left out. It never tells where things lie on the machine that wrote it: see [`public`].
 """
 
+import os
 import platform
 import re
 import shlex
@@ -11,12 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import EvalResult, ModelCardData
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
 
 # flags that say where files lie, or that only concern the run's own machine
 _UNSAID = ("_dir", "_file", "_path", "_id", "push_to_hub", "resume_from_checkpoint")
+_SLASH = r"[/\\]"  # of Windows' paths, too
+_RELATIVE_OR_DRIVE = re.compile(r"([.]{1,2}|[A-Za-z]:)[/\\]|[.]{1,2}$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +68,7 @@ def front_matter(
     *,
     pipeline_tag: str,
     tags: Sequence[str],
-    results: Sequence[EvalResult] = (),
+    results: "Sequence[EvalResult]" = (),
 ) -> str:
     """The YAML that the Hub reads.
 
@@ -77,6 +81,8 @@ def front_matter(
     Returns:
         YAML between its two rules.
     """
+    from huggingface_hub import ModelCardData
+
     data = ModelCardData(
         model_name=figures.model_name,
         license=figures.license,
@@ -97,9 +103,7 @@ def training(figures: RunFigures) -> str:
         "Seed": figures.seed,
         "Machine": figures.machine,
         "Date": figures.date,
-        "Wall-clock": None
-        if seconds is None
-        else "{} min {} s".format(*divmod(round(seconds), 60)),
+        "Wall-clock": None if seconds is None else duration(seconds),
     }
     return paragraphs(
         figures.command and fenced(figures.command, "bash"),
@@ -139,6 +143,11 @@ def _cell(value: object) -> str:
     return " ".join(text.split())
 
 
+def duration(seconds: float) -> str:
+    """How all cards print a time, to the second: 61.4 -> "1 min 1 s"."""
+    return "{} min {} s".format(*divmod(round(seconds), 60))
+
+
 def fenced(text: str, language: str = "text") -> str:
     """A code block whose fence is longer than any run of backticks in the text."""
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
@@ -173,37 +182,50 @@ def public(value: Any) -> Any:
     """A value as it may be told to others: of a path, only its last component.
 
     A path is what exists on this disk, and what is written as one: absolute, from the home folder,
-    or relative to a folder above. A name on the Hub, "user/name", stays as it is.
+    or relative to this folder or one above. A name on the Hub, "user/name", stays as it is.
 
     Args:
-        value: of a flag; lists are gone through.
+        value: of a flag; lists, dicts and "name=value,..." are gone through.
 
     Returns:
         The value without this machine's folders.
     """
+    if isinstance(value, Mapping):
+        return {name: public(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [public(item) for item in value]
     if isinstance(value, Path):
-        return value.resolve().name
+        return _last_component(str(value))
     if not isinstance(value, str) or not value:
         return value
-    path = Path(value)
-    upwards = ".." in path.parts or value.startswith(("~", "./")) or value == "."
-    if path.is_absolute() or upwards or "\\" in value or _exists(path):
-        return re.split(r"[/\\]", str(path.expanduser().resolve()))[-1]
-    return value
+    if _is_path(value):
+        return _last_component(value)
+    if re.match("[a-z]+://", value):  # an address, whatever is in it
+        return value
+    pieces = re.split("([=,])", value)
+    return "".join(_last_component(piece) if _is_path(piece) else piece for piece in pieces)
 
 
-def _exists(path: Path) -> bool:
+def _is_path(text: str) -> bool:
+    starts = text.startswith(("/", "\\\\", "~", "file:")) or _RELATIVE_OR_DRIVE.match(text)
+    return bool(starts) or ".." in re.split(_SLASH, text) or _exists(text)
+
+
+def _exists(text: str) -> bool:
     try:
-        return path.exists()
-    except OSError:  # longer than a name may be: no path
+        return os.path.exists(text)
+    except (OSError, ValueError):  # longer than a name may be, or with a null byte: no path
         return False
 
 
+def _last_component(path: str) -> str:
+    """Links are not followed: what they lead to is this machine's business, too."""
+    absolute = os.path.abspath(os.path.expanduser(path))
+    return re.split(_SLASH, absolute.rstrip("/\\"))[-1]
+
+
 def hyperparameters(flags: Mapping[str, Any]) -> dict[str, object]:
-    """The flags of a run that belong on a card: those that were given, without this machine's
-    files and folders.
+    """The flags of a run that belong on a card: what was given, without this machine's folders.
 
     Args:
         flags: value by name.

@@ -1,9 +1,9 @@
-"""Checkpoints that are whole or absent: written aside, sealed with a manifest, and renamed into
-place.
+"""Checkpoints, whole or absent: written aside, sealed with a manifest, and renamed into place.
 
-    output_dir/checkpoints/step-00000200/    the state, and manifest.json: size and CRC-32 of every file
-    output_dir/checkpoints/.writing-...      one that is being written; left behind by a kill, removed at the next start
-    output_dir/checkpoints/replaced-1/...    of later steps than a later run started at; never read, never removed
+    output_dir/checkpoints/
+        step-00000200/    the state, and manifest.json: size and CRC-32 of every file
+        .writing-...      one that is being written; what a kill left is removed at the next start
+        replaced-1/...    of later steps than a later run started at; never read, never removed
 
 A folder counts as a checkpoint if every file is as its manifest says. A truncated or changed one is
 reported and the one before it is used, so a kill at any moment costs at most the steps since the
@@ -18,7 +18,7 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-from .files import write_text_atomically
+from .files import flush, write_text_atomically
 
 _MANIFEST = "manifest.json"
 _WRITING = ".writing-"
@@ -34,7 +34,7 @@ class CheckpointFolder:
         keep: how many of the newest to keep, at least 1; 2 leave one to fall back to.
     """
 
-    def __init__(self, output_dir: str | os.PathLike, keep: int = 2):
+    def __init__(self, output_dir: str | os.PathLike[str], keep: int = 2):
         self.root = Path(output_dir) / "checkpoints"
         self.keep = keep
         self._lock: IO[str] | None = None
@@ -60,34 +60,33 @@ class CheckpointFolder:
         return self.root / f"{_WRITING}{_STEP}{step:08d}"
 
     def seal(self, step: int) -> None:
-        """Makes a fully written checkpoint count, and removes those beyond `keep`. Call on one
-        process only.
+        """Makes a fully written checkpoint count, and removes those beyond `keep`.
+
+        Call on one process only.
 
         Args:
             step: the step whose `writing_path` is complete.
         """
         writing = self.writing_path(step)
         final = self.path(step)
-        manifest = {str(file.relative_to(writing)): _fingerprint(file) for file in _files(writing)}
-        for file in _files(writing):
-            _fsync(file)
+        files = _files(writing)
+        manifest = {str(file.relative_to(writing)): _fingerprint(file) for file in files}
+        for file in files:
+            flush(file)
         write_text_atomically(writing / _MANIFEST, json.dumps(manifest, indent=1))
         if final.exists():  # a damaged one of the same step
             shutil.rmtree(final)
         os.replace(writing, final)
-        _fsync(self.root)
+        flush(self.root)
         for old in self._sealed()[: -self.keep]:
             shutil.rmtree(old)
 
     def set_aside(self, after_step: int) -> Path | None:
-        """Moves the checkpoints of later steps to a sub-folder `replaced-N`, so that nothing of
-        them is lost.
+        """Moves the checkpoints of later steps to a sub-folder `replaced-N`: none is lost.
 
         A run that starts at an earlier step (afresh, at a chosen checkpoint, or before a damaged
-        one) writes those
-        steps again. Left in place, the old ones would pass for the newest: resumed from, and kept
-            in place of its own.
-        Call on one process only.
+        one) writes those steps again. Left in place, the old ones would pass for the newest:
+        resumed from, and kept in place of its own. Call on one process only.
 
         Args:
             after_step: the step that the run starts at.
@@ -111,8 +110,7 @@ class CheckpointFolder:
         return sum(file.stat().st_size for path in self._sealed() for file in _files(path))
 
     def lock(self) -> None:
-        """Keeps other runs out of this folder until [`CheckpointFolder.unlock`] or the end of the
-        process.
+        """Keeps other runs out until [`CheckpointFolder.unlock`] or the process's end.
 
         Raises:
             ValueError: if another run is writing here.
@@ -121,7 +119,8 @@ class CheckpointFolder:
             import fcntl
         except ImportError:  # not on Windows
             return
-        self._lock = open(self.root.parent / ".training.lock", "w")  # noqa: SIM115  # held open: closing it would unlock
+        # held open: closing it would unlock
+        self._lock = open(self.root.parent / ".training.lock", "w")  # noqa: SIM115
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -144,12 +143,11 @@ class CheckpointFolder:
 
     def _sealed(self) -> list[Path]:
         """Oldest first."""
-        return sorted(
-            (path for path in self.root.glob(f"{_STEP}*") if _step_of(path) >= 0), key=_step_of
-        )
+        ours = [path for path in self.root.glob(f"{_STEP}*") if _step_of(path) >= 0]
+        return sorted(ours, key=_step_of)
 
 
-def find_fault(path: str | os.PathLike) -> str | None:
+def find_fault(path: str | os.PathLike[str]) -> str | None:
     """What is wrong with a checkpoint, in words; None if it is whole.
 
     Args:
@@ -189,13 +187,5 @@ def _fingerprint(file: Path) -> list[int]:
     with open(file, "rb") as stream:
         while block := stream.read(1 << 20):
             crc = zlib.crc32(block, crc)
-            size = size + len(block)
+            size += len(block)
     return [size, crc]
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

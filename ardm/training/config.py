@@ -10,15 +10,30 @@ from dataclasses import MISSING, dataclass, fields
 from numbers import Integral
 from typing import Any
 
-_COUNTS_FROM_1 = (
-    "max_train_steps",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "logging_steps",
-)
-_COUNTS_FROM_0 = ("eval_steps", "checkpointing_steps", "seed", "dataloader_num_workers")
+_COUNTS = {  # and the least that each may be
+    "max_train_steps": 1,
+    "per_device_train_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "logging_steps": 1,
+    "eval_steps": 0,
+    "checkpointing_steps": 0,
+    "seed": 0,
+    "dataloader_num_workers": 0,
+}
+_LARGEST = 2**63 - 1  # that a tensor and a generator's seed can hold
+_RANGES = {
+    "learning_rate": (0, sys.float_info.max),
+    "max_grad_norm": (0, math.inf),
+    "warmup_ratio": (0, 1),
+    "decay_ratio": (0, 1),
+}
 _TRACKERS = ("none", "tensorboard", "trackio", "wandb")
-_SHARES = (("warmup_ratio", 0, 1), ("decay_ratio", 0, 1))
+_PRECISIONS = (None, "no", "bf16", "fp16")
+_DECAYS: dict[str, Callable[[float], float]] = {  # of the share of steps that are left
+    "linear": lambda left: left,
+    "cosine": lambda left: 0.5 - 0.5 * math.cos(math.pi * left),
+    "constant": lambda left: 1.0,
+}
 
 
 @dataclass
@@ -70,52 +85,31 @@ class TrainingConfig:
     dataloader_num_workers: int = 0
 
     def __post_init__(self) -> None:
-        for minimum, names in ((1, _COUNTS_FROM_1), (0, _COUNTS_FROM_0)):
-            for name in names:
-                value = getattr(self, name)
-                if (
-                    not isinstance(value, int)
-                    or isinstance(value, bool)
-                    or not minimum <= value < 2**63
-                ):
-                    raise ValueError(
-                        f"{name} is {value!r}; expected an integer of at least {minimum} (below"
-                        " 2^63)."
-                    )
-        for name, low, high in (
-            ("learning_rate", 0, sys.float_info.max),
-            ("max_grad_norm", 0, math.inf),
-            *_SHARES,
-        ):
+        for name, minimum in _COUNTS.items():
+            count = check_integer(name, getattr(self, name), minimum, _LARGEST)
+            setattr(self, name, count)  # of Python's own type, which JSON takes
+        for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} is {value!r}; expected a number in [{low}, {high}].")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay is {self.ema_decay}; expected a number in [0, 1).")
         if self.lr_scheduler_type not in _DECAYS:
             raise ValueError(
-                f"lr_scheduler_type is {self.lr_scheduler_type!r}; expected one of"
-                f" {sorted(_DECAYS)}."
+                f"lr_scheduler_type is {self.lr_scheduler_type!r}; expected one of "
+                f"{sorted(_DECAYS)}."
             )
         if self.report_to not in _TRACKERS:
             raise ValueError(f"report_to is {self.report_to!r}; expected one of {_TRACKERS}.")
-        if self.mixed_precision not in (None, "no", "bf16", "fp16"):
+        if self.mixed_precision not in _PRECISIONS:
             raise ValueError(
-                f"mixed_precision is {self.mixed_precision!r}; expected 'no', 'bf16', 'fp16' or"
-                " None."
+                f"mixed_precision is {self.mixed_precision!r}; expected 'no', 'bf16', 'fp16' or "
+                "None."
             )
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay is {self.ema_decay}; expected a number in [0, 1).")
-
-
-_DECAYS: dict[str, Callable[[float], float]] = {
-    "linear": lambda left: left,
-    "cosine": lambda left: 0.5 - 0.5 * math.cos(math.pi * left),
-    "constant": lambda left: 1.0,
-}
 
 
 def learning_rate_factor(step: int, config: TrainingConfig) -> float:
-    """Share of the peak learning rate that step `step` (0-based) uses: warm-up, plateau, decay to
-    0.
+    """Share of the peak learning rate that a step uses: warm-up, plateau, decay to 0.
 
     Args:
         step: optimiser step, 0..max_train_steps - 1.
@@ -137,29 +131,27 @@ def add_training_arguments(parser: argparse.ArgumentParser, **defaults: Any) -> 
         parser: the recipe's parser.
         **defaults: values that differ from the dataclass's own.
     """
-    described = inspect.getdoc(TrainingConfig) or ""
     group = parser.add_argument_group("training")
     for setting in fields(TrainingConfig):
-        default = defaults.get(
-            setting.name, None if setting.default is MISSING else setting.default
-        )
-        text = re.search(
-            rf"^    {setting.name}: (.*?)(?=\n    \w+: |\Z)", described, re.DOTALL | re.MULTILINE
-        )
-        help_text = (
-            re.sub(r"\s+", " ", text[1] if text else "").replace("%", "%%")
-            + f" (default: {default})"
-        )
+        default = None if setting.default is MISSING else setting.default
+        default = defaults.get(setting.name, default)
+        options: dict[str, Any] = {
+            "default": default,
+            "help": f"{_described(setting.name)} (default: {default})",
+        }
         if setting.type in (bool, "bool"):
-            group.add_argument(
-                f"--{setting.name}",
-                action=argparse.BooleanOptionalAction,
-                default=default,
-                help=help_text,
-            )
+            options["action"] = argparse.BooleanOptionalAction
         else:
-            kind = setting.type if isinstance(setting.type, type) else str
-            group.add_argument(f"--{setting.name}", type=kind, default=default, help=help_text)
+            options["type"] = setting.type if isinstance(setting.type, type) else str
+        group.add_argument(f"--{setting.name}", **options)
+
+
+def _described(name: str) -> str:
+    """What the docstring says of a setting, for argparse."""
+    docstring = inspect.getdoc(TrainingConfig) or ""
+    pattern = rf"^    {name}: (.*?)(?=\n    \w+: |\Z)"
+    found = re.search(pattern, docstring, re.DOTALL | re.MULTILINE)
+    return re.sub(r"\s+", " ", found[1] if found else "").replace("%", "%%")
 
 
 def training_config(args: argparse.Namespace) -> TrainingConfig:
@@ -174,9 +166,8 @@ def training_config(args: argparse.Namespace) -> TrainingConfig:
     Raises:
         ValueError: if a value is out of range.
     """
-    return TrainingConfig(
-        **{setting.name: getattr(args, setting.name) for setting in fields(TrainingConfig)}
-    )
+    names = [setting.name for setting in fields(TrainingConfig)]
+    return TrainingConfig(**{name: getattr(args, name) for name in names})
 
 
 def check_integer(

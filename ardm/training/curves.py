@@ -6,7 +6,8 @@ matplotlib is imported here alone, and only when something is drawn.
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-History = Sequence[Mapping[str, float]]
+History: TypeAlias = Sequence[Mapping[str, float]]
 
 
 def new_figure(size: tuple[float, float], **options: Any) -> "Figure":
@@ -64,12 +65,15 @@ def loss_curve(
 ) -> bytes:
     """Draws the training loss, raw and smoothed, and the validation points with standard errors.
 
+    What cannot be drawn, as it is not finite, or not positive where the axis is logarithmic, is
+    counted in the legend.
+
     Args:
         history: rows with "step" and any of `train_key`, "eval_loss" and "eval_standard_error".
         unit: of the losses once they are scaled, for the axis.
         train_key: the training loss's name.
         scale: factor from the history's unit to the axis's.
-        log: whether the axis is logarithmic; losses that are not positive are then not drawn.
+        log: whether the axis is logarithmic.
         shaded: the last step of a stretch from the start of the run to be shaded, and why.
 
     Returns:
@@ -77,13 +81,15 @@ def loss_curve(
 
     Raises:
         ImportError: if matplotlib is not installed.
-        ValueError: if no row has a finite loss.
+        ValueError: if no row has a loss that can be drawn.
     """
-    train = _points(history, train_key, "", scale, log)
-    validation = _points(history, "eval_loss", "eval_standard_error", scale, log)
-    if not len(train) and not len(validation):
+    train = _Points.of(history, train_key, "", scale, log)
+    validation = _Points.of(history, "eval_loss", "eval_standard_error", scale, log)
+    if not len(train.steps) and not len(validation.steps):
+        kind = "finite loss above 0" if log else "finite loss"
         raise ValueError(
-            f"history has {len(history)} rows and no finite loss; expected at least one to draw."
+            f"history has {len(history)} rows and no {kind} ({train_key!r} or 'eval_loss'); "
+            "expected at least one to draw."
         )
     figure = new_figure((7.2, 4.2))
     axes = figure.add_subplot(xlabel="optimiser step", ylabel=unit)
@@ -91,20 +97,61 @@ def loss_curve(
     plain(axes)
     if shaded is not None:
         _shade(axes, *shaded)
-    if len(train):
-        steps, losses, _ = train.T
-        smooth = running_mean(losses, half_width=max(len(losses) // 60, 1))
-        axes.plot(steps, losses, color="#9ecae1", linewidth=0.6, label="training loss")
-        axes.plot(
-            steps, smooth, color="#08519c", linewidth=1.6, label="training loss, running mean"
-        )
-    if len(validation):
-        steps, losses, errors = validation.T
-        style: dict[str, Any] = {"fmt": "o", "markersize": 4, "capsize": 3, "color": "#d94801"}
-        bars = axes.errorbar(steps, losses, errors, zorder=3, **style)
-        bars.set_label("validation (± 1 standard error)" if errors.any() else "validation")
+    _draw_training(axes, train)
+    _draw_validation(axes, validation)
     axes.legend(frameon=False)
     return png(figure)
+
+
+@dataclass(frozen=True)
+class _Points:
+    """What can be drawn of a history: float64 (N,) each, and how many losses cannot."""
+
+    steps: np.ndarray
+    losses: np.ndarray
+    errors: np.ndarray  # 0 where none is given
+    num_left_out: int
+
+    @classmethod
+    def of(cls, history: History, key: str, error_key: str, scale: float, log: bool) -> "_Points":
+        given = [row for row in history if row.get(key) is not None]
+        drawn = [row for row in given if math.isfinite(row[key]) and (row[key] > 0 or not log)]
+        steps = np.array([row["step"] for row in drawn], dtype=np.float64)
+        losses = np.array([row[key] for row in drawn], dtype=np.float64)
+        errors = np.array([row.get(error_key) or 0 for row in drawn], dtype=np.float64)
+        return cls(steps, losses * scale, errors * scale, len(given) - len(drawn))
+
+    def label(self, name: str) -> str:
+        return f"{name}, {self.num_left_out} not drawn" if self.num_left_out else name
+
+
+def _draw_training(axes: "Axes", points: _Points) -> None:
+    steps = points.steps
+    losses = points.losses
+    if not len(steps):
+        _explain(axes, points, "training loss")
+        return
+    smooth = running_mean(losses, half_width=max(len(losses) // 60, 1))
+    label = points.label("training loss")
+    axes.plot(steps, losses, color="#9ecae1", linewidth=0.6, label=label)
+    axes.plot(steps, smooth, color="#08519c", linewidth=1.6, label="training loss, running mean")
+
+
+def _draw_validation(axes: "Axes", points: _Points) -> None:
+    if not len(points.steps):
+        _explain(axes, points, "validation")
+        return
+    style: dict[str, Any] = {"fmt": "o", "markersize": 4, "capsize": 3, "color": "#d94801"}
+    bars = axes.errorbar(points.steps, points.losses, points.errors, zorder=3, **style)
+    bars.set_label(
+        points.label("validation (± 1 standard error)" if points.errors.any() else "validation")
+    )
+
+
+def _explain(axes: "Axes", points: _Points, name: str) -> None:
+    """A line of the legend for a curve none of whose points can be drawn."""
+    if points.num_left_out:
+        axes.plot([], [], " ", label=points.label(name))
 
 
 def _shade(axes: "Axes", last_step: float, note: str) -> None:
@@ -113,19 +160,8 @@ def _shade(axes: "Axes", last_step: float, note: str) -> None:
     axes.text(last_step / 2, 0.02, note, transform=axes.get_xaxis_transform(), **style)
 
 
-def _points(history: History, key: str, error_key: str, scale: float, log: bool) -> np.ndarray:
-    """float64 (N, 3): step, loss and its error (0 if not given) of the rows that can be drawn."""
-    rows = [
-        (row["step"], row[key] * scale, (row.get(error_key) or 0) * scale)
-        for row in history
-        if row.get(key) is not None and math.isfinite(row[key]) and (row[key] > 0 or not log)
-    ]
-    return np.array(rows, dtype=np.float64).reshape(-1, 3)
-
-
 def running_mean(values_N: np.ndarray, half_width: int) -> np.ndarray:
-    """Centred mean, which does not lag: over 2 * half_width + 1 values, at the ends over those
-    that exist.
+    """Centred mean over 2 * half_width + 1 values, at the ends over those that exist: no lag.
 
     Args:
         values_N: (N,) values.

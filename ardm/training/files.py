@@ -51,10 +51,16 @@ def write_text_atomically(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json_atomically(path: str | os.PathLike[str], content: Any) -> None:
-    """Writes a JSON file, all of it or none; a number that is not finite, which JSON has no word
-    for, is null.
-    """
+    """Writes a JSON file, all of it or none; null stands for a number that is not finite."""
     write_text_atomically(path, json.dumps(_finite_or_null(content), indent=1) + "\n")
+
+
+def _finite_or_null(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite_or_null(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite_or_null(item) for item in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 @contextmanager
@@ -64,7 +70,7 @@ def replacing_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
     Nothing changes before all is made. What a killed call left behind is removed, other files stay.
 
     Args:
-        folder: where the files go; made if needed.
+        folder: where the files go, those of sub-folders too; made if needed.
 
     Yields:
         The folder to write into.
@@ -75,8 +81,22 @@ def replacing_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
         shutil.rmtree(unfinished)
     with tempfile.TemporaryDirectory(prefix=_ASIDE, dir=target) as aside:
         yield Path(aside)
-        for file in sorted(Path(aside).iterdir()):
-            os.replace(file, target / file.name)
+        files = sorted(path for path in Path(aside).rglob("*") if path.is_file())
+        for file in files:
+            flush(file)
+        for file in files:
+            place = target / file.relative_to(aside)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, place)
+
+
+def flush(path: str | os.PathLike[str]) -> None:
+    """Waits until a file, or the list of a folder's files, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def check_writable(folder: str | os.PathLike[str], num_bytes: int = 0) -> None:
@@ -105,11 +125,3 @@ def check_writable(folder: str | os.PathLike[str], num_bytes: int = 0) -> None:
             f"the disk of {folder} has {free / 2**20:.0f} MiB free; "
             f"this run needs about {num_bytes / 2**20:.0f} MiB."
         )
-
-
-def _finite_or_null(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: _finite_or_null(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [_finite_or_null(item) for item in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content

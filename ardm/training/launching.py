@@ -1,5 +1,4 @@
-"""What `accelerate launch` was asked for, where it does less: several CPU processes, and all of a
-CPU's threads.
+"""Launching: how a recipe becomes the processes, threads and log lines that were asked for.
 
 Two facts of Accelerate (issues 2741 and 2492 of its tracker), each mended here with its own means:
 
@@ -9,23 +8,25 @@ Two facts of Accelerate (issues 2741 and 2492 of its tracker), each mended here 
   `use_all_threads` undoes that where nobody asked for it.
 """
 
+import logging
 import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
-_LAUNCHER = re.compile(
-    r"^launch$|accelerate-launch$|commands[/.]launch(\.py)?$"
-)  # the last word before its own flags
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+# the last word before the launcher's own flags
+_LAUNCHER = re.compile(r"^launch$|accelerate-launch$|commands[/.]launch(\.py)?$")
 
 
 def run_recipe(main: Callable[[], None]) -> None:
-    """Runs a recipe as a program: as many processes and threads as asked for, and errors in one
-    line.
+    """Runs a recipe as a program: processes and threads as asked for, and errors in one line.
 
     Args:
         main: the recipe's main function.
@@ -50,32 +51,31 @@ def start_processes() -> None:
     Does nothing when they exist already, when one was asked for, or without `accelerate launch`.
     Call it first.
     """
-    # the launcher names a meeting point for several processes, and starts a single one that knows
-    # no rank
+    # it names a meeting point for several processes, and starts a single one that knows no rank
     asked_for_several = "MASTER_ADDR" in os.environ and "ACCELERATE_USE_CPU" in os.environ
     if not asked_for_several or "RANK" in os.environ or torch.cuda.is_available():
         return
     command, _ = _parent()
     num_processes = _asked_processes(command)
-    if num_processes == 1:
+    if num_processes > 1:
+        _become(num_processes)
+    else:
         warnings.warn(
-            "the launcher was asked for several CPU processes and started one, and how many cannot"
-            f" be told from {command}; use: ACCELERATE_USE_CPU=true torchrun --nproc_per_node N"
-            f" {sys.argv[0]}",
+            "the launcher was asked for several CPU processes and started one, and how many cannot "
+            f"be told from {command}; use: ACCELERATE_USE_CPU=true torchrun --nproc_per_node N "
+            f"{sys.argv[0]}",
             stacklevel=2,
         )
-    else:
-        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nnodes", "1"]
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("MASTER_")
-        }
-        environment |= {
-            "ACCELERATE_USE_CPU": "true",
-            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
-        }
-        sys.stdout.flush()
-        arguments = [sys.executable, *torchrun, "--nproc_per_node", str(num_processes), *sys.argv]
-        os.execve(sys.executable, arguments, environment)
+
+
+def _become(num_processes: int) -> None:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nnodes", "1"]
+    words = [sys.executable, *torchrun, "--nproc_per_node", str(num_processes), *sys.argv]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MASTER_")}
+    threads = os.environ.get("OMP_NUM_THREADS", "1")
+    added = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": threads}
+    sys.stdout.flush()
+    os.execve(sys.executable, words, kept | added)
 
 
 def use_all_threads() -> None:
@@ -84,19 +84,21 @@ def use_all_threads() -> None:
     if not alone or torch.cuda.is_available() or "ACCELERATE_MIXED_PRECISION" not in os.environ:
         return
     command, environment = _parent()
-    if "OMP_NUM_THREADS" not in environment and not any(
-        "num_cpu_threads_per_process" in word for word in command
-    ):
-        torch.set_num_threads(
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
+    asked = any("num_cpu_threads_per_process" in word for word in command)
+    if "OMP_NUM_THREADS" not in environment and not asked:
+        torch.set_num_threads(_num_cores())
 
 
-def process_state(cpu: bool = False) -> Any:
-    """This process among those that were launched, and its device, for a recipe that makes no
-    `Accelerator`.
+def _num_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def process_state(cpu: bool = False) -> "PartialState":
+    """This process among those that were launched, and its device.
+
+    For a recipe that makes no `Accelerator`.
 
     Args:
         cpu: compute on the CPU whatever else is there.
@@ -108,17 +110,34 @@ def process_state(cpu: bool = False) -> Any:
     from accelerate.utils import parse_flag_from_env
 
     # The launcher's --cpu is in the environment, where PartialState does not look: on its own it
-    # would take each of several CPU processes for the only one. Random numbers are drawn in
-    # float64, which MPS does not have.
-    return PartialState(
-        cpu=cpu or parse_flag_from_env("ACCELERATE_USE_CPU") or torch.backends.mps.is_available()
+    # would take each of several CPU processes for the only one.
+    launched = parse_flag_from_env("ACCELERATE_USE_CPU")
+    # random numbers are drawn in float64, which MPS does not have
+    return PartialState(cpu=cpu or launched or torch.backends.mps.is_available())
+
+
+def quieten(is_main_process: bool) -> None:
+    """Sets logging up for a recipe: plain lines of the main process, no chatter of the libraries.
+
+    Args:
+        is_main_process: whether this process may speak.
+    """
+    from transformers.utils import logging as transformers_logging
+
+    logging.basicConfig(
+        format="%(message)s", level=logging.INFO if is_main_process else logging.ERROR, force=True
     )
+    for name in ("accelerate", "datasets", "httpx", "httpcore", "filelock", "torch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    transformers_logging.disable_progress_bar()
+    if not sys.stderr.isatty():
+        from datasets import disable_progress_bars
+
+        disable_progress_bars()
 
 
 def _parent() -> tuple[list[str], Mapping[str, str]]:
-    """Command line and environment of the process that started this one; empty where they cannot be
-    read.
-    """
+    """Command line and environment of what started this process; empty where they are hidden."""
     import psutil  # comes with accelerate
 
     try:
@@ -129,9 +148,7 @@ def _parent() -> tuple[list[str], Mapping[str, str]]:
 
 
 def _asked_processes(command: list[str]) -> int:
-    """The number of processes in an `accelerate launch` command or the configuration file it reads;
-    1 if none.
-    """
+    """The number in an `accelerate launch` command or the configuration it reads; 1 if none."""
     place = next((i for i, word in enumerate(command) if _LAUNCHER.search(word)), None)
     if place is None:
         return 1

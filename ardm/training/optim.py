@@ -2,7 +2,8 @@
 
 Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon): for a matrix W with gradient G,
 
-    M <- beta M + (1 - beta) G;    W <- W - lr * sqrt(max(1, rows / cols)) * orthogonalise(beta M + (1 - beta) G)
+    M <- beta M + (1 - beta) G
+    W <- W - lr * sqrt(max(1, rows / cols)) * orthogonalise(beta M + (1 - beta) G)
 
 where orthogonalise(U S V^T) ~ U V^T is a fixed number of Newton-Schulz steps. `torch.optim.Muon`
 runs them in bfloat16, which a CPU without native support does about 50 times slower than float32;
@@ -15,9 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# The odd quintics of Polar Express (arXiv 2505.16932, algorithm 1) for singular values in [1e-3,
-# 1]: the first steps are steeper than the fixed ones of the original Muon. Used with the paper's
-# safety factor.
+# The odd quintics of Polar Express (arXiv 2505.16932, algorithm 1), with the paper's safety factor,
+# for singular values in [1e-3, 1]: the first steps are steeper than those of the original Muon.
 _SAFETY = 1.01
 _COEFFICIENTS = (
     (8.28721201814563, -23.595886519098837, 17.300387312530933),
@@ -32,8 +32,7 @@ def orthogonalise(gradients: Tensor, num_steps: int = 3) -> Tensor:
     """Replaces the singular values of each matrix by numbers around 1.
 
     For random 192 x 192 matrices they lie in 0.10..1.87 after 3 steps and in 0.69..1.13 after 5
-    (measured). For Muon 3
-    are enough: an update needs a direction, not an exact orthogonal matrix.
+    (measured). For Muon 3 are enough: an update needs a direction, not an exact orthogonal matrix.
 
     Args:
         gradients: (..., rows, cols), floating point.
@@ -79,8 +78,7 @@ class MuonAdamW(torch.optim.AdamW):
     ):
         self.muon_defaults = {"use_muon": False, "momentum": momentum, "num_steps": num_steps}
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
-        # In fp16 the scaler itself must skip an overflowing step: Muon knows nothing of its
-        # `found_inf`.
+        # fp16: the scaler itself must skip an overflowing step, Muon knows nothing of `found_inf`
         self._step_supports_amp_scaling = False
 
     @torch.no_grad()
@@ -142,17 +140,15 @@ class MuonAdamW(torch.optim.AdamW):
             updates = orthogonalise(nesterov, group["num_steps"])
             if group["weight_decay"]:
                 torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-            torch._foreach_sub_(
-                params, list((updates * (group["lr"] * max(1, rows / columns) ** 0.5)).unbind())
-            )
+            size = group["lr"] * max(1, rows / columns) ** 0.5
+            torch._foreach_sub_(params, list((updates * size).unbind()))
 
     def _momentum_buffer(self, param: Tensor) -> Tensor:
         state = self.state[param]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(param)
-            state["step"] = torch.zeros(
-                ()
-            )  # Muon needs none, but AdamW's state loading asks every state for it
+            # Muon needs none, but AdamW's loading asks every parameter's state for it
+            state["step"] = torch.zeros(())
         return state["momentum_buffer"]
 
 
@@ -170,9 +166,8 @@ def muon_adamw(
     Returns:
         The optimiser.
     """
-    embeddings = {
-        id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)
-    }
+    layers = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    embeddings = {id(layer.weight) for layer in layers}
     head = getattr(model, "get_output_embeddings", lambda: None)()
     if head is not None:
         embeddings.add(id(head.weight))

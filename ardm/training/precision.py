@@ -19,9 +19,8 @@ def choose_precision(asked: str | None) -> str:
         than in float32.
     """
     if torch.cuda.is_available():
-        return asked or (
-            "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-        )
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return asked or ("bf16" if native else "fp16")
     if asked in (None, "no"):
         return "no"
     if asked == "bf16" and _cpu_is_faster_in_bfloat16():

@@ -8,20 +8,24 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 
 @contextmanager
-def evaluating(model: Any) -> Iterator[None]:
+def evaluating(model: object) -> Iterator[None]:
     """The model without dropout, and afterwards as it was; what is no module is left alone."""
-    training = [m for m in model.modules() if m.training] if isinstance(model, nn.Module) else []
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    training = [module for module in modules if module.training]  # frozen parts may not be
     for module in training:
         module.training = False
     try:
@@ -31,7 +35,7 @@ def evaluating(model: Any) -> Iterator[None]:
             module.training = True
 
 
-# ---------------------------------------------------------------------------------- rows of all
+# --------------------------------------------------------------------------------- rows of all
 def share_of(num_rows: int, process_index: int, num_processes: int) -> Tensor:
     """The rows that one process takes, int64: r, r + P, ..., for process r of P; perhaps none."""
     return torch.arange(num_rows)[process_index::num_processes]
@@ -68,22 +72,43 @@ def score_rows(
     state = PartialState()
     share = share_of(num_rows, state.process_index, state.num_processes)
     scores = torch.zeros(num_rows, *shape, dtype=torch.float64)
-    shown = shown and state.is_main_process
-    done = 0
-    with progress(total=len(share), what="scoring", unit=unit, shown=shown and None) as bar:
+    told = shown and state.is_main_process
+    with _scoring(len(share), unit, told) as advance:
         for rows in share.split(batch_size):
             if len(rows):  # else there are more processes than rows
                 scores[rows] = score(rows).cpu()
-            quarter = 4 * done // max(len(share), 1)
-            done += len(rows)
-            bar.update(len(rows))
-            if shown and bar.disable and quarter < 4 * done // max(len(share), 1) < 4:
-                logger.info("scored %d of this process's %d %ss", done, len(share), unit)
+                advance(len(rows))
     # what another process scores is 0 here
     return reduce(scores.to(device), reduction="sum").cpu()
 
 
-# ------------------------------------------------------------------------------------- progress
+@contextmanager
+def _scoring(total: int, unit: str, told: bool) -> Iterator[Callable[[int], None]]:
+    """What to call with the number of rows that were scored."""
+    shown = None if told else False
+    with progress(total=total, what="scoring", unit=unit, shown=shown) as bar:
+        done = 0
+
+        def advance(number: int) -> None:
+            nonlocal done
+            quarter = 4 * done // total
+            done += number
+            bar.update(number)
+            if told and bar.disable and quarter < 4 * done // total < 4:
+                logger.info("scored %d of this process's %d %ss", done, total, unit)
+
+        yield advance
+
+
+def agreed(accelerator: "Accelerator", flag: bool) -> bool:
+    """Whether any process raised the flag: all must stop, or skip, at the same step."""
+    if accelerator.num_processes == 1:
+        return flag
+    raised = torch.tensor(float(flag), device=accelerator.device)
+    return bool(accelerator.reduce(raised, reduction="sum") > 0)
+
+
+# ------------------------------------------------------------------------------------ progress
 def progress(
     items: Iterable[Item] | None = None,
     *,
@@ -108,6 +133,12 @@ def progress(
     Returns:
         A tqdm bar: an iterable over the items, and a context manager with `update`.
     """
-    shown = sys.stderr.isatty() if shown is None else shown
-    bar = {"desc": what, "total": total, "initial": initial, "unit": f" {unit}", "leave": leave}
-    return tqdm(items, **bar, disable=not shown)  # type: ignore[arg-type]
+    return tqdm(
+        items,
+        desc=what,
+        total=total,
+        initial=initial,
+        unit=f" {unit}",
+        leave=leave,
+        disable=not (sys.stderr.isatty() if shown is None else shown),
+    )

@@ -1,5 +1,5 @@
-"""Stopwatch: how much of a loop's time is spent inside given calls; what the machine's matrix
-product can do; and how much memory is held.
+"""Stopwatch: how much of a loop's time is spent inside given calls. Beside it: the speed of the
+machine's matrix product, and the memory that is held.
 
 Two loops timed one after the other differ by what the machine does meanwhile. The ratio total /
 inside, taken over the same seconds of the same run, does not.
@@ -7,12 +7,15 @@ inside, taken over the same seconds of the same run, does not.
 
 import functools
 import gc
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+
+Name = TypeVar("Name")
 
 
 class Stopwatch:
@@ -21,7 +24,7 @@ class Stopwatch:
     def __init__(self) -> None:
         self.intervals: dict[str, list[tuple[float, float]]] = {}
 
-    def over(self, owner: Any, method: str) -> None:
+    def over(self, owner: object, method: str) -> None:
         """Times every call of a method of one object from now on.
 
         Args:
@@ -40,7 +43,7 @@ class Stopwatch:
 
         setattr(owner, method, timed)
 
-    def over_all(self, *methods: tuple[Any, str]) -> None:
+    def over_all(self, *methods: tuple[object, str]) -> None:
         """[`Stopwatch.over`] for several (owner, method)."""
         for owner, method in methods:
             self.over(owner, method)
@@ -76,20 +79,14 @@ class Stopwatch:
             raise ValueError(
                 f"the loop ran {len(ends)} steps after warm-up; expected more than {num_chunks}."
             )
-        ratios = []
-        seconds = []
-        for chunk in range(num_chunks):
-            begin = ends[chunk * size]
-            end = ends[(chunk + 1) * size]
-            inside = sum(
-                b - a
-                for spans in self.intervals.values()
-                for a, b in spans
-                if a >= begin and b <= end
-            )
-            ratios.append((end - begin) / inside)
-            seconds.append((end - begin) / size)
-        return ratios, seconds
+        edges = ends[: num_chunks * size + 1 : size]
+        chunks = list(itertools.pairwise(edges))
+        ratios = [(end - begin) / self._seconds_inside(begin, end) for begin, end in chunks]
+        return ratios, [(end - begin) / size for begin, end in chunks]
+
+    def _seconds_inside(self, begin: float, end: float) -> float:
+        spans = itertools.chain.from_iterable(self.intervals.values())
+        return sum(b - a for a, b in spans if a >= begin and b <= end)
 
     def medians(self, step: str, num_chunks: int = 5, warm_up: int = 5) -> tuple[float, float]:
         """Medians of what [`Stopwatch.ratios`] gives."""
@@ -98,10 +95,9 @@ class Stopwatch:
 
 
 def medians_in_turn(
-    calls: Mapping[Any, Callable[[], Sequence[float]]], repeats: int
-) -> dict[Any, tuple[float, ...]]:
-    """Medians of what several calls return. They are made in turn, so that the machine's drift
-    meets all alike.
+    calls: Mapping[Name, Callable[[], Sequence[float]]], repeats: int
+) -> dict[Name, tuple[float, ...]]:
+    """Medians of what calls return, made in turn, so that the machine's drift meets all alike.
 
     Args:
         calls: by name; each returns its figures.
@@ -110,10 +106,13 @@ def medians_in_turn(
     Returns:
         By name, the median of each figure.
     """
-    runs = [[call() for call in calls.values()] for _ in range(repeats)]
-    figures = (zip(*runs_of_one, strict=True) for runs_of_one in zip(*runs, strict=True))
+    figures: dict[Name, list[Sequence[float]]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            figures[name].append(call())
     return {
-        name: tuple(map(statistics.median, each)) for name, each in zip(calls, figures, strict=True)
+        name: tuple(statistics.median(each) for each in zip(*runs, strict=True))
+        for name, runs in figures.items()
     }
 
 
@@ -139,14 +138,9 @@ def matmul_flops(size: int = 2048, repeats: int = 5, device: str | torch.device 
 
 
 def live_bytes() -> int:
-    """Memory of all tensors that Python can reach, on all devices, bytes; storage that several
-    share counts once.
-    """
-    storages = [
-        o.untyped_storage()
-        for o in gc.get_objects()
-        if type(o) in (torch.Tensor, torch.nn.Parameter)
-    ]
+    """Bytes of all tensors that Python can reach, on any device; shared storage counts once."""
+    kinds = (torch.Tensor, torch.nn.Parameter)
+    storages = [each.untyped_storage() for each in gc.get_objects() if type(each) in kinds]
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 

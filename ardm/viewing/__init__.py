@@ -1,6 +1,4 @@
-"""Generation to look at: the path of a text, live in a terminal, as a page that plays it, as a
-picture of its order.
-"""
+"""Generation to look at: a text's path in a terminal, as a page that plays it, as a picture."""
 
 from .pages import plot_order, write_page
 from .terminal import TerminalView

@@ -2,30 +2,36 @@
 that writes it.
 
 A token's colour is the probability with which it was drawn. The grid never moves while tokens are
-characters: hidden
-ones take a cell, and a line break is a sign in its own cell. Text is not trusted: nothing in it
-    reaches the terminal
-as a control character.
+characters: hidden ones take a cell, and a line break is a sign in its own cell. Text is not
+trusted: nothing in it reaches the terminal as a control character.
 """
 
 import math
 import time
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from .colours import CONFIDENCE, colour, ink
 from .traces import Event, Trace, legible
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.style import Style
+    from rich.text import Text
 
 HIDDEN = "·"
 _LEVELS = 64  # shades: as many styles are made, and kept
 
 
 class TerminalView:
-    """Shows one sequence while it is generated: `with TerminalView(tokenizer) as view:
-    generate(..., streamer=view)`.
+    """Shows one sequence while it is generated.
+
+        with TerminalView(tokenizer) as view:
+            model.generate(..., streamer=view)
 
     On a terminal every pass is drawn in place; elsewhere only the last frame is written, as plain
     text.
@@ -45,7 +51,12 @@ class TerminalView:
 
     _takes_path = True  # `generate` passes order and log-probabilities to `put_draft`
 
-    def __init__(self, tokenizer: Any, delay: float = 0.0, console: Any = None):
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        delay: float = 0.0,
+        console: "Console | None" = None,
+    ):
         try:
             from rich.console import Console
             from rich.live import Live
@@ -68,10 +79,10 @@ class TerminalView:
         self._trace: Trace | None = None
         self._latest: dict[int, Event] = {}
         self._written: dict[int, int] = {}  # position: how many times
-        self._live = (
-            Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
-        )
-        self._ended = self._started = False
+        live = Live(console=self.console, auto_refresh=False)
+        self._live = live if self.console.is_terminal else None
+        self._started = False
+        self._ended = False
 
     def __enter__(self) -> "TerminalView":
         return self
@@ -79,10 +90,9 @@ class TerminalView:
     def __exit__(self, *error: object) -> None:
         self._stop()  # whatever happened, the terminal's cursor comes back
 
-    # ------------------------------------------------------------------------ what `generate` calls
+    # ---------------------------------------------------------------------- what `generate` calls
     def put(self, value: Tensor) -> None:
-        """Takes the prompt, all that is given before the first gap, and at last the finished text
-        behind it.
+        """Takes the prompt, which ends before the first gap, and at last the text behind it.
 
         Args:
             value: int64 ids, (1, P) or (P,).
@@ -93,10 +103,8 @@ class TerminalView:
         elif self._trace is not None:  # drafts may have gone beyond the end of the text
             length = len(self._prompt) + value.numel()
             self._trace.cut(length)
-            self._latest = {place: event for place, event in self._latest.items() if place < length}
-            self._written = {
-                place: times for place, times in self._written.items() if place < length
-            }
+            for place in [place for place in self._latest if place >= length]:
+                del self._latest[place], self._written[place]
 
     def put_draft(self, value: Tensor, *, order: Tensor, log_probs: Tensor, **kwargs: Any) -> None:
         """Takes the canvas behind the prompt after a pass, and draws it.
@@ -109,20 +117,16 @@ class TerminalView:
         """
         given = self._prompt
         canvas = torch.cat((given, value[0]))
-        self.path.append(
-            (
-                torch.cat((torch.full_like(given, -1), order[0])),
-                torch.cat((torch.zeros(len(given), dtype=log_probs.dtype), log_probs[0])),
-            )
-        )
+        steps = torch.cat((torch.full_like(given, -1), order[0]))
+        certain = torch.zeros(len(given), dtype=log_probs.dtype)
+        self.path.append((steps, torch.cat((certain, log_probs[0]))))
         if self._trace is None:
-            self._trace = Trace(self.tokenizer, canvas, self.path[-1][0])
+            self._trace = Trace(self.tokenizer, canvas, steps)
         self._trace.add(canvas, *self.path[-1])
         for event in self._trace.steps[-1]:
-            self._latest[event.position] = event
-            self._written[event.position] = self._written.get(event.position, 0) + (
-                event.token is not None
-            )
+            place = event.position
+            self._latest[place] = event
+            self._written[place] = self._written.get(place, 0) + (event.token is not None)
         if self._live is not None:
             self._live.start()
             self._live.update(self._drawing(), refresh=True)
@@ -149,8 +153,8 @@ class TerminalView:
         if self._live is not None:
             self._live.stop()
 
-    # -------------------------------------------------------------------------------------- drawing
-    def _drawing(self) -> Any:
+    # ------------------------------------------------------------------------------------ drawing
+    def _drawing(self) -> "RenderableType":
         from rich.box import ROUNDED
         from rich.console import Group
         from rich.padding import Padding
@@ -160,11 +164,8 @@ class TerminalView:
         width = max(self.console.width - 4, 10)
         rows = self._rows(width)
         # what does not fit is left out around the first gap, where something happens in any order
-        height = (
-            max(self.console.height - 6, 3)
-            if self._live is not None and not self._ended
-            else len(rows)
-        )
+        drawn_in_place = self._live is not None and not self._ended
+        height = max(self.console.height - 6, 3) if drawn_in_place else len(rows)
         first = next((i for i, (_, gaps) in enumerate(rows) if gaps), len(rows))
         begin = max(0, min(first - 1, len(rows) - height))
         grid = Text("\n").join(text for text, _ in rows[begin : begin + height])
@@ -174,13 +175,13 @@ class TerminalView:
         )
         return Group(panel, Padding(Group(self._status(), self._legend()), (0, 2)))
 
-    def _rows(self, width: int) -> list[tuple[Any, bool]]:
+    def _rows(self, width: int) -> "list[tuple[Text, bool]]":
         """Lines of the grid, and whether there are gaps in each."""
         from rich.cells import cell_len
         from rich.text import Text
 
         assert self._trace is not None
-        rows: list[tuple[Any, bool]] = []
+        rows: list[tuple[Text, bool]] = []
         used = width
         for position, token in enumerate(self._trace.last_frame):
             text = HIDDEN if token is None else self._trace.pieces[token]
@@ -192,7 +193,7 @@ class TerminalView:
             used += cell_len(text)
         return rows
 
-    def _style(self, position: int, token: int | None) -> Any:
+    def _style(self, position: int, token: int | None) -> "str | Style":
         event = self._latest.get(position)
         step = len(self.path) - 1
         if token is None:
@@ -203,22 +204,20 @@ class TerminalView:
             return "bold reverse"
         return _shade(math.exp(event.log_prob), self._written[position] > 1)
 
-    def _status(self) -> Any:
+    def _status(self) -> "Text":
         from rich.text import Text
 
         assert self._trace is not None
-        trace = self._trace
         passes = self._trace.num_steps
-        asked, hidden = (
-            sum(token is None for token in frame) for frame in (trace.start, trace.last_frame)
-        )
+        asked = self._trace.start.count(None)
+        hidden = self._trace.last_frame.count(None)
         again = sum(times > 1 for times in self._written.values())
         parts = [f"pass {passes}", f"{asked - hidden} of {asked} tokens"]
         parts += [f"{(asked - hidden) / passes:.1f} a pass"] if passes else []
         parts += [f"{again} resampled"] if again else []
         return Text("   ".join(parts), no_wrap=True, overflow="crop")
 
-    def _legend(self) -> Any:
+    def _legend(self) -> "Text":
         from rich.text import Text
 
         scale = [(" ", _shade(i / 9, False)) for i in range(10)]
@@ -240,13 +239,13 @@ class TerminalView:
         )
 
 
-def _shade(probability: float, resampled: bool) -> Any:
+def _shade(probability: float, resampled: bool) -> "Style":
     """The style of a token; of one whose probability is not known, no colour."""
     return _level(None if math.isnan(probability) else round(probability * _LEVELS), resampled)
 
 
 @cache
-def _level(level: int | None, resampled: bool) -> Any:
+def _level(level: int | None, resampled: bool) -> "Style":
     from rich.color import Color
     from rich.style import Style
 

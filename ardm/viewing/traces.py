@@ -1,8 +1,10 @@
 """Traces: how a text came to be - which token was written where, at which forward pass, and how
 probable it was.
 
-    trace = (x_0; e_1, ..., e_S),     e_k = the events (position, token or back to mask, log p) of pass k
-    x_k   = x_{k-1} with the events e_k applied:     x_0 holds the given tokens alone, x_S is the text
+    trace = (x_0; e_1, ..., e_S)
+    e_k   = the events (position, token or back to mask, log p) of pass k
+    x_0   = the given tokens alone
+    x_k   = x_{k-1} with the events e_k applied; x_S is the text
 
 A position that was written more than once was resampled. Steps count from 0, as in
 `ARDMGenerationOutput.order`; the frame x_k is what the canvas shows after k passes.
@@ -17,6 +19,7 @@ from typing import Any
 import torch
 from tokenizers import pre_tokenizers
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 _ALPHABET = set(pre_tokenizers.ByteLevel.alphabet())
 _PICTURES = {"\n": "⏎", "\t": "⇥", "\r": "␍"}
@@ -47,11 +50,11 @@ class Pieces(dict[int, str]):
         tokenizer: any of transformers'.
     """
 
-    def __init__(self, tokenizer: Any):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase):
         super().__init__()
         self.tokenizer = tokenizer
-        # Behind a mask token, since decoders treat a text's first token in their own way
-        # (WordPiece, SentencePiece).
+        # behind a mask token, as decoders treat a text's first token in their own way (WordPiece,
+        # SentencePiece)
         self.anchor = [] if tokenizer.mask_token_id is None else [tokenizer.mask_token_id]
         self.anchor_text = self._decode([])
         if tokenizer.unk_token_id is not None:
@@ -59,24 +62,18 @@ class Pieces(dict[int, str]):
 
     def __missing__(self, token: int) -> str:
         text = self._decode([token])
-        text = (
-            text[len(self.anchor_text) :]
-            if text.startswith(self.anchor_text)
-            else self._decode([token])
-        )
+        text = text.removeprefix(self.anchor_text)
         if "\ufffd" in text:  # some bytes of a character
-            text = _bytes_of(self.tokenizer.convert_ids_to_tokens(token))
+            text = _bytes_of(str(self.tokenizer.convert_ids_to_tokens(token)))
         self[token] = legible(text)
         return self[token]
 
     def _decode(self, tokens: list[int]) -> str:
-        return self.tokenizer.decode([*self.anchor, *tokens], skip_special_tokens=False)
+        return str(self.tokenizer.decode([*self.anchor, *tokens], skip_special_tokens=False))
 
 
 def _bytes_of(token: str) -> str:
-    """The bytes that a token of byte-level vocabularies stands for, in hexadecimal; another token
-    as it is.
-    """
+    """The bytes that a token of byte-level vocabularies stands for; another token as it is."""
     printable = {ord(symbol) for symbol in _ALPHABET if ord(symbol) < 256}
     others = sorted(set(range(256)) - printable)  # written as the code points from 256 on
     if not set(token) <= _ALPHABET:
@@ -86,8 +83,7 @@ def _bytes_of(token: str) -> str:
 
 
 def legible(text: str) -> str:
-    """The text with a sign for each character that moves the cursor, steers a terminal or cannot be
-    seen.
+    """The text with a sign for what moves the cursor, steers a terminal or cannot be seen.
 
     Args:
         text: any text, trusted or not.
@@ -125,7 +121,7 @@ class Trace:
         ValueError: if the tokenizer has no mask token, or the shapes differ.
     """
 
-    def __init__(self, tokenizer: Any, canvas: Tensor, order: Tensor):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, canvas: Tensor, order: Tensor):
         if tokenizer.mask_token_id is None:
             raise ValueError(
                 f"{type(tokenizer).__name__} has no mask token; expected one to tell what is"
@@ -133,8 +129,8 @@ class Trace:
             )
         if canvas.ndim != 1 or canvas.shape != order.shape:
             raise ValueError(
-                f"canvas is {tuple(canvas.shape)} and order {tuple(order.shape)}; expected (L,)"
-                " both."
+                f"canvas is {tuple(canvas.shape)} and order {tuple(order.shape)}; expected both"
+                " (L,)."
             )
         self.tokenizer = tokenizer
         self.pieces = Pieces(tokenizer)
@@ -146,7 +142,7 @@ class Trace:
     @classmethod
     def of(
         cls,
-        tokenizer: Any,
+        tokenizer: PreTrainedTokenizerBase,
         output: Any,
         row: int = 0,
         path: Sequence[tuple[Tensor, Tensor]] | None = None,
@@ -176,9 +172,9 @@ class Trace:
             )
         if not 0 <= row < len(output.sequences):
             raise ValueError(f"row is {row}; expected one of the {len(output.sequences)} rows.")
-        last, order, log_probs = (
-            rows[row].cpu() for rows in (output.sequences, output.order, output.log_probs)
-        )
+        last = output.sequences[row].cpu()
+        order = output.order[row].cpu()
+        log_probs = output.log_probs[row].cpu()
         passes = [(order, log_probs.where(order == step, math.nan)) for step in range(len(history))]
         if path is not None:
             got = [len(place) for place, _ in path]
@@ -213,19 +209,15 @@ class Trace:
             )
         step = len(self.steps)
         hidden = canvas == self.mask_token_id
-        changed = (canvas != self._canvas) | (
-            (order == step) & ~hidden
-        )  # the same token may be drawn again
-        self.steps.append(
-            [
-                (
-                    Event(step, position, None)
-                    if hidden[position]
-                    else Event(step, position, int(canvas[position]), float(log_probs[position]))
-                )
-                for position in changed.nonzero()[:, 0].tolist()
-            ]
-        )
+        drawn = (order == step) & ~hidden  # perhaps the same token again
+        events = []
+        for position in ((canvas != self._canvas) | drawn).nonzero()[:, 0].tolist():
+            if hidden[position]:
+                events.append(Event(step, position, None))
+                continue
+            token = int(canvas[position])
+            events.append(Event(step, position, token, float(log_probs[position])))
+        self.steps.append(events)
         self._canvas = canvas.clone()
 
     def cut(self, length: int) -> None:
@@ -253,7 +245,8 @@ class Trace:
     @property
     def text(self) -> str:
         """The tokenizer's own decoding of the last frame, hidden positions left out."""
-        return self.tokenizer.decode([token for token in self.last_frame if token is not None])
+        known = [token for token in self.last_frame if token is not None]
+        return str(self.tokenizer.decode(known))
 
     def frame(self, passes: int) -> list[int | None]:
         """The ids after so many passes, None where hidden: x_k.
@@ -280,7 +273,7 @@ class Trace:
 
         Returns:
             L lists: empty where the token was given, several events where the position was
-                resampled.
+            resampled.
         """
         found: list[list[Event]] = [[] for _ in self.start]
         for events in self.steps:

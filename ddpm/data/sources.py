@@ -1,5 +1,4 @@
-"""Where images come from: arrays, folders, and data sets of the `datasets` library, each a numbered
-row of pictures.
+"""Where images come from: arrays, folders and data sets, each a numbered row of pictures.
 
 A [`Source`] is a sequence of PIL images, opened one at a time, with a label each or none. Labels
 are what the data calls the classes, in `class_names` sorted or in the data's own order.
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .pixels import GRAY_MODES, upright_size
+from .pixels import GREY_MODES, upright_size
 
 Splits = dict[str, "Source"]  # "train", and "validation" if the data has it
 
@@ -68,7 +67,7 @@ class ColumnImages:
         return len(self.rows)
 
     def open(self, number: int) -> Any:
-        """The PIL image of that number; only its header is read yet. ValueError if there is none."""
+        """The PIL image of that number, of which only the header is read yet."""
         from PIL import Image
 
         entry = self.rows[number][self.column]
@@ -76,10 +75,9 @@ class ColumnImages:
             raise ValueError(
                 f"row {number} has no image in column {self.column!r}; remove the row."
             )
+        file = entry["path"] if entry["bytes"] is None else io.BytesIO(entry["bytes"])
         try:
-            return Image.open(
-                entry["path"] if entry["bytes"] is None else io.BytesIO(entry["bytes"])
-            )
+            return Image.open(file)
         except (OSError, SyntaxError) as error:
             raise ValueError(
                 f"{self.name(number)} is not an image that can be read: {error}"
@@ -100,20 +98,16 @@ class Source:
     class_names: list[str] | None = None
 
     def form(self) -> tuple[set[tuple[int, int]], bool]:
-        """Sizes (width, height) that occur, and whether all images are gray; reads every file's
-        header.
-        """
+        """Sizes (width, height) that occur, and whether all are grey; reads every file's header."""
         seen = set()
         for number in range(len(self.images)):
             with self.images.open(number) as image:
-                seen.add((upright_size(image), image.mode in GRAY_MODES))
-        return {size for size, _ in seen}, all(gray for _, gray in seen)
+                seen.add((upright_size(image), image.mode in GREY_MODES))
+        return {size for size, _ in seen}, all(grey for _, grey in seen)
 
 
 def digits() -> Source:
-    """Scikit-learn's hand-written digits: 1797 gray images of 8 x 8 pixels, values 0..16 stretched
-    to 0..255.
-    """
+    """Scikit-learn's digits: 1797 grey images of 8 x 8 pixels, values 0..16 stretched to 0..255."""
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
@@ -126,8 +120,7 @@ def digits() -> Source:
 
 
 def array_file(path: Path, names: list[str] | None = None) -> Source:
-    """Reads `.npy` (images) or `.npz` (images or arr_0; labels or arr_1, if any); no pickle is
-    executed.
+    """Reads `.npy` (images) or `.npz` (images or arr_0, labels or arr_1); executes no pickle.
 
     Args:
         path: the file.
@@ -141,11 +134,9 @@ def array_file(path: Path, names: list[str] | None = None) -> Source:
     """
     try:
         content = np.load(path, allow_pickle=False)
-        arrays = (
-            {"images": content}
-            if isinstance(content, np.ndarray)
-            else {key: content[key] for key in content.files}
-        )
+        if isinstance(content, np.ndarray):
+            content = {"images": content}
+        arrays = dict(content)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} cannot be read as a .npy or .npz file of numbers: {error}"
@@ -161,10 +152,10 @@ def array_file(path: Path, names: list[str] | None = None) -> Source:
             f"{path} has labels {labels.shape} for images {images.shape}; expected one label an"
             " image."
         )
-    return Source(
-        ArrayImages(images, str(path)),
-        *(() if labels is None else number_labels(labels.tolist(), names)),
-    )
+    source = ArrayImages(images, str(path))
+    if labels is None:
+        return Source(source)
+    return Source(source, *number_labels(labels.tolist(), names))
 
 
 def number_labels(
@@ -198,8 +189,7 @@ def number_labels(
 
 
 def image_folder(folder: Path) -> dict[str, Any]:
-    """A folder of image files through `datasets`; with several sub-folders, their names are the
-    classes.
+    """A folder of image files through `datasets`; the names of several sub-folders are classes.
 
     Args:
         folder: holds images, or `train` and `validation` (or `test`) folders of them.
@@ -220,17 +210,13 @@ def image_folder(folder: Path) -> dict[str, Any]:
         )
     # named one by one: by itself `datasets` takes a class called "train" or "test" for a split
     held_out = [name for name in ("validation", "test") if (folder / name).is_dir()]
-    split = (folder / "train").is_dir() and held_out
-    parts = (
-        {"train": folder / "train", "validation": folder / held_out[0]}
-        if split
-        else {"train": folder}
-    )
+    parts = {"train": folder}
+    if (folder / "train").is_dir() and held_out:
+        parts = {"train": folder / "train", "validation": folder / held_out[0]}
+    options = {"data_files": {"train": "**"}, "split": "train"}
     try:
         return {
-            name: load_dataset(
-                "imagefolder", data_dir=str(part), data_files={"train": "**"}, split="train"
-            )
+            name: load_dataset("imagefolder", data_dir=str(part), **options)
             for name, part in parts.items()
         }
     except (OSError, ValueError, DatasetGenerationError) as error:

@@ -1,21 +1,23 @@
-"""What a run reports of an image model: its bound, how good its samples are, and the flags that say
-what to run.
-"""
+"""What a run reports of an image model: bound, samples, and the flags that say what to run."""
 
-from .arguments import add_model_arguments, new_diffusion, new_network, new_objective
+from .arguments import add_image_arguments, add_model_arguments, data_name, image_settings
+from .assembly import new_diffusion, new_network, new_objective, new_sample_evaluation
 from .evaluation import SAMPLERS, BoundEvaluation, SampleEvaluation, extractor_of
-from .report import card_facts, draw_pictures, measure_quality
+from .report import measure_quality, sample_grids
 
 __all__ = [
     "SAMPLERS",
     "BoundEvaluation",
     "SampleEvaluation",
+    "add_image_arguments",
     "add_model_arguments",
-    "card_facts",
-    "draw_pictures",
+    "data_name",
     "extractor_of",
+    "image_settings",
     "measure_quality",
     "new_diffusion",
     "new_network",
     "new_objective",
+    "new_sample_evaluation",
+    "sample_grids",
 ]

@@ -1,187 +1,225 @@
-"""What the recipes' flags of network and diffusion mean."""
+"""The flags of the image recipes, and what they say, as values for the functions that do it."""
 
 import argparse
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
-import torch
+from ardm.training.card_parts import public
 
-from ..diffusion import GaussianDiffusion
 from ..losses import LOSSES
-from ..models.configuration_unet import UNetConfig
-from ..models.unet import UNet
-from ..objective import DiffusionObjective
 from ..predictions import PREDICTIONS
 from ..schedules import SCHEDULES
-from ..timesteps import LossSecondMomentTimesteps
+from ..steps import STEPS
 from ..variances import LEARNED, VARIANCES
 
-_NETWORK: dict[str, tuple[Any, Any, str]] = {
-    "preset": (
+
+class _Flag(NamedTuple):
+    """A flag that takes a value: its type, or the words that it may be."""
+
+    kind: Any
+    default: Any
+    text: str
+    nargs: str | None = None
+
+
+_IMAGES = {
+    "dataset_name": _Flag(
+        str, None, "a `datasets` name or a local data set; nothing = scikit-learn's digits"
+    ),
+    "dataset_config_name": _Flag(str, None, "its configuration"),
+    "train_dir": _Flag(
+        str, None, "a folder of images; the names of several sub-folders are classes"
+    ),
+    "train_file": _Flag(
+        str,
+        None,
+        "uint8 (N, H, W[, C]) in a .npy file, or .npz with images / arr_0 and labels / arr_1",
+    ),
+    "validation_file": _Flag(str, None, "the same for validation"),
+    "validation_fraction": _Flag(
+        float, 0.1, "how much is held out where the data has no validation part; 0 = nothing"
+    ),
+    "image_column": _Flag(str, None, "the column of images; nothing = the only one"),
+    "label_column": _Flag(
+        str, None, "the column of classes; nothing = the only one of type ClassLabel"
+    ),
+    "image_size": _Flag(
+        int, None, "pixels a side; nothing = as the data, if all of it is square and of one size"
+    ),
+    "channels": _Flag(int, None, "1 = gray, 3 = RGB; nothing = gray if all images are"),
+}
+_SWITCHES = {
+    "random_flip": (False, "mirror each image with probability 1/2, left to right, in training"),
+    "class_conditional": (None, "give labels; nothing = if the data has them"),
+}
+_NETWORK = {
+    "preset": _Flag(
         str,
         None,
         "a released network's sizes, such as 64x64_diffusion, instead of the flags below",
     ),
-    "model_channels": (int, 32, "base width"),
-    "channel_mult": (
+    "model_channels": _Flag(int, 32, "base width"),
+    "channel_mult": _Flag(
         float,
         None,
         "width of each level, in units of the base width; nothing = by the images' size",
+        "*",
     ),
-    "num_res_blocks": (int, 2, "residual blocks of a level"),
-    "attention_resolutions": (
+    "num_res_blocks": _Flag(int, 2, "residual blocks of a level"),
+    "attention_resolutions": _Flag(
         int,
         None,
         "levels with attention, by their height in pixels; nothing = by the size",
+        "*",
     ),
-    "num_head_channels": (int, 32, "channels of an attention head"),
-    "norm_num_groups": (int, 8, "groups of a group norm"),
-    "dropout": (float, 0.0, "in residual blocks"),
+    "num_head_channels": _Flag(int, 32, "channels of an attention head"),
+    "norm_num_groups": _Flag(int, 8, "groups of a group norm"),
+    "dropout": _Flag(float, 0.0, "in residual blocks"),
 }
-_LISTS = ("channel_mult", "attention_resolutions")
-_CHOICES: dict[str, tuple[Any, str, str]] = {
-    "schedule": (SCHEDULES, "cosine", "noise schedule"),
-    "prediction": (PREDICTIONS, "epsilon", "what the network predicts"),
-    "variance": (VARIANCES, "learned_range", "of the reverse process"),
-    "loss": (LOSSES, "hybrid", "what is minimised"),
-    "timestep_sampler": (
-        ("uniform", "loss_second_moment"),
-        "uniform",
-        "how training chooses timesteps",
+_DIFFUSION = {
+    "schedule": _Flag(SCHEDULES, "cosine", "noise schedule"),
+    "prediction": _Flag(PREDICTIONS, "epsilon", "what the network predicts"),
+    "variance": _Flag(VARIANCES, "learned_range", "of the reverse process"),
+    "loss": _Flag(LOSSES, "hybrid", "what is minimised"),
+    "timestep_sampler": _Flag(
+        ("uniform", "loss_second_moment"), "uniform", "how training chooses timesteps"
+    ),
+    "num_timesteps": _Flag(int, 1000, "T"),
+    "min_snr_gamma": _Flag(float, None, "cap of the loss weights, usually 5"),
+}
+_EVALUATION = {
+    "max_eval_images": _Flag(int, 180, "held-out images whose bound is estimated"),
+    "num_quality_images": _Flag(int, 500, "samples behind each FID; 0 = no FID"),
+    "quality_steps": _Flag(str, ["10", "25", "50"], "of the table of FID", "+"),
+    "inception_weights": _Flag(
+        str, None, "pt_inception-2015-12-05-6726825d.pth: FID by Inception's features"
     ),
 }
+_SAMPLING = {
+    "num_images": _Flag(int, 40, "how many to draw"),
+    "batch_size": _Flag(int, 64, "images drawn side by side on each process"),
+    "sampler": _Flag(STEPS, "ddpm", "how x_t becomes x_{t-1}"),
+    "steps": _Flag(str, "250", 'how many, or a respacing: "ddim25", "10,10,10"'),
+    "eta": _Flag(float, 0.0, "share of new noise in ddim's steps"),
+    "variance": _Flag(
+        str, None, "of ddpm's steps, instead of the model's: fixed_small or fixed_large"
+    ),
+    "clip": _Flag(("static", "dynamic", "none"), "static", "how x0 is kept in [-1, 1]"),
+    "class_name": _Flag(str, None, "draw this class only; nothing = all of them in turn"),
+    "seed": _Flag(int, 0, "of all images"),
+}
+
+_PROCESS = tuple(name for name in _DIFFUSION if name != "timestep_sampler")
 
 
-MODEL_FLAGS = (
-    *_NETWORK,
-    "schedule",
-    "prediction",
-    "variance",
-    "loss",
-    "num_timesteps",
-    "min_snr_gamma",
-)
-
-
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that the functions below read; they also read `--seed` and `--random_flip`.
+# ----------------------------------------------------------------------------------- the flags
+def add_image_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of [`image_settings`], and `--random_flip` for [`objective_settings`].
 
     Args:
         parser: the recipe's parser.
     """
-    group = parser.add_argument_group("network")
-    for name, (kind, default, text) in _NETWORK.items():
-        several = "*" if name in _LISTS else None
-        group.add_argument(
-            f"--{name}",
-            type=kind,
-            default=default,
-            nargs=several,
-            help=f"{text} (default: {default})",
-        )
-    group = parser.add_argument_group("diffusion")
-    for name, (known, default, text) in _CHOICES.items():
-        group.add_argument(
-            f"--{name}", choices=list(known), default=default, help=f"{text} (default: {default})"
-        )
-    group.add_argument("--num_timesteps", type=int, default=1000, help="T (default: 1000)")
-    group.add_argument(
-        "--min_snr_gamma", type=float, help="cap of the loss weights, usually 5 (default: none)"
-    )
+    group = parser.add_argument_group("images")
+    _add(group, _IMAGES)
+    for name, (default, text) in _SWITCHES.items():
+        switch = argparse.BooleanOptionalAction
+        group.add_argument(f"--{name}", action=switch, default=default, help=text)
 
 
-def new_diffusion(args: argparse.Namespace) -> GaussianDiffusion:
-    """The diffusion that the flags say.
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of [`network_settings`], [`process_settings`] and [`objective_settings`].
+
+    The training's `--seed` is read by them, too.
 
     Args:
-        args: parsed flags.
-
-    Returns:
-        A [`GaussianDiffusion`].
+        parser: the recipe's parser.
     """
-    betas = SCHEDULES[args.schedule](args.num_timesteps)
-    return GaussianDiffusion(
-        betas, args.prediction, args.variance, args.loss, min_snr_gamma=args.min_snr_gamma
-    )
+    _add(parser.add_argument_group("network"), _NETWORK)
+    _add(parser.add_argument_group("diffusion"), _DIFFUSION)
 
 
-def new_network(
-    args: argparse.Namespace, image_size: int, num_channels: int, num_classes: int | None
-) -> UNet:
-    """A fresh network for some images.
+def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what a trained model is measured by: how many images, steps, whose features.
 
     Args:
-        args: parsed flags.
-        image_size: of the images.
-        num_channels: of the images.
-        num_classes: of the labels; None without.
-
-    Returns:
-        A [`UNet`], its weights drawn from `args.seed`.
-
-    Raises:
-        ValueError: if the sizes do not fit together, or the images do not fit the preset.
+        parser: the recipe's parser.
     """
-    data: dict[str, Any] = {
-        "in_channels": num_channels,
-        "num_classes": num_classes,
-        "learn_sigma": args.variance in LEARNED,
+    _add(parser.add_argument_group("evaluation"), _EVALUATION)
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what is drawn of a saved model, and how.
+
+    Args:
+        parser: the recipe's parser.
+    """
+    _add(parser.add_argument_group("sampling"), _SAMPLING)
+
+
+def _add(group: Any, flags: dict[str, _Flag]) -> None:
+    for name, flag in flags.items():
+        options: dict[str, Any] = {"default": flag.default, "nargs": flag.nargs}
+        options |= {"type": flag.kind} if isinstance(flag.kind, type) else {"choices": [*flag.kind]}
+        group.add_argument(f"--{name}", **options, help=f"{flag.text} (default: {flag.default})")
+
+
+# ---------------------------------------------------------------------------- what they have said
+def image_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Which images: keyword values of `ddpm.data.load_images`."""
+    return _values(args, [*_IMAGES, "class_conditional"])
+
+
+def network_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Which network: keyword values of `ddpm.evaluation.new_network`."""
+    learned = {"learn_sigma": args.variance in LEARNED}
+    return _values(args, [*_NETWORK, "seed"]) | learned
+
+
+def process_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Which diffusion: keyword values of `ddpm.evaluation.new_diffusion`."""
+    return _values(args, _PROCESS)
+
+
+def objective_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Which training loss: keyword values of `ddpm.evaluation.new_objective`."""
+    return _values(args, ["timestep_sampler", "seed", "random_flip"])
+
+
+def quality_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Which table of FID: keyword values of `ddpm.evaluation.new_sample_evaluation`."""
+    return {
+        "num_images": args.num_quality_images,
+        "steps": args.quality_steps,
+        "inception_weights": args.inception_weights,
+        "data_name": data_name(args),
+        "seed": args.seed,
     }
-    if args.preset is not None:
-        config = UNetConfig.preset(args.preset, **data)
-        if config.image_size != image_size:
-            raise ValueError(
-                f"preset {args.preset!r} is for images of {config.image_size} pixels; these have"
-                f" {image_size}."
-            )
-    else:
-        sizes: dict[str, Any] = {name: getattr(args, name) for name in _NETWORK if name != "preset"}
-        sizes |= levels_for(image_size, args.channel_mult, args.attention_resolutions)
-        config = UNetConfig(image_size=image_size, **sizes, **data)
-    torch.manual_seed(args.seed)
-    return UNet(config)
 
 
-def levels_for(
-    image_size: int,
-    channel_mult: list[float] | None = None,
-    attention_resolutions: list[int] | None = None,
-) -> dict[str, list]:
-    """Levels of a network for images of some size: halved while it is even and above 4, four at
-    most.
+def run_flags(args: argparse.Namespace) -> dict[str, Any]:
+    """The flags that a training followed, by name.
 
     Args:
-        image_size: pixels a side.
-        channel_mult: width of each level, if it is chosen.
-        attention_resolutions: levels with attention, if they are chosen; else all below the first
-            that have 16 pixels or less a side.
+        args: all flags of the recipe.
 
     Returns:
-        Both, as `UNetConfig` takes them.
+        All of them, but for those of network and diffusion where a saved model has its own.
     """
-    if channel_mult is None:
-        sizes = [image_size]
-        while sizes[-1] % 2 == 0 and sizes[-1] > 4 and len(sizes) < 4:
-            sizes.append(sizes[-1] // 2)
-        channel_mult = [1.0, 2.0, 2.0, 2.0][: len(sizes)]
-    factors = [int(factor) if factor == int(factor) else factor for factor in channel_mult]
-    if attention_resolutions is None:
-        attention_resolutions = [
-            image_size >> level for level in range(1, len(factors)) if image_size >> level <= 16
-        ]
-    return {"channel_mult": factors, "attention_resolutions": attention_resolutions}
+    unused = (*_NETWORK, *_PROCESS) if args.model_name_or_path else ()
+    return {name: value for name, value in vars(args).items() if name not in unused}
 
 
-def new_objective(args: argparse.Namespace, diffusion: GaussianDiffusion) -> DiffusionObjective:
-    """The training loss that the flags say; its state belongs into checkpoints where timesteps are
-    resampled.
+def data_name(args: argparse.Namespace) -> str:
+    """What the images are called on a card: a name, no path of this machine.
 
     Args:
-        args: parsed flags.
-        diffusion: of the model.
+        args: parsed flags of [`add_image_arguments`].
 
     Returns:
-        A [`DiffusionObjective`].
+        The name.
     """
-    resampled = args.timestep_sampler == "loss_second_moment"
-    timesteps = LossSecondMomentTimesteps(diffusion.num_timesteps) if resampled else None
-    return DiffusionObjective(diffusion, args.seed, timesteps, random_flip=args.random_flip)
+    return public(args.train_dir or args.train_file or args.dataset_name or "scikit-learn digits")
+
+
+def _values(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in names}

@@ -1,30 +1,27 @@
-"""What a run reports of its model: the loss and the bound on held-out images, and how good its
-samples are.
+"""What a run reports of its model: loss and bound of held-out images, and how good samples are.
 
 The bound is prior + sum over t of L_t, and the terms fall over four orders of magnitude from t = 0
-on. It is estimated
-from one t of each of some thirty strata that grow geometrically, drawn anew for every image: on
-    average the estimate is
-the whole sum.
+on. It is estimated from one t of each of some thirty strata that grow geometrically, drawn anew for
+every image: on average the estimate is the whole sum.
 
 All images are shared out over the processes, and what is random of an image is keyed by its number.
 """
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..data.pixels import to_model_range, to_uint8
-from ..denoisers import Denoiser, evaluating
+from ardm.training import evaluating, score_rows, share_of
+
+from ..denoisers import Denoiser, to_model_range, to_uint8
 from ..diffusion import GaussianDiffusion
 from ..drawing import balanced_labels, draw_images
-from ..hub.cards import Likelihood
 from ..losses import LOSSES, Noised
-from ..metrics.feature_classifier import train_feature_classifier
-from ..metrics.quality import ImageQuality, ImageQualityEvaluation
+from ..metrics import FeatureExtractor, ImageQuality, ImageQualityEvaluation
+from ..metrics.feature_classifier import SmallClassifier, train_feature_classifier
 from ..noise import RowNoise, stream
 
 # what is compared: a sampler, and the variance that its steps take where it is not the model's own
@@ -36,6 +33,14 @@ SAMPLERS: dict[str, tuple[str, str | None]] = {
     "heun": ("heun", None),
     "dpm_solver++": ("dpm_solver++", None),
 }
+
+
+class Images(Protocol):
+    """A data set: items with "images", uint8 (C, H, W), and perhaps "labels", int64 ()."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Mapping[str, Tensor]: ...
 
 
 def timestep_strata(num_timesteps: int, ratio: float = 1.25) -> list[range]:
@@ -61,7 +66,7 @@ class BoundEvaluation:
     """The training loss and the bound on some images, for a training loop's `eval_fn`.
 
     Args:
-        dataset: items with "images", uint8 (C, H, W), and perhaps "labels".
+        dataset: the images.
         diffusion: of the model.
         max_images: how many of the first ones; None = all.
         batch_size: images that go through the network side by side.
@@ -73,7 +78,7 @@ class BoundEvaluation:
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Images,
         diffusion: GaussianDiffusion,
         max_images: int | None = None,
         batch_size: int = 256,
@@ -88,7 +93,7 @@ class BoundEvaluation:
         return len(self.images)
 
     @torch.no_grad()
-    def __call__(self, model: Any) -> dict[str, float]:
+    def __call__(self, model: nn.Module) -> dict[str, float]:
         """The figures; to be called on all processes.
 
         Args:
@@ -98,18 +103,17 @@ class BoundEvaluation:
             "eval_loss", as the training minimises it, "bits_per_dim" and its standard error over
             images.
         """
-        from accelerate import PartialState
-        from accelerate.utils import reduce
-
-        state = PartialState()
         device = next(model.parameters()).device
-        figures = torch.zeros(len(self), 2, dtype=torch.float64)
-        share = torch.arange(len(self))[state.process_index :: state.num_processes]
         with evaluating(model):
-            for numbers in share.split(self.batch_size):
-                if len(numbers):
-                    figures[numbers] = self._figures(model, numbers, device).cpu()
-        loss, bits = reduce(figures.to(device), reduction="sum").cpu().unbind(1)
+            figures = score_rows(
+                len(self),
+                lambda numbers: self._figures(model, numbers, device),
+                device=device,
+                shape=(2,),
+                batch_size=self.batch_size,
+                unit="image",
+            )
+        loss, bits = figures.unbind(1)
         error = float(bits.std()) / math.sqrt(len(self)) if len(self) > 1 else math.nan
         return {
             "eval_loss": float(loss.mean()),
@@ -117,39 +121,19 @@ class BoundEvaluation:
             "bits_per_dim_standard_error": error,
         }
 
-    def likelihood(self, model: Any, data_name: str) -> Likelihood:
-        """The bound for a card; to be called on all processes.
-
-        Args:
-            model: a network with parameters.
-            data_name: of the images.
-
-        Returns:
-            Bits per dimension with their standard error.
-        """
-        found = self(model)
-        return Likelihood(
-            dataset=data_name,
-            num_images=len(self),
-            bits_per_dim=found["bits_per_dim"],
-            standard_error=found["bits_per_dim_standard_error"],
-        )
-
     def _figures(self, model: Denoiser, numbers: Tensor, device: torch.device) -> Tensor:
         """float64 (B, 2): loss and bits per dimension of each image."""
         images = to_model_range(self.images[numbers]).to(device)
         labels = None if self.labels is None else self.labels[numbers].to(device)
         streams = [stream(self.seed, number) for number in numbers.tolist()]
         noise = RowNoise(streams)
-        figures = torch.stack(
-            (torch.zeros(len(images), device=device).double(), self.diffusion.prior_bits(images)),
-            dim=1,
-        )
+        prior = self.diffusion.prior_bits(images)
+        figures = torch.stack((torch.zeros_like(prior), prior), dim=1)
         for stratum in timestep_strata(self.diffusion.num_timesteps):
             places = torch.stack([torch.rand((), generator=each) for each in streams])
             t = (stratum.start + (places * len(stratum)).long()).to(device)
-            draw = noise(images)
-            batch = Noised(images, t, draw, self.diffusion.q_sample(images, t, draw))
+            added = noise(images)
+            batch = Noised(images, t, added, self.diffusion.q_sample(images, t, added))
             output = self.diffusion.call(model, batch.x_t, t, labels)
             terms = [
                 LOSSES[name](self.diffusion, batch, output).double()
@@ -163,7 +147,7 @@ class SampleEvaluation:
     """FID and its kin of samples against real images, for any sampler and number of steps.
 
     Args:
-        dataset: real images, with "images" uint8 (C, H, W).
+        dataset: the real images.
         extractor: as for `ImageQualityEvaluation`.
         num_images: samples of each evaluation; their labels go through the data set's classes in
             turn.
@@ -176,8 +160,8 @@ class SampleEvaluation:
 
     def __init__(
         self,
-        dataset: Any,
-        extractor: Any,
+        dataset: Images,
+        extractor: FeatureExtractor | nn.Module | str,
         num_images: int,
         batch_size: int = 250,
         seed: int = 0,
@@ -186,28 +170,18 @@ class SampleEvaluation:
 
         if num_images < 1:
             raise ValueError(f"num_images is {num_images}; expected at least 1.")
-        self.state = PartialState()
         real, labels = stacked(dataset)
+        num_classes = None if labels is None else int(labels.max()) + 1
+        self.labels = balanced_labels(num_images, num_classes)
         self.image_shape = tuple(real.shape[1:])
         self.num_images = num_images
-        self.num_real = len(real)
         self.batch_size = batch_size
         self.seed = seed
-        self.labels = balanced_labels(num_images, None if labels is None else int(labels.max()) + 1)
+        self.state = PartialState()
         self.quality = ImageQualityEvaluation(extractor, seed=seed)
-        for numbers in torch.arange(len(real))[
-            self.state.process_index :: self.state.num_processes
-        ].split(batch_size):
+        share = share_of(len(real), self.state.process_index, self.state.num_processes)
+        for numbers in share.split(batch_size):
             self.quality.update_reference(to_model_range(real[numbers]), numbers)
-
-    def about(self) -> dict[str, Any]:
-        """What a card says of the figures: how many images they are of, and whose features."""
-        return {
-            "num_generated": self.num_images,
-            "num_real": self.num_real,
-            "extractor": self.quality.extractor.name,
-            "quality_seed": self.seed,
-        }
 
     def __call__(
         self, model: Denoiser, diffusion: GaussianDiffusion, sampler: str, steps: int | str | None
@@ -224,7 +198,7 @@ class SampleEvaluation:
             The figures, the same on all processes.
         """
         name, variance = SAMPLERS[sampler]
-        drawn = draw_images(
+        samples = draw_images(
             model,
             diffusion if variance is None else diffusion.with_variance(variance),
             self.num_images,
@@ -239,45 +213,47 @@ class SampleEvaluation:
             progress=False,
         )
         self.quality.reset()
-        for numbers, images in drawn:
-            self.quality.update(
-                to_model_range(to_uint8(images.cpu())), numbers
-            )  # what a file would hold
+        for numbers, images in samples:
+            as_saved = to_model_range(to_uint8(images.cpu()))  # what a file would hold
+            self.quality.update(as_saved, numbers)
         return self.quality.compute()
 
 
-def extractor_of(datasets: Mapping[str, Any], data_name: str, seed: int = 0) -> Any | None:
-    """A classifier of the data's own classes, trained here, whose features compare small images;
-    None without labels.
+def extractor_of(
+    train: Images, held_out: Images | None, data_name: str, seed: int = 0
+) -> SmallClassifier | None:
+    """A classifier of the data's own classes, trained here, whose features compare small images.
 
     Args:
-        datasets: "train", and "validation" or None.
+        train: what it learns from.
+        held_out: what the accuracy in its name is of; None = what it learned from.
         data_name: for the extractor's name.
         seed: of its training.
 
     Returns:
-        An extractor for [`SampleEvaluation`].
+        An extractor for [`SampleEvaluation`]; None without labels.
     """
-    parts = {name: stacked(part) for name, part in datasets.items() if part is not None}
-    labelled = {
-        name: (to_model_range(images), y) for name, (images, y) in parts.items() if y is not None
-    }
-    if "train" not in labelled:
+    images, labels = stacked(train)
+    if labels is None:
         return None
+    others = None
+    if held_out is not None:
+        other_images, other_labels = stacked(held_out)
+        others = None if other_labels is None else (to_model_range(other_images), other_labels)
     return train_feature_classifier(
-        *labelled["train"], held_out=labelled.get("validation"), data_name=data_name, seed=seed
+        to_model_range(images), labels, held_out=others, data_name=data_name, seed=seed
     )
 
 
-def stacked(dataset: Any, max_images: int | None = None) -> tuple[Tensor, Tensor | None]:
-    """The first images of a data set, uint8 (N, C, H, W), and their labels int64 (N,), or None.
+def stacked(dataset: Images, max_images: int | None = None) -> tuple[Tensor, Tensor | None]:
+    """The first images of a data set, side by side.
 
     Args:
-        dataset: items with "images", and perhaps "labels".
+        dataset: the images.
         max_images: how many at most; None = all.
 
     Returns:
-        Images and labels.
+        uint8 (N, C, H, W), and the labels int64 (N,), or None.
 
     Raises:
         ValueError: if there are none.

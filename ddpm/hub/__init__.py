@@ -1,20 +1,40 @@
-"""An image model as a folder for the Hub: weights, diffusion, card and pictures, saved whole and
-loaded checked.
-"""
+"""An image model as a folder for the Hub: weights, diffusion, card and pictures."""
 
-from .cards import CardFigures, Likelihood, SampleQuality, model_card
-from .folder import load_class_names, load_folder, save_folder
-from .pictures import comparison_grid, image_grid, write_gif, write_images, write_npz, write_png
+from .cards import (
+    CardFigures,
+    Likelihood,
+    SampleQuality,
+    model_card,
+    model_facts,
+    quality_facts,
+)
+from .folder import DEMO_FOLDER, load_class_names, load_folder, loss_curve, save_folder
+from .pictures import (
+    check_image_folder,
+    comparison_grid,
+    image_grid,
+    pictures_of,
+    write_gif,
+    write_images,
+    write_npz,
+    write_png,
+)
 
 __all__ = [
+    "DEMO_FOLDER",
     "CardFigures",
     "Likelihood",
     "SampleQuality",
+    "check_image_folder",
     "comparison_grid",
     "image_grid",
     "load_class_names",
     "load_folder",
+    "loss_curve",
     "model_card",
+    "model_facts",
+    "pictures_of",
+    "quality_facts",
     "save_folder",
     "write_gif",
     "write_images",

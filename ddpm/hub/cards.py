@@ -4,38 +4,51 @@ It repeats what it is told, to the digit, and leaves out what it is not told; no
 guessed here.
 """
 
-import platform
-from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import EvalResult
 
+from ardm.training import card_parts as parts
+
+from ..diffusion import GaussianDiffusion
+from ..metrics import ImageQuality
+from ..models.unet import UNet
+
+_TASK = "unconditional-image-generation"  # the Hub has no tag of its own for class labels
 _METRICS = {"fid": "FID", "kid": "KID", "precision": "precision", "recall": "recall"}
 _CAPTIONS = {
     "samples.png": "Samples, not selected",
     "steps.png": "The same noise, by sampler and number of steps",
     "trajectory.gif": "From noise to images",
 }
+_DIFFUSION = ("num_timesteps", "prediction", "variance", "loss", "min_snr_gamma")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Likelihood:
-    """The bound on held-out images, as `BoundEvaluation` estimates it."""
+    """The bound on held-out images, in bits per dimension, and its standard error."""
 
     dataset: str
     num_images: int
     bits_per_dim: float
     standard_error: float
 
+    @classmethod
+    def of(cls, dataset: str, num_images: int, figures: Mapping[str, float]) -> "Likelihood":
+        """From the figures of a `ddpm.evaluation.BoundEvaluation`."""
+        return cls(
+            dataset=dataset,
+            num_images=num_images,
+            bits_per_dim=figures["bits_per_dim"],
+            standard_error=figures["bits_per_dim_standard_error"],
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class SampleQuality:
-    """Distances of generated images from real ones, for one sampler and number of steps; None = not
-    measured.
-    """
+    """How near one sampler's images are to real ones; None = not measured."""
 
     sampler: str
     steps: int | str
@@ -44,62 +57,82 @@ class SampleQuality:
     precision: float | None = None
     recall: float | None = None
 
+    @classmethod
+    def of(cls, sampler: str, steps: int | str, quality: ImageQuality) -> "SampleQuality":
+        """From the figures of an `ImageQualityEvaluation`."""
+        measured = {name: getattr(quality, name) for name in _METRICS}
+        return cls(sampler=sampler, steps=steps, **measured)
+
 
 @dataclass(frozen=True, kw_only=True)
-class CardFigures:
-    """All that a card says; what keeps its default is not mentioned.
+class CardFigures(parts.RunFigures):
+    """All that a card says, beside what every card may say; what keeps its default is left out.
 
     Args:
-        model_name: "user/name" on the Hub.
-        num_parameters: of the network.
         image_size: pixels a side.
         num_channels: 1 or 3.
-        training_data: a name or sentence, Markdown.
-        datasets: ids on the Hub.
         class_names: what label k is called, at k.
-        diffusion: schedule, prediction, variance, loss, ... by name.
-        hyperparameters: of the training, by name.
-        command: that trains this model.
-        seed: of the training.
-        machine: in words.
-        date: ISO format.
-        wall_clock_seconds: of the training.
+        diffusion: settings of the process, by name.
         likelihood: on held-out images.
         quality: a row each of the table.
         num_generated: images behind every row.
         num_real: images that they are compared with.
         extractor: name of the features.
         quality_seed: of the sampling.
-        pictures: file names beside the card.
-        loss_curve: file name beside the card.
-        limitations: Markdown.
-        license: SPDX-like id of the Hub.
     """
 
-    model_name: str | None = None
-    num_parameters: int | None = None
     image_size: int | None = None
     num_channels: int | None = None
-    training_data: str | None = None
-    datasets: Sequence[str] = ()
     class_names: Sequence[str] | None = None
     diffusion: Mapping[str, object] = field(default_factory=dict)
-    hyperparameters: Mapping[str, object] = field(default_factory=dict)
-    command: str | None = None
-    seed: int | None = None
-    machine: str | None = None
-    date: str | None = None
-    wall_clock_seconds: float | None = None
     likelihood: Likelihood | None = None
     quality: Sequence[SampleQuality] = ()
     num_generated: int | None = None
     num_real: int | None = None
     extractor: str | None = None
     quality_seed: int | None = None
-    pictures: Sequence[str] = ()
-    loss_curve: str | None = None
-    limitations: str | None = None
-    license: str = "apache-2.0"
+
+
+def model_facts(
+    model: UNet, diffusion: GaussianDiffusion, class_names: Sequence[str] | None
+) -> dict[str, Any]:
+    """What a card says of a network and its diffusion.
+
+    Args:
+        model: the network.
+        diffusion: what it is trained with.
+        class_names: of its labels, or None.
+
+    Returns:
+        Fields of [`CardFigures`].
+    """
+    return {
+        "num_parameters": model.num_parameters(),
+        "image_size": model.config.image_size,
+        "num_channels": model.config.in_channels,
+        "class_names": class_names,
+        "diffusion": {name: getattr(diffusion, name) for name in _DIFFUSION},
+    }
+
+
+def quality_facts(measured: Sequence[tuple[str, int | str, ImageQuality]]) -> dict[str, Any]:
+    """What a card says of samples that were measured alike.
+
+    Args:
+        measured: sampler, number of steps and figures; at least one, all of as many images, by the
+            same features and seed.
+
+    Returns:
+        Fields of [`CardFigures`].
+    """
+    _, _, common = measured[0]
+    return {
+        "quality": [SampleQuality.of(*row) for row in measured],
+        "num_generated": common.num_images,
+        "num_real": common.num_reference,
+        "extractor": common.extractor,
+        "quality_seed": common.seed,
+    }
 
 
 def model_card(figures: CardFigures) -> str:
@@ -111,125 +144,79 @@ def model_card(figures: CardFigures) -> str:
     Returns:
         The text of README.md.
     """
-    parts = [
-        f"---\n{_front_matter(figures)}\n---",
-        f"# {figures.model_name or 'DDPM'}",
-        _ABOUT.strip(),
-        _bullets(_size_facts(figures)),
-        *(f"![{_CAPTIONS.get(name, name)}]({name})" for name in figures.pictures),
-        _section("Use", _use(figures)),
-        _section("Training data", figures.training_data or "", _classes(figures.class_names)),
-        _section("Diffusion", _table(["Setting", "Value"], list(figures.diffusion.items()))),
-        _section("Training", *_training(figures)),
-        _section("Evaluation", _likelihood(figures.likelihood), *_quality(figures)),
-        _section("Limitations", figures.limitations or ""),
-        _section("Versions", _bullets(_versions())),
-        _section("Citation", _CITATION.strip()),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def run_flags(args: Namespace) -> dict[str, object]:
-    """The flags of a run that may stand on a card: no paths of this machine, none that were not
-    given.
-
-    Args:
-        args: parsed flags.
-
-    Returns:
-        Value by name.
-    """
-    private = ("_dir", "_file", "_path", "_hub", "_model_id", "_checkpoint")
-    return {
-        name: value
-        for name, value in vars(args).items()
-        if value is not None and not name.endswith(private)
-    }
-
-
-def _section(title: str, *paragraphs: str) -> str:
-    text = "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
-    return text and f"## {title}\n\n{text}"
-
-
-def _front_matter(figures: CardFigures) -> str:
     conditional = ["class-conditional"] if figures.class_names else []
-    return ModelCardData(
-        model_name=figures.model_name,
-        license=figures.license,
-        library_name="transformers",
-        pipeline_tag="unconditional-image-generation",  # the Hub has no tag of its own for class labels
-        tags=["ddpm", "diffusion", "image-generation", *conditional],
-        datasets=list(figures.datasets) or None,
-        eval_results=_results(figures) if figures.model_name else None,
-    ).to_yaml()
+    tags = ["ddpm", "diffusion", "image-generation", *conditional]
+    shown = [f"![{_CAPTIONS.get(name, name)}]({name})" for name in figures.pictures]
+    text = {
+        "Use": parts.fenced(_use(figures), "python"),
+        "Training data": parts.paragraphs(
+            figures.training_data, _classes(figures.class_names or ())
+        ),
+        "Diffusion": parts.table(["Setting", "Value"], list(figures.diffusion.items())),
+        "Training": parts.training(figures),
+        "Evaluation": parts.paragraphs(_likelihood(figures.likelihood), _quality(figures)),
+        "Limitations": figures.limitations,
+        "Versions": parts.versions(),
+        "Citation": parts.fenced(_CITATION.strip(), "bibtex"),
+    }
+    body = parts.paragraphs(
+        parts.front_matter(figures, pipeline_tag=_TASK, tags=tags, results=_results(figures)),
+        f"# {figures.model_name or 'DDPM'}",
+        _ABOUT,
+        parts.bullets(_size_facts(figures)),
+        *shown,
+        parts.sections(text),
+    )
+    return body + "\n"
 
 
-def _results(figures: CardFigures) -> list[EvalResult] | None:
+def _results(figures: CardFigures) -> list[EvalResult]:
     """The likelihood and the best FID, as the Hub's model index has them."""
-    common: dict[str, Any] = {"task_type": "unconditional-image-generation"}
     results = []
     bound = figures.likelihood
     if bound is not None:
-        where: dict[str, Any] = {
-            "dataset_name": bound.dataset,
-            "dataset_type": bound.dataset,
-            "dataset_split": "validation",
-        }
-        value: dict[str, Any] = {"metric_type": "bits_per_dim", "metric_value": bound.bits_per_dim}
-        results.append(
-            EvalResult(**common, **where, **value, metric_name="bits per dimension, upper bound")
+        result = EvalResult(
+            task_type=_TASK,
+            dataset_name=bound.dataset,
+            dataset_type=bound.dataset,
+            dataset_split="validation",
+            metric_type="bits_per_dim",
+            metric_value=bound.bits_per_dim,
+            metric_name="bits per dimension, upper bound",
         )
+        results.append(result)
     measured = [row.fid for row in figures.quality if row.fid is not None]
     if measured and figures.training_data:
-        where = {"dataset_name": figures.training_data, "dataset_type": figures.training_data}
-        name = f"FID ({figures.extractor})" if figures.extractor else "FID"
-        results.append(
-            EvalResult(
-                **common, **where, metric_type="fid", metric_value=min(measured), metric_name=name
-            )
+        result = EvalResult(
+            task_type=_TASK,
+            dataset_name=figures.training_data,
+            dataset_type=figures.training_data,
+            metric_type="fid",
+            metric_value=min(measured),
+            metric_name=f"FID ({figures.extractor})" if figures.extractor else "FID",
         )
-    return results or None
+        results.append(result)
+    return results
 
 
 def _size_facts(figures: CardFigures) -> dict[str, object]:
-    size = figures.image_size
-    channels = {1: "gray", 3: "RGB"}.get(figures.num_channels or 0)
+    size = figures.image_size and f"{figures.image_size} x {figures.image_size} pixels"
+    colours = {1: "gray", 3: "RGB"}.get(figures.num_channels or 0)
     return {
         "Parameters": None if figures.num_parameters is None else f"{figures.num_parameters:,}",
-        "Images": (
-            ", ".join(filter(None, (f"{size} x {size} pixels" if size else None, channels))) or None
-        ),
+        "Images": ", ".join(fact for fact in (size, colours) if fact) or None,
         "Classes": figures.class_names and len(figures.class_names),
     }
 
 
-def _classes(names: Sequence[str] | None) -> str:
-    rows = [(label, name) for label, name in enumerate(names or ())]
-    if all(str(label) == name for label, name in rows):
+def _classes(names: Sequence[str]) -> str:
+    rows = list(enumerate(names))
+    if all(str(label) == name for label, name in rows):  # a table would say nothing
         return ""
-    table = _table(["Label", "Class"], rows)
-    return (
-        table
-        if len(rows) <= 20
-        else f"<details><summary>{len(rows)} classes</summary>\n\n{table}\n\n</details>"
-    )
-
-
-def _training(figures: CardFigures) -> list[str]:
-    seconds = figures.wall_clock_seconds
-    facts = {
-        "Seed": figures.seed,
-        "Machine": figures.machine,
-        "Date": figures.date,
-        "Wall-clock": None if seconds is None else f"{seconds / 60:.1f} min",
-    }
-    return [
-        f"```bash\n{figures.command}\n```" if figures.command else "",
-        _bullets(facts),
-        _table(["Hyperparameter", "Value"], list(figures.hyperparameters.items())),
-        f"![Loss curve]({figures.loss_curve})" if figures.loss_curve else "",
-    ]
+    listed = parts.table(["Label", "Class"], rows)
+    if len(rows) <= 20:
+        return listed
+    return f"<details><summary>{len(rows)} classes</summary>\n\n{listed}\n\n</details>"
 
 
 def _likelihood(bound: Likelihood | None) -> str:
@@ -240,15 +227,18 @@ def _likelihood(bound: Likelihood | None) -> str:
     return f"Bits per dimension, upper bound: **{value}** (one standard error), {scored}."
 
 
-def _quality(figures: CardFigures) -> list[str]:
-    if not figures.quality:
-        return []
-    measured = [
-        name for name in _METRICS if any(getattr(row, name) is not None for row in figures.quality)
-    ]
-    rows = [
-        [row.sampler, row.steps, *map(_number, (getattr(row, n) for n in measured))]
-        for row in figures.quality
+def _quality(figures: CardFigures) -> str:
+    rows = figures.quality
+    if not rows:
+        return ""
+    measured = {
+        name: title
+        for name, title in _METRICS.items()
+        if any(getattr(row, name) is not None for row in rows)
+    }
+    cells = [
+        [row.sampler, row.steps, *(_number(getattr(row, name)) for name in measured)]
+        for row in rows
     ]
     how = {
         "Generated images": figures.num_generated and f"{figures.num_generated:,} a row",
@@ -256,74 +246,40 @@ def _quality(figures: CardFigures) -> list[str]:
         "Features": figures.extractor,
         "Seed of the samples": figures.quality_seed,
     }
-    note = (
-        "FID depends on the number of images and on the features: compare like with like only."
-        if measured
-        else ""
+    return parts.paragraphs(
+        parts.table(["Sampler", "Steps", *measured.values()], cells),
+        parts.bullets(how),
+        _CAVEAT if measured else None,
     )
-    return [
-        _table(["Sampler", "Steps", *(_METRICS[name] for name in measured)], rows),
-        _bullets(how),
-        note,
-    ]
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def _bullets(facts: Mapping[str, object]) -> str:
-    return "\n".join(f"- {name}: {value}" for name, value in facts.items() if value is not None)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    if not rows:
-        return ""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(
-        "| " + " | ".join(_escaped(str(cell)) for cell in line) + " |" for line in lines
-    )
-
-
-def _escaped(text: str) -> str:
-    """A cell ends at a pipe and a row at a line's end; `<` would begin HTML."""
-    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split())
-
-
-def _versions() -> dict[str, object]:
-    found: dict[str, object] = {"Python": platform.python_version()}
-    for package in ("ardm", "torch", "transformers"):  # ddpm is a part of the distribution ardm
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:  # run from a source tree
-            continue
-    return found
-
-
 def _use(figures: CardFigures) -> str:
+    name = figures.model_name or "path/to/this/folder"
     size = figures.image_size or "model.config.image_size"
-    channels = figures.num_channels or "model.config.in_channels"
-    labels = ""
-    setup = ""
-    if figures.class_names:
-        setup = f"labels = torch.arange(16) % {len(figures.class_names)}\n"
-        labels = ", labels=labels"
+    shape = f"(16, {figures.num_channels or 'model.config.in_channels'}, {size}, {size})"
+    options = 'sampler="ddim", steps=50'
     lines = [
-        "import torch\n" if setup else "",
-        (
-            "from ddpm import sample\nfrom ddpm.hub import load_folder\nfrom ddpm.pictures import"
-            " image_grid\n\n"
-        ),
-        f'model, diffusion = load_folder("{figures.model_name or "path/to/this/folder"}")\n',
-        setup,
-        (
-            f'images = sample(model, (16, {channels}, {size}, {size}), diffusion, sampler="ddim",'
-            f" steps=50{labels})\n"
-        ),
+        "from ddpm import sample",
+        "from ddpm.hub import image_grid, load_folder",
+        "",
+        f'model, diffusion = load_folder("{name}")',
+    ]
+    if figures.class_names:
+        lines.insert(0, "import torch")
+        lines.append(f"labels = torch.arange(16) % {len(figures.class_names)}")
+        options += ", labels=labels"
+    lines += [
+        f"images = sample(model, {shape}, diffusion, {options})",
         'image_grid(images).save("samples.png")',
     ]
-    return f"```python\n{''.join(lines)}\n```"
+    return "\n".join(lines)
 
+
+_CAVEAT = "FID depends on the number of images and on the features: compare like with like only."
 
 _ABOUT = """
 A Gaussian diffusion model of images ([DDPM](https://arxiv.org/abs/2006.11239)): a U-Net of the
@@ -331,7 +287,6 @@ A Gaussian diffusion model of images ([DDPM](https://arxiv.org/abs/2006.11239)):
 """
 
 _CITATION = """
-```bibtex
 @inproceedings{dhariwal2021diffusion,
   title     = {Diffusion Models Beat {GAN}s on Image Synthesis},
   author    = {Dhariwal, Prafulla and Nichol, Alexander},
@@ -339,5 +294,4 @@ _CITATION = """
   year      = {2021},
   url       = {https://arxiv.org/abs/2105.05233}
 }
-```
 """

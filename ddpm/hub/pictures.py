@@ -8,19 +8,24 @@ all.
 
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
-from ..data.pixels import to_uint8
-from ..files import replacing
+from ardm.training import new_figure, png, replacing
+
+from ..denoisers import to_uint8
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _PADDING = 2  # pixels around each cell
 _LEGIBLE = 64  # pixels a side that a cell has at least, if nothing else is asked
 _BACKGROUND = 255
+_SAMPLE_ROWS = 4
 
 
 def image_grid(
@@ -28,7 +33,7 @@ def image_grid(
     num_columns: int | None = None,
     scale: int | None = None,
     padding: int = _PADDING,
-) -> Any:
+) -> "Image":
     """Lays images out in rows; pixels are enlarged, never smoothed.
 
     Args:
@@ -53,8 +58,8 @@ def image_grid(
     scale = max(_LEGIBLE // max(height, width), 1) if scale is None else scale
     if num_columns < 1 or scale < 1 or padding < 0:
         raise ValueError(
-            f"num_columns={num_columns}, scale={scale}, padding={padding}; expected at least 1, 1"
-            " and 0."
+            f"num_columns={num_columns}, scale={scale}, padding={padding}; "
+            "expected at least 1, 1 and 0."
         )
     images_NHWC = images_NHWC.repeat(scale, axis=1).repeat(scale, axis=2)
     row_step = height * scale + padding
@@ -84,20 +89,12 @@ def comparison_grid(rows: Mapping[str, Mapping[str, Tensor]], title: str = "") -
         ImportError: if matplotlib is not installed.
         ValueError: if there are no images.
     """
-    try:
-        from matplotlib.figure import Figure  # not pyplot: no global state, no display
-    except ImportError as error:
-        raise ImportError(
-            "comparison_grid needs matplotlib; install it with: pip install 'ardm[plots]'"
-        ) from error
     columns = list(dict.fromkeys(column for cells in rows.values() for column in cells))
     if not columns:
         raise ValueError(
             f"rows are {dict(rows)}; expected images under a row label and a column label."
         )
-    figure = Figure(
-        figsize=(1.0 + 2.1 * len(columns), 0.7 + 2.1 * len(rows)), dpi=160, layout="constrained"
-    )
+    figure = new_figure((1.0 + 2.1 * len(columns), 0.7 + 2.1 * len(rows)))
     figure.suptitle(title, fontsize=11)
     all_axes = figure.subplots(len(rows), len(columns), squeeze=False)
     for column, axes in zip(columns, all_axes[0], strict=True):
@@ -108,15 +105,40 @@ def comparison_grid(rows: Mapping[str, Mapping[str, Tensor]], title: str = "") -
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
             if column in cells:
-                axes.imshow(
-                    np.asarray(image_grid(cells[column]).convert("RGB")), interpolation="nearest"
-                )
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    return png.getvalue()
+                grid = np.asarray(image_grid(cells[column]).convert("RGB"))
+                axes.imshow(grid, interpolation="nearest")
+    return png(figure)
 
 
-def write_png(path: str | os.PathLike[str], picture: Any) -> None:
+def pictures_of(
+    samples: Tensor, comparison: Mapping[str, Mapping[str, Tensor]]
+) -> dict[str, bytes]:
+    """Draws what a saved model shows of itself.
+
+    Args:
+        samples: as for [`image_grid`]; laid out in four rows.
+        comparison: samples from the same noise, by sampler and number of steps, as for
+            [`comparison_grid`].
+
+    Returns:
+        The content of "samples.png" and "steps.png", by these names.
+    """
+    num_columns = -(-len(samples) // _SAMPLE_ROWS)
+    return {
+        "samples.png": png_content(image_grid(samples, num_columns)),
+        "steps.png": comparison_grid(comparison, "The same noise, by sampler and steps"),
+    }
+
+
+def png_content(picture: "Image") -> bytes:
+    """A PIL image as a PNG file's content."""
+    content = io.BytesIO()
+    picture.save(content, format="png")
+    return content.getvalue()
+
+
+# ---------------------------------------------------------------------------------------- files
+def write_png(path: str | os.PathLike[str], picture: "Image") -> None:
     """Writes a PIL image as PNG.
 
     Args:
@@ -125,17 +147,6 @@ def write_png(path: str | os.PathLike[str], picture: Any) -> None:
     """
     with replacing(path) as file:
         picture.save(file, format="png")
-
-
-def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Writes a file whole.
-
-    Args:
-        path: the file.
-        content: of it.
-    """
-    with replacing(path) as file:
-        file.write(content)
 
 
 def write_images(
@@ -187,8 +198,9 @@ def check_image_folder(folder: str | os.PathLike[str], num_images: int) -> None:
 
 
 def write_npz(path: str | os.PathLike[str], images: Tensor, labels: Tensor | None = None) -> None:
-    """Writes what guided-diffusion's evaluator reads: arr_0, uint8 (N, H, W, C), and arr_1, the
-    labels.
+    """Writes what guided-diffusion's evaluator reads.
+
+    That is arr_0, uint8 (N, H, W, C), and arr_1, the labels.
 
     Args:
         path: the file.
@@ -211,28 +223,27 @@ def write_npz(path: str | os.PathLike[str], images: Tensor, labels: Tensor | Non
 
 def write_gif(
     path: str | os.PathLike[str],
-    frames: Iterable[Any],
+    frames: "Iterable[Image]",
     milliseconds: int = 60,
     hold_milliseconds: int = 1500,
 ) -> None:
-    """Writes an endless animation, such as the grids of a sampling trajectory; the last frame stays
-    longer.
+    """Writes an endless animation, such as the grids of a sampling trajectory.
 
     Args:
         path: the file.
         frames: PIL images of one size.
         milliseconds: each frame is shown, a multiple of 10.
-        hold_milliseconds: the last one is.
+        hold_milliseconds: the last one is shown.
 
     Raises:
         ValueError: if there is no frame, or sizes differ.
     """
-    pictures: Sequence[Any] = [_frame(frame) for frame in frames]
+    pictures = [_frame(frame) for frame in frames]
     sizes = {picture.size for picture in pictures}
     if len(sizes) != 1:
         raise ValueError(
-            f"{len(pictures)} frames have sizes {sorted(sizes)}; expected at least one frame, of"
-            " one size."
+            f"{len(pictures)} frames have sizes {sorted(sizes)}; "
+            "expected at least one frame, of one size."
         )
     durations = [milliseconds] * (len(pictures) - 1) + [hold_milliseconds]
     with replacing(path) as file:
@@ -247,9 +258,13 @@ def write_gif(
         )
 
 
-def _frame(picture: Any) -> Any:
+def _frame(picture: "Image") -> "Image":
     """Gray fits a GIF's 256 colours as it is; of the others each frame chooses its own 256."""
-    return picture if picture.mode in ("L", "P") else picture.convert("RGB").quantize(256, dither=0)
+    from PIL import Image
+
+    if picture.mode in ("L", "P"):
+        return picture
+    return picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
 
 
 def to_nhwc(images: Tensor) -> np.ndarray:

@@ -1,6 +1,4 @@
-"""How good generated images are: FID, KID, precision, recall, Inception score, and whose features
-they are of.
-"""
+"""How good generated images are (FID, KID, precision, recall, Inception score), by features."""
 
 from .feature_classifier import SmallClassifier, train_feature_classifier
 from .features import FeatureExtractor

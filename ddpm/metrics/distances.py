@@ -1,11 +1,12 @@
 """Distances of two sets of features X (N, F) and Y (M, F), or of the Gaussians with their moments.
 
-    Frechet:        |m_1 - m_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2))                     (arXiv 1706.08500, eq. 6)
-    kernel:         E k(x, x') + E k(y, y') - 2 E k(x, y),  k(x, y) = (x.y / F + 1)^3     (arXiv 1801.01401, section 4)
-    precision:      share of Y in the union of balls around the x that reach to x's k-th neighbour in X;
-    recall:         the same with X and Y exchanged                                       (arXiv 1904.06991, eq. 1, 2)
+    Frechet:     |m_1 - m_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2))
+    kernel:      E k(x, x') + E k(y, y') - 2 E k(x, y),  k(x, y) = (x.y / F + 1)^3
+    precision:   share of Y in the union of balls around the x that reach to x's k-th neighbour in X
+    recall:      the same with X and Y exchanged
 
-All in float64; blocks of rows bound the memory.
+Sources: arXiv 1706.08500, equation 6; arXiv 1801.01401, section 4; arXiv 1904.06991, equations 1
+and 2. All in float64; blocks of rows bound the memory.
 """
 
 import math
@@ -14,13 +15,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ardm.training import check_integer
+
 _BLOCK = 1024  # rows of a matrix of kernels or distances at once
 
 
 class KernelDistance(NamedTuple):
-    """A squared maximum mean discrepancy, which may be negative as it is unbiased, and its standard
-    error.
-    """
+    """A squared maximum mean discrepancy, unbiased and so perhaps negative; its standard error."""
 
     value: float
     standard_error: float
@@ -64,10 +65,9 @@ def frechet_distance(
     # root of computed eigenvalues instead would turn the rounding errors of 1e-16 around the zeros
     # of a singular matrix into 1e-8.
     overlap = torch.linalg.svdvals(_factor(covariance_1).T @ _factor(covariance_2)).sum()
-    # eq. 6
-    distance = (
-        (mean_1 - mean_2).square().sum() + covariance_1.trace() + covariance_2.trace() - 2 * overlap
-    )
+    shift = (mean_1 - mean_2).square().sum()
+    # equation 6
+    distance = shift + covariance_1.trace() + covariance_2.trace() - 2 * overlap
     return max(0.0, float(distance))
 
 
@@ -94,10 +94,9 @@ def kernel_distance(
         ValueError: if the features do not fit, or a number of subsets or rows is too small.
     """
     x, y = _checked(x, y, least=2)
-    if num_subsets is not None and (num_subsets < 1 or subset_size < 2):
-        raise ValueError(
-            f"there are {num_subsets} subsets of {subset_size} rows; expected at least 1 and 2."
-        )
+    if num_subsets is not None:
+        check_integer("num_subsets", num_subsets, 1, others=" or None")
+        check_integer("subset_size", subset_size, 2)
     if num_subsets is None or subset_size >= min(len(x), len(y)):
         return _jackknifed(x, y)
     generator = torch.Generator().manual_seed(seed)
@@ -118,8 +117,7 @@ def kernel_distance(
 def precision_recall(
     real: Tensor, generated: Tensor, *, num_neighbours: int = 3
 ) -> PrecisionRecall:
-    """Improved precision and recall: how much of what is generated looks real, and how much of what
-    is real is covered.
+    """How much of what is generated looks real, and how much of what is real is covered.
 
     Args:
         real: (N, F).
@@ -132,29 +130,22 @@ def precision_recall(
     Raises:
         ValueError: if the features do not fit, or a set has no k-th neighbour.
     """
-    if num_neighbours < 1:
-        raise ValueError(f"num_neighbours is {num_neighbours}; expected at least 1.")
+    check_integer("num_neighbours", num_neighbours, 1)
     real, generated = _checked(real, generated, least=num_neighbours + 1)
     radii_N, radii_M = (_radii(z, num_neighbours) for z in (real, generated))
     inside = []
     covered_N = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     for block, radii in zip(generated.split(_BLOCK), radii_M.split(_BLOCK), strict=True):
         distances = _distances(block, real)
-        inside.append(
-            (distances <= radii_N).any(1)
-        )  # eq. 1 for a generated row among the real ones
-        covered_N |= (distances <= radii[:, None]).any(
-            0
-        )  # and for a real row among the generated ones
-    return PrecisionRecall(
-        float(torch.cat(inside).double().mean()), float(covered_N.double().mean())
-    )
+        # equation 1 for a generated row among the real ones, and for a real one among the generated
+        inside.append((distances <= radii_N).any(1))
+        covered_N |= (distances <= radii[:, None]).any(0)
+    precision = float(torch.cat(inside).double().mean())
+    return PrecisionRecall(precision, recall=float(covered_N.double().mean()))
 
 
 def _factor(covariance: Tensor) -> Tensor:
-    """L (F, rank) with L L^T = covariance, without the directions that have no more variance than
-    rounding gives.
-    """
+    """L (F, rank) with L L^T = covariance, but for directions of no more variance than rounding."""
     variances, directions = torch.linalg.eigh((covariance + covariance.T) / 2)
     floor = variances.abs().max() * len(variances) * torch.finfo(variances.dtype).eps
     kept = variances > floor
@@ -179,14 +170,12 @@ def _kernel_row_sums(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _jackknifed(x: Tensor, y: Tensor) -> KernelDistance:
-    """The unbiased estimate, and the variance over leaving out one row of either set, from sums
-    over rows.
-    """
-    within = [
-        _kernel_row_sums(z, z) - (z.square().mean(1) + 1).pow(3) for z in (x, y)
-    ]  # without j = i
+    """The unbiased estimate, and its variance over leaving out one row, from sums over rows."""
+    # without j = i
+    within = [_kernel_row_sums(z, z) - (z.square().mean(1) + 1).pow(3) for z in (x, y)]
     across = [_kernel_row_sums(x, y), _kernel_row_sums(y, x)]
-    n, m = (len(x), len(y))
+    n = len(x)
+    m = len(y)
     total_x, total_y = (float(w.sum()) for w in within)
     total = float(across[0].sum())
     value = total_x / (n * (n - 1)) + total_y / (m * (m - 1)) - 2 * total / (n * m)
@@ -195,23 +184,18 @@ def _jackknifed(x: Tensor, y: Tensor) -> KernelDistance:
     variance = 0.0
     for rows, crossing, size, other in ((within[0], across[0], n, m), (within[1], across[1], m, n)):
         # what changes when row i is left out; the other set's own term does not
-        left_out = (rows.sum() - 2 * rows) / ((size - 1) * (size - 2)) - 2 * (total - crossing) / (
-            (size - 1) * other
-        )
+        own = (rows.sum() - 2 * rows) / ((size - 1) * (size - 2))
+        left_out = own - 2 * (total - crossing) / ((size - 1) * other)
         variance += (size - 1) / size * float((left_out - left_out.mean()).square().sum())
     return KernelDistance(value, math.sqrt(variance))
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
-    """|x_i - y_j| from differences: the form |x|^2 + |y|^2 - 2 x.y loses the small ones, and ties
-    with the radii.
-    """
+    """|x_i - y_j| from differences: |x|^2 + |y|^2 - 2 x.y loses the small ones, and ties."""
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _radii(x: Tensor, num_neighbours: int) -> Tensor:
     """Distance of each row to its k-th nearest other row, (N,)."""
-    # the nearest of all rows is the row itself (or its equal) at distance 0
-    return torch.cat(
-        [_distances(b, x).kthvalue(num_neighbours + 1, 1).values for b in x.split(_BLOCK)]
-    )
+    nearest = num_neighbours + 1  # of all rows: the row itself (or its equal) is at distance 0
+    return torch.cat([_distances(b, x).kthvalue(nearest, 1).values for b in x.split(_BLOCK)])

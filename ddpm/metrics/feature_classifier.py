@@ -1,7 +1,7 @@
-"""Features of small images: the last hidden layer of a classifier that is trained on images of
-their kind.
+"""Features of small images: the last hidden layer of a classifier trained on images of their kind.
 
-    phi(x) = mean over positions of relu(conv(relu(conv(relu(conv(x)))))),    p(y|x) = softmax(W phi(x) + b)
+    phi(x) = mean over positions of relu(conv(relu(conv(relu(conv(x)))))),
+    p(y|x) = softmax(W phi(x) + b)
 
 Inception's features are made for photographs; those of a classifier of the images' own kind tell
 digits apart. Figures in its feature space are comparable only among samples scored by the very same
@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .features import check_images
+from ardm.training import check_integer
+
+from ..denoisers import check_images
 
 _MAX_SHIFT = 1  # pixels by which training images are moved, in 8
 
@@ -40,12 +42,9 @@ class SmallClassifier(nn.Module):
         name: str = "SmallClassifier",
     ):
         super().__init__()
-        if min(num_channels, num_classes, num_features) < 1:
-            raise ValueError(
-                f"channels, classes and features are {num_channels}, {num_classes} and"
-                f" {num_features}; expected at least 1 of each."
-            )
-        self.num_channels = num_channels
+        self.num_channels = check_integer("num_channels", num_channels, 1)
+        check_integer("num_classes", num_classes, 1)
+        check_integer("num_features", num_features, 1)
         self.name = name
         self.convolutions = nn.Sequential(
             nn.Conv2d(num_channels, 32, 3, padding=1),
@@ -104,8 +103,9 @@ def train_feature_classifier(
     learning_rate: float = 1e-2,
     num_features: int = 64,
 ) -> SmallClassifier:
-    """Trains a classifier for its features; the same arguments give the same weights, and the
-    global seed is untouched.
+    """Trains a classifier for its features.
+
+    The same arguments give the same weights, and the global seed is untouched.
 
     Args:
         images: float (N, C, H, W) in [-1, 1].
@@ -128,10 +128,8 @@ def train_feature_classifier(
     pairs = [(images, labels)] if held_out is None else [(images, labels), held_out]
     for pair in pairs:
         _check(*pair)
-    if epochs < 1 or batch_size < 2:
-        raise ValueError(
-            f"epochs and batch_size are {epochs} and {batch_size}; expected at least 1 and 2."
-        )
+    check_integer("epochs", epochs, 1)
+    check_integer("batch_size", batch_size, 2)
     num_classes = max(int(pair[1].max()) for pair in pairs) + 1
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -181,10 +179,9 @@ def _train(
         order = torch.randperm(len(images)).to(images.device)
         for chosen in order[: len(order) // batch_size * batch_size or None].split(batch_size):
             logits = model.head(model.features(_shifted(images[chosen])))
+            target = labels[chosen].to(logits.device)
             optimizer.zero_grad()
-            F.cross_entropy(
-                logits, labels[chosen].to(logits.device), label_smoothing=0.05
-            ).backward()
+            F.cross_entropy(logits, target, label_smoothing=0.05).backward()
             optimizer.step()
             schedule.step()
 
@@ -200,13 +197,9 @@ def _shifted(images: Tensor) -> Tensor:
 
 
 def _check(images: Tensor, labels: Tensor) -> None:
-    check_images(images)
-    if (
-        len(images) < 2
-        or labels.shape != (len(images),)
-        or labels.dtype != torch.int64
-        or (labels < 0).any()
-    ):
+    check_images(images, flat=False, wait=True)
+    shaped = labels.shape == (len(images),) and labels.dtype == torch.int64
+    if len(images) < 2 or not shaped or (labels < 0).any():
         raise ValueError(
             f"images and labels are {tuple(images.shape)} and {labels.dtype} {tuple(labels.shape)};"
             " expected at least 2 images and int64 (N,) labels from 0 on."

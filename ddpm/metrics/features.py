@@ -1,8 +1,8 @@
 """From images to features: phi(x) in R^F, and p(y|x) over K classes where the network has classes.
 
 FID, KID, precision and recall compare two sets of images only through phi, so that a figure means
-nothing without the
-name of phi. Anything that maps images to features serves: a network, or a function.
+nothing without the name of phi. Anything that maps images to features serves: a network, or a
+function.
 
 Shapes: B images, C channels, H x W pixels, F features, K classes.
 """
@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..denoisers import evaluating
+from ardm.training import evaluating
 
-_ROUNDING = (
-    1e-6  # by which a pixel may leave [-1, 1], and 1000 times that a sum of float32 probabilities 1
-)
+from ..denoisers import check_images
+
+_ROUNDING = 1e-3  # by which a sum of half-precision probabilities may miss 1
 
 
 class Features(NamedTuple):
@@ -78,48 +78,40 @@ class FeatureExtractor:
             ValueError: if these are no images in [-1, 1], or the function returns no features of
                 them.
         """
-        check_images(images)
-        if len(images) == 0:
-            raise ValueError("there is no image to extract features from; expected at least one.")
+        check_images(images, flat=False, empty=False, wait=True)
         if isinstance(self.function, nn.Module):
             parameter = next(self.function.parameters(), images)
             with evaluating(self.function):
                 output = self.function(images.to(parameter.device))
         else:
             output = self.function(images)
-        features, probabilities = (
-            output if isinstance(output, tuple) and len(output) == 2 else (output, None)
-        )
-        self._check(features, probabilities, len(images))
+        paired = isinstance(output, tuple) and len(output) == 2
+        features, probabilities = output if paired else (output, None)
+        self._check_rows("features", features, len(images))
         if features.dtype not in (torch.float32, torch.float64):
             features = features.float()
-        return Features(
-            features.cpu(), None if probabilities is None else probabilities.cpu().double()
-        )
-
-    def _check(self, features: Any, probabilities: Any, num_images: int) -> None:
-        for what, rows in (("features", features), ("probabilities", probabilities)):
-            if rows is None and what == "probabilities":
-                continue
-            if (
-                not isinstance(rows, Tensor)
-                or rows.ndim != 2
-                or len(rows) != num_images
-                or rows.shape[1] == 0
-            ):
-                got = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
-                raise ValueError(
-                    f"{self.name!r} returned {what} {got}; expected a tensor ({num_images}, number"
-                    f" of {what})."
-                )
-            if not rows.is_floating_point() or not rows.isfinite().all():
-                raise ValueError(
-                    f"{self.name!r} returned {what} that are not finite floats ({rows.dtype})."
-                )
         if probabilities is None:
-            return
+            return Features(features.cpu(), None)
+        self._check_rows("probabilities", probabilities, len(images))
+        self._check_sums(probabilities)
+        return Features(features.cpu(), probabilities.cpu().double())
+
+    def _check_rows(self, what: str, rows: Any, num_images: int) -> None:
+        table = isinstance(rows, Tensor) and rows.ndim == 2
+        if not table or len(rows) != num_images or rows.shape[1] == 0:
+            got = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
+            raise ValueError(
+                f"{self.name!r} returned {what} {got}; expected a tensor ({num_images}, number"
+                f" of {what})."
+            )
+        if not rows.is_floating_point() or not rows.isfinite().all():
+            raise ValueError(
+                f"{self.name!r} returned {what} that are not finite floats ({rows.dtype})."
+            )
+
+    def _check_sums(self, probabilities: Tensor) -> None:
         totals = probabilities.double().sum(1)
-        if (probabilities < 0).any() or ((totals - 1).abs() > 1000 * _ROUNDING).any():
+        if (probabilities < 0).any() or ((totals - 1).abs() > _ROUNDING).any():
             raise ValueError(
                 f"{self.name!r} returned class probabilities that are negative or do not sum to 1 "
                 f"(sums {totals.min():.4g}..{totals.max():.4g}); expected a softmax over classes."
@@ -127,8 +119,7 @@ class FeatureExtractor:
 
 
 def as_extractor(extractor: Any) -> FeatureExtractor:
-    """Gives a module or a function its name: its attribute `name`, else that of its class or the
-    function's own.
+    """Names a module or a function: by its `name`, else that of its class or the function's own.
 
     Args:
         extractor: a [`FeatureExtractor`], a module or a function, as `FeatureExtractor.function`.
@@ -145,38 +136,11 @@ def as_extractor(extractor: Any) -> FeatureExtractor:
         raise ValueError(
             f"the extractor is {extractor!r}; expected a FeatureExtractor, a module or a function."
         )
-    own = getattr(extractor, "name", None)
-    name = (
-        own
-        if isinstance(own, str)
-        else str(getattr(extractor, "__qualname__", type(extractor).__name__))
-    )
+    name = getattr(extractor, "name", None)
+    if not isinstance(name, str):
+        name = str(getattr(extractor, "__qualname__", type(extractor).__name__))
     if name.endswith("<lambda>"):
         raise ValueError(
             "the extractor is a function without a name; expected FeatureExtractor(name, function)."
         )
     return FeatureExtractor(name, extractor)
-
-
-def check_images(images: Any) -> None:
-    """Refuses what is no batch of images in [-1, 1]; a batch without images is one.
-
-    Args:
-        images: float (B, C, H, W).
-
-    Raises:
-        ValueError: if the type, shape, range or a value is wrong.
-    """
-    if not isinstance(images, Tensor) or not images.is_floating_point():
-        got = str(images.dtype) if isinstance(images, Tensor) else type(images).__name__
-        raise ValueError(f"images are {got}; expected a float tensor (B, C, H, W) in [-1, 1].")
-    if images.ndim != 4 or 0 in images.shape[1:]:
-        raise ValueError(f"images have the shape {tuple(images.shape)}; expected (B, C, H, W).")
-    if not images.isfinite().all():
-        raise ValueError("an image has values that are not finite; expected numbers in [-1, 1].")
-    if len(images) and images.abs().max() > 1 + _ROUNDING:
-        low = images.min().item()
-        high = images.max().item()
-        raise ValueError(
-            f"images lie in [{low:.4g}, {high:.4g}]; expected [-1, 1]: rescale or clamp them."
-        )

@@ -1,5 +1,4 @@
-"""The InceptionV3 that FID, KID and the Inception score are defined with: the network of the file
-inception-2015-12-05.
+"""The InceptionV3 that FID, KID and the Inception score are defined with: inception-2015-12-05.
 
     phi(x) = mean over positions of Mixed_7c (2048),    p(y|x) = softmax(W phi(x)) over 1008 outputs
 
@@ -19,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .features import FeatureExtractor, check_images
+from ..denoisers import check_images
+from .features import FeatureExtractor
 
 _NUM_FEATURES = 2048
 _NUM_CLASSES = 1008
@@ -27,9 +27,8 @@ _SIDE = 299
 
 _Size = int | tuple[int, int]
 _Layer = tuple[str, int, _Size]  # name, channels, kernel: of stride 1, the image's size is kept
-_Path = list[
-    Any
-]  # layers one after another; a list of layers at the end = each of them on what came before
+# layers one after another; a list of layers at the end = each of them on what came before
+_Path = list[Any]
 
 
 class Convolution(nn.Module):
@@ -163,7 +162,7 @@ def _to_8() -> Mixed:
 
 
 class FIDInception(nn.Module):
-    """The network; fresh weights are random and good for nothing but tests, see [`load_inception`]."""
+    """The network; fresh weights are random and of no use but in tests, see [`load_inception`]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -199,7 +198,7 @@ class FIDInception(nn.Module):
         Raises:
             ValueError: if these are no images in [-1, 1] or have another number of channels.
         """
-        check_images(images)
+        check_images(images, flat=False)
         if images.shape[1] not in (1, 3):
             raise ValueError(f"images have {images.shape[1]} channels; expected 1 or 3.")
         images = images.to(self.fc.weight.dtype).expand(-1, 3, -1, -1)
@@ -208,14 +207,14 @@ class FIDInception(nn.Module):
             if name != "fc":
                 maps = layer(maps)
         features = maps.mean((2, 3))
-        return features, F.linear(features, self.fc.weight).softmax(
-            1
-        )  # no bias: as published scores are computed
+        logits = F.linear(features, self.fc.weight)  # no bias: as published scores are computed
+        return features, logits.softmax(1)
 
 
 def load_inception(path: str | Path) -> FeatureExtractor:
-    """The extractor that pytorch-fid has, from a file of its weights; TensorFlow's own resizing
-    differs slightly.
+    """The extractor that pytorch-fid has, from a file of its weights.
+
+    TensorFlow's own resizing differs slightly.
 
     Args:
         path: a state dict written by `torch.save`, which is read without executing pickled code, or
@@ -247,9 +246,8 @@ def load_inception(path: str | Path) -> FeatureExtractor:
         raise ValueError(
             f"{str(path)!r} holds no weights of the FID InceptionV3: {error}"
         ) from error
-    return FeatureExtractor(
-        f"{path.stem} (InceptionV3, sha256 {_digest(path)})", model.eval().requires_grad_(False)
-    )
+    name = f"{path.stem} (InceptionV3, sha256 {_digest(path)})"
+    return FeatureExtractor(name, model.eval().requires_grad_(False))
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -261,9 +259,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _reset_counters(model: nn.Module) -> None:
-    """Batches that batch normalisation has seen: of no use here, and missing in files that carry no
-    version.
-    """
+    """Batches that were seen: of no use here, and missing in files that carry no version."""
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d) and part.num_batches_tracked is not None:
             part.num_batches_tracked.zero_()

@@ -1,12 +1,14 @@
-"""How good N generated images are next to M reference images, in the features phi of an extractor.
+"""How good N generated images are next to M reference images, in an extractor's features phi.
 
-    FID = Frechet distance of the Gaussians fitted to phi      (arXiv 1706.08500)      lower is better; biased by 1/N
-    KID = kernel distance of phi                               (arXiv 1801.01401)      lower is better; unbiased
-    precision, recall of the manifolds of phi                  (arXiv 1904.06991)      higher is better, in [0, 1]
-    Inception score = exp E KL(p(y|x) || p(y))                 (arXiv 1606.03498)      higher is better, in [1, K]
+    FID                Frechet distance of Gaussians fitted to phi   lower is better; biased by 1/N
+    KID                kernel distance of phi                        lower is better; unbiased
+    precision, recall  of the manifolds of phi                       higher is better, in [0, 1]
+    Inception score    exp E KL(p(y|x) || p(y))                      higher is better, in [1, K]
+
+Sources: arXiv 1706.08500, 1801.01401, 1904.06991 and 1606.03498.
 
     quality = ImageQualityEvaluation("pt_inception-2015-12-05-6726825d.pth", seed=0)
-    quality.update_reference(images)        # batch by batch, in [-1, 1]; on several processes each takes its own
+    quality.update_reference(images)  # batch by batch, in [-1, 1]; each process takes its own
     quality.update(samples)
     print(quality.compute().as_dict())
 
@@ -22,6 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ardm.training import check_integer
+
+from ..denoisers import check_images
 from .distances import (
     KernelDistance,
     PrecisionRecall,
@@ -30,7 +35,7 @@ from .distances import (
     precision_recall,
 )
 from .feature_statistics import FeatureStatistics
-from .features import FeatureExtractor, as_extractor, check_images
+from .features import FeatureExtractor, as_extractor
 from .inception import load_inception
 
 
@@ -104,23 +109,19 @@ class ImageQualityEvaluation:
         kid_subset_size: int = 1000,
         num_neighbours: int = 3,
     ):
-        if num_neighbours < 1 or (
-            kid_subsets is not None and (kid_subsets < 1 or kid_subset_size < 2)
-        ):
-            raise ValueError(
-                f"num_neighbours, kid_subsets and kid_subset_size are {num_neighbours},"
-                f" {kid_subsets} and {kid_subset_size}; expected at least 1, 1 and 2."
-            )
+        check_integer("num_neighbours", num_neighbours, 1)
+        if kid_subsets is not None:
+            check_integer("kid_subsets", kid_subsets, 1, others=" or None")
+            check_integer("kid_subset_size", kid_subset_size, 2)
         if max_kept is not None and 0 < max_kept <= num_neighbours:
             raise ValueError(
                 f"max_kept is {max_kept}; expected 0, None or more than {num_neighbours}"
                 " neighbours."
             )
-        self.extractor = (
-            load_inception(extractor)
-            if isinstance(extractor, (str, Path))
-            else as_extractor(extractor)
-        )
+        if isinstance(extractor, (str, Path)):
+            self.extractor = load_inception(extractor)
+        else:
+            self.extractor = as_extractor(extractor)
         self.seed = seed
         self.max_kept = max_kept
         self.num_neighbours = num_neighbours
@@ -156,9 +157,7 @@ class ImageQualityEvaluation:
         self._update(self._samples, images, numbers)
 
     def reset(self) -> None:
-        """Forgets the samples and keeps the reference: the next model is measured by the same
-        yardstick.
-        """
+        """Forgets the samples and keeps the reference, the yardstick of the next model."""
         self._samples = FeatureStatistics(self.max_kept)
 
     def compute(self) -> ImageQuality:
@@ -198,18 +197,19 @@ class ImageQualityEvaluation:
     ) -> tuple[KernelDistance, PrecisionRecall] | tuple[None, None]:
         if self.max_kept == 0:
             return None, None
-        subsets = {
-            "num_subsets": self.kid_subsets,
-            "subset_size": self.kid_subset_size,
-            "seed": self.seed,
-        }
-        manifolds = precision_recall(reference, samples, num_neighbours=self.num_neighbours)
-        return kernel_distance(reference, samples, **subsets), manifolds  # type: ignore[arg-type]
+        kid = kernel_distance(
+            reference,
+            samples,
+            num_subsets=self.kid_subsets,
+            subset_size=self.kid_subset_size,
+            seed=self.seed,
+        )
+        return kid, precision_recall(reference, samples, num_neighbours=self.num_neighbours)
 
     def _update(
         self, statistics: FeatureStatistics, images: Tensor, numbers: Tensor | None
     ) -> None:
-        check_images(images)
+        check_images(images, flat=False, wait=True)
         if numbers is None:
             numbers = _next_numbers(len(statistics), len(images))
         if len(images):

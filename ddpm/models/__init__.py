@@ -1,6 +1,4 @@
-"""The networks of ADM: the U-Net, its encoder as a classifier of noisy images, and the released
-files.
-"""
+"""The networks of ADM: the U-Net, the noisy classifier that is its encoder, the released files."""
 
 from .classifier import NoisyClassifier
 from .configuration_unet import ClassifierConfig, UNetConfig

@@ -1,10 +1,11 @@
-"""NoisyClassifier: p(y | x_t, t), the encoder half of the U-Net with attention pooling (arXiv
-2105.05233, section 4).
+"""NoisyClassifier: p(y | x_t, t), the encoder half of the U-Net with attention pooling.
 
-    z = [mean_n h_n, h_1, ..., h_N] + positions;    logits = W_o attention(query of z_0, keys and values of all z)
+    z = [mean_n h_n, h_1, ..., h_N] + positions
+    logits = W_o attention(query of z_0, keys and values of all z)
 
+(arXiv 2105.05233, section 4.)
 Shapes: B batch, C channels, N = S * S positions at the lowest resolution, H heads, D channels of a
-    head, K classes.
+head, K classes.
 """
 
 import torch
@@ -18,8 +19,9 @@ from .unet import Encoder, UNetPreTrainedModel, check_labels
 
 
 class AttentionPool(nn.Module):
-    """One attention query, of the mean over all positions (as in arXiv 2103.00020): (B, C, S, S) ->
-    (B, K).
+    """One attention query, of the mean over all positions, as in arXiv 2103.00020.
+
+    (B, C, S, S) -> (B, K).
     """
 
     is_causal = False

@@ -1,11 +1,9 @@
-"""UNetConfig and ClassifierConfig: the sizes of the ADM U-Net and of its encoder half, the noisy
-classifier.
+"""UNetConfig and ClassifierConfig: the sizes of the ADM U-Net and of the noisy classifier.
 
     width of level l = channel_mult[l] * model_channels,    resolution of level l = image_size / 2^l
 
-("Diffusion Models Beat GANs", arXiv 2105.05233, section 3 and tables 11 and 12). Nothing of the
-diffusion process is
-here: schedules and variances belong to `GaussianDiffusion`.
+("Diffusion Models Beat GANs", arXiv 2105.05233, section 3 and tables 11 and 12.) Nothing of the
+diffusion process is here: schedules and variances belong to `GaussianDiffusion`.
 """
 
 import math
@@ -79,70 +77,46 @@ class _EncoderConfig(PreTrainedConfig):
 
     def _check_numbers(self):
         for name in ("image_size", "in_channels", "num_res_blocks", "num_heads", "norm_num_groups"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+            number = getattr(self, name)
+            _require(number >= 1, "at least 1", **{name: number})
         width = self.model_channels
+        even = width >= 2 and width % 2 == 0
+        _require(even, "an even number (cosines and sines of t)", model_channels=width)
         heads = self.num_head_channels
-        _require(
-            width >= 2 and width % 2 == 0,
-            "model_channels",
-            width,
-            "an even number (cosines and sines of t)",
-        )
-        _require(heads is None or heads >= 1, "num_head_channels", heads, "None or at least 1")
-        _require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
-        # "legacy" and "new" checkpoints have the same keys and shapes: only this field tells them
-        # apart
+        _require(heads is None or heads >= 1, "None or at least 1", num_head_channels=heads)
+        _require(0 <= self.dropout < 1, "in [0, 1)", dropout=self.dropout)
+        # checkpoints of both have the same keys and shapes: only this field tells them apart
         order = self.attention_order
-        _require(order in ("legacy", "new"), "attention_order", repr(order), "'legacy' or 'new'")
+        _require(order in ("legacy", "new"), "'legacy' or 'new'", attention_order=repr(order))
 
     def _check_levels(self):
         multiples = self.channel_mult
-        groups = self.norm_num_groups
-        _require(len(multiples) >= 1, "channel_mult", multiples, "one factor a level")
-        whole = all(
-            mult > 0 and float(mult * self.model_channels).is_integer() for mult in multiples
-        )
-        _require(
-            whole,
-            "channel_mult",
-            multiples,
-            f"factors that give whole widths of {self.model_channels}",
-        )
+        _require(len(multiples) >= 1, "one factor a level", channel_mult=multiples)
+        widths = [mult * self.model_channels for mult in multiples]
+        whole = all(width > 0 and float(width).is_integer() for width in widths)
+        expected = f"factors that give whole widths of {self.model_channels}"
+        _require(whole, expected, channel_mult=multiples)
         factor = 2 ** (len(multiples) - 1)
-        _require(
-            self.image_size % factor == 0,
-            "image_size",
-            self.image_size,
-            f"a multiple of 2^(levels-1) = {factor}",
-        )
+        expected = f"a multiple of 2^(levels-1) = {factor}"
+        _require(self.image_size % factor == 0, expected, image_size=self.image_size)
+        groups = self.norm_num_groups
         fitting = math.gcd(*self.widths)
-        _require(
-            fitting % groups == 0,
-            "norm_num_groups",
-            groups,
-            f"a divisor of every width {self.widths}, that is of {fitting}",
-        )
-        unknown = set(self.attention_resolutions) - set(self.resolutions)
-        _require(
-            not unknown,
-            "attention_resolutions",
-            self.attention_resolutions,
-            f"resolutions in pixels that a level has: {self.resolutions}",
-        )
-        attended = zip(self.resolutions, self.widths, strict=True)
-        for width in [
-            width for resolution, width in attended if resolution in self.attention_resolutions
-        ] + [
-            self.widths[-1]  # the middle block attends at any resolution
-        ]:
-            part = self.num_heads if self.num_head_channels is None else self.num_head_channels
-            name = "num_heads" if self.num_head_channels is None else "num_head_channels"
-            _require(
-                width % part == 0,
-                name,
-                part,
-                f"a divisor of the width {width} of a level with attention",
-            )
+        expected = f"a divisor of every width {self.widths}, that is of {fitting}"
+        _require(fitting % groups == 0, expected, norm_num_groups=groups)
+        attended = self.attention_resolutions
+        known = set(attended) <= set(self.resolutions)
+        expected = f"resolutions in pixels that a level has: {self.resolutions}"
+        _require(known, expected, attention_resolutions=attended)
+        self._check_heads()
+
+    def _check_heads(self):
+        name = "num_heads" if self.num_head_channels is None else "num_head_channels"
+        part = getattr(self, name)
+        levels = zip(self.resolutions, self.widths, strict=True)
+        widths = [width for resolution, width in levels if resolution in self.attention_resolutions]
+        for width in [*widths, self.widths[-1]]:  # the middle block attends at any resolution
+            expected = f"a divisor of the width {width} of a level with attention"
+            _require(width % part == 0, expected, **{name: part})
 
 
 @strict
@@ -188,13 +162,9 @@ class UNetConfig(_EncoderConfig):
 
     def __post_init__(self, **kwargs):
         classes = self.num_classes
-        _require(classes is None or classes >= 1, "num_classes", classes, "None or at least 1")
-        _require(
-            classes is not None or not self.null_class,
-            "null_class",
-            True,
-            "False if num_classes is None",
-        )
+        _require(classes is None or classes >= 1, "None or at least 1", num_classes=classes)
+        fits = classes is not None or not self.null_class
+        _require(fits, "False if num_classes is None", null_class=self.null_class)
         super().__post_init__(**kwargs)
 
     @property
@@ -205,8 +175,9 @@ class UNetConfig(_EncoderConfig):
 
 @strict
 class ClassifierConfig(_EncoderConfig):
-    """Configuration of [`NoisyClassifier`]; `ClassifierConfig.preset("64x64_classifier")` and so on
-    are ADM's.
+    """Configuration of [`NoisyClassifier`], the encoder half of a U-Net.
+
+    `ClassifierConfig.preset("64x64_classifier")` and so on are ADM's.
 
     Args:
         image_size: see [`UNetConfig`], as for the other fields.
@@ -235,10 +206,12 @@ class ClassifierConfig(_EncoderConfig):
     num_classes: int = 1000
 
     def __post_init__(self, **kwargs):
-        _require(self.num_classes >= 1, "num_classes", self.num_classes, "at least 1")
+        _require(self.num_classes >= 1, "at least 1", num_classes=self.num_classes)
         super().__post_init__(**kwargs)
 
 
-def _require(condition: bool, name: str, got: object, expected: str) -> None:
+def _require(condition: bool, expected: str, **got: object) -> None:
+    """Refuses the one field that is named, with its value, unless the condition holds."""
     if not condition:
-        raise ValueError(f"{name} is {got}; expected {expected}.")
+        ((name, value),) = got.items()
+        raise ValueError(f"{name} is {value}; expected {expected}.")

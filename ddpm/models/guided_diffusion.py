@@ -1,5 +1,4 @@
-"""The released ADM checkpoints ("guided-diffusion" state dicts): reading, writing, and their names
-of our weights.
+"""The released ADM checkpoints, "guided-diffusion" state dicts: reading, writing, and their names.
 
     input_blocks.0.0    the stem             middle_block.{0, 1, 2}    residual, attention, residual
     input_blocks.N.M    encoder block N - 1  out.{0, 2}                norm, last layer
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from ..files import replacing
+from ardm.training import replacing
 
 # Our name of a module, below the block that holds it -> theirs.
 TOP_LEVEL = {
@@ -71,33 +70,25 @@ class GuidedDiffusionMixin(nn.Module):
         """
         config = cls.config_class.preset(preset) if isinstance(preset, str) else preset
         try:
-            state = torch.load(
-                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-            )
-        except (
-            OSError,
-            pickle.UnpicklingError,
-            RuntimeError,
-            EOFError,
-        ) as error:  # whatever torch makes of it
+            mapped = zipfile.is_zipfile(path)
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        # whatever torch makes of it
+        except (OSError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
             kind = type(error).__name__
             raise ValueError(
                 f"{path} is no file of tensors ({kind}); expected a state dict."
             ) from error
-        if not isinstance(state, Mapping) or not all(
-            isinstance(tensor, Tensor) for tensor in state.values()
-        ):
+        named = isinstance(state, Mapping)
+        if not named or not all(isinstance(tensor, Tensor) for tensor in state.values()):
             raise ValueError(f"{path} holds no state dict; expected a file of names and tensors.")
         with torch.device("meta"):  # 2 GB of weights are not drawn at random first
             model = cls(config)
         names = released_names(model)
         check_fit({name: released_shape(model, own) for own, name in names.items()}, state)
         model = model.to_empty(device="cpu")
+        shapes = {own: model.get_parameter(own).shape for own in names}
         model.load_state_dict(
-            {
-                own: state[name].reshape(model.get_parameter(own).shape)
-                for own, name in names.items()
-            }
+            {own: state[name].reshape(shapes[own]) for own, name in names.items()}
         )
         return model.eval()
 
@@ -144,15 +135,12 @@ def _released_name(model: nn.Module, own: str) -> str:
         block = model.get_submodule(f"decoder.{number}")
     child, layer = path
     index = [name for name, _ in block.named_children()].index(child)
-    return (
-        f"{prefix}.{index}.{PLAIN_RESAMPLING[part] if layer == 'conv' else IN_BLOCKS[layer]}.{kind}"
-    )
+    theirs = PLAIN_RESAMPLING[part] if layer == "conv" else IN_BLOCKS[layer]
+    return f"{prefix}.{index}.{theirs}.{kind}"
 
 
 def released_shape(model: nn.Module, own: str) -> tuple[int, ...]:
-    """Shape in released files: those of attention are convolutions with one tap, ours are linear
-    layers.
-    """
+    """Shape in released files, where attention's linear layers are convolutions with one tap."""
     shape = tuple(model.get_parameter(own).shape)
     return (*shape, 1) if own.endswith((".qkv.weight", ".out.weight")) else shape
 

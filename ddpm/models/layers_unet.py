@@ -1,14 +1,14 @@
-"""The layers of the ADM U-Net (arXiv 2105.05233, section 3): timestep embedding, residual block,
-attention, resampling.
+"""The layers of the ADM U-Net: timestep embedding, residual block, attention, resampling.
 
-    residual:   h -> skip(h) + conv(SiLU(y_s * GroupNorm(conv(SiLU(GroupNorm(h)))) + y_b)),   (y_s - 1, y_b) = W SiLU(e)
-    attention:  h -> h + W_o softmax(q k^T / sqrt(D)) v,                                      (q, k, v) = W GroupNorm(h)
+    residual:   h -> skip(h) + conv(SiLU(y_s * GroupNorm(conv(SiLU(GroupNorm(h)))) + y_b)),
+                (y_s - 1, y_b) = W SiLU(e)
+    attention:  h -> h + W_o softmax(q k^T / sqrt(D)) v,    (q, k, v) = W GroupNorm(h)
 
-where e embeds the timestep (and class). What ends a branch starts at 0, so that a fresh block is
-the identity (or its 1 x 1 skip) and a fresh U-Net gives 0.
+where e embeds the timestep (and class); arXiv 2105.05233, section 3. What ends a branch starts at
+0, so that a fresh block is the identity (or its 1 x 1 skip) and a fresh U-Net gives 0.
 
 Shapes: B batch, C channels, N = height * width positions, H heads, D channels of a head, E channels
-    of e.
+of e.
 """
 
 import math
@@ -166,17 +166,16 @@ def eager_attention(
     scaling: float,
     **kwargs: object,
 ) -> tuple[Tensor, Tensor]:
-    """Softmax attention written out: it can be differentiated twice, which the fused kernels
-    cannot.
-    """
+    """Softmax attention written out: fused kernels cannot be differentiated twice, this can."""
     dtype = torch.promote_types(query.dtype, torch.float32)
     weights = (query @ key.transpose(2, 3) * scaling).softmax(-1, dtype=dtype).to(query.dtype)
     return (weights @ value).transpose(1, 2), weights
 
 
 def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(D)) v by the kernel that `module.config` names: (B, H, N, D) each -> (B,
-    N, H, D).
+    """softmax(q k^T / sqrt(D)) v by the kernel that `module.config` names.
+
+    (B, H, N, D) each -> (B, N, H, D).
     """
     config: Any = module.config
     kernel: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
@@ -219,8 +218,7 @@ class AttentionBlock(nn.Module):
 
 
 class UNetBlock(GradientCheckpointingLayer):
-    """One entry of the encoder or decoder: a residual block, then attention, then a change of
-    resolution, each or none.
+    """One entry of the encoder or decoder: residual block, attention, resampling, each or none.
 
     The order in which children are registered is the order in which they run, and their index in
     released files.

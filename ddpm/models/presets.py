@@ -1,10 +1,8 @@
-"""The sizes of the released ADM networks but the upsamplers, by file name (arXiv 2105.05233, tables
-11 and 12).
+"""The sizes of the released ADM networks but the upsamplers, by file name.
 
-The diffusion process that each was trained with: T = 1000 steps and a learned range of variances;
-    the cosine schedule
-for "64x64_diffusion", the linear one for all others. A classifier is for the process of the U-Net
-of its size.
+(arXiv 2105.05233, tables 11 and 12.) The diffusion process that each was trained with: T = 1000
+steps and a learned range of variances; the cosine schedule for "64x64_diffusion", the linear one
+for all others. A classifier is for the process of the U-Net of its size.
 """
 
 from typing import Any
@@ -35,9 +33,8 @@ def _network(image_size: int, **changes: Any) -> dict[str, Any]:
 
 
 def _unet(image_size: int, **changes: Any) -> dict[str, Any]:
-    return _network(
-        image_size, **({"model_channels": 256, "learn_sigma": True, "num_classes": 1000} | changes)
-    )
+    common = {"model_channels": 256, "learn_sigma": True, "num_classes": 1000}
+    return _network(image_size, **(common | changes))
 
 
 def _classifier(image_size: int, **changes: Any) -> dict[str, Any]:

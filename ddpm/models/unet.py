@@ -1,8 +1,7 @@
-"""UNet: the network eps(x_t, t, y) of ADM, and the encoder that it shares with the noisy
-classifier.
+"""UNet: the network eps(x_t, t, y) of ADM, and the encoder that the noisy classifier shares.
 
-    e = SiLU(MLP(embed(t)) + class embedding(y));    skips = encoder(x, e);    h = middle(skips[-1], e)
-    h = decoder(h, skips, e);    output = conv(SiLU(GroupNorm(h)))
+    e = SiLU(MLP(embed(t)) + class embedding(y));    skips = encoder(x, e)
+    h = decoder(middle(skips[-1], e), skips, e);     output = conv(SiLU(GroupNorm(h)))
 
 ("Diffusion Models Beat GANs", arXiv 2105.05233, section 3; the U-Net of arXiv 2006.11239 with
 attention at several resolutions, resampling residual blocks and adaptive group norm.)
@@ -29,9 +28,7 @@ from .layers_unet import (
 
 
 class UNetPreTrainedModel(GuidedDiffusionMixin, PreTrainedModel):
-    """Initialisation, checks of the inputs, and what transformers needs to know of the
-    architecture.
-    """
+    """Initialisation, checks of the inputs, and what transformers must know of the architecture."""
 
     main_input_name = "x"
     supports_gradient_checkpointing = True
@@ -104,13 +101,10 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor, silu_e: Tensor) -> list[Tensor]:
-        """(B, C, H, W) and (B, E) -> the stem's output and every block's, the last of which goes
-        on.
-        """
+        """(B, C, H, W) and (B, E) -> the stem's output and every block's, the last goes on."""
         h = self.stem(x)
-        if (
-            h.device.type == "cpu"
-        ):  # a tenth faster than planes of channels; on a GPU the caller's layout is kept
+        # a tenth faster than planes of channels; on a GPU the caller's layout is kept
+        if h.device.type == "cpu":
             h = h.contiguous(memory_format=torch.channels_last)
         outputs = [h]
         for block in self.blocks:
@@ -119,9 +113,7 @@ class Encoder(nn.Module):
 
 
 def decoder_blocks(config: UNetConfig, skip_widths: list[int]) -> nn.ModuleList:
-    """The blocks back up to the full resolution; each is given one more of the encoder's outputs,
-    last one first.
-    """
+    """The blocks up to the full resolution; each is given an output of the encoder, last first."""
     width = config.widths[-1]
     skips = list(skip_widths)
     blocks = []
@@ -188,9 +180,8 @@ class UNet(UNetPreTrainedModel):
         t = self._check_images(x, t)
         e = self.time_embedding(t)
         if self.class_embedding is not None:
-            e = e + self.class_embedding(
-                self._labels_or_null(labels, t, self.class_embedding.num_embeddings)
-            )
+            num_rows = self.class_embedding.num_embeddings
+            e = e + self.class_embedding(self._labels_or_null(labels, t, num_rows))
         elif labels is not None:
             raise ValueError(
                 "got labels; expected None, as the network is unconditional (num_classes is None)."

@@ -1,4 +1,4 @@
-"""The canvas against row-by-row references: where masks go, who is hidden, who queues, and whose numbers are whose."""
+"""The canvas against row-by-row references: where masks go, who queues, whose numbers are whose."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ LAWS = settings(max_examples=80, deadline=None)
 
 @st.composite
 def batches(draw, shortest=1, any_real=False):
-    """ids (B, L) with masks and padding, and which are real: padding on either side of each row, or anywhere."""
+    """ids (B, L) with masks, and which are real: padding on either side of a row, or anywhere."""
     shape = draw(st.integers(1, 4)), draw(st.integers(shortest, 8))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     if any_real:
@@ -34,7 +34,7 @@ def canvas_of(ids, real, order="random", block_length=None, seeds=None):
     )
 
 
-# -------------------------------------------------------------------------------------------------------- new masks
+# ---------------------------------------------------------------------------------------- new masks
 @LAWS
 @given(batches(shortest=0, any_real=True), st.integers(0, 5))
 def test_masks_go_right_behind_the_last_real_token(batch, count):
@@ -49,7 +49,7 @@ def test_masks_go_right_behind_the_last_real_token(batch, count):
         assert is_new_real == is_real[:end] + [True] * count + is_real[end:]
 
 
-# ------------------------------------------------------------------------------------------------------------ streams
+# ------------------------------------------------------------------------------------------ streams
 def test_rows_draw_from_the_streams_of_their_seed():
     def pairs(*arguments):
         return list(zip(*map(torch.Tensor.tolist, row_streams(*arguments)), strict=True))
@@ -58,8 +58,14 @@ def test_rows_draw_from_the_streams_of_their_seed():
     assert pairs(5, None, 2, 2) == [(5, 0), (5, 1), (5, 2), (5, 3)]  # copies are rows like others
     assert pairs([5, 2**62], None, 1, 2) == [(5, 0), (2**62, 0)]
     assert pairs([5, 9], None, 3, 2) == [(5, 0), (5, 1), (5, 2), (9, 0), (9, 1), (9, 2)]
-    first, again, later = (pairs(None, generator, 1, 2) for generator in map(torch.Generator.manual_seed,
-                           (torch.Generator(), torch.Generator(), torch.Generator()), (1, 1, 2)))  # fmt: skip
+    first, again, later = (
+        pairs(None, generator, 1, 2)
+        for generator in map(
+            torch.Generator.manual_seed,
+            (torch.Generator(), torch.Generator(), torch.Generator()),
+            (1, 1, 2),
+        )
+    )
     assert first == again != later and [row for _, row in first] == [0, 1]
     generator = torch.Generator().manual_seed(1)
     assert pairs(None, generator, 1, 2) == first != pairs(None, generator, 1, 2)
@@ -83,8 +89,11 @@ def test_a_places_numbers_depend_on_its_row_alone(batch):
     canvas = canvas_of(ids, real, seeds=seeds)
     assert (canvas.uniforms_BL >= 0).all() and (canvas.uniforms_BL < 1).all()
     for row, is_real in enumerate(real):
-        alone = canvas_of(ids[row : row + 1, is_real], torch.ones(1, int(is_real.sum()), dtype=torch.bool),
-                          seeds=[seeds[row]])  # fmt: skip
+        alone = canvas_of(
+            ids[row : row + 1, is_real],
+            torch.ones(1, int(is_real.sum()), dtype=torch.bool),
+            seeds=[seeds[row]],
+        )
         for name in ("uniforms_BL", "scores_BL", "place_BL", "hidden_BL", "given_BL"):
             assert torch.equal(getattr(alone, name)[0], getattr(canvas, name)[row, is_real]), name
 
@@ -102,7 +111,7 @@ def test_every_kind_row_place_and_key_has_a_number_of_its_own():
     assert torch.equal(canvas.scores_BL, numbers[0]) and torch.equal(canvas.uniforms_BL, numbers[1])
 
 
-# ------------------------------------------------------------------------------------------------- who is where
+# ------------------------------------------------------------------------------------- who is where
 @LAWS
 @given(batches(any_real=True), st.none() | st.integers(1, 4))
 def test_places_blocks_and_what_is_hidden(batch, block_length):
@@ -125,7 +134,7 @@ def test_places_blocks_and_what_is_hidden(batch, block_length):
             assert canvas.block_BL[row, hidden].tolist() == [
                 index // block_length for index in range(len(hidden))
             ]
-            # where the first block has nothing left, the second is next; a row without masks is past the last
+            # after the first block the second is next; a row without masks is past the last
             canvas.hidden_BL[row, first] = False
             second = hidden[block_length : 2 * block_length]
             assert canvas.open_positions(blockwise=True)[row].nonzero()[:, 0].tolist() == second
@@ -167,7 +176,7 @@ def test_the_queue_is_the_open_positions_in_their_order(batch, order, seed):
         assert len(set(queue[row].tolist())) == width  # the rest are others, each once
 
 
-# ------------------------------------------------------------------------------------------------------ write and erase
+# ---------------------------------------------------------------------------------- write and erase
 @LAWS
 @given(batches(), st.integers(0, 8), st.integers(0, 2**31))
 def test_a_step_writes_what_is_chosen_and_nothing_else(batch, width, seed):
@@ -228,7 +237,7 @@ def test_what_goes_back_is_hidden_and_draws_anew(batch, order, seed):
     assert (canvas.scores_BL != before["scores_BL"])[back].all() == (
         order == "random" or not back.any()
     )
-    # a place's new numbers depend on its row and revision alone: not on what else goes back, nor on the other rows
+    # a place's new numbers depend on its row and revision alone, not on what else goes back
     others.send_back(was_hidden, revision)
     assert torch.equal(others.uniforms_BL[back], canvas.uniforms_BL[back])
     assert torch.equal(others.scores_BL[back], canvas.scores_BL[back])

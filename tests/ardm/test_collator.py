@@ -1,4 +1,4 @@
-"""transformers.Trainer minimises the bound with RandomRatioCollator, whatever the batch is split into."""
+"""transformers.Trainer minimises the bound with RandomRatioCollator, however batches are split."""
 
 import math
 
@@ -164,7 +164,7 @@ def test_accumulation_gives_the_update_of_the_whole_batch(
 
 
 def test_trainer_learns_and_its_evaluation_is_the_bound(tmp_path):
-    """A cycle of three symbols from a random phase: log 3 nats a window are left, whatever its length."""
+    """A cycle of three symbols from a random phase: log 3 nats a window are left."""
     rows = [[(phase + i) % 3 for i in range(8)] for phase in range(3)] * 32
     sizes = {
         "hidden_size": 16,

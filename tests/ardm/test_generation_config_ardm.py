@@ -1,4 +1,4 @@
-"""Settings: each is checked by name, saved and loaded as it is, and one source of them lies on top of another."""
+"""Settings: each is checked by name, saved and loaded as it is, and one source lies on another."""
 
 import copy
 import json
@@ -11,6 +11,7 @@ from ardm import ARDMForMaskedLM, ARDMGenerationConfig
 from ardm.generation_config_ardm import ORDER_NAMES, PLAN_SETTINGS, RESAMPLE_NAMES, SETTINGS
 from ardm.orders import LOGIT_ORDERS, QUEUE_ORDERS
 from ardm.resampling import RESAMPLE_ORDERS
+from ardm.setting_checks import CHECKS
 
 INTEGERS_FROM_1 = ("tokens_per_step", "steps", "num_return_sequences", "top_k", "block_length")
 INTEGERS_FROM_0 = (
@@ -67,7 +68,7 @@ GOOD = {
 
 
 def test_every_setting_is_tested_and_documented():
-    assert set(BAD) == set(GOOD) == set(SETTINGS)
+    assert set(BAD) == set(GOOD) == set(SETTINGS) == set(CHECKS) | {"order", "resample_order"}
     documented = " ".join(
         re.findall(r"^ +- ([a-z_, ]+):", ARDMGenerationConfig.__doc__, re.MULTILINE)
     )
@@ -125,16 +126,34 @@ def test_what_does_not_go_together_is_refused():
     assert ARDMGenerationConfig(steps=3, plan="optimal").steps == 3
 
 
-# ----------------------------------------------------------------------------------------------------- saved, loaded
+# ------------------------------------------------------------------------------------ saved, loaded
 SAVED = [
     {name: values[-1] for name, values in GOOD.items()}
-    | {"order": "confidence", "plan": "optimal", "tokens_per_step": None, "entropy_bound": None,
-       "per_step_losses": [3.25, 1 / 3, 1e-9], "seed": [1, 2**62], "eos_token_id": [1, 2], "mask_token_id": 3},
-    {"plan": [3, 2, 1], "entropy_bound": 0.1, "order": "left_to_right", "do_sample": False, "temperature": 1 / 3,
-     "seed": 2**63 - 1, "eos_token_id": 2, "resample_order": "remdm_conf", "guidance_scale": 0.0, "block_length": 1},
+    | {
+        "order": "confidence",
+        "plan": "optimal",
+        "tokens_per_step": None,
+        "entropy_bound": None,
+        "per_step_losses": [3.25, 1 / 3, 1e-9],
+        "seed": [1, 2**62],
+        "eos_token_id": [1, 2],
+        "mask_token_id": 3,
+    },
+    {
+        "plan": [3, 2, 1],
+        "entropy_bound": 0.1,
+        "order": "left_to_right",
+        "do_sample": False,
+        "temperature": 1 / 3,
+        "seed": 2**63 - 1,
+        "eos_token_id": 2,
+        "resample_order": "remdm_conf",
+        "guidance_scale": 0.0,
+        "block_length": 1,
+    },
     {"tokens_per_step": 4},
     {},
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("settings", SAVED, ids=["all", "some", "one", "none"])
@@ -162,9 +181,17 @@ def test_loaded_settings_generate_the_same(tiny_model, tmp_path):
     model = tiny_model()
     losses = [2.0, 1.5, 1.0, 0.5, 0.4, 0.3, 0.2, 0.1]
     model.generation_config = ARDMGenerationConfig(
-        plan="optimal", steps=5, per_step_losses=losses, order="margin", order_temperature=0.5, resample_steps=1,
-        seed=3, temperature=0.7, return_dict_in_generate=True, mask_token_id=3,
-    )  # fmt: skip
+        plan="optimal",
+        steps=5,
+        per_step_losses=losses,
+        order="margin",
+        order_temperature=0.5,
+        resample_steps=1,
+        seed=3,
+        temperature=0.7,
+        return_dict_in_generate=True,
+        mask_token_id=3,
+    )
     model.save_pretrained(tmp_path)
     one, two = model.generate(), ARDMForMaskedLM.from_pretrained(tmp_path).generate()
     assert torch.equal(one.sequences, two.sequences) and torch.equal(one.order, two.order)
@@ -199,11 +226,12 @@ def test_settings_of_a_later_version_are_named_and_dropped(tmp_path):
 def test_a_model_without_settings_has_its_special_ids(tiny_model):
     config = tiny_model(eos_token_id=[0, 1], bos_token_id=2, pad_token_id=1).generation_config
     assert type(config) is ARDMGenerationConfig
-    assert {name: getattr(config, name) for name in SETTINGS if getattr(config, name) is not None} == {
-        "mask_token_id": 3, "pad_token_id": 1, "bos_token_id": 2, "eos_token_id": [0, 1]}  # fmt: skip
+    assert {
+        name: getattr(config, name) for name in SETTINGS if getattr(config, name) is not None
+    } == {"mask_token_id": 3, "pad_token_id": 1, "bos_token_id": 2, "eos_token_id": [0, 1]}
 
 
-# ------------------------------------------------------------------------------------------------ one on the other
+# --------------------------------------------------------------------------------- one on the other
 LOSSES = [1.0, 0.5]
 OPTIMAL = {"plan": "optimal", "steps": 3, "per_step_losses": LOSSES}
 
@@ -237,15 +265,18 @@ OPTIMAL = {"plan": "optimal", "steps": 3, "per_step_losses": LOSSES}
         ({"entropy_bound": 1.0}, {"threshold": 0.5}, {"threshold": 0.5}),
         ({"entropy_bound": 1.0}, {"threshold": None}, {"entropy_bound": 1.0}),
         ({"entropy_bound": 1.0}, {"entropy_bound": None}, {}),
-        ({"entropy_bound": 1.0, "steps": 2}, {"threshold": 0.5, "tokens_per_step": 3},
-         {"threshold": 0.5, "tokens_per_step": 3}),
+        (
+            {"entropy_bound": 1.0, "steps": 2},
+            {"threshold": 0.5, "tokens_per_step": 3},
+            {"threshold": 0.5, "tokens_per_step": 3},
+        ),
         # the others each for itself
         ({"order": "margin", "seed": 1}, {"order": "random"}, {"order": "random", "seed": 1}),
         ({"order": "margin"}, {"order": None}, {}),
         ({}, {}, {}),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_one_layer_on_another(below, above, expected):
     config, before = ARDMGenerationConfig(**below), copy.deepcopy(above)
     config.overlay(above)

@@ -1,4 +1,4 @@
-"""Guidance: the formula, its ends, and through generate the probabilities of the path by brute force."""
+"""Guidance: the formula, its ends, and through generate the path by brute force."""
 
 import pytest
 import torch
@@ -85,10 +85,16 @@ def guided_log_probs(model, row, hidden, prompt, scale):
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 2.5])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"order": "confidence"}, {"tokens_per_step": 2}, {"max_new_tokens": 2, "order": "left_to_right"},
-     {"resample_steps": 1, "resample_fraction": 0.01}, {"block_length": 2, "order": "entropy"}],
+    [
+        {},
+        {"order": "confidence"},
+        {"tokens_per_step": 2},
+        {"max_new_tokens": 2, "order": "left_to_right"},
+        {"resample_steps": 1, "resample_fraction": 0.01},
+        {"block_length": 2, "order": "entropy"},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_the_path_has_the_guided_probabilities(model, scale, options):
     out = model.generate(IDS, guidance_scale=scale, seed=2, return_dict_in_generate=True, **options)
     for sequence, order, log_probs in zip(out.sequences, out.order, out.log_probs, strict=True):

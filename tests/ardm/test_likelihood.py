@@ -1,14 +1,11 @@
-"""The NELBO equals the exact one from enumerating all orders; its standard error is one; padding changes nothing."""
+"""The NELBO is that of enumerating all orders; its standard error is one; padding is nothing."""
 
 import math
-import types
 
 import pytest
 import torch
 
-from ardm import ARDMConfig, ARDMForMaskedLM, log_prob, nelbo, random_ratio_mask, scoring
-from ardm.layers_ardm import select_positions
-from ardm.masking import mean_cross_entropy
+from ardm import ARDMForMaskedLM, masked_losses, nelbo
 
 MASK, PAD = 3, 4
 
@@ -40,10 +37,12 @@ def exact_nelbo(exact, start=None, sequences=None):
 
 
 def use_order(monkeypatch, rank):
-    """Every draw of `nelbo` uses this one order."""
+    """Every version of `nelbo` has this one order."""
     uniforms = rank.double() / len(rank)
     monkeypatch.setattr(
-        scoring, "order_uniforms", lambda seed, rows, length: uniforms.expand(len(rows), length)
+        masked_losses,
+        "order_uniforms",
+        lambda seed, rows, length: uniforms.expand(len(rows), length),
     )
 
 
@@ -64,7 +63,7 @@ def test_all_counts_averaged_over_all_orders_is_exact(plain, exact, monkeypatch)
     torch.testing.assert_close(total / 24, exact_nelbo(exact), rtol=0, atol=1e-5)
 
 
-def test_given_the_order_a_draw_is_the_mean_over_the_masked(plain, monkeypatch):
+def test_given_the_order_a_version_is_the_mean_over_the_masked(plain, monkeypatch):
     ids, order = torch.tensor([[0, 2, 1, 1]]), torch.tensor([2, 0, 3, 1])
     use_order(monkeypatch, order.argsort())
     total = 0.0
@@ -90,8 +89,8 @@ def test_standard_error_is_calibrated(plain, exact):
         assert 0.9 < ratio < 1.1
 
 
-def test_squared_standard_error_is_unbiased_for_few_draws_too(plain, exact):
-    """Four or eight draws say little of one row's error; over many rows it is right on average."""
+def test_squared_standard_error_is_unbiased_for_few_versions_too(plain, exact):
+    """Four or eight versions say little of one row's error; over many rows it is right."""
     ids = torch.tensor([[0, 2, 1, 1]])
     for num_samples in (2, 4, 5, 8):
         out = nelbo(plain, ids.repeat(4000, 1), num_samples=num_samples, generator=generator(2))
@@ -102,7 +101,7 @@ def test_squared_standard_error_is_unbiased_for_few_draws_too(plain, exact):
 
 
 def test_standard_error_of_all_counts_is_calibrated(tiny_model):
-    """Against the spread of many: the terms change smoothly with the count, as the estimate supposes."""
+    """Against the spread of many: the terms change smoothly with the count, as is supposed."""
     ratios = []
     for seed in range(4):
         model = tiny_model(seed, max_position_embeddings=12, scale=0.6)
@@ -241,7 +240,7 @@ def test_corners(model, num_samples):
 
 
 @pytest.mark.parametrize("num_samples", [2, "all"])
-def test_nothing_to_score(model, num_samples):
+def test_nothing_is_asked_for(model, num_samples):
     ids = torch.zeros(2, 3, dtype=torch.long)
     out = nelbo(model, ids, torch.zeros(2, 3), num_samples=num_samples)
     assert out.nats.tolist() == [0, 0] and out.num_tokens.tolist() == [0, 0]
@@ -284,7 +283,7 @@ def test_bad_input_is_refused(model, change, message):
         nelbo(model, **({"input_ids": torch.zeros(1, 3, dtype=torch.long)} | change))
 
 
-# ------------------------------------------------------------------------------------------ keys, orders, dropout
+# ---------------------------------------------------------------------------- keys, orders, dropout
 @pytest.mark.parametrize(
     "options", [{"num_samples": 6}, {"num_samples": "all"}, {"num_samples": "all", "num_orders": 3}]
 )
@@ -321,102 +320,3 @@ def test_dropout_is_off_and_the_model_left_as_it_was(tiny_model):
     before = [module.training for module in model.modules()]
     assert torch.equal(nelbo(model, ids, generator=generator()).nats, quiet)
     assert [module.training for module in model.modules()] == before and not all(before)
-
-
-class MarkovModel:
-    """The exact conditionals of a stationary Markov chain given any known positions, by matrix products."""
-
-    def __init__(self, transition):
-        self.transition, states = transition, len(transition)
-        self.stationary = torch.linalg.matrix_power(transition, 500)[0]
-        self.config = types.SimpleNamespace(
-            vocab_size=states + 1, mask_token_id=states, pad_token_id=None
-        )
-
-    def __call__(self, input_ids, attention_mask=None, logits_positions=None):
-        num_rows, length = input_ids.shape
-        states = len(self.transition)
-        evidence = torch.ones(num_rows, length, states, dtype=torch.float64)
-        known = input_ids < states
-        evidence[known] = torch.eye(states, dtype=torch.float64)[input_ids[known]]
-        forward, backward = torch.empty_like(evidence), torch.ones_like(evidence)
-        forward[:, 0] = self.stationary
-        for i in range(1, length):
-            forward[:, i] = (forward[:, i - 1] * evidence[:, i - 1]) @ self.transition
-            backward[:, -i - 1] = (backward[:, -i] * evidence[:, -i]) @ self.transition.T
-        logits = torch.full((num_rows, length, states + 1), -torch.inf, dtype=torch.float64)
-        logits[..., :-1] = (forward * backward).log()
-        return types.SimpleNamespace(logits=select_positions(logits, logits_positions))
-
-    def draw(self, num_rows, length):
-        columns = [torch.multinomial(self.stationary, num_rows, replacement=True)]
-        for _ in range(length - 1):
-            columns.append(torch.multinomial(self.transition[columns[-1]], 1)[:, 0])
-        return torch.stack(columns, 1)
-
-    def entropy(self, length):
-        """H(x_1) + (L - 1) H(x_2 | x_1), nats."""
-        rows = -(self.transition * self.transition.log()).sum(1)
-        first = -(self.stationary * self.stationary.log()).sum()
-        return float(first + (length - 1) * (self.stationary * rows).sum())
-
-
-def test_a_perfect_model_of_a_markov_chain_has_its_entropy():
-    transition = torch.tensor(
-        [[0.8, 0.15, 0.05], [0.1, 0.7, 0.2], [0.3, 0.05, 0.65]], dtype=torch.float64
-    )
-    model, length = MarkovModel(transition), 12
-    ids = model.draw(1500, length)
-    out = nelbo(model, ids, num_samples=8)
-    error = out.nats.std() / math.sqrt(len(ids))
-    assert abs(
-        out.nats.mean() - model.entropy(length)
-    ) < 4 * error and error < 0.01 * model.entropy(length)
-    # in whatever order, the chain rule gives the same -log p(x): there is no gap between bound and truth
-    first, steps = model.stationary[ids[:, 0]], transition[ids[:, :-1], ids[:, 1:]]
-    truth = -(first.log() + steps.log().sum(1))
-    for order in ("left_to_right", torch.randperm(length), "confidence"):
-        torch.testing.assert_close(-log_prob(model, ids[:50], order), truth[:50])
-    noise = out.nats - truth
-    assert abs(noise.mean()) < 4 * noise.std() / math.sqrt(len(ids))
-    assert 0.9 < noise.std() / out.standard_error.square().mean().sqrt() < 1.1
-
-
-@pytest.fixture(scope="module")
-def trained():
-    """Has learned rows of one repeated symbol out of 16: the first token costs much, the rest little."""
-    torch.manual_seed(0)
-    sizes = {
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
-    }
-    model = ARDMForMaskedLM(
-        ARDMConfig(vocab_size=17, mask_token_id=16, max_position_embeddings=8, **sizes)
-    )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-2)
-    for _ in range(150):
-        masked_ids, labels = random_ratio_mask(torch.randint(0, 16, (64, 1)).expand(-1, 8), 16)
-        loss = mean_cross_entropy(model(masked_ids).logits, labels).mean()
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return model.eval()
-
-
-@torch.no_grad()
-def test_stratified_counts_have_a_twentieth_of_the_variance_on_a_trained_model(trained):
-    """Of a batch's mean loss: the sequences are the same, counts and orders are drawn anew."""
-    ids = torch.arange(16)[:, None].expand(-1, 8)
-    means = {"stratified": [], "independent": []}
-    for _ in range(150):
-        for name, num_known in (("stratified", None), ("independent", torch.randint(0, 8, (16,)))):
-            masked_ids, labels = random_ratio_mask(ids, 16, num_known=num_known)
-            means[name].append(mean_cross_entropy(trained(masked_ids).logits, labels).mean())
-    stratified, independent = (torch.stack(values).double() for values in means.values())
-    assert stratified.var() <= independent.var() / 20
-    assert abs(stratified.mean() - independent.mean()) < 4 * independent.std() / math.sqrt(150)
-    assert independent.mean() < 0.75 * math.log(
-        16
-    )  # it has learned something: a fresh one has no variance at all

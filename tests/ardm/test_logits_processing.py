@@ -1,14 +1,14 @@
-"""Processing: stock logits processors do what they do in a plain left-to-right loop, or are refused."""
+"""Stock logits processors do what they do in a plain left-to-right loop, or are refused."""
 
 import inspect
 
 import pytest
 import torch
-from transformers.generation import LogitsProcessor, LogitsProcessorList
+from transformers.generation import LogitsProcessor
 from transformers.generation import logits_process as stock
 
 from ardm import ARDMForMaskedLM
-from ardm.logits_processing import Processing
+from ardm.logits_processing import LogitsProcessing
 
 MASK, PAD, EOS, VOCAB = 12, 13, 2, 14
 ROWS = [[0, 1], [4, 5, 0, 5, 4], [], [3, 1, 3]]  # prompts
@@ -84,7 +84,7 @@ ALL = AFTER_PREFIX | ANYWHERE
 LEFT_TO_RIGHT = {"order": "left_to_right", "return_dict_in_generate": True}
 
 
-# ----------------------------------------------------------------------------------------------- the plain loop
+# ----------------------------------------------------------------------------------- the plain loop
 @torch.no_grad()
 def plain_loop(model, prompt, count, processor, text=None):
     """Token by token from the left; the processor sees (1, t) ids as in autoregressive generation.
@@ -215,7 +215,7 @@ def test_given_tokens_to_the_right_are_not_text_to_the_left(model):
     ).any()  # 4 and 5 are still to come
 
 
-# ------------------------------------------------------------------------------------- processors that number rows
+# ---------------------------------------------------------------------- processors that number rows
 def test_the_constraint_knows_its_row(model):
     asked = []
 
@@ -260,11 +260,17 @@ def test_a_row_keeps_its_number_whatever_the_length_of_the_others(model, side):
         ]
 
     makes = {  # in the batch, and for a row alone
-        "constraint": (lambda: stock.PrefixConstrainedLogitsProcessor(other_letters, num_beams=1),
-                       lambda row: stock.PrefixConstrainedLogitsProcessor(lambda _, text: other_letters(row, text), 1)),
-        "encoder": (lambda: stock.EncoderNoRepeatNGramLogitsProcessor(2, encoder),
-                    lambda row: stock.EncoderNoRepeatNGramLogitsProcessor(2, encoder[row : row + 1])),
-    }  # fmt: skip
+        "constraint": (
+            lambda: stock.PrefixConstrainedLogitsProcessor(other_letters, num_beams=1),
+            lambda row: stock.PrefixConstrainedLogitsProcessor(
+                lambda _, text: other_letters(row, text), 1
+            ),
+        ),
+        "encoder": (
+            lambda: stock.EncoderNoRepeatNGramLogitsProcessor(2, encoder),
+            lambda row: stock.EncoderNoRepeatNGramLogitsProcessor(2, encoder[row : row + 1]),
+        ),
+    }
     for together, alone in makes.values():
         settings = LEFT_TO_RIGHT | {
             "max_new_tokens": NEW,
@@ -292,7 +298,7 @@ def test_each_row_has_its_own_encoder_text(model):
         assert out.log_probs[row, 2:].tolist() == pytest.approx(log_probs, abs=1e-5)
 
 
-# -------------------------------------------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------------------------- what is refused
 STOCK = {
     name: kind
     for name, kind in vars(stock).items()
@@ -306,7 +312,7 @@ def test_every_stock_processor_is_tested_here_or_refused():
     for name in set(STOCK) - tested:
         processor = STOCK[name].__new__(STOCK[name])
         with pytest.raises(ValueError, match=f"{name} (does not work here|asks for)"):
-            Processing([processor], one_by_one=True)
+            LogitsProcessing([processor], one_by_one=True)
     assert {
         "UnbatchedClassifierFreeGuidanceLogitsProcessor",
         "AlternatingCodebooksLogitsProcessor",
@@ -345,9 +351,9 @@ def test_a_subclass_is_what_it_inherits_from():
     class Mine(stock.NoRepeatNGramLogitsProcessor):
         pass
 
-    Processing([Mine(2)], one_by_one=True)
+    LogitsProcessing([Mine(2)], one_by_one=True)
     with pytest.raises(ValueError, match="Mine needs the text left"):
-        Processing([Mine(2)], one_by_one=False)
+        LogitsProcessing([Mine(2)], one_by_one=False)
 
 
 def test_blocks_and_one_token_at_a_time_are_left_to_right(model):
@@ -361,147 +367,8 @@ def test_blocks_and_one_token_at_a_time_are_left_to_right(model):
         assert torch.equal(model.generate(ids, **settings, **more).sequences, plain.sequences)
 
 
-@pytest.mark.parametrize(
-    ("processors", "message"),
-    [
-        ([3], "logits_processor holds a int; expected callables"),
-        ([lambda input_ids, scores, beam_indices: scores], r"asks for \['beam_indices'\]"),
-        (
-            [lambda input_ids, scores, *, logits, cur_step: scores],
-            r"asks for \['logits'\]; expected some of positions",
-        ),
-        ([stock.TopKLogitsWarper(1), None], "logits_processor holds a NoneType"),
-    ],
-)
-def test_what_is_no_processor_is_refused(model, monkeypatch, processors, message):
-    monkeypatch.setattr(
-        ARDMForMaskedLM, "forward", lambda *_, **__: pytest.fail("the network was called")
-    )
-    with pytest.raises(ValueError, match=message):
-        model.generate(torch.full((2, 8), MASK), logits_processor=processors)
-
-
-# ----------------------------------------------------------------------------------------------------- callables
+# ---------------------------------------------------------------------------------------- any place
 IDS = torch.tensor([[0, 1, MASK, MASK, 4, MASK, MASK], [PAD, PAD, MASK, 3, MASK, MASK, PAD]])
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"order": "left_to_right", "tokens_per_step": 2},
-        {"order": "confidence"},
-        {"order": "entropy", "entropy_bound": 0.5, "block_length": 2},
-        {"resample_steps": 2, "resample_fraction": 0.5},
-        {"order": lambda logits, masked, generator: logits[..., 0]},
-        {"guidance_scale": 2.0},
-    ],
-    ids=str,
-)
-def test_callables_get_whole_rows_positions_and_steps(model, settings):
-    calls = []
-
-    def parity(input_ids, scores, positions, cur_step):
-        calls.append((input_ids.clone(), positions, cur_step))
-        assert scores.shape == (len(input_ids), VOCAB) and positions.shape == (len(input_ids),)
-        wrong = (torch.arange(VOCAB) % 2)[None] != (positions % 2)[:, None]
-        return scores.masked_fill(wrong, -torch.inf)
-
-    out = model.generate(IDS, seed=1, logits_processor=[parity], output_history=True, return_dict_in_generate=True,
-                         **settings)  # fmt: skip
-    assert [step for *_, step in calls] == list(range(out.num_forward_passes))
-    generated = out.order >= 0
-    assert torch.equal(generated, IDS == MASK)
-    assert (out.sequences % 2 == torch.arange(7) % 2)[generated].all()
-    for number, (input_ids, positions, _) in enumerate(calls):
-        width = len(input_ids) // 2
-        rows = input_ids.view(2, width, 7)
-        assert (rows == rows[:, :1]).all()  # the whole row for each of its positions
-        before = IDS if number == 0 else out.history[number - 1]
-        same = rows[:, 0] == before
-        assert (same | (rows[:, 0] == MASK)).all()  # what is resampled is hidden again
-        assert same.all() or "resample_steps" in settings
-        changed = out.history[number] != rows[:, 0]
-        asked = torch.zeros_like(changed).scatter(1, positions.view(2, width), True)
-        assert (asked | ~changed).all()  # what is filled has been processed
-
-    def plain(input_ids, scores):
-        assert (
-            (input_ids == PAD).sum(1) == torch.tensor([0, 3]).repeat_interleave(len(input_ids) // 2)
-        ).all()
-        return scores
-
-    model.generate(
-        IDS, seed=1, logits_processor=[plain], **settings
-    )  # whole rows, whatever it asks for
-
-
-def test_callables_ask_for_what_they_want(model):
-    seen = []
-
-    class Step(LogitsProcessor):
-        def __call__(self, input_ids, scores, cur_step):
-            seen.append(cur_step)
-            return scores
-
-    def keyword(input_ids, scores, *, positions, **kwargs):
-        assert not kwargs
-        seen.append(positions.tolist())
-        return scores
-
-    settings = LEFT_TO_RIGHT | {"seed": 1}
-    plain = model.generate(torch.full((1, 2), MASK), **settings)
-    for processors in ([Step(), keyword], LogitsProcessorList([Step(), keyword])):
-        seen.clear()
-        out = model.generate(torch.full((1, 2), MASK), logits_processor=processors, **settings)
-        assert seen == [0, [0], 1, [1]]
-        assert torch.equal(out.sequences, plain.sequences) and torch.equal(
-            out.log_probs, plain.log_probs
-        )
-    assert torch.equal(model.generate(torch.full((1, 2), MASK), logits_processor=[], **settings).sequences,
-                       plain.sequences)  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "order", ["random", "left_to_right", "confidence", lambda logits, *_: logits[..., 1]], ids=str
-)
-def test_warpers_are_the_settings_of_their_name(model, order):
-    """One after the other, at every position of a step."""
-    settings = {"order": order, "tokens_per_step": 2, "seed": 1, "return_dict_in_generate": True}
-    if order not in (
-        "random",
-        "left_to_right",
-    ):  # the settings change the draw alone, processors the order too
-        settings["tokens_per_step"] = 8
-    ids = torch.full((4, 8), MASK)
-    processors = [
-        stock.TemperatureLogitsWarper(0.5),
-        stock.TopKLogitsWarper(3),
-        stock.TopPLogitsWarper(0.9),
-    ]
-    one = model.generate(ids, logits_processor=processors, **settings)
-    two = model.generate(ids, temperature=0.5, top_k=3, top_p=0.9, **settings)
-    assert torch.equal(one.sequences, two.sequences)
-    torch.testing.assert_close(one.log_probs, two.log_probs, rtol=0, atol=1e-6)
-
-
-def test_a_processor_that_leaves_nothing_is_reported(model):
-    with pytest.raises(ValueError, match="only -inf"):
-        model.generate(
-            IDS, logits_processor=[lambda ids, scores: torch.full_like(scores, -torch.inf)]
-        )
-
-
-def test_bad_words_never_come_whatever_the_order(model):
-    for order in ("random", "confidence", "right_to_left"):
-        processors = [
-            stock.NoBadWordsLogitsProcessor([[1], [5]]),
-            stock.SuppressTokensLogitsProcessor([0]),
-        ]
-        out = model.generate(
-            torch.full((20, 8), MASK), order=order, tokens_per_step=3, logits_processor=processors
-        )
-        assert not set(out.unique().tolist()) & {0, 1, 5, MASK, PAD}
 
 
 @pytest.mark.parametrize("order", ["random", "confidence"])

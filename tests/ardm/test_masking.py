@@ -1,4 +1,4 @@
-"""Random-ratio masking hides every count equally often, uniformly over positions; the loss is its bound."""
+"""Random-ratio masking hides every count equally often, uniformly over positions."""
 
 import itertools
 
@@ -16,7 +16,6 @@ from ardm.masking import (
     mask_last,
     mean_cross_entropy,
     order_uniforms,
-    ratio_weights,
     strata,
     stratified_num_masked,
 )
@@ -40,7 +39,7 @@ def assert_chi_square(counts, p_value=1e-3):
     assert len(counts) == 1 or stats.chisquare(torch.as_tensor(counts).numpy()).pvalue > p_value
 
 
-# ---------------------------------------------------------------------------------------------------- which tokens
+# ------------------------------------------------------------------------------------- which tokens
 def test_every_count_equally_often_one_row_at_a_time():
     """Without strata: the counts of single-row batches, ends included."""
     length, source = 5, generator()
@@ -191,7 +190,7 @@ def test_check_ids_names_the_range():
             check_ids(bad, 4)
 
 
-# ------------------------------------------------------------------------------------------------------- for training
+# ------------------------------------------------------------------------------------- for training
 def test_masks_depend_on_the_sample_number_alone_and_not_on_the_micro_batch():
     size, steps = 6, 3
     ids, numbers = ids_of(size * steps, 7), torch.arange(size * steps)
@@ -258,7 +257,7 @@ def test_orders_of_rows_are_uniform():
     assert len(uniforms.unique()) == uniforms.numel()
 
 
-# --------------------------------------------------------------------------------------------------------------- loss
+# --------------------------------------------------------------------------------------------- loss
 def loop_loss(logits, labels):
     """Mean cross-entropy of each row, written out."""
     rows = []
@@ -304,12 +303,3 @@ def test_loss_is_at_least_float32(dtype):
         .mean(1)
     )
     torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 3.0])
-@pytest.mark.parametrize("max_ratio", [1.0, 0.3])
-def test_ratio_weights_have_mean_one(power, max_ratio):
-    ratios = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000 * max_ratio
-    weights = ratio_weights(ratios, power, max_ratio)
-    assert abs(float(weights.mean()) - 1) < 1e-4
-    assert power == 0 or (weights.diff() > 0).all()

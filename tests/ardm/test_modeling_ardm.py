@@ -1,4 +1,4 @@
-"""The network is bidirectional, blind to padding, gives masks no probability, and behaves as a transformers model."""
+"""The network is bidirectional, blind to padding, gives masks no probability."""
 
 import copy
 import json
@@ -44,7 +44,7 @@ def assert_same_gradients(first, second, atol=1e-5):
         torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=atol, msg=name)
 
 
-# ------------------------------------------------------------------------------------------------------ probabilities
+# ------------------------------------------------------------------------------------ probabilities
 def test_mask_and_pad_have_probability_zero(model):
     logits = model(RIGHT, RIGHT != PAD).logits
     assert logits.shape == (3, 8, 5)
@@ -81,7 +81,7 @@ def test_a_fresh_tied_model_has_small_logits():
     assert model(torch.full((1, 8), 27)).logits[..., :27].std() < 1.5
 
 
-# ------------------------------------------------------------------------------------------------- what is read
+# ------------------------------------------------------------------------------------- what is read
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_padding_its_side_and_the_batch_change_nothing(model, attention):
     model.set_attn_implementation(attention)
@@ -137,7 +137,7 @@ def test_what_differs_in_position_or_distance_is_told_apart(model):
     close(shifted, model(first).logits)
 
 
-# --------------------------------------------------------------------------------------------------- loss and positions
+# ------------------------------------------------------------------------------- loss and positions
 def test_loss_is_the_bound_by_hand(model):
     ids, labels, weights = RIGHT, labels_of(RIGHT), [6, 1, 3]
     out = model(ids, ids != PAD, labels=labels)
@@ -242,7 +242,7 @@ def test_dropout_acts_in_training_alone(tiny_model):
         assert not torch.equal(model(ids).logits, model(ids).logits)
 
 
-# --------------------------------------------------------------------------------------------------- attention kernels
+# -------------------------------------------------------------------------------- attention kernels
 def test_eager_is_sdpa(model):
     labels = labels_of(RIGHT)
     inputs = {"input_ids": RIGHT, "attention_mask": RIGHT != PAD, "labels": labels}
@@ -296,7 +296,7 @@ def test_compiled_gives_the_same_loss_and_gradients(model):
     assert_same_gradients({name: p.grad for name, p in model.named_parameters()}, plain)
 
 
-# ------------------------------------------------------------------------------------------------ a transformers model
+# ----------------------------------------------------------------------------- a transformers model
 @pytest.mark.parametrize("tied", [False, True])
 def test_save_and_load_give_the_same_bits(tiny_model, tmp_path, tied):
     model = tiny_model(tie_word_embeddings=tied)

@@ -1,11 +1,11 @@
-"""The training objective: the bound without weights, a curriculum that ends at the bound, prompts outside."""
+"""The training objective: the bound without weights, a curriculum that ends at the bound."""
 
 import pytest
 import torch
 
 from ardm.masking import IGNORED, keyed_random_ratio_mask
-from ardm.objective import RandomRatioObjective
-from ardm.training.loop import Batch
+from ardm.objective import RandomRatioObjective, ratio_weights
+from ardm.training import Batch
 
 LENGTH, MASK = 6, 4
 
@@ -35,7 +35,7 @@ def test_without_weights_the_loss_is_the_mean_over_rows_of_the_mean_over_masked_
     model, batch = Recorder(), batch_of()
     got = RandomRatioObjective(MASK, seed=3)(model, batch)
     _, labels = keyed_random_ratio_mask(
-        batch["input_ids"], MASK, batch.sample_numbers, seed=3, global_batch_size=8
+        batch["input_ids"], MASK, batch.example_numbers, seed=3, global_batch_size=8
     )
     expected = []
     for row in labels:
@@ -49,7 +49,7 @@ def test_weight_power_one_counts_every_masked_token_alike():
     model, batch = Recorder(), batch_of()
     got = RandomRatioObjective(MASK, weight_power=1.0)(model, batch)["loss"]
     _, labels = keyed_random_ratio_mask(
-        batch["input_ids"], MASK, batch.sample_numbers, seed=0, global_batch_size=8
+        batch["input_ids"], MASK, batch.example_numbers, seed=0, global_batch_size=8
     )
     logits = model.table.expand(8, -1, -1)[labels != IGNORED]
     summed = torch.nn.functional.cross_entropy(logits, labels[labels != IGNORED], reduction="sum")
@@ -103,8 +103,19 @@ def test_the_sum_over_micro_batches_does_not_depend_on_the_split():
         model = Recorder()
         for begin in range(0, 8, size):
             rows = slice(begin, begin + size)
-            part = Batch({k: v[rows] for k, v in whole.items()}, whole.sample_numbers[rows], 8, 0.0)
+            part = Batch(
+                {k: v[rows] for k, v in whole.items()}, whole.example_numbers[rows], 8, 0.0
+            )
             (RandomRatioObjective(MASK)(model, part)["loss"] * size / 8).backward()
         gradients.append(model.table.grad)
     torch.testing.assert_close(gradients[1], gradients[0])
     torch.testing.assert_close(gradients[2], gradients[0])
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 3.0])
+@pytest.mark.parametrize("max_ratio", [1.0, 0.3])
+def test_ratio_weights_have_mean_one(power, max_ratio):
+    ratios = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000 * max_ratio
+    weights = ratio_weights(ratios, power, max_ratio)
+    assert abs(float(weights.mean()) - 1) < 1e-4
+    assert power == 0 or (weights.diff() > 0).all()

@@ -1,6 +1,6 @@
-"""An order is a permutation of positions, its rank the inverse; the queue of a row is its masks in that order.
+"""An order is a permutation, its rank the inverse; a queue is a row's masks in that order.
 
-Orders that look at logits are scores by their definitions, sorted, with rounding kept out of the sorting.
+Orders that look at logits are scores by their definitions, sorted, with rounding kept out of it.
 """
 
 import math
@@ -101,7 +101,7 @@ def test_what_is_no_order_is_refused(order, message):
         order_scores(order, PLACES, UNIFORMS)
 
 
-# --------------------------------------------------------------------------------- orders that look at the logits
+# ------------------------------------------------------------------- orders that look at the logits
 @settings(max_examples=20, deadline=None)
 @given(
     st.integers(0, 2),
@@ -149,7 +149,7 @@ def test_the_surest_position_has_the_highest_score():
 
 
 def reference_ranking(scores, is_open, tie):
-    """Sorts by score; whoever follows the one before within `tie` is its equal, and equals stand by position."""
+    """Sorts by score; who follows the one before within `tie` is its equal; equals by position."""
     if tie is None:
         finite = [
             abs(s) for s, here in zip(scores, is_open, strict=True) if here and math.isfinite(s)
@@ -224,7 +224,7 @@ def test_positions_of_equal_scores_are_generated_left_to_right(tiny_model, order
         assert torch.equal(out.order, torch.arange(8).expand(batch, 8))
 
 
-# ------------------------------------------------------------------------------------------------------ a user's order
+# ----------------------------------------------------------------------------------- a user's order
 MASKED = torch.tensor([[True, False, True], [False, True, True]])
 
 

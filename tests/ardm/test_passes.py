@@ -1,4 +1,4 @@
-"""Passes: every row's plan is spent exactly, inside its blocks, and what goes back is filled again."""
+"""Every row's plan is spent exactly, inside its blocks, and what goes back is filled again."""
 
 import itertools
 
@@ -11,7 +11,7 @@ from ardm import ARDMGenerationConfig
 from ardm.assembly import make_resampling, plan_passes
 from ardm.passes import Pass, make_passes, row_passes, row_plan
 from ardm.plans import plan_cost
-from ardm.resampling import Resampling
+from ardm.resampling import RESAMPLE_ORDERS, Resampling
 
 AFTER, BETWEEN = ("random", "least_confident"), ("remdm_cap", "remdm_rescale", "remdm_conf")
 MASKS, BLOCK_LENGTH = st.integers(0, 20), st.none() | st.integers(1, 8)
@@ -48,7 +48,9 @@ def rows(draw):
     """Plans of a ragged batch, block by block, and a resampling or None."""
     counts = draw(st.lists(MASKS, max_size=4))
     order = draw(st.sampled_from([None, *AFTER, *BETWEEN]))
-    resampling = order and Resampling(draw(st.integers(1, 7)), draw(FRACTION), order)
+    resampling = order and Resampling(
+        draw(st.integers(1, 7)), draw(FRACTION), RESAMPLE_ORDERS[order]
+    )
     return [row_plan(count, **draw(amounts(count))) for count in counts], resampling
 
 
@@ -56,7 +58,7 @@ def flat(blocks):
     return [size for block in blocks for size in block]
 
 
-# ------------------------------------------------------------------------------------------------------- one row's plan
+# ----------------------------------------------------------------------------------- one row's plan
 @LAWS
 @given(st.data(), MASKS)
 def test_a_plan_fills_each_block_exactly(data, masks):
@@ -120,10 +122,10 @@ def test_what_does_not_fit_is_refused():
         row_plan(0, plan=[1])
 
 
-# ------------------------------------------------------------------------------------------- the passes of one row
+# ---------------------------------------------------------------------------- the passes of one row
 def number_between(order, fraction, known, hidden):
     """ReMDM's number by its definition: a share of the known tokens; rescale: of what is fewer."""
-    if order == "remdm_rescale":
+    if order is RESAMPLE_ORDERS["remdm_rescale"]:
         return max(1, round(fraction * min(known, hidden)))
     return min(max(1, round(fraction * known)), hidden)
 
@@ -166,7 +168,7 @@ def test_passes_between_the_steps_are_spread_evenly(blocks, steps):
     last = list(
         itertools.accumulate(map(len, blocks))
     )  # steps after which a block is done: no gap lies there
-    for back, _, _ in row_passes(blocks, Resampling(steps, 0.1, "remdm_cap")):
+    for back, _, _ in row_passes(blocks, Resampling(steps, 0.1, RESAMPLE_ORDERS["remdm_cap"])):
         if back:
             in_gap[-1] += 1
         else:
@@ -177,7 +179,7 @@ def test_passes_between_the_steps_are_spread_evenly(blocks, steps):
         assert abs(sum(in_gap[:first]) - share) < 1
 
 
-# ----------------------------------------------------------------------------------------------------- all rows' tables
+# --------------------------------------------------------------------------------- all rows' tables
 @LAWS
 @given(rows())
 def test_the_tables_add_up(batch):
@@ -232,7 +234,7 @@ def test_a_rows_passes_are_its_own_and_it_waits_with_zeros(batch):
 
 
 @pytest.mark.parametrize(
-    "resampling", [None, *(Resampling(3, 0.5, order) for order in AFTER + BETWEEN)]
+    "resampling", [None, *(Resampling(3, 0.5, RESAMPLE_ORDERS[order]) for order in AFTER + BETWEEN)]
 )
 def test_without_masks_there_are_no_passes(resampling):
     for plans in ([], [[]], [[], []]):
@@ -241,7 +243,7 @@ def test_without_masks_there_are_no_passes(resampling):
         assert passes.fill_BS.shape == passes.known_BS.shape == (len(plans), 0)
 
 
-# ------------------------------------------------------------------------------------------------- from the settings
+# -------------------------------------------------------------------------------- from the settings
 @LAWS
 @given(st.integers(1, 20), st.integers(1, 25), st.integers(0, 6), st.sampled_from(AFTER + BETWEEN))
 def test_resampling_passes_count_in_the_steps(masks, steps, resample_steps, order):

@@ -1,4 +1,4 @@
-"""Keyed random numbers are uniform, independent over every key, and a function of their keys alone."""
+"""Keyed random numbers are uniform, independent over every key, and nothing but their keys."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from ardm.randomness import draw_seed, keyed_bits, keyed_uniforms
+from ardm.randomness import keyed_bits, keyed_uniforms, seed_from
 
 ROWS, COLUMNS = torch.arange(400)[:, None], torch.arange(50)
 SMALL_KEYS = [(0,), (1,), (-1,), (7, 3), (2**61 + 12345, 1)]
@@ -79,8 +79,8 @@ def test_values_do_not_depend_on_the_batch_they_are_drawn_in():
 
 def test_draw_seed_is_the_generators_and_moves_it_on():
     first, second = (torch.Generator().manual_seed(3) for _ in range(2))
-    seeds = [draw_seed(first) for _ in range(100)]
-    assert seeds == [draw_seed(second) for _ in range(100)] and len(set(seeds)) == 100
+    seeds = [seed_from(first) for _ in range(100)]
+    assert seeds == [seed_from(second) for _ in range(100)] and len(set(seeds)) == 100
     assert all(0 <= seed < 2**62 for seed in seeds)
     torch.manual_seed(3)
-    assert [draw_seed(None) for _ in range(100)] == seeds
+    assert [seed_from(None) for _ in range(100)] == seeds

@@ -1,4 +1,4 @@
-"""Resampling: exactly so many generated tokens go back, never a given one, and which ones follows the stated law."""
+"""Exactly so many generated tokens go back, never a given one, and which ones follows the law."""
 
 import itertools
 
@@ -25,7 +25,7 @@ def model(tiny_model):
 
 def test_which_lie_between_the_steps():
     assert tuple(RESAMPLE_ORDERS) == AFTER + BETWEEN
-    assert [Resampling(1, 0.1, order).between for order in RESAMPLE_ORDERS] == [
+    assert [Resampling(1, 0.1, RESAMPLE_ORDERS[order]).between for order in RESAMPLE_ORDERS] == [
         False,
         False,
         True,
@@ -38,11 +38,14 @@ def test_which_lie_between_the_steps():
 @given(st.integers(0, 50), st.integers(1, 50), st.floats(1e-3, 1.0))
 def test_the_number_is_the_share_within_its_bounds(known, hidden, fraction):
     for order in AFTER:
-        number = Resampling(1, fraction, order).number(known, 0)
+        number = Resampling(1, fraction, RESAMPLE_ORDERS[order]).number(known, 0)
         assert number == (max(1, round(fraction * known)) if known else 0)
         assert number <= known
     for order in BETWEEN if known else ():
-        number, few = Resampling(1, fraction, order).number(known, hidden), min(known, hidden)
+        number, few = (
+            Resampling(1, fraction, RESAMPLE_ORDERS[order]).number(known, hidden),
+            min(known, hidden),
+        )
         assert 1 <= number <= few  # as many are drawn again as go back, and no more than are hidden
         share = fraction * (few if order == "remdm_rescale" else known)
         assert number == max(1, round(share)) or (
@@ -51,7 +54,9 @@ def test_the_number_is_the_share_within_its_bounds(known, hidden, fraction):
 
 
 def test_the_default_share_sends_back_a_tenth():
-    numbers = {order: Resampling(1, 0.1, order).number(90, 6) for order in RESAMPLE_ORDERS}
+    numbers = {
+        order: Resampling(1, 0.1, RESAMPLE_ORDERS[order]).number(90, 6) for order in RESAMPLE_ORDERS
+    }
     assert numbers == {
         "random": 9,
         "least_confident": 9,
@@ -61,9 +66,9 @@ def test_the_default_share_sends_back_a_tenth():
     }
 
 
-# ------------------------------------------------------------------------------------------------- which go back
+# ------------------------------------------------------------------------------------ which go back
 def half_done(batch, length, seed, block_length=None):
-    """A canvas with given tokens and padding on both sides, some of whose masks have been written."""
+    """A canvas with given tokens and padding on both sides, some masks of which are written."""
     generator = torch.Generator().manual_seed(seed)
     edges = torch.randint(0, length + 1, (2, batch, 1), generator=generator).sort(0).values
     real = (torch.arange(length) >= edges[0]) & (torch.arange(length) < edges[1])
@@ -105,7 +110,7 @@ def test_exactly_so_many_generated_tokens_go_back(order, batch, length, seed):
     canvas, written = half_done(batch, length, seed)
     torch.manual_seed(seed)
     number, revision = torch.randint(0, length + 2, (batch, 1)), torch.randint(1, 3, (batch, 1))
-    back = Resampling(1, 0.1, order).positions(canvas, number, revision)
+    back = Resampling(1, 0.1, RESAMPLE_ORDERS[order]).positions(canvas, number, revision)
     assert back.shape == written.shape and back.dtype == torch.bool
     assert not (back & ~written).any()  # never a given token, padding, or what is hidden anyway
     assert torch.equal(
@@ -113,14 +118,19 @@ def test_exactly_so_many_generated_tokens_go_back(order, batch, length, seed):
     )
     for row in range(batch):  # a row's choice is its own
         real = canvas.real_BL[row]
-        alone = Canvas(canvas.ids[row : row + 1, real], real[real][None], MASK,
-                       (torch.tensor([seed]), torch.tensor([row])), "random")  # fmt: skip
+        alone = Canvas(
+            canvas.ids[row : row + 1, real],
+            real[real][None],
+            MASK,
+            (torch.tensor([seed]), torch.tensor([row])),
+            "random",
+        )
         alone.order_BL, alone.hidden_BL = (
             canvas.order_BL[row : row + 1, real],
             canvas.hidden_BL[row : row + 1, real],
         )
         alone.log_probs_BL = canvas.log_probs_BL[row : row + 1, real]
-        other = Resampling(1, 0.1, order).positions(
+        other = Resampling(1, 0.1, RESAMPLE_ORDERS[order]).positions(
             alone, number[row : row + 1], revision[row : row + 1]
         )
         assert torch.equal(other[0], back[row, real])
@@ -131,7 +141,9 @@ def test_exactly_so_many_generated_tokens_go_back(order, batch, length, seed):
 def test_between_the_steps_only_the_active_block_is_revised(order, block_length, seed):
     canvas, written = half_done(3, 9, seed, block_length)
     number = torch.full((3, 1), 9)
-    back = Resampling(1, 0.1, order).positions(canvas, number, torch.ones_like(number))
+    back = Resampling(1, 0.1, RESAMPLE_ORDERS[order]).positions(
+        canvas, number, torch.ones_like(number)
+    )
     if order in AFTER:
         assert torch.equal(back, written)
         return
@@ -151,7 +163,7 @@ def test_the_least_confident_are_those_of_the_lowest_probability(length, number,
     if seed % 2:  # ties go by position
         canvas.log_probs_BL = canvas.log_probs_BL.mul(3).round().div(3)
     numbers = torch.full((2, 1), number)
-    back = Resampling(1, 0.1, "least_confident").positions(
+    back = Resampling(1, 0.1, RESAMPLE_ORDERS["least_confident"]).positions(
         canvas, numbers, torch.ones_like(numbers)
     )
     for row in range(2):
@@ -161,7 +173,7 @@ def test_the_least_confident_are_those_of_the_lowest_probability(length, number,
 
 
 def chosen(order, log_probs, number, revision=1, rows=6000):
-    """Positions that go back in many rows of one state, (rows, L): two given tokens, three written, one hidden."""
+    """What goes back in many rows of one state: two tokens given, three written, one hidden."""
     ids = torch.tensor([0, MASK, MASK, 1, MASK, MASK]).expand(rows, -1).clone()
     canvas = Canvas(
         ids, torch.ones_like(ids, dtype=torch.bool), MASK, row_streams(3, None, 1, rows), "random"
@@ -174,7 +186,9 @@ def chosen(order, log_probs, number, revision=1, rows=6000):
         )
         canvas.log_probs_BL[:, position] = log_prob
     numbers = torch.full((rows, 1), number)
-    return Resampling(1, 0.1, order).positions(canvas, numbers, torch.full_like(numbers, revision))
+    return Resampling(1, 0.1, RESAMPLE_ORDERS[order]).positions(
+        canvas, numbers, torch.full_like(numbers, revision)
+    )
 
 
 PROBS = torch.tensor([0.9, 0.02, 0.4], dtype=torch.float64)
@@ -210,9 +224,15 @@ def test_every_revision_draws_anew(order):
     assert stats.chi2_contingency(table.numpy()).pvalue > 1e-3
 
 
-# ------------------------------------------------------------------------------------------------- through generate
-IDS = torch.tensor([[PAD, 0, MASK, MASK, 1, MASK, MASK, MASK], [MASK, MASK, 2, MASK, PAD, PAD, PAD, PAD],
-                    [0, 1, 2, 0, 1, 2, 0, 1], [0, MASK, 2, PAD, PAD, PAD, PAD, PAD]])  # fmt: skip
+# --------------------------------------------------------------------------------- through generate
+IDS = torch.tensor(
+    [
+        [PAD, 0, MASK, MASK, 1, MASK, MASK, MASK],
+        [MASK, MASK, 2, MASK, PAD, PAD, PAD, PAD],
+        [0, 1, 2, 0, 1, 2, 0, 1],
+        [0, MASK, 2, PAD, PAD, PAD, PAD, PAD],
+    ]
+)
 
 
 @pytest.mark.parametrize("order", AFTER)

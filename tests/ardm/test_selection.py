@@ -1,4 +1,4 @@
-"""Selection: which open positions a step takes, against brute force, and the law of the noise on their order."""
+"""Which open positions a step takes, against brute force, and the law of the noise on orders."""
 
 import itertools
 import math
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ardm.canvas import Canvas, row_streams
-from ardm.orders import LOGIT_ORDERS
+from ardm.orders import LOGIT_ORDERS, logit_order
 from ardm.randomness import gumbel
 from ardm.selection import Selection, above_threshold, within_entropy
 
@@ -32,7 +32,7 @@ def canvas_of(batch, length, seed=0):
 
 @st.composite
 def pools(draw):
-    """A canvas, the pool's logits, positions and which are open, and the least number of each row."""
+    """A canvas, the pool's logits, positions and which are open, and each row's least number."""
     batch, width = draw(st.integers(1, 3)), draw(st.integers(1, 6))
     torch.manual_seed(draw(st.integers(0, 2**31)))
     canvas = canvas_of(batch, width + 2)
@@ -77,7 +77,7 @@ def ranked(order, logits, canvas, pool, is_open):
 @hypothesis.given(st.sampled_from(ORDERS), pools())
 def test_the_plans_number_of_the_highest_scores_is_taken(order, arguments):
     canvas, logits, pool, is_open, least = arguments
-    selection = Selection(order, generator=torch.Generator())
+    selection = Selection(logit_order(order, torch.Generator()))
     first, taken = selection(logits, canvas, pool, is_open, least)
     assert taken.shape == least.shape and first.shape == pool.shape
     for row, expected in enumerate(ranked(order, logits, canvas, pool, is_open)):
@@ -90,7 +90,7 @@ def test_the_plans_number_of_the_highest_scores_is_taken(order, arguments):
 @hypothesis.given(st.sampled_from(ORDERS), pools(), st.floats(0.2, 1.0))
 def test_a_threshold_takes_the_confident_set_or_the_plans_number(order, arguments, threshold):
     canvas, logits, pool, is_open, least = arguments
-    selection = Selection(order, amount=above_threshold(threshold), generator=torch.Generator())
+    selection = Selection(logit_order(order, torch.Generator()), amount=above_threshold(threshold))
     first, taken = selection(logits, canvas, pool, is_open, least)
     most = logits.double().softmax(-1).amax(-1)
     hypothesis.assume(((most - threshold).abs() > 1e-6).all())
@@ -109,7 +109,7 @@ def test_an_entropy_bound_takes_the_longest_prefix_below_it(order, arguments, on
         torch.ones_like(least) if one else least,
         float(torch.rand(())) * 0.6 * pool.shape[1],
     )
-    selection = Selection(order, amount=within_entropy(bound), generator=torch.Generator())
+    selection = Selection(logit_order(order, torch.Generator()), amount=within_entropy(bound))
     first, taken = selection(logits, canvas, pool, is_open, least)
     nats = -scores_of("entropy", logits, canvas, pool)
     for row, in_order in enumerate(ranked(order, logits, canvas, pool, is_open)):
@@ -142,12 +142,14 @@ def test_bounds_at_their_ends():
         (within_entropy(2 * math.log(5) + 1e-4), uniform, 3),
     ):
         assert (
-            Selection("confidence", amount=amount)(logits, canvas, pool, is_open, one)[1]
+            Selection(logit_order("confidence"), amount=amount)(logits, canvas, pool, is_open, one)[
+                1
+            ]
             == expected
         )
 
 
-# ---------------------------------------------------------------------------------------------- noise on the order
+# ------------------------------------------------------------------------------- noise on the order
 def test_gumbel_noise_is_the_quantile_function():
     uniforms = torch.linspace(0, 1, 1001, dtype=torch.float64)[1:-1]
     torch.testing.assert_close(gumbel(uniforms), torch.tensor(stats.gumbel_r.ppf(uniforms.numpy())))
@@ -162,7 +164,7 @@ def test_noise_draws_positions_by_the_softmax_of_their_scores(order, temperature
     canvas, pool = canvas_of(rows, width), torch.arange(width).expand(rows, width)
     logits = torch.randn(1, width, 5).expand(rows, -1, -1)
     is_open = torch.tensor([True, True, False, True]).expand(rows, width)
-    selection = Selection(order, noise=temperature, generator=torch.Generator())
+    selection = Selection(logit_order(order, torch.Generator()), noise=temperature)
     weights = (scores_of(order, logits[:1], canvas, pool[:1])[0] / temperature).exp() * is_open[0]
     pairs = list(
         itertools.permutations([0, 1, 3], 2)
@@ -189,7 +191,7 @@ def test_noise_draws_positions_by_the_softmax_of_their_scores(order, temperature
 @hypothesis.given(pools(), st.sampled_from(list(LOGIT_ORDERS)))
 def test_a_positions_noise_does_not_depend_on_the_pool(arguments, order):
     canvas, logits, pool, is_open, least = arguments
-    selection = Selection(order, noise=1.0)
+    selection = Selection(logit_order(order), noise=1.0)
     first, _ = selection(logits, canvas, pool, is_open, least)
     shuffle = torch.randperm(pool.shape[1])
     other, _ = selection(logits[:, shuffle], canvas, pool[:, shuffle], is_open[:, shuffle], least)
@@ -226,7 +228,7 @@ def test_generates_first_position_is_drawn_by_softmax(tiny_model, temperature):
     )
 
 
-# --------------------------------------------------------------------------------------------------- a user's order
+# ----------------------------------------------------------------------------------- a user's order
 class Recorder:
     """Right to left, and keeps what it was given."""
 
@@ -250,8 +252,14 @@ IDS = torch.tensor([[PAD, 0, MASK, MASK, 1, MASK, MASK], [MASK, MASK, 2, MASK, P
 @pytest.mark.parametrize("tokens_per_step", [1, 2])
 def test_a_users_order_sees_whole_rows_and_what_may_be_filled(model, tokens_per_step):
     order = Recorder()
-    out = model.generate(IDS, order=order, tokens_per_step=tokens_per_step, seed=1, output_history=True,
-                         return_dict_in_generate=True)  # fmt: skip
+    out = model.generate(
+        IDS,
+        order=order,
+        tokens_per_step=tokens_per_step,
+        seed=1,
+        output_history=True,
+        return_dict_in_generate=True,
+    )
     for (logits, masked, _), canvas in zip(order.calls, [IDS, *out.history], strict=False):
         assert torch.equal(masked, canvas == MASK)
         real = canvas != PAD

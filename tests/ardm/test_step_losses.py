@@ -1,4 +1,4 @@
-"""Per-step losses are those of the enumeration, sum to the bound, and price every plan without bias."""
+"""Per-step losses are those of the enumeration, sum to the bound, and price every plan."""
 
 import math
 from functools import partial
@@ -8,12 +8,12 @@ import torch
 
 from ardm import (
     StepLosses,
+    masked_losses,
     measure_step_losses,
     nelbo,
     optimal_plan,
     per_step_losses,
     plan_cost,
-    scoring,
 )
 from ardm.plans import cosine_plan, uniform_plan
 
@@ -40,7 +40,7 @@ def generator(seed=0):
 
 
 def exact_step_losses(exact, ids):
-    """(B, L): E_order of the next token's loss at each number known, walking every order through the table."""
+    """(B, L): E_order of the next token's loss at each number known, by every order's walk."""
     total, digits = torch.zeros(len(ids), 4, dtype=torch.float64), 4 ** torch.arange(4).flip(0)
     for order in exact.orders:
         state = torch.full_like(ids, MASK)
@@ -57,18 +57,18 @@ def repeated(uniforms, seed, keys, length):
 
 @pytest.fixture(scope="module")
 def averaged(plain, exact):
-    """The losses of all sequences, averaged over all orders: each in turn is the one that every draw uses."""
+    """The losses of all sequences, averaged over all orders: each in turn is every version's."""
     total = 0.0
     with pytest.MonkeyPatch.context() as patch:
         for order in exact.orders:
             patch.setattr(
-                scoring, "order_uniforms", partial(repeated, order.argsort().double() / 4)
+                masked_losses, "order_uniforms", partial(repeated, order.argsort().double() / 4)
             )
             total = total + measure_step_losses(plain, exact.sequences).sequence_nats
     return StepLosses(total / len(exact.orders))
 
 
-# ------------------------------------------------------------------------------------------------------ the curve
+# ---------------------------------------------------------------------------------------- the curve
 def test_it_is_the_enumerated_curve(averaged, exact):
     truth = exact_step_losses(exact, exact.sequences)
     torch.testing.assert_close(averaged.sequence_nats, truth, rtol=0, atol=1e-6)
@@ -167,7 +167,7 @@ def test_standard_errors_of_ragged_rows():
         StepLosses(table[:1]).cost([2, 2])
 
 
-# ------------------------------------------------------------------------------------------------------ what plans cost
+# ---------------------------------------------------------------------------------- what plans cost
 @pytest.mark.parametrize("plan", [[1, 1, 1, 1], [1, 3], [2, 2], [3, 1], [4]])
 def test_cost_is_the_expectation_over_orders_of_the_plans_own_likelihood(averaged, exact, plan):
     truth = -torch.stack([exact.log_prob(order, plan) for order in exact.orders]).mean(0)
@@ -190,7 +190,7 @@ def test_a_single_sequence_has_no_error(plain):
 
 
 def test_plans_of_one_half_of_the_data_on_the_other(plain, exact):
-    """Re-scored on held-out losses the optimal plan may lose a little of its lead, no more than the noise of both."""
+    """On held-out losses the optimal plan may lose a little of its lead, no more than the noise."""
     first, second = (
         measure_step_losses(
             plain, exact.sequences[half::2], num_orders=30, generator=generator(half)
@@ -210,7 +210,7 @@ def test_plans_of_one_half_of_the_data_on_the_other(plain, exact):
         ({"input_ids": torch.tensor([[0, MASK, 1]])}, "mask id 3"),
         ({"input_ids": torch.tensor([[0, PAD, 1]])}, "pad id 4"),
         ({"input_ids": [[0, 1]]}, "list"),
-        ({"attention_mask": torch.zeros(1, 3)}, "no token to score"),
+        ({"attention_mask": torch.zeros(1, 3)}, "only padding and prompt"),
         ({"num_orders": 0}, "num_orders is 0"),
         ({"num_orders": 1.0}, "num_orders is 1.0"),
         ({"batch_size": 0}, "batch_size is 0"),

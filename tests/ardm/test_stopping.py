@@ -1,4 +1,4 @@
-"""Endings: a row's result is that of a full generation, cut behind its first end; finishing early only saves work."""
+"""A row's result is that of a full generation, cut behind its first end."""
 
 import itertools
 
@@ -37,15 +37,15 @@ def full(model, ids, attention_mask=None, **settings):
     return model.generate(ids, attention_mask, return_dict_in_generate=True, **settings)
 
 
-# ----------------------------------------------------------------------------------------------------- the reference
+# ------------------------------------------------------------------------------------ the reference
 def end_of(text, given, ends_text):
-    """How many tokens of a row (without padding) stay, by asking for one beginning after another."""
+    """How many tokens of a row (without padding) stay, by asking for each beginning in turn."""
     begin = max((place + 1 for place, here in enumerate(given) if here), default=0)
     return next((n for n in range(begin + 1, len(text) + 1) if ends_text(text[:n])), len(text))
 
 
 def cut(out, real, ends_text, pad=PAD):
-    """sequences, order and log_probs of a full generation with each row cut; the number of tokens that stay."""
+    """sequences, order, log_probs of a full generation with each row cut, and how many stay."""
     sequences, order, log_probs, kept = (
         out.sequences.clone(),
         out.order.clone(),
@@ -93,17 +93,25 @@ def parity(logits, masked, generator):
 
 
 SETTINGS = st.fixed_dictionaries(
-    {"order": st.sampled_from(["random", "left_to_right", "right_to_left", "confidence", "margin", "entropy", parity])},
+    {
+        "order": st.sampled_from(
+            ["random", "left_to_right", "right_to_left", "confidence", "margin", "entropy", parity]
+        )
+    },
     optional={
         "tokens_per_step": st.integers(1, 4),
         "block_length": st.integers(1, 5),
         "amount": st.sampled_from([{"threshold": 0.5}, {"entropy_bound": 0.7}]),
-        "again": st.sampled_from([{"resample_steps": 2, "resample_order": order, "resample_fraction": 0.4}
-                                  for order in ("random", "least_confident", "remdm_cap", "remdm_conf")]),
+        "again": st.sampled_from(
+            [
+                {"resample_steps": 2, "resample_order": order, "resample_fraction": 0.4}
+                for order in ("random", "least_confident", "remdm_cap", "remdm_conf")
+            ]
+        ),
         "guidance_scale": st.just(1.5),
         "max_new_tokens": st.integers(0, 4),
     },
-)  # fmt: skip
+)
 
 
 @st.composite
@@ -155,13 +163,15 @@ def test_a_criterion_cuts_the_full_generation(model, case, seed, with_eos):
         model, ids, real.long(), seed=seed, stopping_criteria=[LastTwoAlike()], **settings, **eos
     )
     kept = assert_is_cut(
-        out, reference, result_mask(real, settings.get("max_new_tokens", 0)),
+        out,
+        reference,
+        result_mask(real, settings.get("max_new_tokens", 0)),
         lambda text: last_two_alike(text) or (with_eos and is_eos(text)),
-    )  # fmt: skip
+    )
     assert len(kept) == len(ids)
 
 
-# --------------------------------------------------------------------------------------------------- what is an end
+# ----------------------------------------------------------------------------------- what is an end
 def test_only_generated_tokens_behind_the_last_given_one_end_a_row(model):
     def only_eos(ids, scores):
         return scores.masked_fill(torch.arange(5) != EOS, -torch.inf)
@@ -183,8 +193,10 @@ def test_several_ids_end_a_row(model):
     real = torch.ones(20, 8, dtype=torch.bool)
     out = full(model, masks(20, 8), seed=1, eos_token_id=[EOS, 0])
     assert_is_cut(out, reference, real, lambda text: text[-1] in (EOS, 0))
-    assert torch.equal(full(model, masks(20, 8), seed=1, eos_token_id=[EOS]).sequences,
-                       full(model, masks(20, 8), seed=1, eos_token_id=EOS).sequences)  # fmt: skip
+    assert torch.equal(
+        full(model, masks(20, 8), seed=1, eos_token_id=[EOS]).sequences,
+        full(model, masks(20, 8), seed=1, eos_token_id=EOS).sequences,
+    )
 
 
 def test_without_a_pad_id_eos_fills(tiny_model):
@@ -207,101 +219,28 @@ def test_the_models_own_eos_counts(tiny_model):
     plain = tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD)
     expected = full(plain, masks(8, 8), seed=1, eos_token_id=EOS)
     assert torch.equal(model.generate(masks(8, 8), seed=1), expected.sequences)
-    assert torch.equal(model.generate(masks(8, 8), seed=1, eos_token_id=1),
-                       plain.generate(masks(8, 8), seed=1, eos_token_id=1))  # fmt: skip
+    assert torch.equal(
+        model.generate(masks(8, 8), seed=1, eos_token_id=1),
+        plain.generate(masks(8, 8), seed=1, eos_token_id=1),
+    )
 
 
-def test_an_eos_that_never_comes_changes_nothing(model):
-    def never(ids, scores):
-        return scores.index_fill(1, torch.tensor([EOS]), -torch.inf)
-
-    for order in ("random", "left_to_right", "entropy"):
-        settings = {"order": order, "seed": 1, "logits_processor": [never], "tokens_per_step": 2}
-        one, two = (
-            full(model, masks(3, 8), **settings),
-            full(model, masks(3, 8), eos_token_id=EOS, **settings),
-        )
-        assert torch.equal(one.sequences, two.sequences) and torch.equal(
-            one.log_probs, two.log_probs
-        )
-        assert (
-            torch.equal(one.order, two.order)
-            and one.num_forward_passes == two.num_forward_passes == 4
-        )
-
-
-def test_a_row_without_masks_has_no_end(model):
-    ids = torch.tensor([[0, EOS, 1, PAD], [EOS, MASK, MASK, MASK]])
-    settings = {"seed": 1, "eos_token_id": EOS, "stopping_criteria": [MaxLengthCriteria(2)]}
-    out = full(model, ids, **settings)
-    assert out.sequences[0].tolist() == ids[0].tolist()
-    assert out.sequences[1, 2:].tolist() == [PAD, PAD]
-    assert full(model, ids[:1], **settings).num_forward_passes == 0
-
-
-# ------------------------------------------------------------------------------------------------ what it saves
-@pytest.mark.parametrize(
-    ("settings", "passes"),
+# ----------------------------------------------------------------------------------- stock criteria
+RAGGED = torch.tensor(
     [
-        ({"order": "left_to_right"}, [3, 6]),  # EOS is the third token, the sixth
-        ({"order": "left_to_right", "tokens_per_step": 2}, [2, 3]),
-        ({"block_length": 3}, [3, 6]),
-        ({"block_length": 4, "tokens_per_step": 4}, [1, 2]),
-        ({"order": "right_to_left"}, [12, 12]),
-        ({"order": "confidence", "block_length": 6, "tokens_per_step": 3}, [2, 2]),
-        ({"order": "left_to_right", "threshold": 1e-9}, [1, 1]),
-        (
-            {"order": "left_to_right", "resample_steps": 2},
-            [14, 14],
-        ),  # a revised text has no end before the last pass
-    ],
-    ids=str,
+        [0, 1, 0] + [MASK] * 7,
+        [PAD, PAD, 1] + [MASK] * 7,
+        [MASK, 1, 2, 1, MASK, MASK] + [PAD] * 4,
+        [MASK] * 10,
+    ]
 )
-def test_rows_stop_early(model, settings, passes):
-    def eos_at(place):
-        def processor(ids, scores, positions):
-            at = (positions == place)[:, None] == (torch.arange(5) == EOS)
-            return scores.masked_fill(~at, -torch.inf)
-
-        return processor
-
-    for place, count in zip((2, 5), passes, strict=True):
-        out = full(
-            model, masks(2, 12), eos_token_id=EOS, logits_processor=[eos_at(place)], **settings
-        )
-        assert out.num_forward_passes == count
-        assert ((out.sequences == EOS) == (torch.arange(12) == place)).all()
-        assert ((out.sequences == PAD) == (torch.arange(12) > place)).all()
-
-
-def test_a_row_that_has_ended_waits_for_the_others(model):
-    settings = {"order": "left_to_right", "eos_token_id": EOS, "seed": list(range(6))}
-    out = full(model, masks(6, 12), **settings)
-    alone = [full(model, masks(1, 12), **(settings | {"seed": row})) for row in range(6)]
-    assert [one.sequences[0].tolist() for one in alone] == out.sequences.tolist()
-    passes = [one.num_forward_passes for one in alone]
-    assert passes == [int((row >= 0).sum()) for row in out.order] and len(set(passes)) > 2
-    assert out.num_forward_passes == max(passes)
-
-
-@pytest.mark.parametrize(
-    "order", ["random", "left_to_right", "right_to_left", "confidence", "entropy"]
-)
-def test_the_end_is_the_same_however_many_at_a_time(model, order):
-    """Of a model that predicts the same at every position and state, nothing but the random numbers matters."""
-    constant = ARDMForMaskedLM(model.config).eval()
-    settings = {"order": order, "eos_token_id": EOS, "seed": 1}
-    one = constant.generate(masks(10, 12), **settings)
-    assert len((one != PAD).sum(1).unique()) > 3
-    for more in ({"tokens_per_step": 3}, {"steps": 2}, {"block_length": 5}, {"threshold": 0.3}):
-        assert torch.equal(constant.generate(masks(10, 12), **settings, **more), one), more
-
-
-# ------------------------------------------------------------------------------------------------ stock criteria
-RAGGED = torch.tensor([[0, 1, 0] + [MASK] * 7, [PAD, PAD, 1] + [MASK] * 7, [MASK, 1, 2, 1, MASK, MASK] + [PAD] * 4,
-                       [MASK] * 10])  # fmt: skip
-STEPS = [{"order": "left_to_right"}, {"order": "random"}, {"order": "left_to_right", "tokens_per_step": 3},
-         {"order": "confidence", "block_length": 4}, {"resample_steps": 2, "resample_fraction": 0.3}]  # fmt: skip
+STEPS = [
+    {"order": "left_to_right"},
+    {"order": "random"},
+    {"order": "left_to_right", "tokens_per_step": 3},
+    {"order": "confidence", "block_length": 4},
+    {"resample_steps": 2, "resample_fraction": 0.3},
+]
 
 
 @pytest.mark.parametrize("settings", STEPS, ids=str)
@@ -422,8 +361,15 @@ def test_ends_without_something_to_put_behind_them_are_refused(tiny_model, monke
     reference, real = full(model, masks(2, 8), seed=1), torch.ones(2, 8, dtype=torch.bool)
     for filler in ({"pad_token_id": 1}, {"eos_token_id": 1}):
         out = full(model, masks(2, 8), seed=1, stopping_criteria=criteria, **filler)
-        assert_is_cut(out, reference, real, lambda text, filler=filler: len(text) == 4
-                      or ("eos_token_id" in filler and text[-1] == 1), pad=1)  # fmt: skip
+        assert_is_cut(
+            out,
+            reference,
+            real,
+            lambda text, filler=filler: (
+                len(text) == 4 or ("eos_token_id" in filler and text[-1] == 1)
+            ),
+            pad=1,
+        )
     monkeypatch.setattr(
         ARDMForMaskedLM, "forward", lambda *_, **__: pytest.fail("the network was called")
     )

@@ -1,4 +1,4 @@
-"""Streaming: what is shown in the end is the text, and each streamer gets what it asks for, step by step."""
+"""What is shown in the end is the text, and each streamer gets what it asks for, step by step."""
 
 import itertools
 import re
@@ -55,10 +55,19 @@ CALLS = {
     "EOS, three at a time": {"order": "left_to_right", "tokens_per_step": 3, "eos_token_id": EOS},
     "EOS, random": {"eos_token_id": EOS},
     "resampled after": {"resample_steps": 3, "resample_fraction": 0.5},
-    "resampled after, left to right": {"order": "left_to_right", "resample_steps": 2, "resample_fraction": 0.5},
-    "resampled between": {"order": "left_to_right", "resample_steps": 3, "resample_order": "remdm_cap",
-                          "resample_fraction": 0.5, "eos_token_id": EOS},
-}  # fmt: skip
+    "resampled after, left to right": {
+        "order": "left_to_right",
+        "resample_steps": 2,
+        "resample_fraction": 0.5,
+    },
+    "resampled between": {
+        "order": "left_to_right",
+        "resample_steps": 3,
+        "resample_order": "remdm_cap",
+        "resample_fraction": 0.5,
+        "eos_token_id": EOS,
+    },
+}
 INPUTS = {
     "a prompt": ids_of("ab c"),
     "no prompt": ids_of("", 10),
@@ -79,7 +88,7 @@ def seeds(call):
     return range(2 if "EOS" in call or "resampled" in call else 1)
 
 
-# -------------------------------------------------------------------------------------------------- text as it is done
+# ------------------------------------------------------------------------------- text as it is done
 class Recorder:
     """Has `put` and `end`, like any streamer."""
 
@@ -158,7 +167,7 @@ def test_a_text_without_masks_is_its_prompt(model, capsys):
     assert [value.tolist() for value in recorder.values] == [[[3, 4, 2]]] and recorder.ended
 
 
-# ------------------------------------------------------------------------------------------------------------- drafts
+# ------------------------------------------------------------------------------------------- drafts
 class Drafts(Recorder):
     """A streamer of drafts that takes all there is to take."""
 
@@ -178,8 +187,14 @@ def test_each_step_gives_a_draft_and_the_end_gives_the_text(model, call):
         real = ids[0] != PAD
         prompt = int((ids[0][real] == MASK).int().argmax())
         streamer = Drafts()
-        out = model.generate(ids, seed=1, streamer=streamer, output_history=True, return_dict_in_generate=True,
-                             **CALLS[call])  # fmt: skip
+        out = model.generate(
+            ids,
+            seed=1,
+            streamer=streamer,
+            output_history=True,
+            return_dict_in_generate=True,
+            **CALLS[call],
+        )
         drafts = [draft["value"] for draft in streamer.drafts]
         assert all(set(draft) == {"value"} for draft in streamer.drafts)
         assert [draft.tolist() for draft in drafts] == [
@@ -196,8 +211,15 @@ def test_a_diffusion_streamer_prints_drafts_and_at_last_the_text(model, capsys, 
     letters = [SuppressTokensLogitsProcessor([TOKENIZER.unk_token_id])]
     for seed, skip_prompt in itertools.product(seeds(call), (False, True)):
         streamer = TextDiffusionStreamer(TOKENIZER, skip_prompt=skip_prompt)
-        out = model.generate(INPUTS["a prompt"], seed=seed, streamer=streamer, logits_processor=letters,
-                             output_history=True, return_dict_in_generate=True, **CALLS[call])  # fmt: skip
+        out = model.generate(
+            INPUTS["a prompt"],
+            seed=seed,
+            streamer=streamer,
+            logits_processor=letters,
+            output_history=True,
+            return_dict_in_generate=True,
+            **CALLS[call],
+        )
         shown = capsys.readouterr().out
         assert DRAFT.findall(shown) == [TOKENIZER.decode(canvas[0, 4:]) for canvas in out.history]
         pieces = shown.split(CLEAR)
@@ -224,13 +246,13 @@ def test_drafts_without_special_tokens(model, capsys):
     assert [len(draft) for draft in drafts] == sorted(len(draft) for draft in drafts)
 
 
-# ----------------------------------------------------------------------------------------------- logits and the path
+# ------------------------------------------------------------------------------ logits and the path
 @pytest.mark.parametrize(
     "call", [name for name in CALLS if name not in ("guided", "resampled between")]
 )
 @pytest.mark.parametrize("name", ["padding on the left", "a gap"])
 def test_a_streamer_may_take_the_logits_of_all_positions(model, call, name):
-    """Of the positions that the draft shows, as the network gave them before the step; they change nothing."""
+    """Of the positions that the draft shows, as the network gave them before the step."""
     ids, streamer = INPUTS[name], Drafts(takes_logits=True)
     settings = {"seed": 1, "output_history": True, "return_dict_in_generate": True, **CALLS[call]}
     out = model.generate(ids, streamer=streamer, **settings)
@@ -302,7 +324,7 @@ def test_only_a_streamer_of_drafts_is_given_logits(model, monkeypatch):
         assert asked == [whole] * 3
 
 
-# -------------------------------------------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------------------------- what is refused
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

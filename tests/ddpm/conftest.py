@@ -8,7 +8,7 @@ import torch
 
 @dataclass
 class ExactMixture:
-    """p(x0) = sum_k weight_k N(mean_k, std^2), independently in every dimension of (B, C, ...); float64."""
+    """p(x0) = sum_k weight_k N(mean_k, std^2), alike in every dimension of (B, C, ...); float64."""
 
     means: torch.Tensor
     weights: torch.Tensor
@@ -37,7 +37,8 @@ class ExactMixture:
     def denoiser(self, diffusion, optimal_variance=False):
         """The exact network for prediction "epsilon", told the diffusion's own timesteps.
 
-        With `optimal_variance` its second half is the log-variance of the true p(x_{t-1} | x_t): variance "learned".
+        With `optimal_variance` its second half is the log-variance of the true p(x_{t-1} | x_t):
+        variance "learned".
         """
         place = {int(time): t for t, time in enumerate(diffusion.timesteps)}
 

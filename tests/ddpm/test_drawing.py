@@ -19,8 +19,16 @@ def drawn(num_images=11, batch_size=64, num_processes=1, **options):
     found = {}
     for rank in range(num_processes):
         shares = {"process_index": rank, "num_processes": num_processes}
-        for numbers, images in draw_images(model, DIFFUSION, num_images, (1, 2, 2), batch_size=batch_size,
-                                           steps=5, **shares, **options):  # fmt: skip
+        for numbers, images in draw_images(
+            model,
+            DIFFUSION,
+            num_images,
+            (1, 2, 2),
+            batch_size=batch_size,
+            steps=5,
+            **shares,
+            **options,
+        ):
             assert len(numbers) == len(images) <= batch_size
             assert all(number % num_processes == rank for number in numbers.tolist())
             assert not found.keys() & set(numbers.tolist())
@@ -41,7 +49,8 @@ def test_images_are_the_same_in_any_batches_on_any_processes():
 
 
 def test_labels_go_to_their_images():
-    plain, shifted = drawn(), drawn(labels=torch.tensor([0] * 10 + [1]))
+    plain = drawn()
+    shifted = drawn(labels=torch.tensor([0] * 10 + [1]))
     torch.testing.assert_close(plain[:10], shifted[:10])
     assert not torch.allclose(plain[10], shifted[10])
 

@@ -12,12 +12,15 @@ every_schedule = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROC
 
 @every_schedule
 def test_many_small_steps_are_one_large_one(process):
-    # mean and variance of x_t by the recursion of q(x_t | x_{t-1}), read off the code at x = 1 and at noise = 1
-    one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
+    # mean and variance of x_t by the recursion of q(x_t | x_{t-1}), read off at x = 1 and noise = 1
+    one = torch.ones(1, 1, dtype=torch.float64)
+    zero = torch.zeros(1, 1, dtype=torch.float64)
     mean, variance = 1.0, 0.0
     for t in range(process.num_timesteps):
-        keep, add = float(process.q_step(one, t, zero)), float(process.q_step(zero, t, one))
-        mean, variance = keep * mean, keep**2 * variance + add**2
+        keep = float(process.q_step(one, t, zero))
+        add = float(process.q_step(zero, t, one))
+        mean = keep * mean
+        variance = keep**2 * variance + add**2
         assert float(process.q_sample(one, t, zero)) == pytest.approx(mean, rel=1e-9, abs=1e-12)
         assert float(process.q_sample(zero, t, one)) ** 2 == pytest.approx(variance, rel=1e-12)
         assert mean**2 + variance == pytest.approx(1, abs=1e-12)  # variance is preserved
@@ -25,10 +28,12 @@ def test_many_small_steps_are_one_large_one(process):
 
 @every_schedule
 def test_posterior_is_bayes_rule(process):
-    # x_{t-1} has a prior N(sqrt(ab') x0, 1 - ab') and is seen through x_t = sqrt(1 - beta) x_{t-1} + N(0, beta)
+    # x_{t-1} has a prior N(sqrt(ab') x0, 1 - ab') and is seen through
+    # x_t = sqrt(1 - beta) x_{t-1} + N(0, beta)
     x0, x_t = torch.randn(2, 5, 3, dtype=torch.float64)
     for t in range(1, process.num_timesteps):
-        beta, prior_mean = process.betas[t], process.alphas_cumprod[t - 1].sqrt() * x0
+        beta = process.betas[t]
+        prior_mean = process.alphas_cumprod[t - 1].sqrt() * x0
         prior_variance = 1 - process.alphas_cumprod[t - 1]
         precision = 1 / prior_variance + (1 - beta) / beta
         expected = (prior_mean / prior_variance + (1 - beta).sqrt() * x_t / beta) / precision
@@ -39,11 +44,14 @@ def test_posterior_is_bayes_rule(process):
 
 
 def test_posterior_is_what_draws_show():
-    process, t, count = ForwardProcess(linear_schedule(1000)), 300, 1_000_000
+    process = ForwardProcess(linear_schedule(1000))
+    t = 300
+    count = 1_000_000
     x0 = torch.full((count, 1), 0.4, dtype=torch.float64)
     before = process.q_sample(x0, t - 1)
     after = process.q_step(before, t)
-    centred_before, centred_after = before - before.mean(), after - after.mean()
+    centred_before = before - before.mean()
+    centred_after = after - after.mean()
     slope = (centred_before * centred_after).sum() / centred_after.square().sum()
     residual = centred_before - slope * centred_after
     _, variance, _ = process.q_posterior(x0[:1], after[:1], t)
@@ -89,7 +97,8 @@ def test_one_timestep_for_all_is_that_timestep_for_each(dtype):
 
 
 def test_rows_have_their_own_timesteps():
-    process, t = ForwardProcess(linear_schedule(30)), torch.tensor([3, 0, 29])
+    process = ForwardProcess(linear_schedule(30))
+    t = torch.tensor([3, 0, 29])
     x0, noise = torch.randn(2, 3, 1, 2, 2)
     for row, each in enumerate(t.tolist()):
         alone = process.q_sample(x0[row : row + 1], each, noise[row : row + 1])
@@ -97,7 +106,8 @@ def test_rows_have_their_own_timesteps():
 
 
 def test_noise_that_is_not_given_is_drawn():
-    process, zeros = ForwardProcess(linear_schedule(1000)), torch.zeros(100_000, 1)
+    process = ForwardProcess(linear_schedule(1000))
+    zeros = torch.zeros(100_000, 1)
     assert float(process.q_sample(zeros, 999).std()) == pytest.approx(1, abs=0.01)
     assert float(process.q_step(zeros, 999).std()) == pytest.approx(0.02**0.5, rel=0.01)
 

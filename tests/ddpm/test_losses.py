@@ -117,10 +117,8 @@ def test_a_fresh_networks_simple_loss_is_the_variance_of_the_noise():
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
 def test_min_snr_weights_are_the_papers(prediction):
     output = batch()[2]
-    plain, weighted = (
-        losses(output, "simple", prediction),
-        losses(output, "simple", prediction, min_snr_gamma=5.0),
-    )
+    plain = losses(output, "simple", prediction)
+    weighted = losses(output, "simple", prediction, min_snr_gamma=5.0)
     bar = (1 - linear_schedule(T)).cumprod(0)[TIMES]
     snr = bar / (1 - bar)
     capped = snr.clamp(max=5)
@@ -145,6 +143,12 @@ def test_min_snr_weights_the_same_image_error_alike():
         found.append(diffusion.losses(lambda x, t, out=output: out, x0, TIMES, noise))
     for other in found[1:]:
         torch.testing.assert_close(other, found[0], rtol=1e-6, atol=0)
+
+
+def test_loss_weights_are_those_of_the_kept_steps():
+    full = GaussianDiffusion(linear_schedule(100), min_snr_gamma=5.0)
+    spaced = full.respace("7")
+    assert torch.equal(spaced.loss_weights.values, full.loss_weights.values[spaced.timesteps])
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -29,7 +29,8 @@ def test_streams_of_neighbouring_keys_have_nothing_in_common():
 
 def test_noise_is_standard_normal_and_goes_on():
     noise = rows(*[(0, row) for row in range(50)])
-    first, second = noise(torch.empty(50, 2000)), noise(torch.empty(50, 2000))
+    first = noise(torch.empty(50, 2000))
+    second = noise(torch.empty(50, 2000))
     for draw in (first, second):
         assert (
             abs(float(draw.mean())) < 5 / 100_000**0.5

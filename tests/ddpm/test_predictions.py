@@ -1,4 +1,4 @@
-"""What networks predict: targets and images are each other's inverse, and thresholds keep their promise."""
+"""What networks predict: targets and images are inverse, and thresholds keep their promise."""
 
 import pytest
 import torch

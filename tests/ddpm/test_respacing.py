@@ -8,8 +8,33 @@ from hypothesis import strategies as st
 
 from ddpm.respacing import kept_timesteps
 
-EVEN_25 = [0, 42, 83, 125, 166, 208, 250, 291, 333, 375, 416, 458, 500, 541, 583, 624, 666, 708, 749, 791, 832, 874,
-           916, 957, 999]  # fmt: skip
+EVEN_25 = [
+    0,
+    42,
+    83,
+    125,
+    166,
+    208,
+    250,
+    291,
+    333,
+    375,
+    416,
+    458,
+    500,
+    541,
+    583,
+    624,
+    666,
+    708,
+    749,
+    791,
+    832,
+    874,
+    916,
+    957,
+    999,
+]
 
 
 def test_lists_of_the_released_code():

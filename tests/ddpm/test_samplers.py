@@ -21,7 +21,10 @@ class Net(nn.Module):
         super().__init__()
         torch.manual_seed(1)
         self.mix = nn.Linear(18, 36, dtype=torch.float64)
-        self.dropout, self.scale, self.modes, self.times = nn.Dropout(0.5), scale, [], []
+        self.dropout = nn.Dropout(0.5)
+        self.scale = scale
+        self.modes = []
+        self.times = []
 
     def forward(self, x, t, labels=None):
         self.modes.append(self.training)
@@ -67,8 +70,15 @@ def test_an_image_does_not_depend_on_its_batch(sampler):
             else [stream(9, row) for row in range(4)]
         )
         for row in range(4):
-            alone = sample(Net(), (1, *SHAPE[1:]), DIFFUSION, sampler=sampler, steps=7, labels=labels[row : row + 1],
-                           generator=[generators[row]])  # fmt: skip
+            alone = sample(
+                Net(),
+                (1, *SHAPE[1:]),
+                DIFFUSION,
+                sampler=sampler,
+                steps=7,
+                labels=labels[row : row + 1],
+                generator=[generators[row]],
+            )
             torch.testing.assert_close(alone[0], together[row])
     same = sample(Net(), SHAPE, DIFFUSION, sampler=sampler, steps=7, seed=[5, 6, 5, 7])
     torch.testing.assert_close(same[0], same[2])
@@ -189,8 +199,10 @@ def test_gradients_can_be_taken_inside_a_guidance():
 
 
 def test_labels_reach_the_network():
-    plain, one = (sample(Net(), SHAPE, DIFFUSION, steps=5, seed=0, labels=labels)
-                  for labels in (None, torch.ones(4, dtype=torch.long)))  # fmt: skip
+    plain, one = (
+        sample(Net(), SHAPE, DIFFUSION, steps=5, seed=0, labels=labels)
+        for labels in (None, torch.ones(4, dtype=torch.long))
+    )
     assert not torch.allclose(plain, one)
 
 

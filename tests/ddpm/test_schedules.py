@@ -20,9 +20,13 @@ def alpha_bars(betas):
 
 @pytest.mark.parametrize(
     ("make", "num_timesteps", "last"),
-    [(linear_schedule, 1000, 4.0358e-5), (linear_schedule, 4000, 4.2467e-5),
-     (cosine_schedule, 1000, 2.4288e-9), (cosine_schedule, 4000, 1.518e-10)],
-)  # fmt: skip
+    [
+        (linear_schedule, 1000, 4.0358e-5),
+        (linear_schedule, 4000, 4.2467e-5),
+        (cosine_schedule, 1000, 2.4288e-9),
+        (cosine_schedule, 4000, 1.518e-10),
+    ],
+)
 def test_what_is_left_of_the_image_at_the_end(make, num_timesteps, last):
     betas = make(num_timesteps)
     assert betas.dtype == torch.float64 and betas.shape == (num_timesteps,)
@@ -48,11 +52,13 @@ def test_cosine_follows_its_curve_until_the_cap():
 
 @pytest.mark.parametrize("make", [linear_schedule, cosine_schedule])
 def test_zero_terminal_snr_ends_in_noise_and_begins_as_before(make):
-    before, after = alpha_bars(make(500)), zero_terminal_snr(make(500))
+    before = alpha_bars(make(500))
+    after = zero_terminal_snr(make(500))
     assert float(after[-1]) == 1 and bool((after[:-1] < 1).all())
     torch.testing.assert_close(alpha_bars(after)[0], before[0], rtol=1e-12, atol=0)
-    # the square roots are those of before, shifted and stretched: their differences keep their proportions
-    roots_before, roots_after = before.sqrt(), alpha_bars(after).sqrt()
+    # the roots are those of before, shifted and stretched: differences keep their proportions
+    roots_before = before.sqrt()
+    roots_after = alpha_bars(after).sqrt()
     ratios = roots_after.diff() / roots_before.diff()
     torch.testing.assert_close(ratios, ratios[:1].expand_as(ratios), rtol=1e-6, atol=0)
 
@@ -72,10 +78,20 @@ def test_every_named_schedule_is_one(name):
 
 @pytest.mark.parametrize(
     "betas",
-    [torch.zeros(3), torch.tensor([0.1, 1.0, 0.1]), torch.tensor([0.1, float("nan")]), torch.tensor([-0.1, 0.2]),
-     torch.ones(2, 2) / 2, torch.tensor([]), torch.tensor([0.1, 1.5]), "linear", linear_schedule, None,
-     torch.tensor([1e-20, 0.1], dtype=torch.float64)],
-)  # fmt: skip
+    [
+        torch.zeros(3),
+        torch.tensor([0.1, 1.0, 0.1]),
+        torch.tensor([0.1, float("nan")]),
+        torch.tensor([-0.1, 0.2]),
+        torch.ones(2, 2) / 2,
+        torch.tensor([]),
+        torch.tensor([0.1, 1.5]),
+        "linear",
+        linear_schedule,
+        None,
+        torch.tensor([1e-20, 0.1], dtype=torch.float64),
+    ],
+)
 def test_no_schedule(betas):
     with pytest.raises(ValueError, match="betas"):
         check_betas(betas)

@@ -1,4 +1,4 @@
-"""The samplers' steps: exact laws on Gaussian data, orders of convergence, and diffusers' schedulers."""
+"""The samplers' steps: exact laws on Gaussian data, orders of convergence, diffusers' steps."""
 
 import itertools
 import math
@@ -22,7 +22,7 @@ DDIM = {
 
 
 def affine(diffusion, model, t):
-    """Mean's slope and the variance of the ancestral step at t, for a linear denoiser of data around 0."""
+    """Slope of the mean and variance of the ancestral step at t, for a linear denoiser."""
     p = diffusion.p_mean_variance(model, torch.ones(1, 1, dtype=torch.float64), t, clip=False)
     return float(p.mean), (float(p.log_variance.exp()) if t else 0.0)
 
@@ -42,7 +42,8 @@ def test_fixed_large_keeps_standard_normal_data(gaussian, schedule, respacing):
 @pytest.mark.parametrize(("steps", "expected"), list(zip(STEPS, SMALL, strict=True)))
 def test_fixed_small_shrinks_it_by_what_is_known(gaussian, steps, expected):
     diffusion = GaussianDiffusion(linear_schedule(1000), variance="fixed_small").respace(steps)
-    model, variance = gaussian(0.0, 1.0).denoiser(diffusion), 1.0
+    model = gaussian(0.0, 1.0).denoiser(diffusion)
+    variance = 1.0
     for t in reversed(range(steps)):
         slope, added = affine(diffusion, model, t)
         variance = slope**2 * variance + added
@@ -81,10 +82,11 @@ def test_ddim_with_eta_1_is_the_ancestral_step_of_fixed_small(mixture, respacing
 
 
 def error(data, sampler, steps, diffusion):
-    """Distance from the exact map of the flow, for Gaussian data: the spread of the noise becomes that of the data."""
+    """Distance from the flow's exact map, for Gaussian data: noise's spread becomes the data's."""
     spaced = diffusion.respace(steps)
     start = torch.linspace(-2, 2, 9, dtype=torch.float64).view(-1, 1)
-    mean, std = float(data.means), data.std
+    mean = float(data.means)
+    std = data.std
     last = diffusion.alphas_cumprod[-1]
     exact = mean + (start - last.sqrt() * mean) / (last * std**2 + 1 - last).sqrt() * std
     found = sample(
@@ -101,7 +103,7 @@ def test_order_of_convergence(gaussian, sampler, order, schedule):
     coarse, fine = (error(gaussian(0.2, 0.7), sampler, steps, diffusion) for steps in (50, 200))
     # what remains at t = 0 is of first order for all, and small
     assert fine < coarse / 4 ** (order - 0.45)
-    assert error(gaussian(0.2, 0.7), sampler, 4000, diffusion) < 5e-3
+    assert error(gaussian(0.2, 0.7), sampler, 800, diffusion) < 5e-3
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "heun", "dpm_solver++"])
@@ -130,11 +132,13 @@ def test_samples_of_a_mixture_are_like_it(mixture, sampler, schedule):
     assert float(x[x > 0.55].std()) == pytest.approx(0.05, abs=0.01)
 
 
-# ------------------------------------------------------------------------------------------------------------ diffusers
+# ---------------------------------------------------------------------------------------- diffusers
 def theirs(scheduler, schedule, diffusion):
     """A scheduler of diffusers on our tables in float64 and our timesteps."""
     bars = (1 - schedule).cumprod(0)
-    scheduler.betas, scheduler.alphas, scheduler.alphas_cumprod = schedule, 1 - schedule, bars
+    scheduler.betas = schedule
+    scheduler.alphas = 1 - schedule
+    scheduler.alphas_cumprod = bars
     scheduler.final_alpha_cumprod = scheduler.one = torch.tensor(1.0).double()
     return scheduler
 
@@ -145,20 +149,30 @@ def theirs(scheduler, schedule, diffusion):
 def test_ddim_is_diffusers(mixture, respacing, clip, eta):
     diffusers = pytest.importorskip("diffusers")
     diffusion = GaussianDiffusion(linear_schedule(1000), variance="fixed_small").respace(respacing)
-    model, noise = mixture.denoiser(diffusion), torch.randn(5, 1, 2, 2, dtype=torch.float64)
+    model = mixture.denoiser(diffusion)
+    noise = torch.randn(5, 1, 2, 2, dtype=torch.float64)
     scheduler = diffusers.DDIMScheduler(1000, beta_schedule="linear", clip_sample=clip)
     scheduler = theirs(scheduler, linear_schedule(1000), diffusion)
     scheduler.set_timesteps(diffusion.num_timesteps)  # "leading": as "ddimN"
     assert scheduler.timesteps.tolist() == diffusion.timesteps.flip(0).tolist()
-    x, generator = noise, torch.Generator().manual_seed(1)
+    x = noise
+    generator = torch.Generator().manual_seed(1)
     for time in scheduler.timesteps:
         output = model(x, time.expand(5))
         # else it would keep the noise of the image before it was clipped
         x = scheduler.step(
             output, time, x, eta=eta, use_clipped_model_output=True, generator=generator
         ).prev_sample
-    ours = sample(model, noise.shape, diffusion, sampler="ddim", eta=eta, clip=clip, noise=noise,
-                  generator=generator.manual_seed(1))  # fmt: skip
+    ours = sample(
+        model,
+        noise.shape,
+        diffusion,
+        sampler="ddim",
+        eta=eta,
+        clip=clip,
+        noise=noise,
+        generator=generator.manual_seed(1),
+    )
     torch.testing.assert_close(ours, x, rtol=1e-5, atol=1e-5)
 
 
@@ -174,9 +188,12 @@ def test_dpm_solver_is_diffusers(gaussian, steps, schedule, clip):
     model = gaussian(0.2, 0.5).denoiser(diffusion)
     noise = torch.randn(5, 1, 2, 2, dtype=torch.float64)
     scheduler = theirs(
-        diffusers.DPMSolverMultistepScheduler(1000, beta_schedule="linear", solver_order=2, final_sigmas_type="zero"),
-        schedule(1000), diffusion,
-    )  # fmt: skip
+        diffusers.DPMSolverMultistepScheduler(
+            1000, beta_schedule="linear", solver_order=2, final_sigmas_type="zero"
+        ),
+        schedule(1000),
+        diffusion,
+    )
     scheduler.set_timesteps(timesteps=diffusion.timesteps.flip(0).tolist())
     # it rounds its own noise levels to float32
     levels = ((1 - diffusion.alphas_cumprod) / diffusion.alphas_cumprod).sqrt().flip(0)
@@ -184,7 +201,8 @@ def test_dpm_solver_is_diffusers(gaussian, steps, schedule, clip):
     x = noise
     for time in scheduler.timesteps:
         output = model(x, time.expand(5))
-        if clip:  # it knows no static clipping: the noise of the clipped image is put in the output's place
+        # it knows no static clipping: the noise of the clipped image is put in the output's place
+        if clip:
             t = int((diffusion.timesteps == time).nonzero())
             x0 = diffusion.p_mean_variance(lambda x, t, out=output: out, x, t).x0
             output = diffusion.epsilon(x0, x, t)

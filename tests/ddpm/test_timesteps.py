@@ -1,4 +1,4 @@
-"""Importance-resampled timesteps: unbiased, warm-up, less variance, and a history that can be saved."""
+"""Importance-resampled timesteps: unbiased, warm-up, less variance, a history that is saved."""
 
 import pytest
 import torch

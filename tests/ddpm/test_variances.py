@@ -30,7 +30,8 @@ def test_learned_range_is_a_straight_line_between_the_logarithms():
     v = torch.linspace(-2, 2, 9, dtype=torch.float64)  # it may leave the range
     for t in (0, 1, 30, 59):
         found = VARIANCES["learned_range"](tables, t, v)
-        low, high = tables.small.at(t, v), tables.beta.at(t, v)
+        low = tables.small.at(t, v)
+        high = tables.beta.at(t, v)
         torch.testing.assert_close(found, low + (v + 1) / 2 * (high - low))
     many = VARIANCES["learned_range"](tables, torch.tensor([0, 30]), v[:2].view(2, 1))
     one = [VARIANCES["learned_range"](tables, t, v[i : i + 1]) for i, t in enumerate((0, 30))]

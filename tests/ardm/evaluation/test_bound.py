@@ -1,20 +1,16 @@
-"""Shares of the windows add up to what one process scores; figures are the windows' nats by what they stand for."""
+"""Shares of the windows add up to what one process scores; figures are nats by what is counted."""
 
-import io
 import logging
 import math
-import sys
 import types
 
 import accelerate
 import pytest
 import torch
-import tqdm.auto
 
-from ardm import evaluation, nelbo
-from ardm.data.tokenization import build_tokenizer
-from ardm.data.windows import make_windows
-from ardm.evaluation.bound import BoundEvaluation, ScoredWindows, write_samples
+from ardm import nelbo
+from ardm.data import build_tokenizer, make_windows
+from ardm.evaluation import BoundEvaluation, ScoredWindows, write_samples
 from ardm.metrics.bits import bits_per_unit, perplexity
 
 PROCESSES = [(r, count) for count in (1, 2, 3, 7) for r in range(count)]
@@ -47,7 +43,7 @@ def be_process(monkeypatch, index, number):
     monkeypatch.setattr(accelerate.utils, "reduce", reduce)
 
 
-# ------------------------------------------------------------------------------------------------------- shares
+# ------------------------------------------------------------------------------------------- shares
 @pytest.mark.parametrize("number", [1, 2, 3, 7])
 @pytest.mark.parametrize("num_windows", [1, 5, 40])  # fewer than processes; several parts a process
 def test_shares_partition_the_windows_and_sum_to_what_one_process_scores(
@@ -112,6 +108,7 @@ def test_the_first_windows_alone_are_read():
     assert torch.equal(windows.input_ids, torch.stack([row["input_ids"] for row in rows(10)[:4]]))
     assert windows.units["num_bytes"].tolist() == [5, 7, 9, 11]
     assert len(ScoredWindows(rows(10), 100)) == len(ScoredWindows(rows(10))) == 10
+    assert windows.sequence_length == 6
 
 
 def test_nothing_to_score_is_refused():
@@ -122,7 +119,7 @@ def test_nothing_to_score_is_refused():
         BoundEvaluation([])
 
 
-# ------------------------------------------------------------------------------------------------------ figures
+# ------------------------------------------------------------------------------------------ figures
 @pytest.fixture
 def text_windows(tmp_path, monkeypatch):
     import datasets
@@ -174,7 +171,7 @@ def test_one_window_has_no_interval():
         assert math.isfinite(figure.value) and math.isnan(figure.standard_error)
 
 
-# ---------------------------------------------------------------------------------------------- BoundEvaluation
+# ---------------------------------------------------------------------------------- BoundEvaluation
 def test_what_a_run_logs(model):
     windows = rows(12)
     evaluate = BoundEvaluation(windows, num_samples=2, seed=3)
@@ -182,8 +179,11 @@ def test_what_a_run_logs(model):
     nats = evaluate.nats(model)
     characters = torch.tensor([int(row["num_characters"]) for row in windows])
     assert [*logged] == [
-        "eval_loss", "eval_standard_error", "bits_per_character", "bits_per_character_standard_error"
-    ]  # fmt: skip
+        "eval_loss",
+        "eval_standard_error",
+        "bits_per_character",
+        "bits_per_character_standard_error",
+    ]
     assert logged["eval_loss"] == pytest.approx(float(nats.mean()) / 6)
     assert logged["eval_standard_error"] == pytest.approx(float(nats.std()) / 6 / math.sqrt(12))
     assert logged["bits_per_character"] == pytest.approx(
@@ -198,9 +198,8 @@ def test_the_same_masks_each_time_and_others_for_another_seed(model):
     first = evaluate.nats(model)
     torch.rand(5)  # what else draws random numbers does not matter
     assert torch.equal(evaluate.nats(model), first)
-    assert not torch.isclose(
-        BoundEvaluation(rows(12), num_samples=2, seed=4).nats(model), first, rtol=1e-4
-    ).any()
+    other = BoundEvaluation(rows(12), num_samples=2, seed=4).nats(model)
+    assert not torch.isclose(other, first, rtol=1e-4).any()
 
 
 def test_the_number_of_draws_can_be_another_for_once(model):
@@ -225,79 +224,43 @@ def test_the_model_is_scored_without_dropout_and_left_as_it_was(tiny_model):
     assert [module.training for module in model.modules()] == before and len({*before}) == 2
 
 
-# ----------------------------------------------------------------------------------------------------- progress
-def number_of_each(model, input_ids, numbers):
-    return numbers.double()
-
-
+# ----------------------------------------------------------------------------------------- how many
 def logged_lines(caplog, number, shown=True):
     caplog.clear()
-    with caplog.at_level(logging.INFO, logger="ardm.evaluation.bound"):
-        ScoredWindows(rows(number)).score(
-            torch.nn.Linear(1, 1), number_of_each, show_progress=shown
-        )
-    return [
-        record.getMessage() for record in caplog.records if record.name == "ardm.evaluation.bound"
-    ]
+    model = torch.nn.Linear(1, 1)
+    with caplog.at_level(logging.INFO, logger="ardm.training.processes"):
+        score = lambda model, input_ids, numbers: numbers.double()  # noqa: E731
+        ScoredWindows(rows(number)).score(model, score, show_progress=shown)
+    return [record.getMessage() for record in caplog.records]
 
 
-def test_without_a_terminal_each_quarter_is_a_line_of_the_log(caplog, monkeypatch, capsys):
-    assert logged_lines(caplog, 100) == [
-        f"scored {done} of this process's 100 windows" for done in (32, 64, 80)
-    ]  # 16 at a time
+def test_without_a_terminal_each_quarter_is_a_line_of_the_log(caplog, capsys):
+    told = logged_lines(caplog, 100)  # 16 at a time
+    assert told == [f"scored {done} of this process's 100 windows" for done in (32, 64, 80)]
     assert logged_lines(caplog, 16) == []
     assert logged_lines(caplog, 100, shown=False) == []
-    monkeypatch.setattr(evaluation, "_WINDOWS_AT_ONCE", 1)
-    for number in range(1, 30):
-        due = sorted(
-            {-(-number * quarter // 4) for quarter in (1, 2, 3)} - {number}
-        )  # once it is done, and no sooner
-        assert logged_lines(caplog, number) == [
-            f"scored {done} of this process's {number} windows" for done in due
-        ]
-    be_process(monkeypatch, 1, 2)
-    assert logged_lines(caplog, 30) == []  # the main process alone speaks
-    assert "Scoring" not in capsys.readouterr().err  # no bar
+    assert capsys.readouterr().err == ""  # no bar
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
+@pytest.mark.parametrize(
+    ("num_windows", "number", "expected"),
+    [(5, 1, [5]), (40, 1, [16, 16, 8]), (801, 1, [17] * 47 + [2]), (1600, 2, [16] * 50)],
+)
+def test_at_most_fifty_parts_of_at_least_16_windows(
+    monkeypatch, model, num_windows, number, expected
+):
+    seen = []
+
+    def score(model, input_ids, numbers):
+        seen.append(len(numbers))
+        return numbers.double()
+
+    be_process(monkeypatch, 0, number)
+    ScoredWindows(rows(num_windows)).score(model, score)
+    assert seen == expected
 
 
-def show_bars(monkeypatch):
-    """From now on stderr is a terminal; returns the bars that were shown on it."""
-    made = []
-
-    class Bar(tqdm.auto.tqdm):
-        def close(self):
-            if not self.disable:
-                made.append((self.n, self.total))
-            super().close()
-
-    monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    return made
-
-
-def test_on_a_terminal_there_is_a_bar_and_no_line(caplog, monkeypatch):
-    bars = show_bars(monkeypatch)
-    assert logged_lines(caplog, 100) == []
-    assert bars == [(100, 100)] and "Scoring" in sys.stderr.getvalue()
-    be_process(monkeypatch, 0, 3)
-    assert logged_lines(caplog, 100) == []
-    assert bars[1:] == [(34, 34)]  # its share
-
-
-def test_on_a_terminal_nothing_is_shown_where_it_is_not_wanted(caplog, monkeypatch):
-    bars = show_bars(monkeypatch)
-    assert logged_lines(caplog, 100, shown=False) == []
-    be_process(monkeypatch, 1, 2)
-    assert logged_lines(caplog, 100) == []
-    assert bars == [] and sys.stderr.getvalue() == ""
-
-
-# ------------------------------------------------------------------------------------------------------ samples
+# ------------------------------------------------------------------------------------------ samples
 def test_samples_are_those_of_generate_and_the_middle_third_is_filled_in(tiny_model):
     tokenizer = build_tokenizer("char", ["abcd "])
     ids = {"vocab_size": len(tokenizer), "mask_token_id": tokenizer.mask_token_id}
@@ -305,9 +268,8 @@ def test_samples_are_those_of_generate_and_the_middle_third_is_filled_in(tiny_mo
     passage = tokenizer("dcba abcd", return_tensors="pt").input_ids[0]
     before = passage.clone()
     samples, filled = write_samples(model, tokenizer, passage, num_samples=2, seed=5)
-    assert samples == tokenizer.batch_decode(
-        model.generate(order="random", num_return_sequences=2, seed=5)
-    )
+    written = model.generate(order="random", num_return_sequences=2, seed=5)
+    assert samples == tokenizer.batch_decode(written)
     assert len({*samples}) == 2
     assert filled.startswith("dcb[[") and filled.endswith("]]bcd")
     gap = torch.cat((passage[:3], torch.full((3,), tokenizer.mask_token_id), passage[6:]))[None]

@@ -1,153 +1,23 @@
-"""The loss curve, and the upload (against a Hub that is not there)."""
+"""A saved folder is whole and loads again, or stays as it was; the loss curve is in bits."""
 
+import io
+import json
 import math
-import os
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from huggingface_hub import RepoUrl
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-from huggingface_hub.utils import filter_repo_objects
+import torch
+from PIL import Image
 
-from ardm import hub
-from ardm.hub.cards import CardFigures
+from ardm.data.tokenization import build_tokenizer
+from ardm.hub import CardFigures, load_folder, loss_curve, save_folder
+from ardm.hub import folder as folder_module
 
 HISTORY = [{"step": step, "loss": 3 / step} for step in range(1, 101)]
 HISTORY[49] |= {"eval_loss": 0.1, "eval_standard_error": 0.01}
-
-
-def test_loss_curve_is_a_png_that_replaces_the_old_one(tmp_path):
-    path = tmp_path / "loss_curve.png"
-    path.write_text("old")
-    hub.plot_loss_curve(HISTORY, path)
-    assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-    assert os.listdir(tmp_path) == ["loss_curve.png"]
-
-
-@pytest.mark.parametrize(
-    "history",
-    [
-        [{"step": 1, "loss": 2.0}],
-        [{"step": 1, "eval_loss": 2.0}],
-        [
-            {"step": 1, "loss": 0.0},
-            {"step": 2, "loss": math.nan},
-            {"step": 3, "loss": 1.0, "eval_loss": 1.0},
-        ],
-    ],
-)
-def test_loss_curve_of_few_and_missing_values(tmp_path, history):
-    hub.plot_loss_curve(history, tmp_path / "loss_curve.png")
-    assert (tmp_path / "loss_curve.png").exists()
-
-
-@pytest.mark.parametrize("history", [[], [{"step": 1}], [{"step": 1, "loss": math.nan}]])
-def test_loss_curve_without_a_loss_is_refused(tmp_path, history):
-    with pytest.raises(ValueError, match="no finite loss"):
-        hub.plot_loss_curve(history, tmp_path / "loss_curve.png")
-    assert os.listdir(tmp_path) == []
-
-
-def test_loss_curve_names_the_extra_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"ardm\[plots\]"):
-        hub.plot_loss_curve(HISTORY, tmp_path / "loss_curve.png")
-
-
-def test_curve_is_in_bits_with_its_errors():
-    rows = [
-        {"step": 3, "eval_loss": math.log(2), "eval_standard_error": math.log(4)},
-        {"step": 4, "loss": 1.0},
-    ]
-    np.testing.assert_allclose(hub._bits(rows, "eval_loss", "eval_standard_error"), [[3, 1, 2]])
-
-
-@pytest.mark.parametrize("length", [1, 2, 7, 30])
-@pytest.mark.parametrize("half_width", [0, 1, 5, 40])
-def test_running_mean_equals_the_means_of_slices(length, half_width):
-    values = np.random.default_rng(0).normal(size=length)
-    expected = [values[max(i - half_width, 0) : i + half_width + 1].mean() for i in range(length)]
-    np.testing.assert_allclose(hub.running_mean(values, half_width), expected, atol=1e-12)
-
-
-# ---------------------------------------------------------------------------------------------------- upload
-class FakeHub:
-    """Records what `huggingface_hub.HfApi` would be asked to do."""
-
-    calls: list[tuple]
-
-    def create_repo(self, repo_id, *, private, exist_ok):
-        self.calls.append(("create_repo", repo_id, private, exist_ok))
-        return RepoUrl(f"https://huggingface.co/{repo_id}")
-
-    def upload_folder(self, *, repo_id, folder_path, ignore_patterns):
-        self.calls.append(("upload_folder", repo_id, folder_path, ignore_patterns))
-
-
-@pytest.fixture
-def fake_hub(monkeypatch):
-    fake = FakeHub()
-    fake.calls = []
-    monkeypatch.setattr(hub, "HfApi", lambda: fake)
-    monkeypatch.setattr(hub, "get_token", lambda: "hf_token")
-    return fake
-
-
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
-    return tmp_path
-
-
-def test_upload_makes_the_repository_and_sends_the_folder(fake_hub, folder):
-    assert hub.upload_folder(folder, "me/model", private=True) == "https://huggingface.co/me/model"
-    assert fake_hub.calls[0] == ("create_repo", "me/model", True, True)
-    assert fake_hub.calls[1][:3] == ("upload_folder", "me/model", folder)
-
-
-def test_upload_leaves_checkpoints_and_logs_behind(fake_hub, folder):
-    hub.upload_folder(folder, "me/model")
-    kept = ["config.json", "model.safetensors", "README.md", "loss_curve.png", "tokenizer.json"]
-    left = [
-        "checkpoints/step-10/state.pt",
-        "checkpoint-10.pt",
-        "logs/a/b",
-        "x/events.out.tfevents.1",
-        ".a.1.tmp",
-    ]
-    assert list(filter_repo_objects(kept + left, ignore_patterns=fake_hub.calls[1][3])) == kept
-
-
-def test_upload_without_a_token_says_how_to_log_in(fake_hub, folder, monkeypatch):
-    monkeypatch.setattr(hub, "get_token", lambda: None)
-    with pytest.raises(ValueError, match="hf auth login"):
-        hub.upload_folder(folder, "me/model")
-    assert fake_hub.calls == []
-
-
-def test_upload_of_a_folder_without_a_model_is_refused(fake_hub, tmp_path):
-    with pytest.raises(ValueError, match=r"config\.json"):
-        hub.upload_folder(tmp_path, "me/model")
-    assert fake_hub.calls == []
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        HfHubHTTPError("403 Forbidden", response=SimpleNamespace(headers={}, request=None)),
-        OfflineModeIsEnabled("offline"),
-    ],
-)
-def test_failed_upload_names_the_repository_and_the_cause(fake_hub, folder, monkeypatch, error):
-    def fail(*_, **__):
-        raise error
-
-    monkeypatch.setattr(fake_hub, "create_repo", fail)
-    with pytest.raises(RuntimeError, match=f"me/model failed: {error}"):
-        hub.upload_folder(folder, "me/model")
+TOKENIZER = build_tokenizer("char", "abc ")
+SAVED = {"model.safetensors", "tokenizer.json", "README.md"}
 
 
 class Saved:
@@ -160,44 +30,168 @@ class Saved:
         Path(folder, self.name).write_text("saved")
 
 
-def test_a_missing_matplotlib_does_not_cost_the_model(tmp_path, monkeypatch):
-    def missing(history, path):
-        raise ImportError("no matplotlib")
+class Broken(Saved):
+    def save_pretrained(self, folder):
+        raise OSError("no space left on device")
 
-    monkeypatch.setattr(hub, "plot_loss_curve", missing)
+
+MODEL, WORDS = Saved("model.safetensors"), Saved("tokenizer.json")
+
+
+@pytest.fixture
+def model(tiny_model):
+    return tiny_model(vocab_size=len(TOKENIZER), mask_token_id=TOKENIZER.mask_token_id)
+
+
+def names(folder):
+    return {file.name for file in folder.iterdir()}
+
+
+# ------------------------------------------------------------------------------------------- save
+def test_what_is_saved_loads_the_same_in_evaluation_mode(model, tmp_path):
+    save_folder(tmp_path, model.train(), TOKENIZER, CardFigures(), HISTORY)
+    for name in (tmp_path, str(tmp_path)):
+        loaded, tokenizer = load_folder(name)
+        assert not any(module.training for module in loaded.modules())
+        assert tokenizer("cab").input_ids == TOKENIZER("cab").input_ids
+        for key, value in model.state_dict().items():
+            assert torch.equal(loaded.state_dict()[key], value)
+
+
+def test_pictures_are_beside_the_card_that_shows_them(tmp_path):
+    pictures = {"order.png": loss_curve(HISTORY), "dot.png": Image.new("L", (2, 3), 200)}
+    figures = CardFigures(pictures=["old.png"], loss_curve="old.png")
+    save_folder(tmp_path, MODEL, WORDS, figures, HISTORY, pictures)
+    assert names(tmp_path) == SAVED | {"loss_curve.png", *pictures}
+    assert (tmp_path / "order.png").read_bytes() == pictures["order.png"]
+    assert (tmp_path / "loss_curve.png").read_bytes() == loss_curve(HISTORY)
+    with Image.open(tmp_path / "dot.png") as dot:
+        assert dot.size == (2, 3)
+    card = (tmp_path / "README.md").read_text()
+    assert all(card.count(f"]({name})") == 1 for name in ("loss_curve.png", *pictures))
+    assert "old.png" not in card
+
+
+def test_a_picture_does_not_leave_the_folder(tmp_path):
+    with pytest.raises(ValueError, match=r"'\.\./a\.png'; expected a file name without folders"):
+        save_folder(tmp_path / "run", MODEL, WORDS, CardFigures(), pictures={"../a.png": b""})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_matplotlib_does_not_cost_the_model(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.warns(UserWarning, match="without its loss curve"):
-        hub.save_folder(
-            tmp_path / "run",
-            Saved("model.safetensors"),
-            Saved("tokenizer.json"),
-            CardFigures(),
-            [{"step": 1}],
-        )
-    assert {file.name for file in (tmp_path / "run").iterdir()} == {
-        "model.safetensors",
-        "tokenizer.json",
-        "README.md",
-    }
+        save_folder(tmp_path / "run", MODEL, WORDS, CardFigures(), HISTORY)
+    assert names(tmp_path / "run") == SAVED
+    assert names(tmp_path) == {"run"}
 
 
 def test_a_failed_save_leaves_the_older_model_whole(tmp_path):
-    class Broken(Saved):
-        def save_pretrained(self, folder):
-            raise OSError("no space left on device")
-
-    hub.save_folder(tmp_path, Saved("model.safetensors"), Saved("tokenizer.json"), CardFigures())
+    save_folder(tmp_path, MODEL, WORDS, CardFigures(model_name="old"))
     with pytest.raises(OSError, match="no space"):
-        hub.save_folder(
-            tmp_path, Saved("model.safetensors"), Broken("tokenizer.json"), CardFigures()
-        )
-    assert {file.name for file in tmp_path.iterdir()} == {
-        "model.safetensors",
-        "tokenizer.json",
-        "README.md",
-    }
+        save_folder(tmp_path, MODEL, Broken("tokenizer.json"), CardFigures(model_name="new"))
+    assert names(tmp_path) == SAVED
+    assert "# old" in (tmp_path / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", [None, ""])
-def test_an_upload_needs_a_name(name):
-    with pytest.raises(ValueError, match="hub_model_id"):
-        hub.check_upload(name)
+def test_what_a_killed_save_left_is_removed_and_other_files_stay(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)  # a killed process tidies nothing up
+        with pytest.raises(OSError, match="no space"):
+            save_folder(tmp_path, MODEL, Broken("tokenizer.json"), CardFigures())
+    assert len(names(tmp_path)) == 1
+    (tmp_path / "notes.txt").write_text("mine")
+    save_folder(tmp_path, MODEL, WORDS, CardFigures())
+    assert names(tmp_path) == SAVED | {"notes.txt"}
+
+
+def test_measured_losses_stay_with_the_weights_that_they_are_of(model, tmp_path):
+    def measured():
+        return json.loads(settings.read_text()).get("per_step_losses")
+
+    save_folder(tmp_path, model, TOKENIZER, CardFigures())
+    settings = tmp_path / "generation_config.json"
+    losses = {"losses": [2.0, 1.0]}
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "per_step_losses": losses}))
+    save_folder(tmp_path, model, TOKENIZER, CardFigures())
+    assert measured() == losses
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    with pytest.warns(UserWarning, match="per_step_losses of other weights"):
+        save_folder(tmp_path, model, TOKENIZER, CardFigures())
+    assert measured() is None
+
+
+# ------------------------------------------------------------------------------------------- load
+def test_a_model_that_is_not_there_is_an_error(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"no model can be loaded from '.*nowhere'"):
+        load_folder(tmp_path / "nowhere")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="there is no runs/ardm; make it with `make demo`"):
+        load_folder(folder_module.DEMO_FOLDER)
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def misset(file):
+    file.write_text(json.dumps({**json.loads(file.read_text()), "hidden_size": "wide"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("model.safetensors", cut),
+        ("config.json", cut),
+        ("config.json", misset),
+        ("tokenizer.json", cut),
+        ("model.safetensors", Path.unlink),
+    ],
+)
+def test_a_damaged_folder_is_an_error_that_names_it(model, tmp_path, name, damage):
+    save_folder(tmp_path, model, TOKENIZER, CardFigures())
+    damage(tmp_path / name)
+    with pytest.raises(ValueError, match=f"no model can be loaded from '{tmp_path}'"):
+        load_folder(tmp_path)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tiny_model, tmp_path):
+    save_folder(tmp_path, tiny_model(vocab_size=5, mask_token_id=4), TOKENIZER, CardFigures())
+    with pytest.raises(ValueError, match=r"has 7 tokens; expected at most the model's 5"):
+        load_folder(tmp_path)
+
+
+# ------------------------------------------------------------------------------------- loss curve
+@pytest.fixture
+def drawn(monkeypatch):
+    """What is asked of the curve that both packages draw."""
+    calls = []
+    monkeypatch.setattr(
+        folder_module, "draw_loss_curve", lambda history, **how: calls.append(how) or b"png"
+    )
+    return lambda history: (loss_curve(history), calls.pop())[1]
+
+
+def test_the_curve_is_a_png():
+    assert Image.open(io.BytesIO(loss_curve(HISTORY))).format == "PNG"
+    with pytest.raises(ValueError, match="no finite loss"):
+        loss_curve([{"step": 1}])
+
+
+def test_the_curve_is_in_bits_per_token(drawn):
+    how = drawn(HISTORY)
+    assert how["scale"] * math.log(2) == pytest.approx(1) and how["unit"] == "bits per token"
+    assert how["shaded"] is None
+
+
+def test_the_curve_is_of_the_unweighted_loss_where_it_was_logged(drawn):
+    assert drawn(HISTORY)["train_key"] == "loss"
+    assert drawn([*HISTORY, {"step": 101, "nats_per_token": 2.0}])["train_key"] == "nats_per_token"
+
+
+def test_the_curve_says_where_a_curriculum_capped_the_mask_ratio(drawn):
+    rows = [{"step": step, "loss": 1.0, "max_ratio": step / 10} for step in range(1, 12)]
+    last, note = drawn(rows)["shaded"]
+    assert last == 9 and "curriculum" in note
+    assert drawn([{"step": 1, "loss": 1.0, "max_ratio": 1.0}])["shaded"] is None

@@ -1,4 +1,4 @@
-"""Bits per unit and perplexity: ratios of sums, with errors and intervals that are what repeated sampling shows."""
+"""Bits per unit and perplexity: ratios of sums, with the errors that repeated sampling shows."""
 
 import math
 
@@ -12,7 +12,7 @@ NATS_PER_UNIT = 1.5
 
 
 def simulated(generator, num_sequences=200):
-    """Nats and units of sequences of unequal length and noise; by the choice of units long ones cost more in all."""
+    """Nats and units of sequences of unequal length and noise; long ones cost more in all."""
     units = torch.randint(5, 50, (num_sequences,), generator=generator)
     noise = units.sqrt() * torch.randn(num_sequences, generator=generator, dtype=torch.float64)
     return units * NATS_PER_UNIT + noise, units

@@ -70,7 +70,7 @@ def token_nats(model, ids, place, target):
 
 
 def window(i, length, capacity, stride):
-    """Begin and end of the first window that reaches token i, counted from the formula for its number."""
+    """Begin and end of the first window that reaches token i, from the formula for its number."""
     number = max(0, -(-(i + 1 - capacity) // stride))
     begin = max(min(number * stride, length - capacity), 0)
     return begin, min(begin + capacity, length)
@@ -149,14 +149,10 @@ def test_a_model_of_this_package_is_a_masked_scorer(tiny_model):
 @pytest.mark.parametrize("kind", ["causal", "masked"])
 def test_batching_and_neighbours_change_nothing(kind, request):
     model = request.getfixturevalue(kind)
-    alone = [
-        load_scorer(model, tokenizer(), batch_size=1).nats([[0, 1, 2], [3] * 20, [4]][i : i + 1])[0]
-        for i in range(3)
-    ]
+    ids = [[0, 1, 2], [3] * 20, [4]]
+    alone = [load_scorer(model, tokenizer(), batch_size=1).nats([row])[0] for row in ids]
     for batch_size in (1, 2, 5, 1000, None):
-        together, _ = load_scorer(model, tokenizer(), batch_size=batch_size).nats(
-            [[0, 1, 2], [3] * 20, [4]]
-        )
+        together, _ = load_scorer(model, tokenizer(), batch_size=batch_size).nats(ids)
         torch.testing.assert_close(together, torch.cat(alone), rtol=1e-6, atol=1e-6)
 
 
@@ -179,10 +175,8 @@ def test_batches_keep_to_their_size_or_to_the_budget(
 ):
     if limit is not None:
         monkeypatch.setattr(f"ardm.metrics.external_scorers.{limit}", value)
-    scorer, shapes = (
-        load_scorer(request.getfixturevalue(kind), tokenizer(), batch_size=batch_size),
-        [],
-    )
+    shapes = []
+    scorer = load_scorer(request.getfixturevalue(kind), tokenizer(), batch_size=batch_size)
     scorer.model.register_forward_hook(lambda module, args, out: shapes.append(out.logits.shape))
     scorer.nats(scorer.ids(TEXTS))
     scorer.model._forward_hooks.clear()
@@ -208,16 +202,13 @@ def test_a_folder_is_loaded_and_its_kind_recognised(kind, request, tmp_path):
 
 
 def test_the_model_keeps_its_mode_and_dropout_is_off(causal):
-    scorer, expected = (
-        load_scorer(causal, tokenizer()),
-        load_scorer(causal, tokenizer()).nats([[0, 1, 2]]),
-    )
+    scorer = load_scorer(causal, tokenizer())
+    expected = scorer.nats([[0, 1, 2]])
     causal.train()
     frozen = next(causal.children()).eval()
     before = [module.training for module in causal.modules()]
-    assert (
-        scorer.nats([[0, 1, 2]]) == expected and load_scorer(causal, tokenizer()).kind == "causal"
-    )
+    assert scorer.nats([[0, 1, 2]]) == expected
+    assert load_scorer(causal, tokenizer()).kind == "causal"
     assert [module.training for module in causal.modules()] == before
     assert causal.training and not frozen.training
     causal.eval()

@@ -1,4 +1,4 @@
-"""Generative perplexity is the pooled figure of the scorer's nats, and never comes without the samples' entropy."""
+"""Generative perplexity pools the scorer's nats, and never comes without the samples' entropy."""
 
 import math
 
@@ -78,7 +78,8 @@ def test_a_uniform_scorer_has_the_size_of_the_vocabulary_as_perplexity():
     ],
 )
 def test_the_note_compares_with_real_text(texts, low, note):
-    model, real = scorer("causal"), ["abcd dcba", "bad dcabc"]
+    model = scorer("causal")
+    real = ["abcd dcba", "bad dcabc"]
     figures = generative_perplexity(texts, model, TOKENIZER, reference_texts=real)
     assert figures.has_low_entropy is low
     assert note in figures.note and "means nothing" in figures.note
@@ -98,6 +99,5 @@ def test_what_is_no_list_of_texts_is_refused_before_the_scorer_is_loaded(name, t
 
 def test_texts_without_a_token_to_score_are_refused():
     with pytest.raises(ValueError, match="no token to score"):
-        generative_perplexity(
-            ["", "a"], scorer("causal"), TOKENIZER
-        )  # no BOS: one token alone is not scored
+        # no BOS: one token alone is not scored
+        generative_perplexity(["", "a"], scorer("causal"), TOKENIZER)

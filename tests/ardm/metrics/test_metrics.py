@@ -1,8 +1,11 @@
-"""The module of the `evaluate` library: loaded offline from its file, it gives the figures of the plain functions."""
+"""The metric of the `evaluate` library: its folder loads offline and gives the plain figures."""
 
+import json
 import math
 import os
+import shutil
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,14 +14,17 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-import ardm.metrics.metrics
+import ardm.metrics
 from ardm.data.tokenization import build_tokenizer
 from ardm.metrics.bits import bits_per_unit, perplexity
 from ardm.metrics.generative_perplexity import generative_perplexity
+from ardm.metrics.metrics import FIGURES
 from ardm.metrics.sample_statistics import sample_statistics
 
-ROOT = Path(__file__).parents[2]
-NATS, UNITS = [60.0, 130.5, 20.25], [40, 90, 12]
+FOLDER = ardm.metrics.__path__[0]
+NATS = [60.0, 130.5, 20.25]
+UNITS = [40, 90, 12]
+IDS = torch.arange(10).view(2, 5) % 3
 BOUNDS = {
     "bits_per_token": ("num_tokens", bits_per_unit),
     "bits_per_character": ("num_characters", bits_per_unit),
@@ -29,7 +35,7 @@ BOUNDS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def caches(tmp_path_factory):
-    """evaluate writes to its caches; here they are neither in the home directory nor on the network."""
+    """evaluate's caches: empty, not in the home directory, and with no network to fill them."""
     folder = tmp_path_factory.mktemp("evaluate")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate.config, "HF_MODULES_CACHE", folder / "modules")
@@ -47,7 +53,7 @@ def refuse(*args, **kwargs):
 
 
 def load(*args, **kwargs):
-    return evaluate.load(ardm.metrics.__file__, *args, **kwargs)
+    return evaluate.load(FOLDER, *args, **kwargs)
 
 
 @pytest.mark.parametrize("name", BOUNDS)
@@ -83,40 +89,65 @@ def test_a_single_sequence_has_no_interval():
     assert math.isnan(results["standard_error"]) and math.isnan(results["interval_low"])
 
 
-def test_the_path_from_the_project_is_enough(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    assert (
-        evaluate.load("ardm/metrics.py", "perplexity").compute(nats=NATS, num_tokens=UNITS)["value"]
-        > 1
-    )
+# ------------------------------------------------------------------------------------- the folder
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """What an interpreter of its own finds, without network and with empty caches."""
+    code = """
+import json, sys
+from ardm.metrics import bits_per_unit, generative_perplexity
+early = sorted({"evaluate", "datasets"} & set(sys.modules))
+import evaluate
+metrics = [evaluate.load(sys.argv[1], name) for name in sys.argv[2:]]
+files = {metric.config_name: sys.modules[type(metric).__module__].__file__ for metric in metrics}
+print(json.dumps({"early": early, "files": files}))
+"""
+    home = tmp_path_factory.mktemp("home")
+    command = [sys.executable, "-c", code, FOLDER, *FIGURES]
+    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return {"home": home, **json.loads(done.stdout)}
 
 
-def test_the_copy_is_whole_and_in_the_cache_that_was_named(caches):
+def test_every_configuration_loads_offline_into_an_empty_cache(fresh):
+    assert list(fresh["files"]) == list(FIGURES)
+    assert all(Path(file).is_relative_to(fresh["home"]) for file in fresh["files"].values())
+
+
+def test_plain_functions_need_neither_evaluate_nor_datasets(fresh):
+    assert fresh["early"] == []
+
+
+def test_the_path_in_a_checkout_is_enough(monkeypatch):
+    monkeypatch.chdir(Path(FOLDER).parents[1])
+    metric = evaluate.load("ardm/metrics", "perplexity")
+    assert metric.compute(nats=NATS, num_tokens=UNITS)["value"] > 1
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_copy_of_the_folder_loads_as_well(name, tmp_path):
+    copy = shutil.copytree(FOLDER, tmp_path / "metrics")
+    assert evaluate.load(str(copy), name).inputs_description == FIGURES[name].usage
+
+
+def test_what_evaluate_copies_is_whole_and_in_the_cache_that_was_named(caches):
     module = sys.modules[type(load()).__module__]
     folder = Path(module.__file__).parent
     assert folder.is_relative_to(caches / "modules")
-    copied = {path.name for path in folder.glob("*.py")} - {"__init__.py", "metrics.py"}
-    assert copied == {
-        "bits.py",
-        "sample_statistics.py",
-        "external_scorers.py",
-        "generative_perplexity.py",
-    }
+    written = {path.name for path in Path(FOLDER).glob("*.py")}
+    assert {path.name for path in folder.glob("*.py")} == written
     reached = {getattr(value, "__module__", None) for value in vars(module).values()}
     assert not any(str(name).startswith("ardm") for name in reached)
 
 
+# ------------------------------------------------------------------------------------ the samples
 @pytest.mark.parametrize(
     ("predictions", "options", "samples"),
     [
         (["a b a", "c d e f g"], {}, [["a", "b", "a"], ["c", "d", "e", "f", "g"]]),
         (["abca", "bc"], {"tokenizer": list}, [list("abca"), list("bc")]),
         ([[1, 2, 1, 1, 5], [3]], {}, [[1, 2, 1, 1, 5], [3]]),
-        (
-            torch.arange(10).view(2, 5) % 3,
-            {"self_bleu_order": 2},
-            (torch.arange(10).view(2, 5) % 3).tolist(),
-        ),
+        (IDS, {"self_bleu_order": 2}, IDS.tolist()),
     ],
 )
 def test_sample_statistics_take_texts_or_ids(predictions, options, samples):
@@ -138,7 +169,8 @@ def folder(tmp_path_factory):
 
 
 def test_generative_perplexity_of_a_named_scorer(folder):
-    texts, real = ["abcd aaaa", "bad cabab"], ["abcd dcba", "dab bcadc"]
+    texts = ["abcd aaaa", "bad cabab"]
+    real = ["abcd dcba", "dab bcadc"]
     results = load("generative_perplexity").compute(
         predictions=texts, model_name_or_path=folder, reference_texts=real
     )
@@ -147,10 +179,8 @@ def test_generative_perplexity_of_a_named_scorer(folder):
     assert (results["interval_low"], results["interval_high"]) == expected.perplexity.interval
     assert results["mean_unigram_entropy_nats"] == expected.mean_unigram_entropy_nats.value
     assert results["reference_value"] == expected.reference.perplexity.value
-    assert (
-        results["reference_mean_unigram_entropy_nats"]
-        == expected.reference.mean_unigram_entropy_nats.value
-    )
+    entropy = expected.reference.mean_unigram_entropy_nats.value
+    assert results["reference_mean_unigram_entropy_nats"] == entropy
     assert results["kind"] == "generative perplexity" and results["has_low_entropy"] is True
     assert results["note"] == expected.note
 
@@ -183,9 +213,8 @@ def test_generative_perplexity_of_a_named_scorer(folder):
     ],
 )
 def test_bad_input_is_refused(name, inputs, message, tmp_path):
-    metric = load(
-        name, cache_dir=tmp_path
-    )  # an error leaves evaluate's lock behind, which others would wait for
+    # an error leaves evaluate's lock behind, which others would wait for
+    metric = load(name, cache_dir=tmp_path)
     with pytest.raises(ValueError, match=message):
         metric.compute(**inputs)
 

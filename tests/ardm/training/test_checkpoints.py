@@ -1,18 +1,15 @@
-"""Checkpoints are whole or absent: damage of any kind is found, and nothing good is ever removed for it."""
+"""Checkpoints are whole or absent: damage of any kind is found, nothing good is removed for it."""
 
 import errno
 import os
 import random
 import shutil
 import warnings
-from collections import namedtuple
 
 import pytest
 
-from ardm import checkpoints
-from ardm.training.checkpoints import CheckpointFolder, check_writable, find_fault
-
-Usage = namedtuple("Usage", "total used free")
+from ardm.training import checkpoints
+from ardm.training.checkpoints import CheckpointFolder, find_fault
 
 
 def write(folder, step, text="weights"):
@@ -45,7 +42,8 @@ def test_the_newest_by_number(folder):
         assert write(folder, step) == folder.path(step)
         assert find_fault(folder.path(step)) is None
     assert folder.newest() == folder.path(100)
-    write(folder, 10**8), write(folder, 10**8 - 1)  # more digits than the padding
+    for step in (10**8, 10**8 - 1):  # more digits than the padding
+        write(folder, step)
     assert folder.newest() == folder.path(10**8)
 
 
@@ -127,14 +125,24 @@ def folder_in_place_of_a_file(path):
 
 
 DAMAGES = [
-    truncate, empty, grow, drop, flip, drop_manifest, truncate_manifest, garble_manifest, null_manifest,
-    folder_in_place_of_a_file, shutil.rmtree,
-]  # fmt: skip
+    truncate,
+    empty,
+    grow,
+    drop,
+    flip,
+    drop_manifest,
+    truncate_manifest,
+    garble_manifest,
+    null_manifest,
+    folder_in_place_of_a_file,
+    shutil.rmtree,
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_damaged_one_is_reported_and_the_one_before_it_used(folder, damage):
-    good, bad = write(folder, 1), write(folder, 2)
+    good = write(folder, 1)
+    bad = write(folder, 2)
     damage(bad)
     assert find_fault(bad) is not None
     if not bad.exists():
@@ -151,7 +159,7 @@ def test_a_damaged_one_is_reported_and_the_one_before_it_used(folder, damage):
 def test_any_flipped_bit_is_found(folder):
     path = write(folder, 1)
     rng = random.Random(0)
-    for _ in range(200):
+    for _ in range(60):
         file = path / rng.choice(["model", "inner/run.json"])
         content = file.read_bytes()
         damaged = bytearray(content)
@@ -163,9 +171,13 @@ def test_any_flipped_bit_is_found(folder):
 
 
 def test_a_flipped_bit_of_the_manifest_is_found_or_harmless(folder):
-    path = write(folder, 1)
+    (folder.writing_path(1)).mkdir(parents=True)
+    (folder.writing_path(1) / "model").write_text("weights")
+    folder.seal(1)
+    path = folder.path(1)
     manifest = path / "manifest.json"
-    content, num_found = manifest.read_bytes(), 0
+    content = manifest.read_bytes()
+    num_found = 0
     for index in range(len(content)):
         for bit in range(8):
             damaged = bytearray(content)
@@ -175,7 +187,7 @@ def test_a_flipped_bit_of_the_manifest_is_found_or_harmless(folder):
     assert num_found > 0.8 * 8 * len(content)  # the rest: blanks that became other blanks
 
 
-# --------------------------------------------------------------------- later checkpoints than the one a run starts at
+# ------------------------------------------------- later checkpoints than the one a run starts at
 
 
 def test_later_ones_are_moved_aside_and_kept_whole(folder):
@@ -197,7 +209,8 @@ def test_later_ones_are_moved_aside_and_kept_whole(folder):
 
 
 def test_a_kill_while_pruning_costs_nothing(folder, monkeypatch):
-    write(folder, 1), write(folder, 2)
+    write(folder, 1)
+    write(folder, 2)
 
     def killed(path):
         (path / "model").unlink()
@@ -228,46 +241,11 @@ def test_an_error_while_sealing_leaves_the_one_before(folder, monkeypatch, call)
     assert folder.newest() == folder.path(1) and steps(folder) == [1]
 
 
-# ------------------------------------------------------------------------------------------------- before a run starts
-
-
-def test_writable_folder_is_made_and_left_clean(tmp_path):
-    check_writable(tmp_path / "a" / "b", 1)
-    assert list((tmp_path / "a" / "b").iterdir()) == []
-
-
-def test_folder_under_a_file(tmp_path):
-    (tmp_path / "file").write_text("")
-    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(ValueError, match=r"cannot be written to.*Give another output_dir"):
-            check_writable(folder, 1)
-
-
-def test_read_only_folder(tmp_path, monkeypatch):
-    def refuse(*args):
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    monkeypatch.setattr(checkpoints.Path, "write_bytes", refuse)
-    with pytest.raises(ValueError, match=r"cannot be written to: .*Read-only file system"):
-        check_writable(tmp_path, 1)
-
-
-def test_full_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        checkpoints.shutil, "disk_usage", lambda path: Usage(2**30, 2**30, 3 * 2**20)
-    )
-    check_writable(tmp_path, 3 * 2**20)
-    with pytest.raises(ValueError, match="has 3 MiB free; this run needs about 5 MiB"):
-        check_writable(tmp_path, 5 * 2**20)
-
-
 def test_room_that_is_taken_already(folder):
     before = write(folder, 1)
     size = folder.num_bytes()
-    assert size == sum(
-        file.stat().st_size
-        for file in before.rglob("*")
-        if file.is_file() and file.name != "manifest.json"
-    )
-    write(folder, 2), folder.set_aside(1)
+    files = [before / "model", before / "inner" / "run.json"]
+    assert size == sum(file.stat().st_size for file in files)
+    write(folder, 2)
+    folder.set_aside(1)
     assert folder.num_bytes() == size

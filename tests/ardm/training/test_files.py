@@ -1,33 +1,147 @@
 """A file is all old or all new, whatever happens."""
 
+import errno
 import json
 import math
 import os
+from collections import namedtuple
+from pathlib import Path
 
 import pytest
 
-from ardm.training.files import write_json_atomically, write_text_atomically
+from ardm.training import files
+from ardm.training.files import (
+    check_writable,
+    replacing,
+    replacing_files,
+    write_json_atomically,
+    write_text_atomically,
+)
 
 
-def test_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypatch):
+def contents(folder):
+    """Text by relative path, of all files, hidden ones too."""
+    found = (path for path in Path(folder).rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in found}
+
+
+def no_space(*args):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+# ------------------------------------------------------------------------------------- one file
+def test_a_file_is_replaced_when_its_block_ends(tmp_path):
+    path = tmp_path / "a" / "b" / "file"  # its folders are made
+    for content in ("old", "new"):
+        before = contents(tmp_path).get("a/b/file")
+        with replacing(path) as file:
+            file.write(content.encode())
+            file.flush()
+            assert (path.read_text() if path.exists() else None) == before
+        assert contents(tmp_path) == {"a/b/file": content}
+
+
+def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file"
+    for before in ({}, {"file": "old"}):
+        if before:
+            path.write_text("old")
+        with pytest.raises(KeyboardInterrupt), replacing(path) as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+        assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, call):
     path = tmp_path / "README.md"
     write_text_atomically(path, "old ±")
-
-    def full_disk(descriptor):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full_disk)
+    monkeypatch.setattr(os, call, no_space)
     with pytest.raises(OSError, match="No space"):
         write_text_atomically(path, "new")
-    assert path.read_text(encoding="utf-8") == "old ±"
-    assert os.listdir(tmp_path) == ["README.md"]
+    assert contents(tmp_path) == {"README.md": "old ±"}
 
 
 def test_json_holds_null_where_a_number_is_not_finite(tmp_path):
-    path, nan, infinity = tmp_path / "figures.json", math.nan, math.inf
-    write_json_atomically(
-        path, {"a": [1, nan, (2.5, -infinity)], "b": {"c": infinity, "d": True}, "e": "NaN ±"}
-    )
+    path = tmp_path / "figures.json"
+    content = {"a": [1, math.nan, (2.5, -math.inf)], "b": {"c": math.inf, "d": True}, "e": "NaN ±"}
+    write_json_atomically(path, content)
     read = json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert read == {"a": [1, None, [2.5, None]], "b": {"c": None, "d": True}, "e": "NaN ±"}
     assert read["b"]["d"] is True and isinstance(read["a"][0], int)
+
+
+# --------------------------------------------------------------------------------- many at once
+def test_files_come_into_place_when_the_block_ends_and_others_stay(tmp_path):
+    target = tmp_path / "model"
+    for text in ("old", "new"):
+        before = contents(target) if target.exists() else {}
+        with replacing_files(target) as aside:
+            (aside / "weights").write_text(text)
+            (aside / "inner").mkdir()
+            (aside / "inner" / "template").write_text(text)
+            inside = f"{aside.name}/"
+            now = contents(target).items()
+            assert {name: t for name, t in now if not name.startswith(inside)} == before
+        (target / "mine").write_text("mine")
+    assert contents(target) == {"weights": "new", "inner/template": "new", "mine": "mine"}
+    assert {path.name for path in target.iterdir()} == {"weights", "inner", "mine"}
+
+
+def test_a_block_that_fails_leaves_the_old_files_and_nothing_else(tmp_path):
+    (tmp_path / "weights").write_text("old")
+    with pytest.raises(KeyboardInterrupt), replacing_files(tmp_path) as aside:
+        (aside / "weights").write_text("half")
+        (aside / "other").write_text("half")
+        raise KeyboardInterrupt
+    assert contents(tmp_path) == {"weights": "old"}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_disk_leaves_the_old_files(tmp_path, monkeypatch):
+    (tmp_path / "weights").write_text("old")
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(OSError, match="No space"), replacing_files(tmp_path) as aside:
+        (aside / "weights").write_text("new")
+    assert contents(tmp_path) == {"weights": "old"}
+
+
+def test_what_a_killed_save_left_is_removed(tmp_path):
+    left = tmp_path / ".writing-abc" / "inner"
+    left.mkdir(parents=True)
+    (left / "weights").write_text("half")
+    (tmp_path / ".hidden").write_text("mine")
+    with replacing_files(tmp_path) as aside:
+        (aside / "weights").write_text("new")
+    assert contents(tmp_path) == {"weights": "new", ".hidden": "mine"}
+    assert not left.parent.exists()
+
+
+# ------------------------------------------------------------------------------ before a run starts
+def test_a_writable_folder_is_made_and_left_clean(tmp_path):
+    check_writable(tmp_path / "a" / "b", 1)
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_a_folder_under_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ValueError, match=r"cannot be written to.*Give another output_dir"):
+            check_writable(folder, 1)
+
+
+def test_a_read_only_folder(tmp_path, monkeypatch):
+    def refuse(*args):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(files.Path, "write_bytes", refuse)
+    with pytest.raises(ValueError, match=r"cannot be written to: .*Read-only file system"):
+        check_writable(tmp_path, 1)
+
+
+def test_a_full_disk_is_told_before(tmp_path, monkeypatch):
+    usage = namedtuple("Usage", "total used free")(2**30, 2**30, 3 * 2**20)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage)
+    check_writable(tmp_path, 3 * 2**20)
+    with pytest.raises(ValueError, match="has 3 MiB free; this run needs about 5 MiB"):
+        check_writable(tmp_path, 5 * 2**20)

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from ardm import launching
+from ardm.training import launching
 
 LAUNCH = ["python", "/bin/accelerate", "launch"]
 
@@ -29,7 +29,8 @@ def test_without_a_launcher_there_is_one_process():
 def test_the_number_of_processes_is_read_from_a_configuration_file(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(
-        "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_CPU\nnum_processes: 4\nuse_cpu: true\n"
+        "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_CPU\n"
+        "num_processes: 4\nuse_cpu: true\n"
     )
     assert launching._asked_processes([*LAUNCH, "--config_file", str(file), "train.py"]) == 4
 
@@ -38,22 +39,14 @@ def test_the_number_of_processes_is_read_from_a_configuration_file(tmp_path):
 def launched(monkeypatch):
     """The environment of a single process that was to be two, and what it would be replaced by."""
     replaced = []
-    monkeypatch.setattr(
-        launching.os,
-        "execve",
-        lambda path, words, environment: replaced.append((words, environment)),
-    )
-    monkeypatch.setattr(
-        launching, "_parent", lambda: ([*LAUNCH, "--num_processes", "2", "--cpu", "x.py"], {})
-    )
+    parent = [*LAUNCH, "--num_processes", "2", "--cpu", "x.py"]
+    monkeypatch.setattr(launching.os, "execve", lambda path, *call: replaced.append(call))
+    monkeypatch.setattr(launching, "_parent", lambda: (parent, {}))
     monkeypatch.setattr(sys, "argv", ["x.py", "--seed", "1"])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for name, value in {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": "29500",
-        "ACCELERATE_USE_CPU": "True",
-    }.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
     monkeypatch.delenv("RANK", raising=False)
     return replaced
 
@@ -78,6 +71,13 @@ def test_the_launchers_cpu_flag_reaches_accelerate(monkeypatch, flag, cpu):
     assert launching.process_state() == "the state" and asked == [cpu]
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert launching.process_state() == "the state" and asked == [cpu, True]
+
+
+def test_an_unknown_number_of_processes_is_told(launched, monkeypatch):
+    monkeypatch.setattr(launching, "_parent", lambda: ([], {}))
+    with pytest.warns(UserWarning, match=r"started one.*torchrun --nproc_per_node N x\.py"):
+        launching.start_processes()
+    assert not launched
 
 
 def test_a_process_that_has_a_rank_stays(launched, monkeypatch):
@@ -112,4 +112,14 @@ def test_a_users_mistake_is_one_line(monkeypatch):
         raise ValueError("steps is 0; expected at least 1.")
 
     with pytest.raises(SystemExit, match="error: steps is 0"):
+        launching.run_recipe(main)
+
+
+def test_an_interrupt_is_one_line(monkeypatch):
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+
+    def main():
+        raise KeyboardInterrupt("at step 3")
+
+    with pytest.raises(SystemExit, match="stopped: at step 3"):
         launching.run_recipe(main)

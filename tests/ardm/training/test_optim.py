@@ -60,12 +60,10 @@ def test_batches_are_one_matrix_at_a_time(shape, dtype):
     batch = torch.randn(2, 3, *shape).to(dtype)
     result = orthogonalise(batch)
     assert result.shape == batch.shape and result.dtype == dtype
-    single = torch.stack([orthogonalise(matrix) for matrix in batch.flatten(0, 1)]).unflatten(
-        0, (2, 3)
-    )
-    assert torch.allclose(
-        result.double(), single.double(), atol=1e-5 if dtype != torch.bfloat16 else 0.05
-    )
+    singles = torch.stack([orthogonalise(matrix) for matrix in batch.flatten(0, 1)])
+    tolerance = 0.05 if dtype == torch.bfloat16 else 1e-5
+    singles = singles.unflatten(0, (2, 3)).double()
+    torch.testing.assert_close(result.double(), singles, rtol=1e-5, atol=tolerance)
 
 
 def test_zero_and_tiny_and_huge_matrices():
@@ -75,9 +73,7 @@ def test_zero_and_tiny_and_huge_matrices():
         assert torch.allclose(orthogonalise(scale * matrix), orthogonalise(matrix), atol=1e-3)
 
 
-# ---------------------------------------------------------------------------------------------- the optimiser
-
-
+# -------------------------------------------------------------------------------- the optimiser
 def quadratic(params, targets):
     return sum(((param - target) ** 2).sum() for param, target in zip(params, targets, strict=True))
 
@@ -102,12 +98,11 @@ def test_other_groups_are_adamw_exactly():
 @pytest.mark.parametrize("shape", [(4, 4), (9, 4), (4, 9)])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
 def test_a_muon_step_is_the_formula(shape, weight_decay):
-    lr, beta = 0.1, 0.9
+    lr = 0.1
+    beta = 0.9
     params = [nn.Parameter(torch.randn(shape)) for _ in range(2)]
-    expected, momenta = (
-        [param.detach().clone() for param in params],
-        [torch.zeros(shape) for _ in params],
-    )
+    expected = [param.detach().clone() for param in params]
+    momenta = [torch.zeros(shape) for _ in params]
     optimizer = MuonAdamW(
         [{"params": params, "use_muon": True}], lr=lr, momentum=beta, weight_decay=weight_decay
     )
@@ -124,7 +119,8 @@ def test_a_muon_step_is_the_formula(shape, weight_decay):
 
 
 def test_parameters_without_a_gradient_stay():
-    used, unused = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2, 2))
+    used = nn.Parameter(torch.ones(2, 2))
+    unused = nn.Parameter(torch.ones(2, 2))
     optimizer = MuonAdamW([{"params": [used, unused], "use_muon": True}])
     used.sum().backward()
     optimizer.step()
@@ -147,16 +143,14 @@ def test_state_dict_round_trip_is_exact():
     loaded.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     steps(model, optimizer, 3)
     steps(other, loaded, 3)
-    assert all(
-        torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True)
-    )
+    pairs = zip(model.parameters(), other.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_step_returns_the_closures_loss_and_keeps_the_groups():
     param = nn.Parameter(torch.ones(2, 2))
-    optimizer = MuonAdamW(
-        [{"params": [param], "use_muon": True}, {"params": [nn.Parameter(torch.ones(1))]}]
-    )
+    other = nn.Parameter(torch.ones(1))
+    optimizer = MuonAdamW([{"params": [param], "use_muon": True}, {"params": [other]}])
 
     def closure():
         optimizer.zero_grad()
@@ -175,9 +169,7 @@ def test_muon_takes_matrices_only(shape):
         MuonAdamW([{"params": [nn.Parameter(torch.zeros(shape))], "use_muon": True}])
 
 
-# ------------------------------------------------------------------------------------------------- the usual split
-
-
+# ------------------------------------------------------------------------------ the usual split
 def names_by_group(model, optimizer):
     names = {id(param): name for name, param in model.named_parameters()}
     groups = {True: [], False: []}
@@ -193,10 +185,11 @@ def test_split_of_a_pretrained_model(tiny_model, tied):
     groups = names_by_group(model, optimizer)
     names = [name for name, _ in model.named_parameters()]
     assert sorted(groups[True] + groups[False]) == sorted(names)  # each once
-    embeddings = [
-        n for n, p in model.named_parameters() if p is model.get_input_embeddings().weight
-    ]
-    head = [n for n, p in model.named_parameters() if p is model.get_output_embeddings().weight]
+    layers = (model.get_input_embeddings(), model.get_output_embeddings())
+    embeddings, head = (
+        [name for name, param in model.named_parameters() if param is layer.weight]
+        for layer in layers
+    )
     assert (embeddings == head) == tied
     assert set(embeddings + head) <= set(groups[False])
     matrices = {name for name, param in model.named_parameters() if param.ndim == 2}
@@ -216,24 +209,21 @@ def test_split_of_any_module():
     )
     groups = names_by_group(model, muon_adamw(model, 1e-3, muon_learning_rate=1e-2))
     assert groups[True] == ["linear.weight"]
-    assert set(groups[False]) == {
-        "embedding.weight", "conv.weight", "conv.bias", "norm.weight", "norm.bias", "linear.bias"
-    }  # fmt: skip
+    expected = "embedding.weight conv.weight conv.bias norm.weight norm.bias linear.bias"
+    assert set(groups[False]) == set(expected.split())
 
 
 def test_a_module_of_one_kind_has_one_group():
-    assert (
-        len(muon_adamw(nn.Linear(3, 3, bias=False), 1e-3, muon_learning_rate=1e-2).param_groups)
-        == 1
-    )
-    assert len(muon_adamw(nn.LayerNorm(3), 1e-3, muon_learning_rate=1e-2).param_groups) == 1
+    for module in (nn.Linear(3, 3, bias=False), nn.LayerNorm(3)):
+        assert len(muon_adamw(module, 1e-3, muon_learning_rate=1e-2).param_groups) == 1
 
 
 def test_a_closure_that_clears_gradients_clears_all_of_them():
     torch.manual_seed(0)
     model = torch.nn.Linear(4, 4)
     optimizer = muon_adamw(model, 1e-3, muon_learning_rate=1e-3)
-    inputs, norms = torch.randn(8, 4), []
+    inputs = torch.randn(8, 4)
+    norms = []
 
     def closure():
         optimizer.zero_grad()
@@ -244,9 +234,8 @@ def test_a_closure_that_clears_gradients_clears_all_of_them():
 
     for _ in range(3):
         optimizer.step(closure)
-    assert norms == sorted(
-        norms, reverse=True
-    )  # they fall, as the loss does; kept ones would add up
+    # they fall, as the loss does; kept ones would add up
+    assert norms == sorted(norms, reverse=True)
 
 
 def test_a_group_added_later_is_complete_and_amp_stays_off():

@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 
-from ardm import precision
+from ardm.training import precision
 from ardm.training.precision import choose_precision
 
 
@@ -30,9 +30,8 @@ def test_a_cpu_trains_in_float32_unless_asked(on_cpu, monkeypatch, asked):
 
 def test_bf16_on_a_cpu_that_is_slow_at_it(on_cpu):
     on_cpu(False)
-    with pytest.warns(
-        UserWarning, match="mixed_precision=bf16 is slow on this machine; training in float32"
-    ):
+    message = "mixed_precision=bf16 is slow on this machine; training in float32"
+    with pytest.warns(UserWarning, match=message):
         assert choose_precision("bf16") == "no"
 
 
@@ -52,11 +51,11 @@ def test_fp16_on_a_cpu(on_cpu):
 @pytest.mark.parametrize("native, chosen", [(True, "bf16"), (False, "fp16")])
 def test_gpus(monkeypatch, native, chosen):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(
-        torch.cuda,
-        "is_bf16_supported",
-        lambda including_emulation=True: native or including_emulation,
-    )
+
+    def is_supported(including_emulation=True):
+        return native or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_supported)
     assert choose_precision(None) == chosen
     assert [choose_precision(asked) for asked in ("no", "bf16", "fp16")] == ["no", "bf16", "fp16"]
 

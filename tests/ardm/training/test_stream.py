@@ -1,15 +1,19 @@
-"""The stream of numbered samples: the same on any number of processes, from any point on."""
+"""The stream of numbered examples: the same on any number of processes, from any point on."""
 
+import hashlib
 import itertools
 
 import datasets
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import IterableDataset, Subset, TensorDataset, default_collate
 
-from ardm.training.stream import micro_batch_numbers, sample_loader
+from ardm.training import Batch, key_seed
+from ardm.training.stream import example_loader, micro_batch_numbers
 
-NUM, SEED = 10, 3
+NUM = 10
+SEED = 3
 
 
 class Stream(IterableDataset):
@@ -31,17 +35,23 @@ def read(
     num_micro_batches,
     *,
     batch_size=2,
-    first_sample=0,
+    first_example=0,
     process_index=0,
     num_processes=1,
     seed=SEED,
     **more,
 ):
-    """(index of the example, number of the sample) of the first micro-batches."""
-    loader = sample_loader(
-        dataset, default_collate, batch_size=batch_size, first_sample=first_sample, seed=seed,
-        process_index=process_index, num_processes=num_processes, **more,
-    )  # fmt: skip
+    """(index in the data set, number of the example) of the first micro-batches."""
+    loader = example_loader(
+        dataset,
+        default_collate,
+        batch_size=batch_size,
+        first_example=first_example,
+        seed=seed,
+        process_index=process_index,
+        num_processes=num_processes,
+        **more,
+    )
     pairs = []
     for values, numbers in itertools.islice(loader, num_micro_batches):
         assert numbers.dtype == torch.int64 and numbers.shape == (batch_size,)
@@ -52,36 +62,25 @@ def read(
 @pytest.mark.parametrize("num_processes", [1, 2, 3])
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_a_step_takes_the_next_global_batch_on_any_number_of_processes(num_processes, accumulation):
-    batch_size, num_steps = 4, 5
-    size = batch_size * accumulation * num_processes
+    size = 4 * accumulation * num_processes
     streams = [
-        micro_batch_numbers(batch_size, 7 * size, index, num_processes)
-        for index in range(num_processes)
+        micro_batch_numbers(4, 7 * size, index, num_processes) for index in range(num_processes)
     ]
-    for step in range(7, 7 + num_steps):
-        numbers = [
-            n
-            for stream in streams
-            for micro in itertools.islice(stream, accumulation)
-            for n in micro
-        ]
+    for step in range(7, 12):
+        micro_batches = [m for stream in streams for m in itertools.islice(stream, accumulation)]
+        numbers = itertools.chain(*micro_batches)
         assert sorted(numbers) == list(range(step * size, (step + 1) * size))
 
 
 @pytest.mark.parametrize("name", DATASETS)
 @pytest.mark.parametrize("num_processes", [1, 2])
-def test_the_numbered_samples_do_not_depend_on_the_processes_or_the_start(name, num_processes):
+def test_the_numbered_examples_do_not_depend_on_the_processes_or_the_start(name, num_processes):
     whole = {number: index for index, number in read(DATASETS[name], 20)}
     assert sorted(whole) == list(range(40))
     for first in (0, 12):
         for process in range(num_processes):
-            part = read(
-                DATASETS[name],
-                5,
-                first_sample=first,
-                process_index=process,
-                num_processes=num_processes,
-            )
+            place = {"process_index": process, "num_processes": num_processes}
+            part = read(DATASETS[name], 5, first_example=first, **place)
             assert len(part) == 10
             assert all(whole[number] == index for index, number in part)
 
@@ -112,7 +111,8 @@ def test_a_data_set_smaller_than_the_batch():
 
 def test_one_read_of_the_data_set_for_a_batch():
     class Batched:
-        calls = []
+        def __init__(self):
+            self.calls = []
 
         def __len__(self):
             return NUM
@@ -130,9 +130,8 @@ def test_one_read_of_the_data_set_for_a_batch():
 
 @pytest.mark.parametrize("name", ["list", "stream"])
 def test_a_loading_process_changes_nothing(name):
-    assert read(DATASETS[name], 5, num_workers=1, first_sample=4) == read(
-        DATASETS[name], 5, first_sample=4
-    )
+    alone = read(DATASETS[name], 5, first_example=4)
+    assert read(DATASETS[name], 5, num_workers=1, first_example=4) == alone
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
@@ -149,3 +148,48 @@ def test_bad_input():
         read((example for example in ()), 1)
     with pytest.raises(ValueError, match=r"dataloader_num_workers is 2; .* at most 1 worker"):
         read(Stream(), 1, num_workers=2)
+
+
+def test_permutations_are_those_of_runs_that_began_earlier():
+    """A resumed run must find its data in the order in which it began to read it."""
+    indices = [index for index, _ in read(DATASETS["list"], 10)]
+    for epoch in (0, 1):
+        generator = torch.Generator().manual_seed(SEED * 1_000_003 + epoch)
+        expected = torch.randperm(NUM, generator=generator).tolist()
+        assert indices[epoch * NUM : (epoch + 1) * NUM] == expected
+
+
+def test_a_batch_is_a_dict_that_knows_its_numbers():
+    batch = Batch({"x": 1}, torch.arange(3), 8, 0.5)
+    assert batch == {"x": 1} and dict(**batch) == {"x": 1}
+    assert torch.equal(batch.example_numbers, torch.arange(3))
+    assert (batch.global_batch_size, batch.progress) == (8, 0.5)
+
+
+# ------------------------------------------------------------------------------------------ seeds
+@pytest.mark.parametrize(
+    ("key", "seed"),
+    [
+        ((0,), 5263075011782779848),
+        ((1, 2), -8160797754644569897),
+        ((-7, 10**12, 3), -3586480672186792655),
+        ((5, 200), 3066644312640292501),
+        ((2**63,), -1902545191043785602),
+    ],
+)
+def test_a_keys_seed_is_what_it_always_was(key, seed):
+    assert key_seed(*key) == seed
+    assert key_seed(*map(torch.tensor, key[:-1]), key[-1]) == seed
+    if max(key) < 2**63:
+        assert key_seed(*map(np.int64, key)) == seed
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    assert digest == seed.to_bytes(8, "little", signed=True)
+    torch.Generator().manual_seed(seed)
+
+
+def test_texts_are_parts_of_a_key_and_keys_are_told_apart():
+    keys = [(), (0,), (1,), (0, 0), (0, 1), (1, 0), (10,), ("0",), ("a",), ("a", 0), ("a0",)]
+    assert len({key_seed(*key) for key in keys}) == len(keys)
+    assert key_seed(np.str_("a"), True) == key_seed("a", 1)
+    with pytest.raises(TypeError):
+        key_seed(0.5)

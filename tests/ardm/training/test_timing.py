@@ -3,8 +3,9 @@
 import time
 
 import pytest
+import torch
 
-from ardm.training.timing import Stopwatch, matmul_flops
+from ardm.training.timing import Stopwatch, live_bytes, matmul_flops, medians_in_turn
 
 
 class Worker:
@@ -17,7 +18,8 @@ class Worker:
 
 
 def test_the_ratio_is_total_over_inside():
-    worker, watch = Worker(), Stopwatch()
+    worker = Worker()
+    watch = Stopwatch()
     watch.over_all((worker, "work"), (worker, "step"))
     for _ in range(9):
         assert worker.work() == 7
@@ -29,7 +31,8 @@ def test_the_ratio_is_total_over_inside():
 
 
 def test_too_few_steps_are_refused():
-    worker, watch = Worker(), Stopwatch()
+    worker = Worker()
+    watch = Stopwatch()
     watch.over(worker, "step")
     worker.step()
     with pytest.raises(ValueError, match="after warm-up"):
@@ -38,3 +41,26 @@ def test_too_few_steps_are_refused():
 
 def test_the_matrix_product_has_a_speed():
     assert matmul_flops(size=64, repeats=2) > 1e6
+
+
+def test_calls_are_made_in_turn():
+    made = []
+
+    def call(name, figures):
+        made.append(name)
+        return next(figures)
+
+    first = iter([(1.0, 5.0), (3.0, 4.0), (2.0, 9.0)])
+    second = iter([(7.0,)] * 3)
+    calls = {"a": lambda: call("a", first), "b": lambda: call("b", second)}
+    assert medians_in_turn(calls, repeats=3) == {"a": (2.0, 5.0), "b": (7.0,)}
+    assert "".join(made) == "ababab"
+
+
+def test_memory_that_is_shared_counts_once():
+    before = live_bytes()
+    tensor = torch.zeros(1000, dtype=torch.float64)
+    view = tensor[10:]
+    assert live_bytes() - before == 8000
+    del tensor, view
+    assert live_bytes() == before

@@ -1,4 +1,4 @@
-"""Watching: what is drawn is the canvas, in a grid that does not move; the terminal is left as it was found."""
+"""What is drawn is the canvas, in a grid that does not move; the terminal is left as found."""
 
 import io
 import re
@@ -29,13 +29,9 @@ def model(tiny_model):
 
 
 def console(terminal, width=40, height=20):
+    colours = "truecolor" if terminal else None
     size = {"width": width, "height": height, "_environ": {}}
-    return Console(
-        file=io.StringIO(),
-        force_terminal=terminal,
-        color_system="truecolor" if terminal else None,
-        **size,
-    )
+    return Console(file=io.StringIO(), force_terminal=terminal, color_system=colours, **size)
 
 
 class Frames(TerminalView):
@@ -55,8 +51,12 @@ def grid(frame):
     return "".join(line[2:-2] for line in frame if line.startswith("│"))
 
 
-@pytest.mark.parametrize("settings", [{}, {"tokens_per_step": 7, "resample_steps": 9}, {"tokens_per_step": 5,
-                         "resample_steps": 9, "resample_order": "remdm_cap", "resample_fraction": 0.5}])  # fmt: skip
+RESAMPLED = {"tokens_per_step": 7, "resample_steps": 9}
+BETWEEN = {"tokens_per_step": 5, "resample_steps": 9, "resample_order": "remdm_cap"}
+BETWEEN["resample_fraction"] = 0.5
+
+
+@pytest.mark.parametrize("settings", [{}, RESAMPLED, BETWEEN])
 def test_every_drawing_is_the_canvas_in_a_grid_that_does_not_move(model, settings):
     view = Frames(TOKENIZER, console=console(True))
     output = model.generate(
@@ -68,9 +68,8 @@ def test_every_drawing_is_the_canvas_in_a_grid_that_does_not_move(model, setting
         shown = (HIDDEN if token is None else trace.pieces[token] for token in trace.frame(passes))
         assert grid(frame).rstrip() == "".join(shown).rstrip()
         assert f"pass {passes} " in "".join(frame)
-    assert (
-        len({tuple(map(len, frame[:-2])) for frame in view.frames}) == 1
-    )  # all but the status lines
+    shapes = {tuple(map(len, frame[:-2])) for frame in view.frames}  # all but the status lines
+    assert len(shapes) == 1
 
 
 def test_the_path_ends_where_generate_does(model):
@@ -130,9 +129,8 @@ def test_a_token_is_coloured_by_the_probability_with_which_it_was_drawn():
 
 
 def test_without_a_terminal_only_the_text_is_written_and_no_escape_codes(model):
-    view = TerminalView(
-        TOKENIZER, delay=1e6, console=console(False)
-    )  # nothing is drawn, so nothing waits
+    # nothing is drawn, so nothing waits
+    view = TerminalView(TOKENIZER, delay=1e6, console=console(False))
     prompt = TOKENIZER("ab\x1b[d\nc" + TOKENIZER.mask_token * 4, return_tensors="pt").input_ids
     with view:
         ids = model.generate(prompt, seed=2, streamer=view)

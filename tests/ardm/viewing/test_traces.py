@@ -21,7 +21,8 @@ class Path:
     _takes_path = True
 
     def __init__(self):
-        self.prompt, self.drafts = None, []
+        self.prompt = None
+        self.drafts = []
 
     def put(self, value):
         self.prompt = value.flatten() if self.prompt is None else self.prompt
@@ -43,9 +44,8 @@ class Path:
 def model_of(tiny_model):
     ids = {"vocab_size": len(TOKENIZER), "mask_token_id": MASK, "pad_token_id": PAD}
     model = tiny_model(**ids, max_position_embeddings=24, hidden_size=16)
-    model.lm_head.weight.data[[MASK, PAD, TOKENIZER.unk_token_id]] = (
-        0  # else a text may hold its own mask tokens
-    )
+    # else a text may hold its own mask tokens
+    model.lm_head.weight.data[[MASK, PAD, TOKENIZER.unk_token_id]] = 0
     return model
 
 
@@ -53,18 +53,29 @@ CALLS = {
     "one by one": {},
     "several at a time": {"tokens_per_step": 4, "order": "confidence"},
     "blocks": {"block_length": 6, "tokens_per_step": 2, "order": "right_to_left"},
-    "resampled after": {"tokens_per_step": 4, "resample_steps": 5, "resample_order": "least_confident"},
-    "resampled between": {"tokens_per_step": 3, "resample_steps": 6, "resample_order": "remdm_cap",
-                          "resample_fraction": 0.3},
-    "a prompt with gaps": {"input_ids": torch.tensor([[0, MASK, 2, 3, MASK, MASK, 1]]), "max_new_tokens": 3},
+    "resampled after": {
+        "tokens_per_step": 4,
+        "resample_steps": 5,
+        "resample_order": "least_confident",
+    },
+    "resampled between": {
+        "tokens_per_step": 3,
+        "resample_steps": 6,
+        "resample_order": "remdm_cap",
+        "resample_fraction": 0.3,
+    },
+    "a prompt with gaps": {
+        "input_ids": torch.tensor([[0, MASK, 2, 3, MASK, MASK, 1]]),
+        "max_new_tokens": 3,
+    },
     "nothing to do": {"input_ids": torch.tensor([[0, 1, 2]])},
-}  # fmt: skip
+}
 
 
-def generate(model, **call):
+def generate(model, seed=3, **call):
     path = Path()
     output = model.generate(
-        seed=3, return_dict_in_generate=True, output_history=True, streamer=path, **call
+        seed=seed, return_dict_in_generate=True, output_history=True, streamer=path, **call
     )
     return output, path
 
@@ -140,9 +151,8 @@ def test_a_token_sent_back_is_an_event_of_its_own_and_the_same_token_may_come_ag
     M = MASK
     output = by_hand([[0, 1, M, M], [0, M, 2, M], [0, 1, 2, 3], [0, 3, 2, 3]], [-1, 3, 1, 3])
     trace = Trace.of(TOKENIZER, output)
-    assert [[(event.position, event.token) for event in events] for events in trace.steps] == [
-        [(1, 1)], [(1, None), (2, 2)], [(1, 1), (3, 3)], [(1, 3), (3, 3)],
-    ]  # fmt: skip
+    found = [[(event.position, event.token) for event in events] for events in trace.steps]
+    assert found == [[(1, 1)], [(1, None), (2, 2)], [(1, 1), (3, 3)], [(1, 3), (3, 3)]]
     assert [len(written) for written in trace.writings()] == [0, 3, 1, 2]
 
 
@@ -161,10 +171,9 @@ def test_padding_is_no_part_of_a_row(tiny_model):
 
 def test_what_lies_behind_the_end_is_no_part_of_a_row(tiny_model):
     model = model_of(tiny_model)
+    ending = {"input_ids": torch.tensor([[0]]), "max_new_tokens": 20, "eos_token_id": 1}
     for seed in range(20):
-        path = Path()
-        output = model.generate(torch.tensor([[0]]), max_new_tokens=20, eos_token_id=1, seed=seed, streamer=path,
-                                return_dict_in_generate=True, output_history=True)  # fmt: skip
+        output, path = generate(model, **ending, seed=seed)
         kept = int((output.sequences[0] != PAD).sum())
         if kept < 21:
             break
@@ -173,7 +182,7 @@ def test_what_lies_behind_the_end_is_no_part_of_a_row(tiny_model):
     assert trace.last_frame == output.sequences[0, :kept].tolist() and trace.last_frame[-1] == 1
 
 
-# ------------------------------------------------------------------------------------------------ token texts
+# -------------------------------------------------------------------------------------- token texts
 def test_no_character_of_a_legible_text_steers_a_terminal_or_is_invisible():
     text = "".join(map(chr, range(0x250))) + "\u0301\u200b\u202e\u2028\ufeff\ue000"
     shown = legible(text)
@@ -200,7 +209,7 @@ def test_pieces_are_what_the_tokenizer_writes_in_the_middle_of_a_text():
     assert Pieces(TOKENIZER)[TOKENIZER.unk_token_id] == "�"
 
 
-# ------------------------------------------------------------------------------------------------- bad inputs
+# --------------------------------------------------------------------------------------- bad inputs
 def test_bad_input_is_an_error_that_names_it(tiny_model):
     model = model_of(tiny_model)
     plain = model.generate(seed=0, return_dict_in_generate=True)

@@ -1,6 +1,5 @@
-"""Digits, folders, arrays and data sets as images for training: their content, their split, what is refused."""
+"""Digits, folders, arrays and data sets as images: their content, their split, what is refused."""
 
-import argparse
 import pickle
 from types import SimpleNamespace
 
@@ -11,7 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader
 
-from ddpm.data.images import add_image_arguments, data_name, hold_out, load_images
+from ddpm.data.images import hold_out, load_images
 from ddpm.data.sources import number_labels
 
 
@@ -21,12 +20,6 @@ def caches(tmp_path, monkeypatch):
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     datasets.disable_progress_bars()
-
-
-def load(*words):
-    parser = argparse.ArgumentParser()
-    add_image_arguments(parser)
-    return load_images(parser.parse_args([str(word) for word in words]))
 
 
 def draw(path, colour, size=(12, 10), mode="RGB"):
@@ -42,10 +35,11 @@ def folder(tmp_path):
     return tmp_path / "data"
 
 
-# ---------------------------------------------------------------------------------------------------- digits, arrays
+# ----------------------------------------------------------------------------------- digits, arrays
 def test_digits_are_scikit_learns_split_without_loss():
-    data = load()
-    train, validation = data["train"], data["validation"]
+    data = load_images()
+    train = data["train"]
+    validation = data["validation"]
     assert (len(train), len(validation)) == (1618, 179)
     assert (train.image_size, train.num_channels, train.class_names) == (
         8,
@@ -80,7 +74,7 @@ def test_hold_out_takes_the_share_of_every_class(fraction, labels):
 
 
 def test_batches_of_a_loader_with_workers_are_those_of_the_data():
-    train = load("--image_size", 16, "--channels", 3)["train"]
+    train = load_images(image_size=16, channels=3)["train"]
     [first, *_] = DataLoader(train, batch_size=4, num_workers=1, multiprocessing_context="fork")
     assert first["images"].shape == (4, 3, 16, 16) and first["labels"].tolist() == [0, 1, 2, 3]
     again = pickle.loads(pickle.dumps(train))
@@ -88,7 +82,7 @@ def test_batches_of_a_loader_with_workers_are_those_of_the_data():
 
 
 def test_labels_can_be_left_out_and_nothing_held_out():
-    data = load("--no-class_conditional", "--validation_fraction", 0)
+    data = load_images(class_conditional=False, validation_fraction=0)
     assert data["validation"] is None and len(data["train"]) == 1797
     assert data["train"].class_names is None and set(data["train"][0]) == {"images"}
 
@@ -100,19 +94,19 @@ def test_array_files_are_kept_to_the_bit(tmp_path, keys, shape):
     labels = np.array([7, 30] * 10)
     np.savez(tmp_path / "x.npz", **dict(zip(keys, (images, labels), strict=True)))
     np.save(tmp_path / "y.npy", images)
-    data = load("--train_file", tmp_path / "x.npz", "--validation_file", tmp_path / "x.npz")
+    data = load_images(train_file=tmp_path / "x.npz", validation_file=tmp_path / "x.npz")
     train = data["train"]
     assert train.class_names == ["7", "30"] and len(train) == len(data["validation"]) == 20
     expected = images.reshape(20, 6, 6, -1).transpose(0, 3, 1, 2)
     for number in range(20):
         assert np.array_equal(train[number]["images"], expected[number])
         assert train[number]["labels"] == number % 2
-    assert "labels" not in load("--train_file", tmp_path / "y.npy")["train"][0]
+    assert "labels" not in load_images(train_file=tmp_path / "y.npy")["train"][0]
 
 
-# ------------------------------------------------------------------------------------------------ folders, data sets
+# ------------------------------------------------------------------------------- folders, data sets
 def test_sub_folders_are_classes_in_sorted_order(folder):
-    data = load("--train_dir", folder, "--image_size", 8, "--validation_fraction", 0.25)
+    data = load_images(train_dir=folder, image_size=8, validation_fraction=0.25)
     assert data["train"].class_names == ["ape", "zebra"] and data["train"].num_channels == 3
     items = [item for part in data.values() for item in part.__getitems__(range(len(part)))]
     assert len(items) == 8 and len(data["validation"]) == 2
@@ -125,10 +119,10 @@ def test_sub_folders_are_classes_in_sorted_order(folder):
 def test_size_and_channels_are_the_images_own(tmp_path):
     for number in range(3):
         draw(tmp_path / f"flat/{number}.png", "gray", size=(9, 9), mode="L")
-    train = load("--train_dir", tmp_path / "flat", "--validation_fraction", 0)["train"]
+    train = load_images(train_dir=tmp_path / "flat", validation_fraction=0)["train"]
     assert (train.image_size, train.num_channels, train.class_names) == (9, 1, None)
     draw(tmp_path / "flat/coloured.png", "red", size=(9, 9))
-    train = load("--train_dir", tmp_path / "flat", "--validation_fraction", 0)["train"]
+    train = load_images(train_dir=tmp_path / "flat", validation_fraction=0)["train"]
     assert (train.num_channels, len(train)) == (3, 4)
 
 
@@ -136,7 +130,7 @@ def test_classes_called_train_and_test_are_classes(tmp_path):
     for name in ("train", "tram"):
         draw(tmp_path / f"vehicles/{name}/test_1.png", "white")
         draw(tmp_path / f"vehicles/{name}/validation.png", "white")
-    data = load("--train_dir", tmp_path / "vehicles", "--image_size", 4, "--validation_fraction", 0)
+    data = load_images(train_dir=tmp_path / "vehicles", image_size=4, validation_fraction=0)
     assert data["train"].class_names == ["train", "tram"] and len(data["train"]) == 4
 
 
@@ -146,7 +140,7 @@ def test_train_and_test_folders_are_the_split(tmp_path):
             draw(
                 tmp_path / f"data/{split}/{name}/{number}.png", "white" if name == "a" else "black"
             )
-    data = load("--train_dir", tmp_path / "data", "--image_size", 4)
+    data = load_images(train_dir=tmp_path / "data", image_size=4)
     assert (len(data["train"]), len(data["validation"])) == (6, 4)
     assert all(
         bool(item["labels"] == 0) == bool(item["images"].all()) for item in data["validation"]
@@ -180,10 +174,8 @@ def saved(tmp_path):
     [(None, ["zoo", "art"], 1), ("coarse", ["a", "b"], 0), ("fine", ["8", "9", "10"], 1)],
 )
 def test_columns_of_a_data_set(saved, column, names, second):
-    words = ["--label_column", column] if column else []
-    train = load(
-        "--dataset_name", saved, "--image_column", "right", *words, "--validation_fraction", 0
-    )["train"]
+    columns = {"image_column": "right", "label_column": column}
+    train = load_images(dataset_name=str(saved), **columns, validation_fraction=0)["train"]
     assert (train.class_names, train.image_size, train.num_channels) == (names, 4, 1)
     assert train[1]["labels"] == second and [
         int(item["images"][0, 0, 0]) for item in train
@@ -199,56 +191,55 @@ def test_labels_are_numbered_by_sorted_names():
             number_labels(labels, ["a"])
 
 
-# -------------------------------------------------------------------------------------------------------- bad input
+# ---------------------------------------------------------------------------------------- bad input
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("settings", "message"),
     [
-        (["--train_dir", "nowhere"], "not a folder"),
-        (["--train_file", "nowhere.npz"], "cannot be read"),
-        (["--train_dir", "a", "--train_file", "b"], "one of them"),
-        (["--validation_file", "b"], "without --train_file"),
-        (["--dataset_config_name", "b"], "without --dataset_name"),
-        (["--image_size", "0"], "image_size is 0"),
-        (["--channels", "2"], "channels is 2"),
-        (["--validation_fraction", "0.6"], "0 to 0.5"),
-        (["--validation_fraction", "0.0001"], "which is none"),
+        ({"train_dir": "nowhere"}, "not a folder"),
+        ({"train_file": "nowhere.npz"}, "cannot be read"),
+        ({"train_dir": "a", "train_file": "b"}, "got train_dir and train_file; expected one"),
+        ({"validation_file": "b"}, "validation_file without train_file"),
+        ({"dataset_config_name": "b"}, "dataset_config_name without dataset_name"),
+        ({"image_size": 0}, "image_size is 0"),
+        ({"channels": 2}, "channels is 2"),
+        ({"validation_fraction": 0.6}, "0 to 0.5"),
+        ({"validation_fraction": 0.0001}, "which is none"),
     ],
 )
-def test_flags_that_make_no_sense_are_refused(words, message):
+def test_settings_that_make_no_sense_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        load(*words)
+        load_images(**settings)
 
 
 def test_bad_folders_are_refused(tmp_path, folder):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no images"):
-        load("--train_dir", tmp_path / "empty")
+        load_images(train_dir=tmp_path / "empty")
     with pytest.raises(ValueError, match=r"1 size\(s\): 12 x 10; expected squares"):
-        load("--train_dir", folder)
+        load_images(train_dir=folder)
     draw(folder / "ape/9.png", "white", size=(7, 7))
     with pytest.raises(ValueError, match=r"2 size\(s\): 7 x 7, 12 x 10"):
-        load("--train_dir", folder)
+        load_images(train_dir=folder)
     draw(tmp_path / "flat/0.png", "white")
     with pytest.raises(ValueError, match="no labels"):
-        load("--train_dir", tmp_path / "flat", "--class_conditional")
+        load_images(train_dir=tmp_path / "flat", class_conditional=True)
 
 
 @pytest.mark.parametrize("kept", [0, 40])
 def test_a_damaged_file_is_named(folder, kept):
     broken = folder / "ape/1.jpg"
     broken.write_bytes(broken.read_bytes()[:kept] if kept else b"no picture")
-    train = load(
-        "--train_dir", folder, "--image_size", 8, "--channels", 3, "--validation_fraction", 0
-    )["train"]
+    options = {"image_size": 8, "channels": 3, "validation_fraction": 0}
+    train = load_images(train_dir=folder, **options)["train"]
     with pytest.raises(ValueError, match=r"ape/1\.jpg"):
         train.__getitems__(range(len(train)))
 
 
 def test_a_choice_between_columns_is_asked_for(saved):
-    with pytest.raises(ValueError, match=r"\['left', 'right'\].*--image_column"):
-        load("--dataset_name", saved)
+    with pytest.raises(ValueError, match=r"\['left', 'right'\].*image_column"):
+        load_images(dataset_name=str(saved))
     with pytest.raises(ValueError, match="expected one of"):
-        load("--dataset_name", saved, "--image_column", "middle")
+        load_images(dataset_name=str(saved), image_column="middle")
 
 
 @pytest.mark.parametrize(
@@ -268,14 +259,4 @@ def test_a_choice_between_columns_is_asked_for(saved):
 def test_bad_arrays_are_refused(tmp_path, content, message):
     np.savez(tmp_path / "x.npz", **content)
     with pytest.raises(ValueError, match=message):
-        load("--train_file", tmp_path / "x.npz")
-
-
-def test_names_on_a_card_are_no_paths(folder):
-    common = {"dataset_name": None, "train_dir": None, "train_file": None}
-    assert data_name(argparse.Namespace(**common)) == "scikit-learn digits"
-    assert data_name(argparse.Namespace(**(common | {"train_dir": f"{folder}/"}))) == "data"
-    assert (
-        data_name(argparse.Namespace(**(common | {"dataset_name": "uoft-cs/cifar10"})))
-        == "uoft-cs/cifar10"
-    )
+        load_images(train_file=tmp_path / "x.npz")

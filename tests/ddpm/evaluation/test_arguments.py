@@ -1,105 +1,112 @@
-"""The recipes' flags: defaults that fit together, and what does not."""
+"""The recipes' flags: every one is said once, and reaches what it names as a value."""
 
 import argparse
+import inspect
 
 import pytest
-import torch
 
-from ddpm.evaluation.arguments import (
-    add_model_arguments,
-    levels_for,
-    new_diffusion,
-    new_network,
-    new_objective,
-)
-from ddpm.timesteps import LossSecondMomentTimesteps, UniformTimesteps
+from ddpm.data import load_images
+from ddpm.evaluation import arguments, assembly
+from ddpm.models.unet import UNetConfig
 
 
 def parsed(*words):
     parser = argparse.ArgumentParser()
-    add_model_arguments(parser)
-    return argparse.Namespace(**vars(parser.parse_args(words)), seed=0, random_flip=False)
+    arguments.add_image_arguments(parser)
+    arguments.add_model_arguments(parser)
+    arguments.add_evaluation_arguments(parser)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model_name_or_path")
+    return parser.parse_args(words)
 
 
-def test_defaults_fit_together():
+def names_of(function):
+    return set(inspect.signature(function).parameters)
+
+
+def test_settings_are_what_the_functions_take():
     args = parsed()
-    diffusion, model = new_diffusion(args), new_network(args, 8, 1, 10)
-    assert (diffusion.num_timesteps, diffusion.variance, diffusion.loss) == (
-        1000,
-        "learned_range",
-        "hybrid",
-    )
-    loss = diffusion.losses(
-        model, torch.zeros(2, 1, 8, 8), torch.tensor([3, 700]), labels=torch.tensor([0, 9])
-    )
-    assert bool(loss.isfinite().all())
-    assert isinstance(new_objective(args, diffusion).timesteps, UniformTimesteps)
+    assert set(arguments.image_settings(args)) == names_of(load_images)
+    assert set(arguments.quality_settings(args)) < names_of(assembly.new_sample_evaluation)
+    assert set(arguments.objective_settings(args)) < names_of(assembly.new_objective)
+    others = set(arguments.network_settings(args)) - names_of(assembly.new_network)
+    assert others <= set(UNetConfig().to_dict())
+    assembly.new_diffusion(**arguments.process_settings(args))
 
 
-def test_flags_reach_what_they_name():
-    args = parsed(
-        "--schedule", "linear_zero_snr", "--num_timesteps", "50", "--prediction", "v_prediction", "--variance",
-        "fixed_small", "--loss", "simple", "--min_snr_gamma", "5", "--timestep_sampler", "loss_second_moment",
-        "--channel_mult", "0.5", "1", "--model_channels", "16", "--num_res_blocks", "1", "--norm_num_groups", "4",
-        "--num_head_channels", "8", "--dropout", "0.1",
-    )  # fmt: skip
-    diffusion, model = new_diffusion(args), new_network(args, 8, 3, None)
-    assert (diffusion.prediction, diffusion.variance, diffusion.loss) == (
-        "v_prediction",
-        "fixed_small",
-        "simple",
-    )
-    assert (
-        diffusion.num_timesteps == 50
-        and diffusion.min_snr_gamma == 5
-        and float(diffusion.betas[-1]) == 1
-    )
-    assert (
-        model.config.widths == (8, 16)
-        and model.config.out_channels == 3
-        and model.config.num_classes is None
-    )
-    assert (model.config.num_res_blocks, model.config.dropout) == (1, 0.1)
-    objective = new_objective(args, diffusion)
-    assert (
-        isinstance(objective.timesteps, LossSecondMomentTimesteps)
-        and objective.timesteps.num_timesteps == 50
-    )
+def test_no_flag_is_lost_between_the_functions():
+    args = parsed()
+    said = [
+        arguments.image_settings(args),
+        arguments.network_settings(args),
+        arguments.process_settings(args),
+        arguments.objective_settings(args),
+    ]
+    used = {name for values in said for name in values} | {"num_quality_images", "quality_steps"}
+    used |= {"inception_weights", "max_eval_images", "model_name_or_path"}
+    assert used - {"learn_sigma"} == set(vars(args))
 
 
-def test_the_seed_decides_the_weights():
-    first, again = (new_network(parsed(), 8, 1, None) for _ in range(2))
-    other = new_network(argparse.Namespace(**vars(parsed()) | {"seed": 1}), 8, 1, None)
-    assert torch.equal(first.encoder.stem.weight, again.encoder.stem.weight)
-    assert not torch.equal(first.encoder.stem.weight, other.encoder.stem.weight)
-
-
-def test_a_preset_is_for_its_size():
-    with pytest.raises(
-        ValueError, match="64x64_diffusion' is for images of 64 pixels; these have 8"
+def test_settings_leave_the_flags_alone():
+    args = parsed("--channel_mult", "1", "2", "--train_dir", "photos")
+    before = repr(args)
+    for read in (
+        arguments.image_settings,
+        arguments.network_settings,
+        arguments.process_settings,
+        arguments.objective_settings,
+        arguments.quality_settings,
+        arguments.run_flags,
+        arguments.data_name,
     ):
-        new_network(parsed("--preset", "64x64_diffusion"), 8, 1, None)
-    with pytest.raises(ValueError, match="expected one of 64x64_diffusion"):
-        new_network(parsed("--preset", "mine"), 64, 3, None)
+        read(args)
+    assert repr(args) == before
 
 
 @pytest.mark.parametrize(
-    ("size", "factors", "attended"),
-    [(4, [1], []), (8, [1, 2], [4]), (16, [1, 2, 2], [8, 4]), (28, [1, 2, 2], [14, 7]), (32, [1, 2, 2, 2], [16, 8, 4]),
-     (64, [1, 2, 2, 2], [16, 8]), (7, [1], [])],
-)  # fmt: skip
-def test_levels_follow_the_images(size, factors, attended):
-    assert levels_for(size) == {"channel_mult": factors, "attention_resolutions": attended}
-    config = new_network(
-        parsed("--model_channels", "16", "--num_head_channels", "16"), size, 3, None
-    ).config
-    assert (list(config.channel_mult), list(config.attention_resolutions)) == (factors, attended)
-    assert levels_for(size, [1.0, 1.5])["channel_mult"] == [1, 1.5]
-    assert levels_for(size, None, [size])["attention_resolutions"] == [size]
+    ("variance", "learned"),
+    [("learned", True), ("learned_range", True), ("fixed_small", False), ("fixed_large", False)],
+)
+def test_a_learned_variance_needs_an_output(variance, learned):
+    settings = arguments.network_settings(parsed("--variance", variance))
+    assert settings["learn_sigma"] is learned
 
 
-def test_sizes_that_do_not_fit():
-    with pytest.raises(ValueError, match="image_size"):
-        new_network(parsed("--channel_mult", "1", "2"), 9, 1, None)
-    with pytest.raises(ValueError, match="num_timesteps"):
-        new_diffusion(parsed("--schedule", "linear", "--num_timesteps", "5"))
+def test_flags_that_a_saved_model_overrules_are_not_told():
+    words = ("--model_channels", "16", "--loss", "vlb", "--timestep_sampler", "loss_second_moment")
+    told = arguments.run_flags(parsed(*words))
+    assert told == vars(parsed(*words))
+    loaded = parsed(*words, "--model_name_or_path", "saved")
+    unused = {"model_channels", "schedule", "prediction", "variance", "loss", "num_timesteps"}
+    told = arguments.run_flags(loaded)
+    assert not unused & set(told) and told["timestep_sampler"] == "loss_second_moment"
+    assert set(vars(loaded)) - set(told) == unused | {
+        "min_snr_gamma",
+        "preset",
+        "channel_mult",
+        "num_res_blocks",
+        "attention_resolutions",
+        "num_head_channels",
+        "norm_num_groups",
+        "dropout",
+    }
+
+
+def test_data_is_called_by_its_name_not_its_place(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "pixels.npz").touch()
+    assert arguments.data_name(parsed()) == "scikit-learn digits"
+    assert arguments.data_name(parsed("--dataset_name", "user/name")) == "user/name"
+    for flag, name in (("dataset_name", "photos"), ("train_dir", "photos/")):
+        assert arguments.data_name(parsed(f"--{flag}", f"{tmp_path}/{name}")) == "photos"
+    assert arguments.data_name(parsed("--train_file", f"{tmp_path}/pixels.npz")) == "pixels.npz"
+
+
+def test_flags_of_sampling():
+    parser = argparse.ArgumentParser()
+    arguments.add_sampling_arguments(parser)
+    args = parser.parse_args([])
+    assert (args.num_images, args.sampler, args.steps, args.clip) == (40, "ddpm", "250", "static")
+    assert args.variance is None and args.class_name is None
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--sampler", "euler"])

@@ -1,14 +1,27 @@
 """The card of an image model says what it is told, in Markdown and YAML that the Hub reads back."""
 
 import ast
+import math
 import re
-from argparse import Namespace
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from huggingface_hub import ModelCard
 
-from ddpm.hub.cards import CardFigures, Likelihood, SampleQuality, model_card, run_flags
+import ddpm.hub
+from ardm.training.card_parts import RunFigures
+from ddpm.diffusion import GaussianDiffusion
+from ddpm.hub.cards import (
+    CardFigures,
+    Likelihood,
+    SampleQuality,
+    model_card,
+    model_facts,
+    quality_facts,
+)
+from ddpm.metrics import ImageQuality
+from ddpm.models.unet import UNet, UNetConfig
+from ddpm.schedules import cosine_schedule
 
 FULL = CardFigures(
     model_name="me/digits",
@@ -42,6 +55,45 @@ FULL = CardFigures(
 )
 
 
+TOLD = [
+    "# me/digits",
+    "Parameters: 1,234,567",
+    "8 x 8 pixels, gray",
+    "Classes: 3",
+    "scikit-learn digits",
+    "| 1 | one\\|two |",
+    "| 2 | &lt;three> |",
+    "| schedule | cosine |",
+    "| learning_rate | 0.0003 |",
+    "| a\\|b | c d |",
+    "recipes/train_ddpm.py",
+    "Seed: 0",
+    "Machine: 2 CPU cores",
+    "Date: 2022-04-25",
+    "Wall-clock: 2 min 30 s",
+    "**3.1416 ± 0.0123**",
+    "179 images of held-out digits",
+    "| Sampler | Steps | FID | recall |",
+    "| ddpm | 250 | 3.457 | 0.5 |",
+    "| ddim | 50 | 2.9 |  |",
+    "Generated images: 5,000 a row",
+    "Real images: 1,618",
+    "Features: digits-cnn",
+    "Seed of the samples: 0",
+    "](samples.png)",
+    "](steps.png)",
+    "](loss_curve.png)",
+    "Small and gray.",
+    "arxiv.org/abs/2105.05233",
+    "dhariwal2021diffusion",
+    "- torch: ",
+    'load_folder("me/digits")',
+    "(16, 1, 8, 8)",
+    "labels=labels",
+    "% 3",
+]
+
+
 def test_front_matter_is_read_back():
     data = ModelCard(model_card(FULL)).data
     assert (data.library_name, data.license) == ("transformers", "apache-2.0")
@@ -61,16 +113,7 @@ def test_front_matter_is_read_back():
 
 def test_card_says_all_it_was_told():
     card = model_card(FULL)
-    for told in (
-        "# me/digits", "Parameters: 1,234,567", "8 x 8 pixels, gray", "Classes: 3", "scikit-learn digits",
-        "| 1 | one\\|two |", "| 2 | &lt;three> |", "| schedule | cosine |", "| learning_rate | 0.0003 |",
-        "| a\\|b | c d |", "recipes/train_ddpm.py", "Seed: 0", "Machine: 2 CPU cores", "Date: 2022-04-25", "2.5 min",
-        "**3.1416 ± 0.0123**", "179 images of held-out digits", "| Sampler | Steps | FID | recall |",
-        "| ddpm | 250 | 3.457 | 0.5 |", "| ddim | 50 | 2.9 |  |", "Generated images: 5,000 a row", "Real images: 1,618",
-        "Features: digits-cnn", "Seed of the samples: 0", "](samples.png)", "](steps.png)", "](loss_curve.png)",
-        "Small and gray.", "arxiv.org/abs/2105.05233", "dhariwal2021diffusion", "- torch: ",
-        'load_folder("me/digits")', "(16, 1, 8, 8)", "labels=labels", "% 3",
-    ):  # fmt: skip
+    for told in TOLD:
         assert told in card, told
     assert "KID" not in card and "precision" not in card
 
@@ -104,6 +147,8 @@ def test_code_of_the_card_is_python(figures):
         for alias in node.names
     }
     assert imported == {"sample", "load_folder", "image_grid"}
+    assert "from ddpm.hub import image_grid, load_folder\n" in code
+    assert {"image_grid", "load_folder"} <= set(ddpm.hub.__all__)
 
 
 @pytest.mark.parametrize(("count", "folded"), [(20, False), (21, True)])
@@ -117,13 +162,44 @@ def test_every_row_of_a_table_has_the_columns_of_its_head():
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
 
 
-def test_flags_on_a_card_hold_no_paths():
-    args = Namespace(
-        learning_rate=1.0,
-        output_dir="a",
-        train_file="b",
-        train_dir="c",
-        image_size=None,
-        random_flip=False,
-    )
-    assert run_flags(args) == {"learning_rate": 1.0, "random_flip": False}
+def test_what_every_card_says_is_said_by_this_one():
+    own = {field.name for field in fields(CardFigures)} - {f.name for f in fields(RunFigures)}
+    assert issubclass(CardFigures, RunFigures) and len(own) == 10
+
+
+def test_a_likelihood_is_what_the_evaluation_found():
+    found = {"eval_loss": 0.5, "bits_per_dim": 3.5, "bits_per_dim_standard_error": 0.25}
+    expected = Likelihood(dataset="x", num_images=7, bits_per_dim=3.5, standard_error=0.25)
+    assert Likelihood.of("x", 7, found) == expected
+
+
+def quality(**changes):
+    figures = {"fid": 1.5, "kid": 0.25, "precision": 0.5, "recall": None, "kid_standard_error": 0.1}
+    about = {"num_images": 12, "num_reference": 30, "num_kept": None, "extractor": "f", "seed": 4}
+    return ImageQuality(**(figures | about | {"inception_score": None} | changes))
+
+
+def test_facts_of_the_quality_are_those_of_the_evaluation():
+    facts = quality_facts([("ddim", "ddim5", quality()), ("heun", 10, quality(fid=math.pi))])
+    rows = facts.pop("quality")
+    assert [(row.sampler, row.steps, row.fid) for row in rows] == [
+        ("ddim", "ddim5", 1.5),
+        ("heun", 10, math.pi),
+    ]
+    assert (rows[0].kid, rows[0].precision, rows[0].recall) == (0.25, 0.5, None)
+    assert facts == {"num_generated": 12, "num_real": 30, "extractor": "f", "quality_seed": 4}
+    CardFigures(quality=rows, **facts)
+
+
+def test_facts_of_the_model_are_its_own():
+    sizes = {"image_size": 8, "in_channels": 1, "model_channels": 8, "num_res_blocks": 1}
+    levels = {"channel_mult": (1,), "attention_resolutions": (), "norm_num_groups": 4}
+    network = UNet(UNetConfig(**sizes, **levels, num_heads=1))
+    diffusion = GaussianDiffusion(cosine_schedule(30), variance="fixed_small")
+    facts = model_facts(network, diffusion, ["a", "b"])
+    assert facts["num_parameters"] == sum(parameter.numel() for parameter in network.parameters())
+    assert (facts["image_size"], facts["num_channels"]) == (8, 1)
+    assert facts["class_names"] == ["a", "b"]
+    chosen = {name: facts["diffusion"][name] for name in ("num_timesteps", "variance")}
+    assert chosen == {"num_timesteps": 30, "variance": "fixed_small"}
+    CardFigures(**facts)

@@ -1,16 +1,17 @@
-"""A saved model comes back to the bit; a damaged one says what is wrong; a failed save leaves the old one."""
+"""A saved model comes back to the bit; damage is named; a failed save leaves the old one."""
 
 import io
 import json
 import math
+import shutil
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from ardm.training import loss_curve
 from ddpm import hub
 from ddpm.diffusion import GaussianDiffusion
 from ddpm.hub.cards import CardFigures
@@ -94,6 +95,17 @@ def test_a_failed_save_leaves_the_older_model_whole(tmp_path, model, monkeypatch
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
+def test_what_a_killed_save_left_is_removed_and_other_files_stay(tmp_path, model):
+    (tmp_path / ".writing-killed").mkdir()
+    (tmp_path / ".writing-killed" / "model.safetensors").write_bytes(b"half")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "notes.txt").write_text("mine")
+    hub.save_folder(tmp_path, model, DIFFUSIONS[0](), CardFigures())
+    written = {"config.json", "model.safetensors", "diffusion_config.json", "README.md"}
+    assert {path.name for path in tmp_path.iterdir()} == {*written, "checkpoints", "notes.txt"}
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_a_missing_matplotlib_does_not_cost_the_model(tmp_path, model, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.warns(UserWarning, match=r"without its loss curve.*ardm\[plots\]"):
@@ -111,6 +123,13 @@ def test_what_cannot_be_saved_is_refused_before_writing(tmp_path, model):
             tmp_path / "x", model, DIFFUSIONS[0](), CardFigures(), pictures={"../a.png": b""}
         )
     assert not (tmp_path / "x").exists()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    hub.save_folder(folder, UNet(UNetConfig(**SIZES)), DIFFUSIONS[0](), CardFigures())
+    return folder
 
 
 def change(**changes):
@@ -133,8 +152,8 @@ def change(**changes):
         (change(prediction="noise"), "prediction is 'noise'"),
     ],
 )
-def test_a_damaged_diffusion_says_what_is_wrong(tmp_path, model, damage, message):
-    hub.save_folder(tmp_path, model, DIFFUSIONS[0](), CardFigures())
+def test_a_damaged_diffusion_says_what_is_wrong(tmp_path, saved, damage, message):
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "diffusion_config.json"
     path.write_text(damage(json.loads(path.read_text())))
     with pytest.raises(ValueError, match=r"diffusion_config\.json is damaged") as caught:
@@ -142,10 +161,16 @@ def test_a_damaged_diffusion_says_what_is_wrong(tmp_path, model, damage, message
     assert message in str(caught.value)
 
 
-def test_a_missing_or_damaged_network_is_a_value_error(tmp_path, model):
+def test_the_missing_demo_is_named_with_what_makes_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"there is no runs/ddpm; make it with train_ddpm\.py"):
+        hub.load_folder(hub.DEMO_FOLDER)
+
+
+def test_a_missing_or_damaged_network_is_a_value_error(tmp_path, saved):
     with pytest.raises(ValueError, match="there is no model"):
         hub.load_folder(tmp_path)
-    hub.save_folder(tmp_path, model, DIFFUSIONS[0](), CardFigures())
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(ValueError, match="no network can be loaded"):
@@ -155,20 +180,18 @@ def test_a_missing_or_damaged_network_is_a_value_error(tmp_path, model):
         hub.load_folder(tmp_path)
 
 
-# ------------------------------------------------------------------------------------------------------- loss curve
+# ----------------------------------------------------------------------------------- loss curve
 @pytest.mark.parametrize("history", [HISTORY, HISTORY[:1], [{"step": 1, "eval_loss": 1.0}]])
 def test_loss_curve_is_a_png(history):
     assert Image.open(io.BytesIO(hub.loss_curve(history))).format == "PNG"
+
+
+def test_loss_curve_is_the_projects_with_a_logarithmic_axis():
+    curve = loss_curve(HISTORY, unit="loss per dimension", log=True)
+    assert hub.loss_curve(HISTORY) == curve
 
 
 @pytest.mark.parametrize("history", [[], [{"step": 1}], [{"step": 1, "loss": math.nan}]])
 def test_loss_curve_without_a_loss_is_refused(history):
     with pytest.raises(ValueError, match="finite loss"):
         hub.loss_curve(history)
-
-
-@pytest.mark.parametrize("length", [0, 1, 2, 7, 200, 1000])
-def test_smoothing_is_the_mean_of_centred_slices(length):
-    values, half = np.random.default_rng(0).normal(size=length), max(length // 60, 1)
-    expected = [values[max(i - half, 0) : i + half + 1].mean() for i in range(length)]
-    np.testing.assert_allclose(hub.smoothed(values), expected, atol=1e-12)

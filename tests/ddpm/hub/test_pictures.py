@@ -1,5 +1,6 @@
-"""Grids hold the very pixels, files hold the very arrays, and a failed write leaves the old file."""
+"""Grids hold the very pixels, files the very arrays; a failed write leaves the old file."""
 
+import io
 import math
 import os
 
@@ -8,13 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpm.data.pixels import to_model_range
-from ddpm.files import replacing
+from ddpm.denoisers import to_model_range
 from ddpm.hub.pictures import (
     comparison_grid,
     image_grid,
+    pictures_of,
     to_nhwc,
-    write_bytes,
     write_gif,
     write_images,
     write_npz,
@@ -70,22 +70,25 @@ def test_numbers_of_a_grid_are_checked(numbers):
         image_grid(torch.zeros(1, 1, 2, 2), **numbers)
 
 
-def test_comparison_labels_rows_and_columns_once(tmp_path, monkeypatch):
+def test_comparison_labels_rows_and_columns_once(monkeypatch):
     from matplotlib.figure import Figure
 
-    drawn, savefig = [], Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda self, *a, **k: (drawn.append(self), savefig(self, *a, **k))
-    )
+    drawn = []
+    savefig = Figure.savefig
+
+    def keep(figure, *args, **options):
+        drawn.append(figure)
+        savefig(figure, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
     rows = {
         "ddpm": {"10": torch.zeros(4, 1, 8, 8), "50": torch.ones(4, 1, 8, 8)},
         "ddim": {"50": torch.ones(1, 3, 8, 8)},
     }
     assert comparison_grid(rows, "title").startswith(b"\x89PNG")
     axes = drawn[0].axes
-    assert [(a.get_ylabel(), a.get_title(), len(a.images)) for a in axes] == [
-        ("ddpm", "10", 1), ("", "50", 1), ("ddim", "", 0), ("", "", 1)
-    ]  # fmt: skip
+    cells = [(cell.get_ylabel(), cell.get_title(), len(cell.images)) for cell in axes]
+    assert cells == [("ddpm", "10", 1), ("", "50", 1), ("ddim", "", 0), ("", "", 1)]
     assert drawn[0].get_suptitle() == "title"
     assert np.array_equal(
         axes[0].images[0].get_array(), np.asarray(image_grid(rows["ddpm"]["10"]).convert("RGB"))
@@ -94,17 +97,23 @@ def test_comparison_labels_rows_and_columns_once(tmp_path, monkeypatch):
         comparison_grid({"ddpm": {}})
 
 
+@pytest.mark.parametrize(("count", "columns"), [(40, 10), (12, 3), (5, 2)])
+def test_pictures_of_a_model_are_four_rows_and_a_comparison(count, columns):
+    _, samples = random_images(count)
+    rows = {"ddim": {"5 steps": samples[:2], "10 steps": samples[2:4]}}
+    pictures = pictures_of(samples, rows)
+    assert list(pictures) == ["samples.png", "steps.png"]
+    with Image.open(io.BytesIO(pictures["samples.png"])) as picture:
+        assert np.array_equal(np.asarray(picture), np.asarray(image_grid(samples, columns)))
+    assert pictures["steps.png"] == comparison_grid(rows, "The same noise, by sampler and steps")
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_image_files_are_numbered_and_exact(tmp_path, channels):
     pixels, images = random_images(channels=channels)
     paths = write_images(tmp_path / "new", images, first_index=98)
-    assert [path.name for path in paths] == [
-        "000098.png",
-        "000099.png",
-        "000100.png",
-        "000101.png",
-        "000102.png",
-    ]
+    names = [f"{number:06d}.png" for number in range(98, 103)]
+    assert [path.name for path in paths] == names
     for path, expected in zip(paths, pixels, strict=True):
         with Image.open(path) as picture:
             assert np.array_equal(
@@ -152,7 +161,6 @@ def test_gif_of_no_or_unequal_frames_is_refused(tmp_path, frames):
     assert os.listdir(tmp_path) == []
 
 
-# ------------------------------------------------------------------------------------------------------------ files
 class Broken:
     def save(self, file, format):
         file.write(b"half")
@@ -161,27 +169,12 @@ class Broken:
 
 def test_a_failed_write_leaves_the_old_file_alone(tmp_path):
     path = tmp_path / "x.png"
-    write_bytes(path, b"old")
+    path.write_bytes(b"old")
     with pytest.raises(OSError, match="no space"):
         write_png(path, Broken())
-    with pytest.raises(KeyboardInterrupt), replacing(path) as file:
-        file.write(b"half")
-        raise KeyboardInterrupt
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["x.png"]
 
 
-def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
-    path = tmp_path / "deep" / "x"
-    write_bytes(path, b"old")
-    with replacing(path) as file:
-        file.write(b"new")
-        file.flush()
-        assert path.read_bytes() == b"old"
-    assert path.read_bytes() == b"new" and os.listdir(path.parent) == ["x"]
-
-
 def test_pixels_are_rounded_not_cut_off():
-    assert (
-        to_nhwc(torch.full((1, 1, 1, 1), 0.0)).item() == 128
-        and to_nhwc(torch.full((1, 1, 1, 1), -0.999)).item() == 0
-    )
+    values = torch.tensor([0.0, -0.999]).view(2, 1, 1, 1)
+    assert to_nhwc(values).flatten().tolist() == [128, 0]

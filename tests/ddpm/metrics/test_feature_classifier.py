@@ -9,25 +9,15 @@ from ddpm.metrics.feature_classifier import SmallClassifier, accuracy, train_fea
 from ddpm.metrics.features import FeatureExtractor, as_extractor
 
 
-@pytest.fixture(scope="module")
-def digits():
-    from sklearn.datasets import load_digits
-
-    images, labels = load_digits(return_X_y=True)
-    return torch.tensor(images).float().view(-1, 1, 8, 8) / 8 - 1, torch.tensor(labels).long()
-
-
-def test_digits_are_learned_and_the_name_tells(digits):
-    images, labels = digits  # the last 360 are by other writers than the first 1437
+def test_digits_are_learned_and_the_name_tells(digits, digits_classifier):
+    images, labels = digits
     held_out = images[1437:], labels[1437:]
-    model = train_feature_classifier(
-        images[:1437], labels[:1437], held_out=held_out, data_name="digits"
-    )
+    model = digits_classifier
     features, probabilities = as_extractor(model)(held_out[0])
     share = float((probabilities.argmax(1) == held_out[1]).double().mean())
-    assert share >= 0.97 and share == accuracy(model, *held_out)
+    assert share >= 0.95 and share == accuracy(model, *held_out)
     description = (
-        f"1437 images, 64 features, 30 epochs, seed 0, held-out accuracy {100 * share:.2f} %"
+        f"1437 images, 64 features, 6 epochs, seed 0, held-out accuracy {100 * share:.2f} %"
     )
     assert model.name == f"SmallClassifier of digits ({description})"
     assert as_extractor(model).name == model.name and not model.training
@@ -57,7 +47,8 @@ def test_the_seed_alone_decides_and_the_global_one_is_untouched(digits):
 
 @pytest.mark.parametrize(("channels", "side"), [(1, 8), (3, 16), (2, 32)])
 def test_any_small_image_has_features(channels, side):
-    images, labels = torch.rand(9, channels, side, side) * 2 - 1, torch.arange(9) % 4
+    images = torch.rand(9, channels, side, side) * 2 - 1
+    labels = torch.arange(9) % 4
     model = train_feature_classifier(images, labels, epochs=1, batch_size=4, num_features=24)
     features, probabilities = FeatureExtractor(model.name, model)(images)
     assert features.shape == (9, 24) and probabilities.shape == (9, 4) and (features >= 0).all()
@@ -80,15 +71,15 @@ def test_training_images_are_moved_by_at_most_a_pixel_in_eight():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"images": torch.zeros(5, 8, 8)}, "images have the shape"),
-        ({"images": torch.full((5, 1, 8, 8), 16.0)}, "rescale or clamp"),
+        ({"images": torch.zeros(5, 8, 8)}, r"shape \(5, 8, 8\)"),
+        ({"images": torch.full((5, 1, 8, 8), 16.0)}, "rescale"),
         ({"labels": torch.zeros(4).long()}, "images and labels are"),
         ({"labels": torch.zeros(5)}, "images and labels are"),
         ({"labels": torch.arange(5) - 1}, "images and labels are"),
         ({"held_out": (torch.zeros(3, 1, 8, 8), torch.zeros(2).long())}, "images and labels are"),
-        ({"epochs": 0}, "epochs and batch_size are 0 and 64"),
-        ({"batch_size": 1}, "epochs and batch_size are 30 and 1"),
-        ({"num_features": 0}, "features are 1, 1 and 0"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"batch_size": 1}, "batch_size is 1"),
+        ({"num_features": 0}, "num_features is 0"),
     ],
 )
 def test_bad_input_is_refused(changes, message):

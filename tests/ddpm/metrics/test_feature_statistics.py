@@ -1,8 +1,10 @@
-"""Sums over any split of the images are the sums over all; kept features follow the images' numbers."""
+"""Sums over any split of the images are the sums over all; kept features follow their numbers."""
 
 import itertools
 import math
+import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import accelerate
 import numpy as np
@@ -36,6 +38,39 @@ def assert_same(a, b):
     assert a.inception_score == pytest.approx(b.inception_score, rel=1e-12)
 
 
+def gather_on_all(monkeypatch, parts, reduce="sum"):
+    """What every process gathers, or the error that it gets, if each holds one of the parts."""
+    barrier = threading.Barrier(len(parts), timeout=60)
+    place = threading.local()
+    box = [None] * len(parts)
+
+    def exchange(mine):
+        box[place.rank] = mine
+        barrier.wait()
+        everyones = list(box)
+        barrier.wait()
+        return everyones
+
+    def work(rank):
+        place.rank = rank
+        try:
+            return parts[rank].gather()
+        except ValueError as error:
+            return error
+
+    def add(mine, reduction):
+        assert reduction == "sum"
+        return torch.stack(exchange(mine)).sum(0)
+
+    state = types.SimpleNamespace(num_processes=len(parts), device="cpu")
+    monkeypatch.setattr(accelerate, "PartialState", lambda: state)
+    utils = accelerate.utils
+    monkeypatch.setattr(utils, "gather_object", lambda mine: list(itertools.chain(*exchange(mine))))
+    monkeypatch.setattr(utils, "reduce", reduce and add)
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return list(pool.map(work, range(len(parts))))
+
+
 def test_moments_are_numpys():
     mean, covariance = statistics(range(N)).moments
     np.testing.assert_allclose(mean, PHI.double().numpy().mean(0), rtol=1e-12)
@@ -44,13 +79,12 @@ def test_moments_are_numpys():
 
 @pytest.mark.parametrize("sizes", SPLITS)
 @pytest.mark.parametrize("max_kept", [None, 0, 10])
-def test_any_split_merges_to_the_whole(sizes, max_kept):
-    order = torch.randperm(N)
-    parts = [statistics(part, max_kept) for part in order.split(sizes)]
-    merged = FeatureStatistics.merge(parts)
-    assert_same(merged, statistics(range(N), max_kept, batch=N))
+def test_any_split_over_processes_gathers_to_the_whole(monkeypatch, sizes, max_kept):
+    parts = [statistics(part, max_kept) for part in torch.randperm(N).split(sizes)]
+    whole = statistics(range(N), max_kept, batch=N)
+    for gathered in gather_on_all(monkeypatch, parts):
+        assert_same(gathered, whole)
     assert [len(part) for part in parts] == sizes  # which are left as they are
-    assert_same(FeatureStatistics.merge(parts[::-1]), merged)
 
 
 @pytest.mark.parametrize(("max_kept", "kept"), [(None, N), (0, 0), (10, 10), (100, N)])
@@ -59,12 +93,8 @@ def test_features_of_the_first_numbers_are_kept_in_their_order(max_kept, kept):
     assert torch.equal(made.features, PHI[:kept].double().view(kept, F)) and len(made) == N
 
 
-def test_nothing_is_merged_and_gathered_to_nothing():
-    for made in (
-        FeatureStatistics(),
-        FeatureStatistics.merge([FeatureStatistics()] * 2),
-        FeatureStatistics().gather(),
-    ):
+def test_nothing_is_gathered_to_nothing():
+    for made in (FeatureStatistics(), FeatureStatistics().gather()):
         assert len(made) == 0 and len(made.features) == 0 and made.inception_score is None
         with pytest.raises(ValueError, match="there are 0 images"):
             _ = made.moments
@@ -96,41 +126,14 @@ def test_inception_score_of_certain_classes(rows, expected):
     assert made.inception_score == pytest.approx(expected, rel=1e-12)
 
 
-def test_an_image_number_that_occurs_twice_is_refused():
-    made = FeatureStatistics.merge([statistics([0, 1, 2]), statistics([2, 3])])
-    with pytest.raises(ValueError, match="number 2 occurs 2 times"):
-        made.gather()
-
-
-def join(monkeypatch, *others):
-    """Processes with `others`, which have sent theirs when this one gathers."""
-    sent = [(other._shapes(), other._numbers, other._kept) for other in others]
-    monkeypatch.setattr(accelerate.utils, "gather_object", lambda mine: mine + sent)
-
-
 def test_processes_that_do_not_fit_are_refused_before_sums_are_exchanged(monkeypatch):
-    monkeypatch.setattr(accelerate.utils, "reduce", None)
-    join(monkeypatch, statistics([2, 3]))
-    with pytest.raises(ValueError, match="number 2 occurs 2 times"):
-        statistics([0, 1, 2]).gather()
-    join(monkeypatch, statistics([2, 3], classes=False), FeatureStatistics())
-    with pytest.raises(ValueError, match="expected the same extractor on all"):
-        statistics([0, 1]).gather()
+    def refused(parts, message):
+        for error in gather_on_all(monkeypatch, parts, reduce=None):
+            assert isinstance(error, ValueError) and message in str(error)
 
-
-def test_a_process_without_images_adds_zeros(monkeypatch):
-    whole = statistics(range(N))
-    join(monkeypatch, whole)
-    state = types.SimpleNamespace(num_processes=2, device="cpu")
-    monkeypatch.setattr(accelerate, "PartialState", lambda: state)
-    added = iter(whole._sums)
-
-    def reduce(mine, reduction):
-        assert reduction == "sum" and not mine.any()
-        return mine + next(added)
-
-    monkeypatch.setattr(accelerate.utils, "reduce", reduce)
-    assert_same(FeatureStatistics().gather(), whole)
+    refused([statistics([0, 1, 2]), statistics([2, 3])], "number 2 occurs 2 times")
+    others = [statistics([2, 3], classes=False), FeatureStatistics()]
+    refused([statistics([0, 1]), *others], "expected the same extractor on all")
 
 
 @pytest.mark.parametrize(
@@ -143,20 +146,14 @@ def test_wrong_numbers_are_refused(numbers):
 
 def test_features_of_different_extractors_are_refused():
     made = statistics(range(5))
-    others = [
+    two_classes = torch.full((5, 2), 0.5)
+    for other in (
         Features(PHI[:5, :3], P[:5]),
         Features(PHI[:5], None),
-        Features(PHI[:5], torch.full((5, 2), 0.5)),
-    ]
-    for other, (a, b) in itertools.product(others, [(0, 1), (1, 0)]):
+        Features(PHI[:5], two_classes),
+    ):
         with pytest.raises(ValueError, match="expected those of one extractor"):
             made.update(other, torch.arange(5, 10))
-        part = FeatureStatistics()
-        part.update(other, torch.arange(5, 10))
-        with pytest.raises(ValueError, match="expected those of one extractor"):
-            FeatureStatistics.merge([[made, part][i] for i in (a, b)])
     assert_same(made, statistics(range(5)))
-    with pytest.raises(ValueError, match="keep the same number"):
-        FeatureStatistics.merge([FeatureStatistics(3), FeatureStatistics()])
     with pytest.raises(ValueError, match="max_kept is -1"):
         FeatureStatistics(-1)

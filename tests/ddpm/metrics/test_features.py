@@ -1,10 +1,10 @@
-"""An extractor is checked at both ends, runs in evaluation mode, and leaves the module as it was."""
+"""An extractor is checked at both ends, runs in evaluation mode, and changes no module."""
 
 import pytest
 import torch
 from torch import nn
 
-from ddpm.metrics.features import FeatureExtractor, as_extractor, check_images
+from ddpm.metrics.features import FeatureExtractor, as_extractor
 
 IMAGES = torch.rand(5, 2, 4, 4) * 2 - 1
 
@@ -16,7 +16,9 @@ def flat(images):
 class Network(nn.Module):
     def __init__(self):
         super().__init__()
-        self.norm, self.drop, self.head = nn.BatchNorm2d(2), nn.Dropout(0.5), nn.Linear(32, 3)
+        self.norm = nn.BatchNorm2d(2)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(32, 3)
         self.norm.eval()  # frozen by its owner
 
     def forward(self, images):
@@ -36,10 +38,8 @@ def test_features_of_a_function_and_of_a_module():
 
 def test_a_module_runs_in_evaluation_mode_and_is_left_as_it_was():
     network = Network()
-    modes, state = (
-        [m.training for m in network.modules()],
-        {k: v.clone() for k, v in network.state_dict().items()},
-    )
+    modes = [m.training for m in network.modules()]
+    state = {k: v.clone() for k, v in network.state_dict().items()}
     assert len(set(modes)) == 2
     extract = FeatureExtractor("network", network)
     assert torch.equal(extract(IMAGES).features, extract(IMAGES).features)  # dropout would differ
@@ -62,7 +62,8 @@ def test_half_precision_features_are_widened():
 
 
 def test_names():
-    network, extractor = Network(), FeatureExtractor("mine", flat)
+    network = Network()
+    extractor = FeatureExtractor("mine", flat)
     assert as_extractor(extractor) is extractor
     assert as_extractor(network).name == "Network" and as_extractor(network).function is network
     assert as_extractor(flat).name == "flat"
@@ -79,28 +80,12 @@ def test_names():
 
 
 @pytest.mark.parametrize(
-    ("images", "message"),
-    [
-        ([[0.0]], "images are list"),
-        (IMAGES.int(), "images are torch.int32"),
-        (IMAGES[0], r"shape \(2, 4, 4\)"),
-        (IMAGES[:, :0], r"shape \(5, 0, 4, 4\)"),
-        (IMAGES / 0, "not finite"),
-        (IMAGES * 127.5, "rescale or clamp"),
-        (IMAGES.abs() + 0.5, "rescale or clamp"),
-    ],
+    "images",
+    [[[0.0]], IMAGES.int(), IMAGES[0], IMAGES[:, :0], IMAGES[:0], IMAGES / 0, IMAGES * 127.5],
 )
-def test_what_is_no_image_in_the_range_is_refused(images, message):
-    for check in (check_images, FeatureExtractor("pixels", flat)):
-        with pytest.raises(ValueError, match=message):
-            check(images)
-
-
-def test_the_ends_of_the_range_and_no_images_are_images():
-    check_images(torch.tensor([-1.0, 1.0]).view(1, 1, 1, 2))
-    check_images(IMAGES[:0])
-    with pytest.raises(ValueError, match="there is no image"):
-        FeatureExtractor("pixels", flat)(IMAGES[:0])
+def test_what_is_no_image_in_the_range_is_refused(images):
+    with pytest.raises(ValueError, match=r"images are|images hold|images lie|no image"):
+        FeatureExtractor("pixels", flat)(images)
 
 
 @pytest.mark.parametrize(

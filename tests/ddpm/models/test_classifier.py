@@ -1,4 +1,4 @@
-"""The noisy classifier: pooling by one attention query, the U-Net's own encoder, gradients for guidance."""
+"""The noisy classifier: pooling by one query, the U-Net's own encoder, gradients for guidance."""
 
 import pytest
 import torch
@@ -9,14 +9,6 @@ from ddpm.models.classifier import AttentionPool, NoisyClassifier
 from ddpm.models.configuration_unet import ClassifierConfig, UNetConfig
 from ddpm.models.unet import UNet
 
-TINY = {
-    "image_size": 8,
-    "in_channels": 2,
-    "model_channels": 8,
-    "channel_mult": (1, 2),
-    "num_res_blocks": 1,
-}
-TINY |= {"attention_resolutions": (4,), "num_heads": 2, "norm_num_groups": 4}
 VARIANTS = [
     {},
     {"attention_order": "legacy"},
@@ -31,17 +23,15 @@ VARIANTS = [
 ]
 
 
-def randomise(model, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():  # the layers that start at 0 too
-            scale = 0.3 if parameter.ndim == 1 else parameter[0].numel() ** -0.5
-            parameter.normal_(0, scale, generator=generator)
-    return model.eval()
+@pytest.fixture(scope="module")
+def tiny(sizes, randomise):
+    """Changes of the sizes -> a classifier with random weights."""
 
+    def make(**changes):
+        config = ClassifierConfig(**sizes(**({"num_classes": 5} | changes)))
+        return randomise(NoisyClassifier(config))
 
-def tiny(**changes):
-    return randomise(NoisyClassifier(ClassifierConfig(**(TINY | {"num_classes": 5} | changes))))
+    return make
 
 
 def batch(model, size=3):
@@ -51,33 +41,25 @@ def batch(model, size=3):
     ), torch.randint(0, 1000, (size,))
 
 
-def checkpoint_activations(model):
-    """Transformers renamed the method in 5.24 and warns of the old name."""
-    name = "activation_checkpointing_enable"
-    getattr(model, name if hasattr(model, name) else "gradient_checkpointing_enable")()
-
-
 def close(first, second, tolerance=1e-5):
     torch.testing.assert_close(first, second, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("order", ["new", "legacy"])
 @pytest.mark.parametrize("num_heads", [1, 2, 3])
-def test_pooling_is_attention_of_the_mean(num_heads, order):
-    """Written out for all tokens, head by head; its rows are in the new order whatever that of the blocks is."""
-    sizes = TINY | {
-        "model_channels": 6,
-        "norm_num_groups": 2,
-        "num_heads": num_heads,
-        "attention_order": order,
-    }
-    config = ClassifierConfig(**sizes, num_classes=5)
+def test_pooling_is_attention_of_the_mean(sizes, randomise, num_heads, order):
+    """Written out head by head; its rows are in the new order whatever that of the blocks is."""
+    changes = {"model_channels": 6, "norm_num_groups": 2, "num_heads": num_heads}
+    config = ClassifierConfig(**sizes(**changes, attention_order=order), num_classes=5)
     config._attn_implementation = "sdpa"
-    pool, h = randomise(AttentionPool(config)), torch.randn(2, 12, 4, 4)
+    pool = randomise(AttentionPool(config))
+    h = torch.randn(2, 12, 4, 4)
     tokens = (
         torch.cat((h.flatten(2).mean(2, keepdim=True), h.flatten(2)), 2) + pool.positional_embedding
     )
-    rows, channels, mixed = pool.qkv.weight @ tokens + pool.qkv.bias[:, None], 12 // num_heads, []
+    rows = pool.qkv.weight @ tokens + pool.qkv.bias[:, None]
+    channels = 12 // num_heads
+    mixed = []
     for head in range(num_heads):
         query, key, value = (
             rows[:, (i * num_heads + head) * channels :][:, :channels] for i in range(3)
@@ -89,10 +71,10 @@ def test_pooling_is_attention_of_the_mean(num_heads, order):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_logits_are_the_pooled_half_of_a_unet(variant):
+def test_logits_are_the_pooled_half_of_a_unet(tiny, sizes, variant):
     """The U-Net with the classifier's weights computes the same up to its middle."""
     model = tiny(**variant)
-    unet = UNet(UNetConfig(**(TINY | variant))).eval()
+    unet = UNet(UNetConfig(**sizes(**variant))).eval()
     shared = {
         name: tensor
         for name, tensor in model.state_dict().items()
@@ -112,7 +94,7 @@ def test_logits_are_the_pooled_half_of_a_unet(variant):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_parameter_gets_a_finite_gradient(variant):
+def test_every_parameter_gets_a_finite_gradient(tiny, variant):
     model = tiny(**variant).train()
     x, t = batch(model)
     F.cross_entropy(model(x, t), torch.tensor([0, 1, 4])).backward()
@@ -123,7 +105,9 @@ def test_every_parameter_gets_a_finite_gradient(variant):
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_a_frozen_classifier_gives_each_image_its_own_gradient(checkpointing):
+def test_a_frozen_classifier_gives_each_image_its_own_gradient(
+    tiny, checkpoint_activations, checkpointing
+):
     model = tiny().requires_grad_(False).train()
     if checkpointing:
         checkpoint_activations(model)
@@ -142,7 +126,7 @@ def test_a_frozen_classifier_gives_each_image_its_own_gradient(checkpointing):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_same_function_however_it_is_run(variant):
+def test_the_same_function_however_it_is_run(tiny, variant):
     model = tiny(**variant)
     x, t = batch(model)
     with torch.no_grad():
@@ -162,16 +146,16 @@ def test_the_same_function_however_it_is_run(variant):
         )
 
 
-def test_a_fresh_classifier_knows_nothing_but_does_not_start_at_zero():
+def test_a_fresh_classifier_knows_nothing_but_does_not_start_at_zero(sizes):
     torch.manual_seed(0)
-    model = NoisyClassifier(ClassifierConfig(**TINY, num_classes=5))
+    model = NoisyClassifier(ClassifierConfig(**sizes(), num_classes=5))
     logits = model(*batch(model, 64))
     assert 0 < logits.std() < 1
     assert float(model.pool.positional_embedding.detach().std()) == pytest.approx(16**-0.5, rel=0.2)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_save_and_load(tmp_path, variant):
+def test_save_and_load(tiny, tmp_path, variant):
     model = tiny(**variant)
     x, t = batch(model)
     model.save_pretrained(tmp_path)
@@ -191,6 +175,6 @@ def test_save_and_load(tmp_path, variant):
         (torch.zeros(2, 2, 8, 8), torch.zeros(2), torch.zeros(2), "int64"),
     ],
 )
-def test_bad_inputs_are_refused(x, t, labels, message):
+def test_bad_inputs_are_refused(tiny, x, t, labels, message):
     with pytest.raises(ValueError, match=message):
         tiny()(x, t, labels)

@@ -1,4 +1,4 @@
-"""Configurations: sizes that do not fit are refused early, files give back what was written, presets can be changed."""
+"""Configurations: sizes that do not fit are refused, files keep them, presets can be changed."""
 
 import pytest
 

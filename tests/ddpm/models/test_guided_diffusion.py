@@ -1,7 +1,7 @@
 """Released checkpoints: names, shapes and sizes of all of them, round trips, and what is refused.
 
-The weights themselves are not here. What they must look like is generated below from the flags with which they were
-published; what they must compute is in test_unet_parity.py.
+The weights themselves are not here. What they must look like is generated below from the flags with
+which they were published; what they must compute is in test_unet_parity.py.
 """
 
 import pytest
@@ -17,7 +17,8 @@ MULT = {
     256: (1, 1, 2, 2, 4, 4),
     512: (0.5, 1, 1, 2, 2, 4, 4),
 }
-# name: (size, width, residual blocks, classes), (tensors, millions of parameters) -- arXiv 2105.05233, tables 11 and 12
+# name: (size, width, residual blocks, classes), (tensors, millions of parameters)
+# arXiv 2105.05233, tables 11 and 12
 UNETS = {
     "64x64_diffusion": ((64, 192, 3, 1000), (541, 295.90)),
     "128x128_diffusion": ((128, 256, 2, 1000), (493, 421.53)),
@@ -35,14 +36,6 @@ CLASSIFIERS = {
     "256x256_classifier": ((256, 128, 2, 1000), (249, 54.10)),
     "512x512_classifier": ((512, 128, 2, 1000), (281, 54.45)),
 }
-TINY = {
-    "image_size": 8,
-    "in_channels": 2,
-    "model_channels": 8,
-    "channel_mult": (1, 2),
-    "num_res_blocks": 1,
-}
-TINY |= {"attention_resolutions": (4,), "num_heads": 2, "norm_num_groups": 4}
 VARIANTS = [
     {},
     {"attention_order": "legacy"},
@@ -72,26 +65,19 @@ CLASS_VARIANTS = [
 ]
 
 
-def randomise(model, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():  # the layers that start at 0 too
-            scale = 0.3 if parameter.ndim == 1 else parameter[0].numel() ** -0.5
-            parameter.normal_(0, scale, generator=generator)
-    return model.eval()
-
-
 class Table(dict):
-    """Name -> shape of every tensor in a released file, written down block by block from the flags alone."""
+    """Name -> shape of every tensor in a released file, block by block from the flags alone."""
 
     def __init__(self, width, scale_shift=True, updown=True, conv_resample=True):
         self.embedding, self.scale_shift = 4 * width, scale_shift
-        self.updown, self.conv_resample = updown, conv_resample
+        self.updown = updown
+        self.conv_resample = conv_resample
         self.layer("time_embed.0", self.embedding, width)
         self.layer("time_embed.2", self.embedding, self.embedding)
 
     def layer(self, name, out, *rest):
-        self[f"{name}.weight"], self[f"{name}.bias"] = (out, *rest), (out,)
+        self[f"{name}.weight"] = (out, *rest)
+        self[f"{name}.bias"] = (out,)
 
     def residual(self, name, width, out):
         self.layer(f"{name}.in_layers.0", width)
@@ -137,7 +123,8 @@ class Table(dict):
         for level in range(len(widths) - 1, -1, -1):
             for block in range(depth + 1):
                 self.residual(f"output_blocks.{number}.0", width + skips.pop(), widths[level])
-                width, attention = widths[level], size // 2**level in attended
+                width = widths[level]
+                attention = size // 2**level in attended
                 if attention:
                     self.attention(f"output_blocks.{number}.1", width)
                 if level and block == depth:
@@ -150,7 +137,8 @@ class Table(dict):
 def unet_table(
     size, width, depth, classes, mult, channels=3, out_channels=6, attended=(32, 16, 8), **flags
 ):
-    table, widths = Table(width, **flags), [int(m * width) for m in mult]
+    table = Table(width, **flags)
+    widths = [int(m * width) for m in mult]
     if classes is not None:
         table["label_emb.weight"] = (classes, 4 * width)
     _, skips = table.encoder(size, channels, widths, depth, attended)
@@ -160,7 +148,8 @@ def unet_table(
 
 
 def classifier_table(size, width, depth, classes, mult, channels=3, attended=(32, 16, 8), **flags):
-    table, widths = Table(width, **flags), [int(m * width) for m in mult]
+    table = Table(width, **flags)
+    widths = [int(m * width) for m in mult]
     last, _ = table.encoder(size, channels, widths, depth, attended)
     table.layer("out.0", last)
     table["out.2.positional_embedding"] = (last, (size // 2 ** (len(mult) - 1)) ** 2 + 1)
@@ -188,7 +177,7 @@ def flags_of(config):
     }
 
 
-# --------------------------------------------------------------------------------------------------- the released files
+# ------------------------------------------------------------------------------- the released files
 @pytest.mark.parametrize("name", UNETS)
 def test_released_unets_have_these_tensors(name):
     (size, width, depth, classes), (num_tensors, millions) = UNETS[name]
@@ -213,14 +202,14 @@ def test_released_classifiers_have_these_tensors(name):
 
 @pytest.mark.parametrize("classes", CLASS_VARIANTS)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_variant_of_the_unet_has_the_grammar(variant, classes):
-    config = UNetConfig(**(TINY | variant | classes))
+def test_every_variant_of_the_unet_has_the_grammar(sizes, variant, classes):
+    config = UNetConfig(**sizes(**variant, **classes))
     assert shapes(UNet(config)) == unet_table(**flags_of(config), out_channels=config.out_channels)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_variant_of_the_classifier_has_the_grammar(variant):
-    config = ClassifierConfig(**(TINY | variant), num_classes=7)
+def test_every_variant_of_the_classifier_has_the_grammar(sizes, variant):
+    config = ClassifierConfig(**sizes(**variant), num_classes=7)
     assert shapes(NoisyClassifier(config)) == classifier_table(**flags_of(config))
 
 
@@ -244,11 +233,11 @@ def test_attention_order_and_heads_of_the_presets():
     )
 
 
-# --------------------------------------------------------------------------------------------------------- round trips
+# -------------------------------------------------------------------------------------- round trips
 @pytest.mark.parametrize("classes", CLASS_VARIANTS)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_unet_round_trip_from_a_random_file(tmp_path, variant, classes):
-    config = UNetConfig(**(TINY | variant | classes))
+def test_unet_round_trip_from_a_random_file(sizes, tmp_path, variant, classes):
+    config = UNetConfig(**sizes(**variant, **classes))
     table = unet_table(**flags_of(config), out_channels=config.out_channels)
     state = {name: torch.randn(shape) for name, shape in table.items()}
     torch.save(state, tmp_path / "in.pt")
@@ -262,8 +251,8 @@ def test_unet_round_trip_from_a_random_file(tmp_path, variant, classes):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_classifier_round_trip_from_a_random_file(tmp_path, variant):
-    config = ClassifierConfig(**(TINY | variant), num_classes=7)
+def test_classifier_round_trip_from_a_random_file(sizes, tmp_path, variant):
+    config = ClassifierConfig(**sizes(**variant), num_classes=7)
     state = {
         name: torch.randn(shape) for name, shape in classifier_table(**flags_of(config)).items()
     }
@@ -276,15 +265,15 @@ def test_classifier_round_trip_from_a_random_file(tmp_path, variant):
     assert all(torch.equal(written[name], state[name]) for name in state)
 
 
-def test_a_file_of_something_else(tmp_path):
+def test_a_file_of_something_else(sizes, tmp_path):
     for content in (b"# A text", b"", b"PK\x03\x04 no archive"):
         (tmp_path / "model.pt").write_bytes(content)
         with pytest.raises(ValueError, match="is no file of tensors"):
-            UNet.from_guided_diffusion(tmp_path / "model.pt", UNetConfig(**TINY))
+            UNet.from_guided_diffusion(tmp_path / "model.pt", UNetConfig(**sizes()))
 
 
-def test_loading_does_not_keep_the_file(tmp_path):
-    model = randomise(UNet(UNetConfig(**TINY)))
+def test_loading_does_not_keep_the_file(sizes, randomise, tmp_path):
+    model = randomise(UNet(UNetConfig(**sizes())))
     state = model.to_guided_diffusion(tmp_path / "model.pt")
     loaded = UNet.from_guided_diffusion(tmp_path / "model.pt", model.config)
     torch.save({name: tensor + 1 for name, tensor in state.items()}, tmp_path / "model.pt")
@@ -293,8 +282,8 @@ def test_loading_does_not_keep_the_file(tmp_path):
         assert loaded.get_parameter(name).requires_grad
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    model = UNet(UNetConfig(**TINY))
+def test_a_failed_write_leaves_the_old_file(sizes, tmp_path, monkeypatch):
+    model = UNet(UNetConfig(**sizes()))
     (tmp_path / "model.pt").write_bytes(b"old")
     monkeypatch.setattr(torch, "save", lambda content, file: (file.write(b"half"), 1 / 0))
     with pytest.raises(ZeroDivisionError):
@@ -302,8 +291,9 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("model.pt", b"old")]
 
 
-def test_a_file_that_does_not_fit_its_preset_says_what_differs(tmp_path):
-    config, path = UNetConfig(**TINY, num_classes=5), tmp_path / "model.pt"
+def test_a_file_that_does_not_fit_its_preset_says_what_differs(sizes, tmp_path):
+    config = UNetConfig(**sizes(), num_classes=5)
+    path = tmp_path / "model.pt"
     state = UNet(config).to_guided_diffusion(path)
 
     def complaint(config):
@@ -311,24 +301,24 @@ def test_a_file_that_does_not_fit_its_preset_says_what_differs(tmp_path):
             UNet.from_guided_diffusion(path, config)
         return str(error.value)
 
-    assert "1 unexpected (label_emb.weight)" in complaint(UNetConfig(**TINY))
+    assert "1 unexpected (label_emb.weight)" in complaint(UNetConfig(**sizes()))
     assert "1 of another shape (label_emb.weight (5, 32) for (6, 32))" in complaint(
-        UNetConfig(**TINY, num_classes=6)
+        UNetConfig(**sizes(), num_classes=6)
     )
     assert "(out.2.weight (4, 8, 3, 3) for (2, 8, 3, 3), out.2.bias (4,) for (2,))" in complaint(
-        UNetConfig(**TINY, num_classes=5, learn_sigma=False)
+        UNetConfig(**sizes(), num_classes=5, learn_sigma=False)
     )
-    deeper = complaint(UNetConfig(**(TINY | {"num_res_blocks": 2}), num_classes=5))
+    deeper = complaint(UNetConfig(**sizes(num_res_blocks=2), num_classes=5))
     assert " missing (input_blocks.4.0.in_layers.0.weight," in deeper and ", ...)" in deeper
     torch.save({**state, "extra": torch.zeros(1)}, path)
     assert "1 unexpected (extra)" in complaint(config)
 
 
 @pytest.mark.parametrize("content", [[torch.zeros(1)], {"model": {"weight": torch.zeros(1)}}])
-def test_a_file_without_state_dict_is_refused(tmp_path, content):
+def test_a_file_without_state_dict_is_refused(sizes, tmp_path, content):
     torch.save(content, tmp_path / "model.pt")
     with pytest.raises(ValueError, match="no state dict"):
-        UNet.from_guided_diffusion(tmp_path / "model.pt", UNetConfig(**TINY))
+        UNet.from_guided_diffusion(tmp_path / "model.pt", UNetConfig(**sizes()))
 
 
 def test_unknown_preset_is_refused_before_the_file_is_read():

@@ -17,24 +17,6 @@ from ddpm.models.layers_unet import (
 )
 from ddpm.models.unet import UNet
 
-TINY = {
-    "image_size": 8,
-    "in_channels": 2,
-    "model_channels": 8,
-    "channel_mult": (1, 2),
-    "num_res_blocks": 1,
-}
-TINY |= {"attention_resolutions": (4,), "num_heads": 2, "norm_num_groups": 4}
-
-
-def randomise(model, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():  # the layers that start at 0 too
-            scale = 0.3 if parameter.ndim == 1 else parameter[0].numel() ** -0.5
-            parameter.normal_(0, scale, generator=generator)
-    return model.eval()
-
 
 def close(first, second, tolerance=1e-5):
     torch.testing.assert_close(first, second, rtol=tolerance, atol=tolerance)
@@ -55,12 +37,11 @@ def test_timestep_embedding_is_the_formula(width):
 @pytest.mark.parametrize("order", ["new", "legacy"])
 @pytest.mark.parametrize("num_heads", [1, 2, 3])
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
-def test_attention_is_softmax_head_by_head(order, num_heads, implementation):
-    config = UNetConfig(
-        **(TINY | {"model_channels": 12, "num_heads": num_heads, "attention_order": order})
-    )
+def test_attention_is_softmax_head_by_head(sizes, randomise, order, num_heads, implementation):
+    config = UNetConfig(**sizes(model_channels=12, num_heads=num_heads, attention_order=order))
     config._attn_implementation = implementation
-    block, channels = randomise(AttentionBlock(config, 12)), 12 // num_heads
+    block = randomise(AttentionBlock(config, 12))
+    channels = 12 // num_heads
     h = torch.randn(2, 12, 3, 5)
     normed = F.group_norm(h, 4, block.norm.weight, block.norm.bias, 1e-5).flatten(2)
     rows = block.qkv.weight @ normed + block.qkv.bias[:, None]
@@ -78,7 +59,7 @@ def test_attention_is_softmax_head_by_head(order, num_heads, implementation):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_group_norm_of_half_precision_is_float32_inside(dtype):
+def test_group_norm_of_half_precision_is_float32_inside(randomise, dtype):
     norm = randomise(GroupNorm(2, 6)).to(dtype)
     h = (torch.randn(2, 6, 5, 5) * 100 + 300).to(dtype)
     expected = F.group_norm(h.float(), 2, norm.weight.float(), norm.bias.float(), norm.eps).to(
@@ -87,13 +68,11 @@ def test_group_norm_of_half_precision_is_float32_inside(dtype):
     assert torch.equal(norm(h), expected)
 
 
-def test_dropout_only_while_training():
-    config = UNetConfig(**(TINY | {"dropout": 0.5}))
-    block, h, e = (
-        randomise(ResidualBlock(config, 8, 8)),
-        torch.randn(2, 8, 4, 4),
-        torch.randn(2, 32),
-    )
+def test_dropout_only_while_training(sizes, randomise):
+    config = UNetConfig(**sizes(dropout=0.5))
+    block = randomise(ResidualBlock(config, 8, 8))
+    h = torch.randn(2, 8, 4, 4)
+    e = torch.randn(2, 32)
     assert torch.equal(block(h, e), block(h, e))
     block.train()
     assert not torch.equal(block(h, e), block(h, e))
@@ -101,15 +80,16 @@ def test_dropout_only_while_training():
 
 @pytest.mark.parametrize("scale_shift", [True, False])
 @pytest.mark.parametrize("resample", [None, "down", "up"])
-def test_residual_block_is_the_formula(scale_shift, resample):
-    config = UNetConfig(**(TINY | {"use_scale_shift_norm": scale_shift}))
+def test_residual_block_is_the_formula(sizes, randomise, scale_shift, resample):
+    config = UNetConfig(**sizes(use_scale_shift_norm=scale_shift))
     block = randomise(
         UNetBlock(config, 8, 8, resample=resample, residual=False)
         if resample
         else UNetBlock(config, 8, 12)
     )
     block = block.resample if resample else block.residual
-    h, e = torch.randn(2, 8, 4, 6), torch.randn(2, 32)
+    h = torch.randn(2, 8, 4, 6)
+    e = torch.randn(2, 32)
 
     def resampled(h):
         if resample == "down":
@@ -124,7 +104,8 @@ def test_residual_block_is_the_formula(scale_shift, resample):
     injected = (e @ block.embedding.weight.T + block.embedding.bias)[..., None, None]
     branch = block.conv1(resampled(activated(block.norm1(h))))
     if scale_shift:
-        scale, shift = injected[:, : branch.shape[1]], injected[:, branch.shape[1] :]
+        scale = injected[:, : branch.shape[1]]
+        shift = injected[:, branch.shape[1] :]
         branch = block.norm2(branch) * (1 + scale) + shift
     else:
         branch = block.norm2(branch + injected)
@@ -132,8 +113,9 @@ def test_residual_block_is_the_formula(scale_shift, resample):
     close(block(h, e), skip + block.conv2(activated(branch)))
 
 
-def test_a_fresh_block_is_the_identity():
-    model, seen = UNet(UNetConfig(**TINY)), []
+def test_a_fresh_block_is_the_identity(sizes):
+    model = UNet(UNetConfig(**sizes()))
+    seen = []
 
     def compare(module, args, output):
         seen.append(type(module))

@@ -1,4 +1,4 @@
-"""The U-Net starts at 0, knows its timestep and class, treats images apart, and is the same however it is run."""
+"""The U-Net starts at 0, knows timestep and class, treats images apart, however it is run."""
 
 import pytest
 import torch
@@ -8,14 +8,6 @@ from ddpm.models.configuration_unet import UNetConfig
 from ddpm.models.layers_unet import MiddleBlock, UNetBlock
 from ddpm.models.unet import UNet
 
-TINY = {
-    "image_size": 8,
-    "in_channels": 2,
-    "model_channels": 8,
-    "channel_mult": (1, 2),
-    "num_res_blocks": 1,
-}
-TINY |= {"attention_resolutions": (4,), "num_heads": 2, "norm_num_groups": 4}
 VARIANTS = [
     {},
     {"attention_order": "legacy", "learn_sigma": True, "num_classes": 3},
@@ -31,17 +23,10 @@ VARIANTS = [
 ]
 
 
-def randomise(model, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():  # the layers that start at 0 too
-            scale = 0.3 if parameter.ndim == 1 else parameter[0].numel() ** -0.5
-            parameter.normal_(0, scale, generator=generator)
-    return model.eval()
-
-
-def tiny(**changes):
-    return randomise(UNet(UNetConfig(**(TINY | changes))))
+@pytest.fixture(scope="module")
+def tiny(sizes, randomise):
+    """Changes of the sizes -> a network with random weights."""
+    return lambda **changes: randomise(UNet(UNetConfig(**sizes(**changes))))
 
 
 def batch(model, size=3):
@@ -56,18 +41,11 @@ def close(first, second, tolerance=1e-5):
 
 
 def output_and_gradients(model, x, t, labels, weights):
-    """The output, and the gradients of a weighted sum of it with respect to x and every parameter."""
+    """The output, and the gradients of a weighted sum of it by x and every parameter."""
     x = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
     output = model(x, t, labels)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [output.detach(), *torch.autograd.grad((output * weights).sum(), [x, *parameters])]
-
-
-def checkpoint_activations(model, enable=True):
-    """Transformers renamed the method in 5.24 and warns of the old name."""
-    word = "enable" if enable else "disable"
-    name = f"activation_checkpointing_{word}"
-    getattr(model, name if hasattr(model, name) else f"gradient_checkpointing_{word}")()
 
 
 def assert_same(first, second, tolerance=2e-5):
@@ -77,10 +55,10 @@ def assert_same(first, second, tolerance=2e-5):
         torch.testing.assert_close(one, other, rtol=0, atol=tolerance * max(scale, 1))
 
 
-# ------------------------------------------------------------------------------------------------------------ the laws
+# ----------------------------------------------------------------------------------------- the laws
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_fresh_network_gives_exactly_zero(variant):
-    model = UNet(UNetConfig(**(TINY | variant)))
+def test_a_fresh_network_gives_exactly_zero(sizes, variant):
+    model = UNet(UNetConfig(**sizes(**variant)))
     x, t, labels = batch(model)
     output = model(x, t, labels)
     assert output.shape == (3, model.config.out_channels, *x.shape[2:])
@@ -94,7 +72,7 @@ def test_a_fresh_network_gives_exactly_zero(variant):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_parameter_gets_a_finite_gradient(variant):
+def test_every_parameter_gets_a_finite_gradient(tiny, variant):
     model = tiny(**variant)
     model.train()
     x, t, labels = batch(model)
@@ -108,7 +86,7 @@ def test_every_parameter_gets_a_finite_gradient(variant):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_images_of_a_batch_do_not_see_each_other(variant):
+def test_images_of_a_batch_do_not_see_each_other(tiny, variant):
     model = tiny(**variant)
     x, t, labels = batch(model)
     with torch.no_grad():
@@ -121,7 +99,7 @@ def test_images_of_a_batch_do_not_see_each_other(variant):
 
 
 @pytest.mark.parametrize("scale_shift", [True, False])
-def test_the_timestep_matters_and_may_be_an_integer_a_float_or_one_for_all(scale_shift):
+def test_the_timestep_matters_and_may_be_an_integer_a_float_or_one_for_all(tiny, scale_shift):
     model = tiny(use_scale_shift_norm=scale_shift)
     x, _, _ = batch(model)
     t = torch.full((3,), 17)
@@ -133,7 +111,7 @@ def test_the_timestep_matters_and_may_be_an_integer_a_float_or_one_for_all(scale
         assert (model(x, t + 0.5) - output).abs().max() > 1e-4
 
 
-def test_the_class_matters_and_null_is_the_last_row():
+def test_the_class_matters_and_null_is_the_last_row(tiny):
     model = tiny(num_classes=3, null_class=True)
     x, t, _ = batch(model)
     with torch.no_grad():
@@ -142,9 +120,9 @@ def test_the_class_matters_and_null_is_the_last_row():
     assert all((outputs[i] - outputs[j]).abs().max() > 1e-3 for i in range(4) for j in range(i))
 
 
-# --------------------------------------------------------------------------------- the same function, however it is run
+# ------------------------------------------------------------- the same function, however it is run
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_eager_attention_equals_sdpa(variant):
+def test_eager_attention_equals_sdpa(tiny, variant):
     model = tiny(**variant)
     x, t, labels = batch(model)
     weights = torch.randn_like(model(x, t, labels))
@@ -154,7 +132,7 @@ def test_eager_attention_equals_sdpa(variant):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_channels_last_equals_contiguous(variant):
+def test_channels_last_equals_contiguous(tiny, variant):
     model = tiny(**variant)
     x, t, labels = batch(model)
     weights = torch.randn_like(model(x, t, labels))
@@ -169,7 +147,7 @@ def test_channels_last_equals_contiguous(variant):
 
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_gradient_checkpointing_changes_nothing(variant, frozen):
+def test_gradient_checkpointing_changes_nothing(tiny, checkpoint_activations, variant, frozen):
     model = tiny(**variant, dropout=0.3).train().requires_grad_(not frozen)
     x, t, labels = batch(model)
     weights = torch.randn(len(x), model.config.out_channels, *x.shape[2:])
@@ -188,7 +166,7 @@ def test_gradient_checkpointing_changes_nothing(variant, frozen):
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_second_derivatives(checkpointing):
+def test_second_derivatives(tiny, checkpoint_activations, checkpointing):
     """d/dx of |d loss / dx|^2 against finite differences, in float64."""
     model = tiny().double().train()
     model.set_attn_implementation("eager")
@@ -208,8 +186,11 @@ def test_second_derivatives(checkpointing):
     assert abs(slope) > 1e-3 and slope == pytest.approx(numeric, rel=1e-6)
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
-def test_compiled_in_one_graph_equals_eager(backend):
+@pytest.mark.parametrize(
+    "backend",
+    ["eager", *(pytest.param(b, marks=pytest.mark.slow) for b in ("aot_eager", "inductor"))],
+)
+def test_compiled_in_one_graph_equals_eager(tiny, backend):
     model = tiny(channel_mult=(1,), attention_resolutions=(8,), num_classes=3, null_class=True)
     x, t, labels = batch(model)
     weights = torch.randn(len(x), model.config.out_channels, *x.shape[2:])
@@ -221,19 +202,20 @@ def test_compiled_in_one_graph_equals_eager(backend):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_weights(dtype):
+def test_half_precision_weights(tiny, dtype):
     model = tiny(num_classes=3)
     x, t, labels = batch(model)
     with torch.no_grad():
-        full, half = model(x, t, labels), model.to(dtype)(x, t, labels)
+        full = model(x, t, labels)
+        half = model.to(dtype)(x, t, labels)
         assert half.dtype == torch.float32
         assert 0 < (half - full).abs().max() < 0.1 * full.abs().max()
         assert model(x.to(dtype), t, labels).dtype == dtype
 
 
-# -------------------------------------------------------------------------------------------------------- transformers
+# ------------------------------------------------------------------------------------- transformers
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_save_and_load(tmp_path, variant):
+def test_save_and_load(tiny, tmp_path, variant):
     model = tiny(**variant)
     x, t, labels = batch(model)
     model.save_pretrained(tmp_path)
@@ -246,20 +228,20 @@ def test_save_and_load(tmp_path, variant):
     assert type(AutoConfig.from_pretrained(tmp_path)) is UNetConfig
 
 
-def test_a_missing_weight_is_initialised(tmp_path):
+def test_a_missing_weight_is_initialised(tiny, tmp_path):
     model = tiny()
     model.head.register_parameter("bias", None)
     model.save_pretrained(tmp_path)
     assert (UNet.from_pretrained(tmp_path).head.bias == 0).all()
 
 
-def test_blocks_that_must_not_be_split_exist():
+def test_blocks_that_must_not_be_split_exist(tiny):
     model = tiny()
     found = {type(module).__name__ for module in model.modules()} & set(model._no_split_modules)
     assert found == {UNetBlock.__name__, MiddleBlock.__name__} == set(model._no_split_modules)
 
 
-# ----------------------------------------------------------------------------------------------------------- bad inputs
+# --------------------------------------------------------------------------------------- bad inputs
 @pytest.mark.parametrize(
     ("changes", "x", "t", "labels", "message"),
     [
@@ -308,6 +290,6 @@ def test_blocks_that_must_not_be_split_exist():
         ),
     ],
 )
-def test_bad_inputs_are_refused(changes, x, t, labels, message):
+def test_bad_inputs_are_refused(tiny, changes, x, t, labels, message):
     with pytest.raises(ValueError, match=message):
         tiny(**changes)(x, t, labels)

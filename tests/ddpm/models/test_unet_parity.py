@@ -1,23 +1,18 @@
-"""The U-Net computes what diffusers' independent one does, with the weights of either, through the released format.
+"""The U-Net computes what diffusers' does, with the weights of either, through released files.
 
-diffusers has the new attention order alone; files of the legacy order have the same rows in another sequence.
+diffusers has the new attention order alone; files of the legacy order have the same rows in another
+sequence.
 """
+
+import importlib.util
+from pathlib import Path
 
 import pytest
 import torch
 
 from ddpm.models.configuration_unet import UNetConfig
 from ddpm.models.unet import UNet
-from ddpm.peers import diffusers_twin
 
-TINY = {
-    "image_size": 8,
-    "in_channels": 2,
-    "model_channels": 8,
-    "channel_mult": (1, 2),
-    "num_res_blocks": 1,
-}
-TINY |= {"attention_resolutions": (4,), "num_heads": 2, "norm_num_groups": 4}
 RESIDUAL = {"in_layers.0": "norm1", "in_layers.2": "conv1", "emb_layers.1": "time_emb_proj"}
 RESIDUAL |= {"out_layers.0": "norm2", "out_layers.3": "conv2", "skip_connection": "conv_shortcut"}
 EQUIVALENTS = {
@@ -36,30 +31,31 @@ EQUIVALENTS = {
 }
 
 
-def randomise(model, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():  # the layers that start at 0 too
-            scale = 0.3 if parameter.ndim == 1 else parameter[0].numel() ** -0.5
-            parameter.normal_(0, scale, generator=generator)
-    return model.eval()
-
-
-def twin(config):
+@pytest.fixture(scope="module")
+def diffusers_twin():
+    """The benchmark's own builder of the same network in diffusers."""
     pytest.importorskip("diffusers")
-    return randomise(diffusers_twin(config), seed=1)
+    path = Path(__file__).parents[3] / "recipes/benchmark_ddpm.py"
+    spec = importlib.util.spec_from_file_location("benchmark_ddpm", path)
+    recipe = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(recipe)
+    return recipe.diffusers_twin
+
+
+@pytest.fixture(scope="module")
+def twin(diffusers_twin, randomise):
+    return lambda config: randomise(diffusers_twin(config), seed=1)
 
 
 def twin_modules(config):
     """Released name of every module -> its name in diffusers; attention apart."""
-    levels, depth = len(config.widths), config.num_res_blocks
+    levels = len(config.widths)
+    depth = config.num_res_blocks
     modules = {"time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2"}
     modules |= {"label_emb": "class_embedding", "input_blocks.0.0": "conv_in"}
     modules |= {"out.0": "conv_norm_out", "out.2": "conv_out"}
-    residuals, attentions = (
-        {"middle_block.0": "mid_block.resnets.0", "middle_block.2": "mid_block.resnets.1"},
-        {},
-    )
+    residuals = {"middle_block.0": "mid_block.resnets.0", "middle_block.2": "mid_block.resnets.1"}
+    attentions = {}
     attentions["middle_block.1"] = "mid_block.attentions.0"
     number = 1
     for level in range(levels):
@@ -123,7 +119,7 @@ def from_twin(state, config, like):
 
 
 def legacy_rows(state, config):
-    """The rows of every query-key-value layer, from (q/k/v, head, channel) to (head, q/k/v, channel)."""
+    """The rows of query-key-value layers: (q/k/v, head, channel) -> (head, q/k/v, channel)."""
     result = dict(state)
     for name, tensor in state.items():
         if ".qkv." in name:
@@ -132,8 +128,12 @@ def legacy_rows(state, config):
     return result
 
 
-def parity_config(variant, **changes):
-    return UNetConfig(**(TINY | {"num_head_channels": 4} | EQUIVALENTS[variant] | changes))
+@pytest.fixture(scope="module")
+def parity_config(sizes):
+    def make(variant, **changes):
+        return UNetConfig(**sizes(num_head_channels=4, **EQUIVALENTS[variant], **changes))
+
+    return make
 
 
 @torch.no_grad()
@@ -145,10 +145,23 @@ def outputs(ours, theirs):
     return ours(x, t, labels), theirs(x, t, class_labels=labels).sample
 
 
+@pytest.mark.parametrize("updown", [True, False])
+@pytest.mark.parametrize("attended", [(), (4,), (8, 4)])
+@pytest.mark.parametrize("num_classes", [None, 3])
+def test_the_twin_has_as_many_parameters(sizes, diffusers_twin, updown, attended, num_classes):
+    config = UNetConfig(
+        **sizes(num_head_channels=4, resblock_updown=updown, attention_resolutions=attended),
+        num_classes=num_classes,
+    )
+    count = sum(parameter.numel() for parameter in diffusers_twin(config).parameters())
+    assert count == UNet(config).num_parameters()
+
+
 @pytest.mark.parametrize("variant", EQUIVALENTS)
-def test_diffusers_computes_the_same_with_our_weights(variant):
+def test_diffusers_computes_the_same_with_our_weights(randomise, twin, parity_config, variant):
     config = parity_config(variant)
-    ours, theirs = randomise(UNet(config)), twin(config)
+    ours = randomise(UNet(config))
+    theirs = twin(config)
     theirs.load_state_dict(to_twin(ours.to_guided_diffusion(), config))
     first, second = outputs(ours, theirs)
     assert first.std() > 0.1
@@ -157,7 +170,9 @@ def test_diffusers_computes_the_same_with_our_weights(variant):
 
 @pytest.mark.parametrize("order", ["new", "legacy"])
 @pytest.mark.parametrize("variant", EQUIVALENTS)
-def test_we_compute_the_same_with_weights_of_diffusers(tmp_path, variant, order):
+def test_we_compute_the_same_with_weights_of_diffusers(
+    twin, parity_config, tmp_path, variant, order
+):
     config = parity_config(variant, attention_order=order)
     theirs = twin(config)
     state = from_twin(theirs.state_dict(), config, UNet(config).to_guided_diffusion())
@@ -167,14 +182,15 @@ def test_we_compute_the_same_with_weights_of_diffusers(tmp_path, variant, order)
     torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-5)
 
 
-def test_the_wrong_attention_order_gives_other_images(tmp_path):
+def test_the_wrong_attention_order_gives_other_images(randomise, parity_config, tmp_path):
     """Why the order is never guessed: the same file loads without complaint either way."""
     legacy = randomise(UNet(parity_config("three levels", attention_order="legacy")))
     state = legacy.to_guided_diffusion(tmp_path / "model.pt")
     new = UNet.from_guided_diffusion(
         tmp_path / "model.pt", parity_config("three levels", attention_order="new")
     )
-    x, t = torch.randn(2, 2, 16, 16), torch.tensor([5, 500])
+    x = torch.randn(2, 2, 16, 16)
+    t = torch.tensor([5, 500])
     with torch.no_grad():
         assert (legacy(x, t) - new(x, t)).abs().max() > 1e-2
     assert all(

@@ -1,4 +1,4 @@
-"""A tiny training run as a command of its own: to be launched on several processes, killed, and started again."""
+"""A tiny training run as a command: to be launched on several processes, killed, and run again."""
 
 import argparse
 import dataclasses
@@ -13,15 +13,17 @@ from accelerate import PartialState
 from torch import nn
 from torch.utils.data import IterableDataset
 
+from ardm.training import TrainingConfig, muon_adamw, train
 from ardm.training.launching import start_processes
-from ardm.training.loop import TrainingConfig, train
-from ardm.training.optim import muon_adamw
+from ardm.training.saved_run import SavedRun
 
-CLASSES, LENGTH, NUM_EXAMPLES = 7, 6, 20
+CLASSES = 7
+LENGTH = 6
+NUM_EXAMPLES = 20
 
 
 class Net(nn.Module):
-    """An embedding, one hidden matrix, dropout, a norm and a tied head: predicts each token's class."""
+    """An embedding, one hidden matrix, dropout, a norm and a tied head: tells a class."""
 
     def __init__(self, dropout: float = 0.0, seed: int = 0):
         super().__init__()
@@ -60,8 +62,8 @@ def make_examples(num: int = NUM_EXAMPLES):
 
 
 def loss_fn(model, batch):
-    """Cross-entropy, weighted by noise that the samples' numbers alone decide."""
-    weights = 1 + (batch.sample_numbers * 0.37).sin() / 2
+    """Cross-entropy, weighted by noise that the examples' numbers alone decide."""
+    weights = 1 + (batch.example_numbers * 0.37).sin() / 2
     nats = nn.functional.cross_entropy(model(batch["ids"]), batch["target"], reduction="none")
     return {"loss": (nats * weights).mean(), "nats": nats.mean()}
 
@@ -77,65 +79,66 @@ def weights_hash(model) -> str:
 def eval_fn(model):
     """Mean cross-entropy over the examples."""
     examples = make_examples()
-    ids, target = (
-        torch.stack([example[name] for example in examples]) for name in ("ids", "target")
-    )
+    ids = torch.stack([example["ids"] for example in examples])
+    target = torch.stack([example["target"] for example in examples])
     with torch.no_grad():
         return {"eval_nats": nn.functional.cross_entropy(model(ids), target).item()}
 
 
 def main() -> None:
     """Trains, and writes the history, the weights and their hash."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--result", type=Path, required=True)
-    parser.add_argument("--dropout", type=float, default=0.0)
-    parser.add_argument("--optimizer", choices=["adamw", "muon"], default="adamw")
-    parser.add_argument("--step_seconds", type=float, default=0.0, help="sleep in each step")
-    parser.add_argument(
-        "--save_seconds", type=float, default=0.0, help="sleep between the files of a checkpoint"
-    )
-    parser.add_argument(
-        "--config", type=json.loads, default={}, help="JSON of TrainingConfig's fields"
-    )
-    args = parser.parse_args()
+    args = parse_arguments()
     logging.basicConfig(level=logging.WARNING)
-
     if args.save_seconds:
-        _slow_down_saving(args.save_seconds)
+        slow_down_saving(args.save_seconds)
 
     def slow_loss_fn(model, batch):
+        args.result.with_suffix(".began").touch()
         time.sleep(args.step_seconds)
         return loss_fn(model, batch)
 
     model = Net(args.dropout)
-    optimizer = (
-        muon_adamw(model, 1e-2, muon_learning_rate=2e-2) if args.optimizer == "muon" else None
-    )
-    config = TrainingConfig(
-        **{"max_train_steps": 12, "learning_rate": 1e-2, "mixed_precision": "no"} | args.config
-    )
+    muon = args.optimizer == "muon"
+    optimizer = muon_adamw(model, 1e-2, muon_learning_rate=2e-2) if muon else None
+    settings = {"max_train_steps": 12, "learning_rate": 1e-2, "mixed_precision": "no"}
     result = train(
-        model, slow_loss_fn, make_examples(), config=config, optimizer=optimizer, eval_fn=eval_fn
+        model,
+        slow_loss_fn,
+        make_examples(),
+        config=TrainingConfig(**settings | args.config),
+        optimizer=optimizer,
+        eval_fn=eval_fn,
     )
-    weights = {name: tensor.tolist() for name, tensor in model.state_dict().items()}
-    report = dataclasses.asdict(result) | {"hash": weights_hash(model), "weights": weights}
+    report = dataclasses.asdict(result)
+    report["hash"] = weights_hash(model)
+    report["weights"] = {name: tensor.tolist() for name, tensor in model.state_dict().items()}
     report["num_processes"] = PartialState().num_processes
     partial = args.result.with_suffix(f".{time.time_ns()}")
     partial.write_text(json.dumps(report))
     partial.replace(args.result)
 
 
-def _slow_down_saving(seconds: float) -> None:
-    """So that a kill finds a checkpoint half-written: rests after the state, before the average and the seal."""
-    from ardm.training.run import Run
+def parse_arguments() -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--result", type=Path, required=True)
+    parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--optimizer", choices=["adamw", "muon"], default="adamw")
+    parser.add_argument("--step_seconds", type=float, default=0.0, help="sleep in each step")
+    parser.add_argument("--save_seconds", type=float, default=0.0, help="sleep in each save")
+    parser.add_argument("--config", type=json.loads, default={}, help="TrainingConfig's fields")
+    return parser.parse_args()
 
-    write = Run._write
+
+def slow_down_saving(seconds: float) -> None:
+    """So that a kill finds a checkpoint half-written: rests between the files and the seal."""
+    write = SavedRun._write
 
     def slow_write(self, *args):
         write(self, *args)
         time.sleep(seconds)
 
-    Run._write = slow_write
+    SavedRun._write = slow_write
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Scores numbered images on as many processes as there are, and writes each one's figures: FILE SPLIT."""
+"""Scores numbered images on as many processes as there are, and writes each one's figures."""
 
 import json
 import sys
@@ -48,7 +48,8 @@ def evaluate(split, process, number, max_kept=None):
 
 def main():
     state = PartialState(cpu=True)
-    number, process = state.num_processes, state.process_index
+    number = state.num_processes
+    process = state.process_index
     results = {
         split: [evaluate(split, process, number, kept) for kept in (None, 0, 20)]
         for split in ("strided", "halves", "main only")

@@ -1,0 +1,160 @@
+"""Inputs: from what a call of `generate` is given to the canvas that it fills.
+
+    ids, real = the checked rows, max_new_tokens masks after each row's last real token
+    canvas    = num_return_sequences copies of each row, with a random stream and an order each
+
+Shapes: B batch, L length.
+"""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from .canvas import Canvas, append_masks, row_streams
+from .generation_config_ardm import ARDMGenerationConfig
+from .masking import check_ids
+from .networks import MaskedLanguageModel, VocabularyConfig
+from .orders import LOGIT_ORDERS
+
+
+class GenerativeConfig(VocabularyConfig, Protocol):
+    """A model's configuration with a limit to the length of its sequences."""
+
+    max_position_embeddings: int
+
+
+class GenerativeModel(MaskedLanguageModel, Protocol):
+    """A masked language model on one device, with a limit to the length of its sequences."""
+
+    @property
+    def config(self) -> GenerativeConfig: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+
+def make_canvas(
+    model: GenerativeModel,
+    input_ids: Tensor | None,
+    attention_mask: Tensor | None,
+    config: ARDMGenerationConfig,
+    generator: torch.Generator | None,
+) -> Canvas:
+    """Checks the input, appends `max_new_tokens` masks, repeats rows `num_return_sequences` times.
+
+    Args:
+        model: whose vocabulary, length and device the ids must fit.
+        input_ids: int64 (B, L); None: a sequence of no tokens.
+        attention_mask: (B, L), 0 on padding; None: all but the pad id is real.
+        config: the call's settings.
+        generator: source of the seed where that is None.
+
+    Returns:
+        The rows, before the first step.
+
+    Raises:
+        ValueError: if the ids, the mask, a special id, an order or a seed does not fit.
+    """
+    ids, real_BL = _checked(model, input_ids, attention_mask, config)
+    mask_token_id = _mask_token_id(model, config)
+    copies = config.num_return_sequences or 1
+    new_tokens = config.max_new_tokens or 0
+    longest = model.config.max_position_embeddings
+    if input_ids is None and config.max_new_tokens is None:
+        new_tokens = longest
+    if ids.shape[1] + new_tokens > longest:
+        raise ValueError(
+            f"{ids.shape[1]} positions and max_new_tokens={new_tokens} make"
+            f" {ids.shape[1] + new_tokens}; expected at most max_position_embeddings={longest}."
+        )
+    if new_tokens:
+        ids, real_BL = append_masks(ids, real_BL, new_tokens, mask_token_id)
+    streams = row_streams(config.seed, generator, copies, len(ids))
+    order = _queue_order(config.order)
+    if isinstance(order, Tensor) and order.ndim == 2:
+        order = order.repeat_interleave(copies, 0)
+    ids = ids.repeat_interleave(copies, 0)
+    real_BL = real_BL.repeat_interleave(copies, 0)
+    return Canvas(ids, real_BL, mask_token_id, streams, order, config.block_length)
+
+
+def special_ids(name: str, model: MaskedLanguageModel, config: ARDMGenerationConfig) -> list[int]:
+    """The ids of a special token by the settings, or else by the model.
+
+    Args:
+        name: "mask_token_id", "pad_token_id" or "eos_token_id".
+        model: whose configuration may hold it.
+        config: the call's settings.
+
+    Returns:
+        Its ids: none, one, or of the EOS several.
+
+    Raises:
+        ValueError: if an id is outside the vocabulary.
+    """
+    value: Any = getattr(config, name)
+    if value is None:
+        value = getattr(model.config, name, None)
+    if value is None:
+        return []
+    ids = list(value) if isinstance(value, (list, tuple)) else [value]
+    vocab_size = model.config.vocab_size
+    if not all(0 <= token < vocab_size for token in ids):
+        raise ValueError(f"{name} is {value}; expected ids in 0..{vocab_size - 1}.")
+    return [int(token) for token in ids]
+
+
+def _mask_token_id(model: MaskedLanguageModel, config: ARDMGenerationConfig) -> int:
+    ids = special_ids("mask_token_id", model, config)
+    if not ids:
+        raise ValueError(
+            "mask_token_id is None; expected the mask token's id in the generation or model config."
+        )
+    return ids[0]
+
+
+def _checked(
+    model: GenerativeModel,
+    input_ids: Tensor | None,
+    attention_mask: Tensor | None,
+    config: ARDMGenerationConfig,
+) -> tuple[Tensor, Tensor]:
+    """int64 ids and bool mask of real tokens, (B, L) each."""
+    if input_ids is None:
+        input_ids = torch.empty(1, 0, dtype=torch.long, device=model.device)
+    if isinstance(input_ids, Tensor) and input_ids.device != model.device:
+        raise ValueError(
+            f"input_ids is on {input_ids.device}; expected the model's device {model.device}."
+        )
+    check_ids(input_ids, model.config.vocab_size)
+    if attention_mask is None:
+        attention_mask = _all_but_padding(model, input_ids, config)
+    fits = isinstance(attention_mask, Tensor) and attention_mask.shape == input_ids.shape
+    if not fits:
+        got: Any = type(attention_mask).__name__
+        if isinstance(attention_mask, Tensor):
+            got = tuple(attention_mask.shape)
+        raise ValueError(
+            f"attention_mask is {got}; expected a tensor {tuple(input_ids.shape)} like input_ids."
+        )
+    return input_ids.long(), attention_mask.bool().to(input_ids.device)
+
+
+def _all_but_padding(
+    model: MaskedLanguageModel, input_ids: Tensor, config: ARDMGenerationConfig
+) -> Tensor:
+    """bool (B, L): False at the pad id, which must not be the mask's."""
+    pad_ids = special_ids("pad_token_id", model, config)
+    if not pad_ids:
+        return torch.ones_like(input_ids, dtype=torch.bool)
+    if pad_ids == [_mask_token_id(model, config)]:
+        raise ValueError(f"pad_token_id is {pad_ids[0]}; expected another id than mask_token_id.")
+    return input_ids != pad_ids[0]
+
+
+def _queue_order(order: Any) -> str | Tensor:
+    """The order in which hidden positions queue up before the logits are known."""
+    if isinstance(order, Tensor):
+        return order
+    return "left_to_right" if callable(order) or order in LOGIT_ORDERS else order

@@ -1,0 +1,143 @@
+"""RunState: all that a run must know to go on later, beside weights, optimiser and random numbers.
+
+It is `run.json` of a checkpoint, with the [`RunIdentity`] that tells whose checkpoint it is. What
+happens to a state is `run.py`'s business; here it only adds up, and goes to the file and back.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from torch import Tensor
+
+Part: TypeAlias = list[Any]  # one process's [sums by name, number of micro-batches]
+
+
+@dataclass
+class RunState:
+    """Where a run stands.
+
+    Args:
+        step: optimiser steps taken.
+        history: log entries, each with its "step".
+        sums: of what the loss function gave since the last entry, on this process: tensors, or
+            numbers from a checkpoint.
+        num_summed: micro-batches in `sums`.
+        skipped_steps: steps whose gradient was not finite, and which changed nothing.
+        seconds: wall-clock of the run's earlier calls.
+    """
+
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    sums: dict[str, Any] = field(default_factory=dict)
+    num_summed: int = 0
+    skipped_steps: int = 0
+    seconds: float = 0.0
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Takes in what the loss function gave for a micro-batch."""
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach()
+        self.num_summed += 1
+
+    def forget_sums(self) -> None:
+        """Begins the next log entry."""
+        self.sums = {}
+        self.num_summed = 0
+
+    def record(self, figures: Mapping[str, float]) -> None:
+        """Adds figures to the history; those of one step make one entry."""
+        if self.history and self.history[-1]["step"] == self.step:
+            self.history[-1].update(figures)
+        else:
+            self.history.append({"step": self.step, **figures})
+
+    def part(self) -> Part:
+        """What this process alone knows of the next log entry."""
+        return [{name: float(value) for name, value in self.sums.items()}, self.num_summed]
+
+    def to_dict(self, identity: "RunIdentity", parts: list[Part], seconds: float) -> dict[str, Any]:
+        """The content of `run.json`.
+
+        Args:
+            identity: of the run.
+            parts: [`RunState.part`] of each process.
+            seconds: wall-clock of the run so far, this call's included.
+
+        Returns:
+            What JSON can hold.
+        """
+        return {
+            "step": self.step,
+            "identity": asdict(identity),
+            "history": self.history,
+            "sums": parts,
+            "seconds": seconds,
+            "skipped_steps": self.skipped_steps,
+        }
+
+    @classmethod
+    def from_dict(
+        cls, saved: Mapping[str, Any], process_index: int, num_processes: int
+    ) -> "RunState":
+        """The state that [`RunState.to_dict`] wrote.
+
+        Args:
+            saved: content of `run.json`.
+            process_index: this process.
+            num_processes: of how many; on another number than before, the entry that was begun is
+                of the steps from here on alone.
+
+        Returns:
+            The state of this process.
+        """
+        parts = saved["sums"]
+        sums, num_summed = parts[process_index] if len(parts) == num_processes else ({}, 0)
+        skipped_steps = saved.get("skipped_steps", 0)  # older checkpoints have none
+        return cls(
+            saved["step"], saved["history"], sums, num_summed, skipped_steps, saved["seconds"]
+        )
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What must be the same for a run to go on from a checkpoint.
+
+    Args:
+        seed: key of everything random.
+        global_batch_size: examples of one optimiser step over all processes.
+        num_examples: of the data set; None = a stream.
+        num_parameters: of the model.
+        averages_weights: whether a moving average is kept.
+        optimizer: name of its class.
+    """
+
+    seed: int
+    global_batch_size: int
+    num_examples: int | None
+    num_parameters: int
+    averages_weights: bool
+    optimizer: str
+
+    def check(self, saved: Mapping[str, Any], path: Path) -> None:
+        """Makes sure that a checkpoint is this run's.
+
+        Args:
+            saved: the identity in the checkpoint.
+            path: the checkpoint, for the message.
+
+        Raises:
+            ValueError: if it is another run's, with what differs.
+        """
+        mine = asdict(self)
+        changes = ", ".join(
+            f"{name} was {old} and is {mine.get(name)}"
+            for name, old in saved.items()
+            if old != mine.get(name)
+        )
+        if changes:
+            raise ValueError(
+                f"{path} belongs to another run: {changes}. Give the old values, another "
+                "output_dir, or resume_from_checkpoint='none' to start afresh."
+            )

@@ -1,0 +1,163 @@
+"""Settings become objects: a diffusion, a network that fits the images, a loss, an evaluation."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+
+from ardm.training import check_integer
+
+from ..diffusion import GaussianDiffusion
+from ..models.configuration_unet import UNetConfig
+from ..models.unet import UNet
+from ..objective import DiffusionObjective
+from ..schedules import SCHEDULES
+from ..timesteps import LossSecondMomentTimesteps
+from .evaluation import Images, SampleEvaluation, extractor_of
+
+
+def new_diffusion(schedule: str, num_timesteps: int, **settings: Any) -> GaussianDiffusion:
+    """A diffusion by the name of its schedule.
+
+    Args:
+        schedule: a name in `SCHEDULES`.
+        num_timesteps: T.
+        **settings: of [`GaussianDiffusion`].
+
+    Returns:
+        The diffusion.
+    """
+    return GaussianDiffusion(SCHEDULES[schedule](num_timesteps), **settings)
+
+
+def new_network(
+    image_size: int,
+    num_channels: int,
+    num_classes: int | None,
+    *,
+    learn_sigma: bool,
+    seed: int,
+    preset: str | None = None,
+    channel_mult: Sequence[float] | None = None,
+    attention_resolutions: Sequence[int] | None = None,
+    **sizes: Any,
+) -> UNet:
+    """A fresh network for some images.
+
+    Args:
+        image_size: pixels a side.
+        num_channels: of the images.
+        num_classes: of the labels; None without.
+        learn_sigma: whether its output has a variance.
+        seed: of the weights.
+        preset: a released network, whose sizes are taken in place of all that follow.
+        channel_mult: as for [`levels_for`].
+        attention_resolutions: as for [`levels_for`].
+        **sizes: other fields of [`UNetConfig`].
+
+    Returns:
+        The network.
+
+    Raises:
+        ValueError: if the sizes do not fit together, or the images do not fit the preset.
+    """
+    data: dict[str, Any] = {"in_channels": num_channels, "num_classes": num_classes}
+    data["learn_sigma"] = learn_sigma
+    if preset is None:
+        levels = levels_for(image_size, channel_mult, attention_resolutions)
+        config = UNetConfig(image_size=image_size, **levels, **sizes, **data)
+    else:
+        config = UNetConfig.preset(preset, **data)
+    if config.image_size != image_size:
+        raise ValueError(
+            f"preset {preset!r} is for images of {config.image_size} pixels; "
+            f"these have {image_size}."
+        )
+    torch.manual_seed(seed)
+    return UNet(config)
+
+
+def levels_for(
+    image_size: int,
+    channel_mult: Sequence[float] | None = None,
+    attention_resolutions: Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """Levels for images of some size: halved while it is even and above 4, four at most.
+
+    Args:
+        image_size: pixels a side.
+        channel_mult: width of each level, if it is chosen.
+        attention_resolutions: levels with attention, if they are chosen; else all below the first
+            that have 16 pixels or less a side.
+
+    Returns:
+        Both, as `UNetConfig` takes them.
+    """
+    if channel_mult is None:
+        sizes = [image_size]
+        while sizes[-1] % 2 == 0 and sizes[-1] > 4 and len(sizes) < 4:
+            sizes.append(sizes[-1] // 2)
+        channel_mult = [1.0, 2.0, 2.0, 2.0][: len(sizes)]
+    factors = [int(factor) if factor == int(factor) else factor for factor in channel_mult]
+    if attention_resolutions is None:
+        below = [image_size >> level for level in range(1, len(factors))]
+        attention_resolutions = [size for size in below if size <= 16]
+    return {"channel_mult": factors, "attention_resolutions": list(attention_resolutions)}
+
+
+def new_objective(
+    diffusion: GaussianDiffusion, *, timestep_sampler: str, seed: int, random_flip: bool
+) -> DiffusionObjective:
+    """A training loss; where timesteps are resampled, its state belongs into checkpoints.
+
+    Args:
+        diffusion: of the model.
+        timestep_sampler: "uniform" or "loss_second_moment".
+        seed: of noise and timesteps.
+        random_flip: mirror each image with probability 1/2.
+
+    Returns:
+        A [`DiffusionObjective`].
+    """
+    resampled = timestep_sampler == "loss_second_moment"
+    timesteps = LossSecondMomentTimesteps(diffusion.num_timesteps) if resampled else None
+    return DiffusionObjective(diffusion, seed, timesteps, random_flip=random_flip)
+
+
+def new_sample_evaluation(
+    train: Images,
+    held_out: Images | None,
+    diffusion: GaussianDiffusion,
+    *,
+    num_images: int,
+    steps: Iterable[int | str],
+    inception_weights: str | None = None,
+    data_name: str = "images",
+    seed: int = 0,
+) -> SampleEvaluation | None:
+    """What will score samples of a model, made before it is trained: mistakes show at once.
+
+    Args:
+        train: the real images.
+        held_out: as for [`extractor_of`].
+        diffusion: of the model.
+        num_images: samples of each evaluation; 0 = no evaluation.
+        steps: numbers of steps, or respacings, that will be asked for.
+        inception_weights: file of the features; None = those of [`extractor_of`].
+        data_name: of the images.
+        seed: of the samples.
+
+    Returns:
+        The evaluation; None if there is none, or neither weights nor labels.
+
+    Raises:
+        ValueError: if a number or the file of weights is wrong.
+    """
+    if check_integer("num_images", num_images, 0) == 0:
+        return None
+    for count in steps:
+        diffusion.respace(count)
+    extractor = inception_weights or extractor_of(train, held_out, data_name)
+    if extractor is None:
+        return None
+    return SampleEvaluation(train, extractor, num_images, seed=seed)

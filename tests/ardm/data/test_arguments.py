@@ -1,0 +1,169 @@
+"""Flags become values: each field of a corpus has a flag, and names tell no folder of this disk."""
+
+import argparse
+from dataclasses import FrozenInstanceError, asdict, fields
+from types import SimpleNamespace
+
+import datasets
+import pytest
+
+from ardm.data import (
+    Corpus,
+    add_data_arguments,
+    add_held_out_arguments,
+    build_tokenizer,
+    corpus_from,
+    load_corpus,
+    load_held_out,
+    window_length,
+)
+
+TEXT = "the quick brown fox jumps over the lazy dog. " * 40
+GIVEN = {
+    "dataset_name": "user/name",
+    "dataset_config_name": "plain",
+    "train_file": "a.txt",
+    "validation_file": "b.txt",
+    "validation_fraction": 0.25,
+    "text_column": "body",
+    "tokenizer": "bpe",
+    "vocab_size": 300,
+    "sequence_length": 16,
+    "streaming": True,
+}
+
+
+def parsed(add_arguments, *words):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args([*map(str, words)])
+
+
+def words_of(values):
+    for name, value in values.items():
+        yield from [f"--{name}"] if value is True else [f"--{name}", value]
+
+
+@pytest.fixture
+def text_file(write):
+    return str(write("text.txt", TEXT))
+
+
+# ---------------------------------------------------------------------------------------- flags
+def test_every_field_has_a_flag_and_its_default():
+    flags = parsed(add_data_arguments)
+    assert vars(flags) == asdict(Corpus())
+    assert corpus_from(flags) == Corpus()
+    given = parsed(add_data_arguments, *words_of(GIVEN))
+    assert GIVEN.keys() == {field.name for field in fields(Corpus)}
+    assert asdict(corpus_from(given)) == GIVEN
+
+
+def test_a_saved_model_is_scored_on_windows_of_its_own_length_unless_told():
+    assert corpus_from(parsed(add_held_out_arguments)) == Corpus(sequence_length=None)
+    own = ("tokenizer", "vocab_size", "streaming")  # are the model's, and not asked for
+    given = {name: value for name, value in GIVEN.items() if name not in own}
+    assert corpus_from(parsed(add_held_out_arguments, *words_of(given))) == Corpus(**given)
+
+
+def test_a_corpus_is_a_value():
+    flags = parsed(add_data_arguments, "--train_file", "a.txt")
+    flags.of_another_part = 1
+    before = dict(vars(flags))
+    corpus = corpus_from(flags)
+    assert vars(flags) == before
+    with pytest.raises(FrozenInstanceError):
+        corpus.train_file = "b.txt"
+
+
+# ---------------------------------------------------------------------------------------- names
+def test_names_tell_no_folder(tmp_path, monkeypatch):
+    (tmp_path / "secret" / "set").mkdir(parents=True)
+    (tmp_path / "secret" / "mine.txt").write_text("a")
+    monkeypatch.chdir(tmp_path)
+    for folder in ("secret", f"{tmp_path}/secret", "../" + tmp_path.name + "/secret"):
+        file = f"{folder}/mine.txt"
+        assert Corpus(train_file=file).name == "mine.txt"
+        assert Corpus(dataset_name=f"{folder}/set").name == "set"
+        assert Corpus(train_file="x.txt", validation_file=file).held_out_name == "mine.txt"
+        assert Corpus(train_file=file).held_out_name == "held-out part of mine.txt"
+    assert Corpus(dataset_name="user/name").name == "user/name"  # of the Hub
+    assert Corpus().name == "Python documentation topics (standard library)"
+    assert Corpus().held_out_name == f"held-out part of {Corpus().name}"
+
+
+# -------------------------------------------------------------------------------------- windows
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
+def test_windows_to_train_and_to_validate_on_are_the_text(write, text_file, kind, streaming):
+    held_out = str(write("held_out.txt", TEXT[:200]))
+    size = 270 if kind == "bpe" else None
+    corpus = Corpus(
+        train_file=text_file,
+        validation_file=held_out,
+        tokenizer=kind,
+        vocab_size=size,
+        sequence_length=8,
+        streaming=streaming,
+    )
+    tokenizer, windows = load_corpus(corpus)
+    sizes = {"char": len({*TEXT, "\n"}) + 3, "byte": 258, "bpe": 270}  # with special tokens
+    assert len(tokenizer) == sizes[kind]
+    assert tokenizer.model_max_length == 8
+    for name, text in (("train", TEXT), ("validation", TEXT[:200])):
+        written = "".join(tokenizer.decode(row["input_ids"]) for row in windows[name])
+        assert text.startswith(written) and len(text) - len(written) < 8 * 10
+
+
+def test_a_tokenizer_is_the_models_or_saved_or_an_error(tmp_path, text_file):
+    own = build_tokenizer("byte", [])
+    own.save_pretrained(tmp_path / "tokenizer")
+    corpus = Corpus(train_file=text_file, tokenizer=str(tmp_path / "tokenizer"), sequence_length=8)
+    saved, windows = load_corpus(corpus)
+    assert saved.get_vocab() == own.get_vocab()
+    given, same = load_corpus(Corpus(train_file=text_file, sequence_length=8), own)
+    assert given is own
+    assert next(iter(windows["train"]))["input_ids"].tolist() == [*TEXT[:8].encode()]
+    assert next(iter(same["train"]))["input_ids"].tolist() == [*TEXT[:8].encode()]
+    nowhere = str(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"nowhere.*expected char, byte, bpe or a saved tokenizer"):
+        load_corpus(Corpus(train_file=text_file, tokenizer=nowhere))
+
+
+@pytest.mark.parametrize("length", [0, -1, None])
+def test_windows_to_train_on_have_a_length(length):
+    with pytest.raises(ValueError, match=f"sequence_length is {length}; expected at least 1"):
+        load_corpus(Corpus(sequence_length=length))
+
+
+def test_held_out_windows_need_no_training_text(text_file):
+    tokenizer = build_tokenizer("byte", [])
+    model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=12))
+    alone = Corpus(validation_file=text_file, sequence_length=None)
+    for longest in (12, model):
+        rows = load_held_out(alone, longest, tokenizer)
+        assert tokenizer.decode(rows[0]["input_ids"]) == TEXT[:12]
+        assert len(rows) == len(TEXT) // 12
+    end = Corpus(train_file=text_file, validation_fraction=0.5, sequence_length=10)
+    rows = load_held_out(end, model, tokenizer)
+    assert tokenizer.decode(rows[0]["input_ids"]) == TEXT[len(TEXT) // 2 :][:10]
+
+
+def test_held_out_windows_of_a_data_set_are_its_validation_split(tmp_path):
+    text = {"train": "a" * 40, "validation": "b" * 40}
+    splits = {name: datasets.Dataset.from_dict({"text": [each]}) for name, each in text.items()}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "set")
+    corpus = Corpus(dataset_name=str(tmp_path / "set"), sequence_length=None)
+    tokenizer = build_tokenizer("byte", [])
+    assert tokenizer.decode(load_held_out(corpus, 8, tokenizer)[0]["input_ids"]) == "b" * 8
+
+
+def test_windows_fit_the_model():
+    assert window_length(Corpus(sequence_length=None), 32) == 32
+    assert [window_length(Corpus(sequence_length=length), 32) for length in (1, 32)] == [1, 32]
+    for length in (0, 33, -1):
+        expected = rf"sequence_length is {length}; expected 1\.\.32, .*max_position_embeddings"
+        with pytest.raises(ValueError, match=expected):
+            window_length(Corpus(sequence_length=length), 32)
+        with pytest.raises(ValueError, match=expected):
+            load_held_out(Corpus(sequence_length=length), 32, build_tokenizer("byte", []))

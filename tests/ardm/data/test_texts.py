@@ -1,0 +1,154 @@
+"""Laws of the texts: nothing of a corpus is lost or twice, and what cannot be read is named."""
+
+import gzip
+import json
+import lzma
+from pydoc_data.topics import topics
+
+import datasets
+import pytest
+
+from ardm.data import embedded_text, load_texts, read_text
+
+SAMPLE = "The quick brown fox - naïve, 東京, 😀.\n\n  Over  the\r\nlazy dog.\n" * 20
+
+
+def rows(*texts):
+    return datasets.Dataset.from_dict({"text": list(texts)})
+
+
+def text_of(dataset):
+    return "".join(row["text"] for row in dataset)
+
+
+def test_embedded_text_is_one_long_sorted_text():
+    assert len(embedded_text()) > 300_000
+    assert embedded_text().startswith(topics[min(topics)])
+    assert len(embedded_text()) == sum(map(len, topics.values())) + 2 * (len(topics) - 1)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "pack"), [("", bytes), (".xz", lzma.compress), (".gz", gzip.compress)]
+)
+def test_read_text_keeps_every_character(suffix, pack, write):
+    assert read_text(write(f"a.txt{suffix}", pack(SAMPLE.encode()))) == SAMPLE
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "match"),
+    [
+        ("empty.txt", b"", "empty.txt is empty"),
+        ("latin.txt", b"abc\xe9 d", "latin.txt is not UTF-8.*offset 3"),
+        ("bad.xz", b"not xz", "bad.xz cannot be read"),
+        ("bad.gz", b"not gzip", "bad.gz cannot be read"),
+        ("cut.xz", lzma.compress(SAMPLE.encode())[:40], "cut.xz cannot be read"),
+    ],
+)
+def test_read_text_errors(name, data, match, write):
+    with pytest.raises(ValueError, match=match):
+        read_text(write(name, data))
+
+
+def test_read_text_of_nothing_and_of_a_directory(tmp_path):
+    with pytest.raises(ValueError, match=r"nope\.txt does not exist"):
+        read_text(tmp_path / "nope.txt")
+    with pytest.raises(ValueError, match="is a directory"):
+        read_text(tmp_path)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("fraction", [0.05, 0.5])
+def test_held_out_text_is_the_end(fraction, streaming):
+    splits = load_texts(validation_fraction=fraction, streaming=streaming)
+    train, validation = text_of(splits["train"]), text_of(splits["validation"])
+    assert train + validation == embedded_text()
+    assert len(validation) == round(fraction * len(embedded_text()))
+    assert isinstance(splits["train"], datasets.IterableDataset) == streaming
+
+
+TEXTS = [f"document {i}" for i in range(10)]
+TABLES = {
+    "t.jsonl": "".join(json.dumps({"text": text, "n": 1}) + "\n" for text in TEXTS),
+    "t.jsonl.gz": gzip.compress(
+        "".join(json.dumps({"body": text}) + "\n" for text in TEXTS).encode()
+    ),
+    "t.csv": "body,n\n" + "".join(f"{text},1\n" for text in TEXTS),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_rows_of_a_table_are_documents(name, write):
+    path = write(name, TABLES[name])
+    splits = load_texts(train_file=path, validation_fraction=0.2)
+    assert (
+        list(splits["train"]["text"]) == TEXTS[:8]
+        and list(splits["validation"]["text"]) == TEXTS[8:]
+    )
+    assert splits["train"].column_names == ["text"]
+    streams = load_texts(train_file=path, validation_file=path, streaming=True)
+    assert [row["text"] for row in streams["train"]] == TEXTS
+
+
+def test_directory_is_its_files_in_order(write):
+    for i in (2, 0, 1):
+        path = write(f"{i}.txt", TEXTS[i])
+    splits = load_texts(train_file=path.parent, validation_file=path)
+    assert (
+        list(splits["train"]["text"]) == TEXTS[:3]
+        and list(splits["validation"]["text"]) == TEXTS[1:2]
+    )
+    write("3.csv", "text\na\n")
+    with pytest.raises(ValueError, match=r"3\.csv"):
+        load_texts(train_file=path.parent)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_saved_data_sets_are_loaded_by_their_path(streaming, tmp_path):
+    rows(*TEXTS).save_to_disk(tmp_path / "one")
+    splits = load_texts(dataset_name=str(tmp_path / "one"), streaming=False)
+    assert text_of(splits["train"]) + text_of(splits["validation"]) == "".join(TEXTS)
+    saved = datasets.DatasetDict(
+        train=rows(*TEXTS[:4]), validation=rows(*TEXTS[4:]), test=rows("no")
+    )
+    saved.save_to_disk(tmp_path / "three")
+    splits = load_texts(dataset_name=str(tmp_path / "three"), streaming=streaming)
+    assert set(splits) == {"train", "validation"} and text_of(splits["validation"]) == "".join(
+        TEXTS[4:]
+    )
+
+
+def test_text_column_is_found_or_asked_for(write):
+    path = write("t.csv", "a,b,n\nx,y,1\nu,v,2\n")
+    assert text_of(load_texts(train_file=path, text_column="b")["train"]) == "y"
+    for column in (None, "n", "nope"):
+        with pytest.raises(ValueError, match=r"one of \['a', 'b'\], of \['a', 'b', 'n'\]"):
+            load_texts(train_file=path, text_column=column)
+
+
+@pytest.mark.parametrize("fraction", [0, -0.1, 0.51, float("nan")])
+def test_validation_fraction_out_of_range(fraction):
+    with pytest.raises(ValueError, match=r"validation_fraction.*0\.5"):
+        load_texts(validation_fraction=fraction)
+
+
+def test_load_errors_name_what_was_asked(tmp_path, write):
+    (tmp_path / "void").mkdir()
+    rows("a").save_to_disk(tmp_path / "short")
+    datasets.DatasetDict(test=rows("a")).save_to_disk(tmp_path / "test")
+    jsonl = write("t.jsonl", TABLES["t.jsonl"])
+    for arguments, match in [
+        ({"dataset_name": "nobody/nothing"}, "nobody/nothing.*Hub"),
+        ({"dataset_name": str(tmp_path / "nope")}, "nope.*save_to_disk"),
+        ({"dataset_name": str(tmp_path / "test")}, r"\['test'\].*'train'"),
+        ({"dataset_name": str(tmp_path / "short")}, "1 characters"),
+        ({"dataset_name": "x", "train_file": "y"}, "one of them"),
+        ({"dataset_config_name": "x"}, "without a dataset_name"),
+        ({"validation_file": "x"}, "without a train_file"),
+        ({"train_file": tmp_path / "void"}, "void holds no files"),
+        ({"train_file": tmp_path / "nope.txt"}, "nope.txt does not exist"),
+        ({"train_file": tmp_path / "nope.csv"}, "nope.csv does not exist"),
+        ({"train_file": write("bad.jsonl", "{not json")}, "bad.jsonl.*json file"),
+        ({"train_file": jsonl, "streaming": True}, "validation_file"),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            load_texts(**arguments)

@@ -1,0 +1,153 @@
+"""From what a call is given to its rows: where masks go, and what is refused by name."""
+
+import pytest
+import torch
+from transformers import GenerationConfig
+
+MASK, PAD = 3, 4
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model):
+    return tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD)
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_model):
+    return tiny_model()
+
+
+def masks(*shape):
+    return torch.full(shape, MASK)
+
+
+def full(model, ids, attention_mask=None, **settings):
+    return model.generate(ids, attention_mask, return_dict_in_generate=True, **settings)
+
+
+def padded(rows, length, side, value=PAD):
+    """Rows (lists) in one batch (B, L), and its attention mask."""
+    fill = [[value] * (length - len(row)) for row in rows]
+    real = [[1] * len(row) for row in rows]
+    zero = [[0] * len(row) for row in fill]
+    pairs = ((rows, fill), (real, zero)) if side == "right" else ((fill, rows), (zero, real))
+    return [torch.tensor([a + b for a, b in zip(*pair, strict=True)]) for pair in pairs]
+
+
+# --------------------------------------------------------------------------------------- the canvas
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("with_mask", [True, False])  # without: padding is known by the pad id
+def test_max_new_tokens_come_right_after_the_last_real_token(model, side, with_mask):
+    rows = [[0, 1, 2], [1], [2, 2, MASK, 0]]
+    ids, attention_mask = padded(rows, 5, side)
+    out = full(model, ids, attention_mask if with_mask else None, max_new_tokens=2, seed=[1, 2, 3])
+    assert out.sequences.shape == (3, 7)
+    for row, (given, pads) in enumerate(zip(rows, (2, 4, 1), strict=True)):
+        begin = pads if side == "left" else 0
+        end = begin + len(given) + 2
+        generated, ranks = out.sequences[row, begin:end], out.order[row, begin:end]
+        assert (out.sequences[row, :begin] == PAD).all() and (out.sequences[row, end:] == PAD).all()
+        known = torch.tensor([*(token != MASK for token in given), False, False])
+        assert torch.equal(generated[known], torch.tensor([t for t in given if t != MASK]))
+        assert ((ranks == -1) == known).all() and (generated < MASK).all()
+        alone = model.generate(torch.tensor([given]), max_new_tokens=2, seed=row + 1)
+        assert torch.equal(alone[0], generated)
+
+
+def test_canvas_by_default_is_one_whole_sequence(plain):
+    assert plain.generate().shape == (1, 8)
+    assert plain.generate(max_new_tokens=3, num_return_sequences=2).shape == (2, 3)
+    assert plain.generate(max_new_tokens=0).shape == (1, 0)
+    assert (plain.generate() < MASK).all()
+    assert torch.equal(plain.generate(seed=1), plain.generate(masks(1, 8), seed=1))
+
+
+def test_corners(model):
+    assert model.generate(masks(2, 1)).shape == (2, 1)
+    assert model.generate(masks(3, 0)).shape == (3, 0)
+    known = torch.tensor([[0, 1], [2, 2]])
+    out = full(model, known)
+    assert torch.equal(out.sequences, known) and out.sequences is not known
+    assert (out.num_forward_passes, out.tokens_per_forward) == (0, 0.0)
+    only_padding = padded([[MASK, MASK], []], 2, "right")
+    out = model.generate(*only_padding, seed=1)
+    assert (out[0] < MASK).all() and (out[1] == PAD).all()
+    assert (model.generate(*only_padding, max_new_tokens=2, seed=1)[1] < MASK).sum() == 2
+    hidden_padding = model.generate(masks(1, 3), torch.tensor([[1, 1, 0]]))
+    assert (hidden_padding < MASK).tolist() == [
+        [True, True, False]
+    ]  # what is padding is not generated
+    ids = masks(3, 4)
+    assert torch.equal(model.generate(ids.int(), seed=1), model.generate(ids, seed=1))
+    assert torch.equal(
+        model.generate(ids.t().contiguous().t(), seed=1), model.generate(ids, seed=1)
+    )
+    assert torch.equal(ids, masks(3, 4))
+
+
+def test_an_empty_batch_gives_an_empty_batch(model):
+    assert model.generate(masks(0, 4)).shape == (0, 4)
+
+
+# ---------------------------------------------------------------------------------------- bad input
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_beams": 4}, "num_beams"),
+        ({"tokens": 4}, "tokens"),
+        ({"steps": 2, "tokens_per_step": 2}, "tokens_per_step and steps"),
+        ({"steps": 2, "plan": [4]}, "steps and plan"),
+        ({"plan": [1, 2]}, "plan sums to 3; expected 4"),
+        ({"plan": [4, 0]}, "plan"),
+        ({"plan": [5, -1]}, "plan"),
+        ({"plan": []}, "plan"),
+        ({"plan": 4}, "plan"),
+        ({"plan": "some"}, "plan"),
+        ({"plan": [2.5, 2.5]}, "plan"),
+        ({"tokens_per_step": 0}, "tokens_per_step is 0"),
+        ({"tokens_per_step": 1.5}, "tokens_per_step is 1.5"),
+        ({"tokens_per_step": True}, "tokens_per_step"),
+        ({"steps": -1}, "steps is -1"),
+        ({"order": "sideways"}, "order is 'sideways'"),
+        ({"order": [0, 1, 2, 3]}, "order is list"),
+        ({"order": torch.arange(3)}, "order has shape"),
+        ({"order": torch.arange(4).expand(3, 4)}, "order has shape"),
+        ({"order": torch.tensor([0, 1, 2, 2])}, "no permutation"),
+        ({"order": torch.arange(4.0)}, "order is torch.float32"),
+        ({"temperature": 0.0}, "temperature is 0.0"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"top_k": 0}, "top_k is 0"),
+        ({"top_k": 2.0}, "top_k"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"top_p": 1.1}, "top_p"),
+        ({"min_p": -0.1}, "min_p"),
+        ({"do_sample": "no"}, "do_sample"),
+        ({"num_return_sequences": 0}, "num_return_sequences"),
+        ({"max_new_tokens": -1}, "max_new_tokens is -1"),
+        ({"max_new_tokens": 5}, "max_position_embeddings=8"),
+        ({"seed": [1, 2, 3]}, "seed is a list of 3"),
+        ({"seed": 1.5}, "seed"),
+        ({"seed": "seven"}, "seed"),
+        ({"seed": 2**64}, "seed"),
+        ({"seed": [1, 2.5]}, "seed"),
+        ({"seed": 1, "generator": torch.Generator()}, "seed and generator"),
+        ({"mask_token_id": 99}, "mask_token_id"),
+        ({"mask_token_id": -1}, "mask_token_id"),
+        ({"generation_config": {"steps": 2}}, "generation_config"),
+        ({"generation_config": GenerationConfig(num_beams=2)}, "generation_config"),
+        ({"attention_mask": torch.ones(2, 3)}, "attention_mask"),
+        ({"attention_mask": [[1] * 4] * 2}, "attention_mask"),
+        ({"input_ids": [[3, 3]]}, "input_ids is a list"),
+        ({"input_ids": torch.tensor([3, 3])}, "input_ids has shape"),
+        ({"input_ids": torch.ones(2, 4)}, "float32"),
+        ({"input_ids": torch.tensor([[3, 5]])}, r"expected 0\.\.4"),
+        ({"input_ids": torch.tensor([[3, -1]])}, r"expected 0\.\.4"),
+        ({"input_ids": torch.full((1, 9), 3)}, "9 positions"),
+    ],
+)
+def test_bad_input_is_refused_by_name(model, settings, message):
+    arguments = {"input_ids": masks(2, 4)} | settings
+    with pytest.raises(ValueError, match=message):
+        model.generate(**arguments)

@@ -1,0 +1,246 @@
+"""Parts of a card are Markdown that means what it was told, and tells no local paths."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import EvalResult, ModelCard
+
+from ardm.training import card_parts
+from ardm.training.card_parts import (
+    RunFigures,
+    bullets,
+    command,
+    duration,
+    fenced,
+    front_matter,
+    hyperparameters,
+    paragraphs,
+    public,
+    sections,
+    table,
+    training,
+    versions,
+)
+
+FULL = RunFigures(
+    model_name="me/model",
+    datasets=["me/data"],
+    hyperparameters={"learning_rate": 0.5, "order": "a|b"},
+    command="accelerate launch recipes/train.py",
+    seed=0,
+    machine="x86_64",
+    date="2026-01-02",
+    wall_clock_seconds=125.4,
+    loss_curve="loss_curve.png",
+    language="en",
+)
+
+
+# ------------------------------------------------------------------------------------- the frame
+def test_front_matter_is_read_back():
+    result = EvalResult(
+        task_type="fill-mask",
+        dataset_type="me/data",
+        dataset_name="data",
+        metric_type="bits",
+        metric_value=1.5,
+    )
+    text = front_matter(FULL, pipeline_tag="fill-mask", tags=("a", "b"), results=[result])
+    data = ModelCard(text).data
+    assert (data.license, data.language, data.datasets) == ("apache-2.0", "en", ["me/data"])
+    assert (data.library_name, data.pipeline_tag, data.tags) == (
+        "transformers",
+        "fill-mask",
+        ["a", "b"],
+    )
+    assert data.eval_results[0].metric_value == 1.5
+
+
+def test_front_matter_of_what_is_not_known_has_no_line_for_it():
+    text = front_matter(RunFigures(), pipeline_tag="fill-mask", tags=[])
+    known = yaml.safe_load(text.strip("-\n"))
+    assert set(known) <= {"license", "library_name", "pipeline_tag", "tags"}
+
+
+def test_the_training_section_says_all_it_was_told():
+    text = training(FULL)
+    assert text.split("\n\n") == [
+        "```bash\naccelerate launch recipes/train.py\n```",
+        "- Seed: 0\n- Machine: x86_64\n- Date: 2026-01-02\n- Wall-clock: 2 min 5 s",
+        "| Hyperparameter | Value |\n| --- | --- |\n| learning_rate | 0.5 |\n| order | a\\|b |",
+        "![Loss curve](loss_curve.png)",
+    ]
+    assert training(RunFigures()) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.2, "0 min 0 s"), (59.6, "1 min 0 s"), (125.4, "2 min 5 s"), (7325, "122 min 5 s")],
+)
+def test_times_have_one_format(seconds, said):
+    assert duration(seconds) == said
+    assert f"- Wall-clock: {said}" in training(RunFigures(wall_clock_seconds=seconds))
+
+
+def test_sections_and_paragraphs_without_a_text_do_not_appear():
+    assert sections({"A": "a\n", "B": None, "C": "", "D": "d"}) == "## A\n\na\n\n## D\n\nd"
+    assert paragraphs("a ", None, "", "b") == "a\n\nb"
+    assert bullets({"a": 0, "b": None, "c": ""}) == "- a: 0\n- c: "
+
+
+# ------------------------------------------------------------------------------------- the parts
+@pytest.mark.parametrize("text", ["a|b", "a\nb", "<b>", "\\|", "a\r\n\n|", ""])
+def test_a_cell_stays_in_its_place(text):
+    lines = table(["Name", "Value"], [("x", text), ("y", 1)]).split("\n")
+    assert len(lines) == 4
+    for line in lines:
+        unescaped = line.replace("\\\\", "").replace("\\|", "")
+        assert unescaped.count("|") == 3 and "<" not in unescaped
+    assert table(["Name"], []) == ""
+
+
+@pytest.mark.parametrize("text", ["plain", "```", "a ```` b", "`"])
+def test_a_text_cannot_leave_its_fence(text):
+    block = fenced(text, "bash")
+    fence, *inside, last = block.split("\n")
+    assert fence.removesuffix("bash") == last and "\n".join(inside) == text
+    assert len(last) >= 3 and last not in text
+
+
+def test_versions_of_what_is_installed():
+    lines = versions().split("\n")
+    assert lines[0].startswith("- Python: 3.")
+    assert any(line.startswith("- torch: ") for line in lines)
+
+
+def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
+    def missing(name):
+        raise card_parts.metadata.PackageNotFoundError
+
+    monkeypatch.setattr(card_parts.metadata, "version", missing)
+    assert versions().count("\n") == 0
+
+
+# --------------------------------------------------------------------------- what may be said
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working folder with some files."""
+    folder = tmp_path / "secret" / "work"
+    (folder / "runs" / "model").mkdir(parents=True)
+    (folder / "text.txt").write_text("")
+    (folder / "linked").symlink_to(tmp_path / "secret")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("/home/secret/model", "model"),
+        ("/home/secret/model/", "model"),
+        ("~/secret/model", "model"),
+        ("../secret/model", "model"),
+        ("./secret/model", "model"),
+        ("secret/../model", "model"),
+        ("..", "secret"),
+        (".", "work"),
+        ("runs/model", "model"),
+        ("text.txt", "text.txt"),
+        ("./linked", "linked"),
+        ("C:\\Users\\secret\\model", "model"),
+        ("C:/Users/secret/model", "model"),
+        ("\\\\secret\\share\\model\\", "model"),
+        ("..\\secret\\model", "model"),
+        ("file:///home/secret/model", "model"),
+        ("pretrained=/home/secret/model,dtype=float32", "pretrained=model,dtype=float32"),
+        ("/home/secret/a,/home/secret/b", "b"),
+        ("a.txt,/home/secret/b.txt", "a.txt,b.txt"),
+    ],
+)
+def test_of_a_path_only_the_last_component_is_said(here, value, said):
+    assert public(value) == said
+    assert public([value, {"k": value}, (value,)]) == [said, {"k": said}, [said]]
+
+
+def test_path_objects(here):
+    for path in (here / "runs" / "model", Path("runs/model"), Path("nowhere/model")):
+        assert public(path) == "model"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "user/name",
+        "gpt2",
+        "https://host/a/b?c=/d",
+        "a prompt of 3/4, with = signs",
+        "\\n",
+        "...",
+        ".5",
+        "",
+        "x" * 5000,
+        "null \0 byte",
+        0.5,
+        3,
+        True,
+        None,
+        [0.9, 0.95],
+    ],
+)
+def test_everything_else_stays(here, value):
+    assert public(value) == value
+
+
+def test_hyperparameters_have_no_files_and_nothing_that_was_not_given(here):
+    flags = {
+        "output_dir": "/home/secret/run",
+        "train_file": "text.txt",
+        "model_name_or_path": "runs/model",
+        "hub_model_id": "me/model",
+        "push_to_hub": True,
+        "resume_from_checkpoint": "latest",
+        "tokenizer": "/home/secret/words",
+        "dataset_name": "user/name",
+        "learning_rate": 0.0,
+        "compile": False,
+        "validation_split": None,
+    }
+    assert hyperparameters(flags) == {
+        "tokenizer": "words",
+        "dataset_name": "user/name",
+        "learning_rate": 0.0,
+        "compile": False,
+    }
+
+
+def test_a_command_can_be_typed_again(here):
+    argv = [
+        "/home/secret/recipes/train.py",
+        "--train_file",
+        "/home/secret/a text.txt",
+        "--tokenizer=/home/secret/words",
+        "--source=file:///home/secret/data",
+        "--dataset_name",
+        "user/name",
+        "--compile",
+        "-n",
+        "-3",
+    ]
+    line = command(argv)
+    assert "secret" not in line
+    assert shlex.split(line) == [
+        "accelerate",
+        "launch",
+        "recipes/train.py",
+        "--train_file",
+        "a text.txt",
+        "--tokenizer=words",
+        "--source=data",
+        "--dataset_name",
+        "user/name",
+        "--compile",
+        "-n",
+        "-3",
+    ]

@@ -1,0 +1,118 @@
+"""Settings are checked; learning rates rise, stay and fall; an integer is one whatever its type."""
+
+import argparse
+
+import numpy as np
+import pytest
+
+from ardm.training import (
+    TrainingConfig,
+    add_training_arguments,
+    check_integer,
+    training_config,
+)
+from ardm.training.config import learning_rate_factor
+
+
+# ------------------------------------------------------------------------------- learning rates
+@pytest.mark.parametrize("kind", ["linear", "cosine", "constant"])
+@pytest.mark.parametrize("total", [1, 2, 7, 100])
+@pytest.mark.parametrize(
+    ("warmup", "decay"), [(0.0, 1.0), (0.1, 0.5), (0.5, 0.1), (1.0, 1.0), (0.0, 0.0)]
+)
+def test_learning_rates_are_positive_and_rise_then_fall(kind, total, warmup, decay):
+    config = TrainingConfig(
+        "", total, lr_scheduler_type=kind, warmup_ratio=warmup, decay_ratio=decay
+    )
+    factors = [learning_rate_factor(step, config) for step in range(total)]
+    assert all(0 < factor <= 1 for factor in factors)
+    peak = factors.index(max(factors))
+    assert factors[: peak + 1] == sorted(factors[: peak + 1])
+    assert factors[peak:] == sorted(factors[peak:], reverse=True)
+
+
+def test_learning_rates_of_a_plateau_between_warm_up_and_decay():
+    config = TrainingConfig("", 100, warmup_ratio=0.1, decay_ratio=0.2)
+    factors = [learning_rate_factor(step, config) for step in range(100)]
+    assert factors[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert factors[9:81] == [1.0] * 72
+    assert factors[80:] == pytest.approx([left / 20 for left in range(20, 0, -1)])
+
+
+# ------------------------------------------------------------------------------------- settings
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_train_steps": 0}, r"max_train_steps is 0; expected an integer in 1\.\.\d+"),
+        ({"max_train_steps": 2.0}, "max_train_steps is 2.0; expected an integer"),
+        ({"max_train_steps": True}, "max_train_steps is True; expected an integer"),
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size is 0"),
+        ({"gradient_accumulation_steps": -1}, "gradient_accumulation_steps is -1"),
+        ({"logging_steps": 0}, "logging_steps is 0"),
+        ({"checkpointing_steps": -1}, "checkpointing_steps is -1"),
+        ({"dataloader_num_workers": -1}, "dataloader_num_workers is -1"),
+        ({"lr_scheduler_type": "wavy"}, "lr_scheduler_type is 'wavy'; expected one of .*'cosine'"),
+        ({"mixed_precision": "fp8"}, "mixed_precision is 'fp8'; expected"),
+        ({"ema_decay": 1.0}, r"ema_decay is 1.0; expected a number in \[0, 1\)"),
+        ({"ema_decay": -0.1}, "ema_decay is -0.1"),
+        ({"eval_steps": -5}, "eval_steps is -5"),
+        ({"seed": 2**63}, "seed is 9223372036854775808; expected an integer in 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"report_to": "nobody"}, "report_to is 'nobody'"),
+        ({"learning_rate": -1e-3}, "learning_rate is -0.001"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"warmup_ratio": 1.5}, "warmup_ratio is 1.5"),
+        ({"decay_ratio": -0.5}, "decay_ratio is -0.5"),
+        ({"max_grad_norm": -1.0}, "max_grad_norm is -1.0"),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig("", **({"max_train_steps": 1} | settings))
+
+
+def test_counts_of_other_types_become_pythons():
+    config = TrainingConfig("", np.int64(3), seed=np.uint8(7))
+    assert type(config.max_train_steps) is int and type(config.seed) is int
+    assert (config.max_train_steps, config.seed) == (3, 7)
+
+
+def test_every_setting_is_a_flag_with_its_help_and_comes_back():
+    parser = argparse.ArgumentParser()
+    add_training_arguments(parser, output_dir="out", max_train_steps=5, seed=3)
+    defaults = TrainingConfig("out", 5, seed=3)
+    assert training_config(parser.parse_args([])) == defaults
+    words = ["--no-compile", "--learning_rate", "0.5", "--logging_steps=2", "--report_to", "wandb"]
+    changed = training_config(parser.parse_args(words))
+    assert changed == TrainingConfig(
+        "out", 5, seed=3, learning_rate=0.5, logging_steps=2, report_to="wandb"
+    )
+    text = " ".join(parser.format_help().split())
+    assert "key of everything random. (default: 3)" in text
+    assert "(default: None)" in text  # mixed_precision: what the hardware is good at
+    for action in parser._actions[1:]:
+        assert not action.help.startswith(" (default"), action.dest
+
+
+# ------------------------------------------------------------------------------------- integers
+@pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3)])
+def test_a_whole_number_of_any_type(value):
+    number = check_integer("n", value, 1, 3)
+    assert number == 3 and type(number) is int
+
+
+@pytest.mark.parametrize("value", [True, np.True_, 3.0, "3", None, [3], np.float64(3)])
+def test_what_is_no_whole_number(value):
+    with pytest.raises(ValueError) as caught:
+        check_integer("n", value, 1)
+    assert str(caught.value) == f"n is {value!r}; expected an integer of at least 1."
+
+
+def test_limits_belong_to_the_range():
+    assert [check_integer("n", value, -1, 1) for value in (-1, 0, 1)] == [-1, 0, 1]
+    assert check_integer("n", 10**30, 0) == 10**30
+    for value in (-2, 2):
+        with pytest.raises(ValueError, match=rf"n is {value}; expected an integer in -1\.\.1\."):
+            check_integer("n", value, -1, 1)
+    with pytest.raises(ValueError, match=r"n is 0; expected an integer of at least 1 or 'all'\."):
+        check_integer("n", 0, 1, others=" or 'all'")

@@ -1,0 +1,153 @@
+"""Rows are shared out whole, modes come back as they were, and the bar is for terminals."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ardm import training
+from ardm.training import evaluating, progress, score_rows, share_of
+
+CPU = torch.device("cpu")
+
+
+# ------------------------------------------------------------------------------------ evaluating
+def mixed_modes():
+    """A module in training, one part of which is frozen in evaluation, with a part in training."""
+    model = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout(), nn.Linear(2, 2)), nn.Dropout())
+    model[1].training = False
+    model[1][1].training = False
+    return model
+
+
+def modes(model):
+    return [module.training for module in model.modules()]
+
+
+def test_every_modules_own_mode_comes_back():
+    model = mixed_modes()
+    before = modes(model)
+    assert len(set(before)) == 2
+    with evaluating(model):
+        assert not any(modes(model))
+    assert modes(model) == before
+    with pytest.raises(ArithmeticError), evaluating(model):
+        raise ArithmeticError
+    assert modes(model) == before
+
+
+def test_what_is_no_module_is_left_alone():
+    with evaluating(len), evaluating(None):
+        pass
+
+
+# ------------------------------------------------------------------------------------------ rows
+@pytest.mark.parametrize("num_rows", [0, 1, 5, 12])
+def test_shares_are_a_partition(num_rows):
+    for num_processes in range(1, 15):
+        shares = [share_of(num_rows, index, num_processes) for index in range(num_processes)]
+        assert all(share.dtype == torch.int64 for share in shares)
+        assert sorted(torch.cat(shares).tolist()) == list(range(num_rows))
+        sizes = [len(share) for share in shares]
+        assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
+@pytest.mark.parametrize("shape", [(), (2,), (2, 3)])
+def test_every_row_is_scored_once(batch_size, shape):
+    calls = []
+
+    def score(rows):
+        calls.append(rows)
+        return (rows.double() / 3).view(-1, *[1] * len(shape)).expand(-1, *shape)
+
+    scores = score_rows(7, score, device=CPU, shape=shape, batch_size=batch_size)
+    assert scores.dtype == torch.float64 and scores.shape == (7, *shape)
+    assert torch.equal(torch.cat(calls), torch.arange(7))
+    assert all(len(rows) <= batch_size for rows in calls)
+    assert torch.equal(scores, score(torch.arange(7)))
+
+
+def test_no_rows():
+    def never(rows):
+        raise AssertionError("called")
+
+    assert score_rows(0, never, device=CPU, shape=(2,)).shape == (0, 2)
+
+
+@pytest.mark.parametrize(("shown", "lines"), [(True, [3, 5, 8]), (False, [])])
+def test_quarters_are_logged_where_there_is_no_terminal(caplog, monkeypatch, shown, lines):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    with caplog.at_level(logging.INFO, "ardm.training"):
+        score_rows(10, Tensor.double, device=CPU, unit="window", shown=shown)
+    said = [f"scored {done} of this process's 10 windows" for done in lines]
+    assert [record.message for record in caplog.records] == said
+
+
+TWO = """
+import json, sys
+import torch
+from accelerate import PartialState
+from ardm.training import score_rows
+state = PartialState(cpu=True)
+seen = []
+def score(rows):
+    seen.extend(rows.tolist())
+    return torch.stack((rows.double() / 3, torch.full((len(rows),), 1.0).double()), 1)
+found = {}
+for num_rows in (1, 5):
+    scores = score_rows(num_rows, score, device=state.device, shape=(2,), batch_size=2)
+    found[num_rows] = scores.tolist()
+with open(f"{sys.argv[1]}/{state.process_index}.json", "w") as file:
+    json.dump({"scores": found, "seen": seen, "processes": state.num_processes}, file)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_the_scores_of_one(tmp_path):
+    (tmp_path / "two.py").write_text(TWO)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = {
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(training.__file__).parents[2]),
+    }
+    subprocess.run(
+        [sys.executable, *launch, str(tmp_path / "two.py"), str(tmp_path)],
+        env=os.environ | environment,
+        check=True,
+        timeout=200,
+    )
+    first, second = (json.loads((tmp_path / f"{i}.json").read_text()) for i in range(2))
+    assert first["processes"] == second["processes"] == 2
+    assert (first["seen"], second["seen"]) == ([0, 0, 2, 4], [1, 3])
+    rows = {str(n): [[row / 3, 1.0] for row in range(n)] for n in (1, 5)}
+    assert first["scores"] == second["scores"] == rows
+
+
+# -------------------------------------------------------------------------------------- progress
+@pytest.mark.parametrize(
+    ("terminal", "shown", "expected"),
+    [(False, None, False), (True, None, True), (False, True, True), (True, False, False)],
+)
+def test_a_bar_is_for_terminals_unless_told_otherwise(
+    capsys, monkeypatch, terminal, shown, expected
+):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    assert list(progress([1, 2, 3], what="counting", shown=shown)) == [1, 2, 3]
+    with progress(total=4, initial=1, what="counting", unit="image", shown=shown) as bar:
+        bar.update(3)
+    written = capsys.readouterr().err
+    assert ("counting" in written and " image" in written) == expected
+    assert bool(written) == expected
+
+
+def test_a_bar_that_is_left_ends_its_line(capsys):
+    list(progress(range(2), what="counting", shown=True, leave=True))
+    assert capsys.readouterr().err.endswith("\n")

@@ -1,0 +1,101 @@
+"""lm_eval_ardm: the harness' table of the demo's tasks and of own ones."""
+
+import functools
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import lm_eval.tasks
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def evaluate(recipe, monkeypatch, tmp_path):
+    """Runs the recipe in tmp_path on small tasks: words.
+
+    Like a program of its own it changes `sys.argv` and the environment. Left out is what takes the
+    harness longer than all else: to read the thousands of files of its own tasks, and to ask
+    programs of the system what machine this is. The slow test runs all of it.
+    """
+    own_tasks_only = functools.partial(lm_eval.tasks.TaskManager, include_defaults=False)
+    monkeypatch.setattr(lm_eval.tasks, "TaskManager", own_tasks_only)
+    monkeypatch.setattr("torch.utils.collect_env.get_pretty_env_info", lambda: "")
+    monkeypatch.setattr(sys, "argv", ["lm_eval_ardm.py"])
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+    monkeypatch.chdir(tmp_path)
+    module = recipe("lm_eval_ardm")
+    module.QUESTIONS = 10
+    module.PAGES = 3
+    return lambda *words: module.main([*map(str, words)])
+
+
+@pytest.fixture
+def tasks(recipe, tmp_path):
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    module = recipe("lm_eval_ardm")
+    module.QUESTIONS = 10
+    module.PAGES = 3
+    module.write_tasks(folder)
+    return folder
+
+
+def test_it_prints_a_table_for_the_demo(tmp_path, saved, evaluate, capsys):
+    shutil.copytree(saved.folder, tmp_path / "runs" / "ardm")
+    evaluate()
+    table = capsys.readouterr().out
+    pattern = r"\|docs_choice\|.*\|acc +\|↑ +\|([\d.]+)\|± +\|([\d.]+)\|"
+    accuracy, error = re.search(pattern, table).groups()
+    assert 0 <= float(accuracy) <= 1 and 0 <= float(error) < 0.2
+    bits = re.search(r"\|docs_bits *\|.*\|bits_per_byte\|↓ +\|([\d.]+)\|", table)[1]
+    assert 2 < float(bits) < 8
+
+
+def test_it_prints_a_table_for_own_tasks(saved, evaluate, tasks, capsys):
+    model = ["--model_args", f"pretrained={saved.folder},num_samples=1,greedy=off"]
+    evaluate(*model, "--tasks", "docs_choice", "--include_path", tasks, "--limit", 3)
+    assert re.search(r"ardm .*limit: 3.*\n.*\n.*\n\|docs_choice\|", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [("num_samples=few", "num_samples"), ("pretrained=/gone/away", "no model can")],
+)
+def test_it_names_a_bad_option(evaluate, tasks, options, named):
+    with pytest.raises(ValueError, match=named):
+        evaluate("--model_args", options, "--tasks", "docs_bits", "--include_path", tasks)
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (["--tasks", "mine"], ["run", "--model", "ardm", "--tasks", "mine"]),
+        (["run", "--tasks", "mine"], ["run", "--model", "ardm", "--tasks", "mine"]),
+        (["--model=hf", "--tasks", "mine"], ["run", "--model=hf", "--tasks", "mine"]),
+        (["-C", "own.yaml"], ["run", "-C", "own.yaml"]),
+        (["ls", "tasks"], ["ls", "tasks"]),
+    ],
+)
+def test_the_command_and_the_model_are_filled_in(recipe, words, completed):
+    assert recipe("lm_eval_ardm").command_line(words) == ["lm-eval", *completed]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # the harness reads all of its own tasks, three times
+def test_the_same_table_on_two_processes(tmp_path, saved):
+    shutil.copytree(saved.folder, tmp_path / "runs" / "ardm")
+    script = [str(ROOT / "recipes" / "lm_eval_ardm.py")]
+    launcher = ["-m", "accelerate.commands.launch", "-q", "--cpu", "--num_processes", "2"]
+    launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    tables = []
+    for words in (script, launcher + script):
+        command = [sys.executable, *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=290, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr[-3000:]
+        tables.append([line for line in done.stdout.splitlines() if line.startswith("|docs_")])
+        assert ("on rank 1" in done.stderr) == (words != script)  # there were two
+    assert len(tables[0]) == 2 and tables[0] == tables[1]

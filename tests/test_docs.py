@@ -1,0 +1,260 @@
+"""README and docs say what is true: their programs run, their commands parse, their links lead
+somewhere, and docs/architecture.md has every file.
+"""
+
+import argparse
+import importlib.util
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ardm import ARDMConfig, ARDMForMaskedLM
+from ardm.data import build_tokenizer, embedded_text
+from ardm.hub import CardFigures as TextFigures
+from ardm.hub import save_folder as save_text_model
+from ddpm import GaussianDiffusion, cosine_schedule
+from ddpm.hub import CardFigures as ImageFigures
+from ddpm.hub import save_folder as save_image_model
+from ddpm.models import NoisyClassifier, UNet, UNetConfig, presets
+
+ROOT = Path(__file__).parent.parent
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
+RECIPES = sorted((ROOT / "recipes").glob("*.py"))
+FLAG = re.compile(r"(?<![\w-])--[a-z]\w+")
+NAMES = [path.name for path in PAGES]
+HEADERS = {path.name: path.read_text().split('"""')[1] for path in RECIPES}
+SIZES = {
+    "hidden_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 8,
+    "max_position_embeddings": 128,
+}
+NETWORK = {
+    "image_size": 8,
+    "in_channels": 1,
+    "model_channels": 8,
+    "channel_mult": (1, 2),
+    "num_res_blocks": 1,
+    "attention_resolutions": (4,),
+    "num_heads": 1,
+    "norm_num_groups": 4,
+    "num_classes": 10,
+}
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of a language, each behind as many empty lines as there are lines before
+    it: an error then names the line of the document.
+    """
+    found = re.finditer(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return ["\n" * text[: match.start(1)].count("\n") + match[1] for match in found]
+
+
+WITH_PYTHON = [path for path in PAGES if blocks(path.read_text(), "python")]
+
+
+def recipe(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "recipes" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# ------------------------------------------------------------------------------------ programs run
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with what the documents' programs find there: tiny models, not trained ones."""
+    folder = tmp_path_factory.mktemp("docs")
+    torch.manual_seed(0)
+    text = embedded_text()
+    (folder / "my.txt").write_text(text[:20_000], encoding="utf-8")
+
+    tokenizer = build_tokenizer("char", text)
+    ids = {"mask_token_id": tokenizer.mask_token_id, "pad_token_id": tokenizer.pad_token_id}
+    model = ARDMForMaskedLM(ARDMConfig(vocab_size=len(tokenizer), **ids, **SIZES))
+    save_text_model(folder / "runs" / "ardm", model, tokenizer, TextFigures())
+
+    network = UNet(UNetConfig(**NETWORK))
+    diffusion = GaussianDiffusion(cosine_schedule(1000))
+    save_image_model(folder / "runs" / "ddpm", network, diffusion, ImageFigures())
+
+    write_task(folder / "my" / "tasks")
+    return folder
+
+
+def write_task(folder: Path) -> None:
+    """A task of lm-evaluation-harness called "mine"."""
+    folder.mkdir(parents=True)
+    rows = [{"context": "The statement", "options": [" is", " was"], "answer": 0}] * 3
+    (folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = {
+        "task": "mine",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(folder / "mine.jsonl")}},
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{context}}",
+        "doc_to_choice": "options",
+        "doc_to_target": "answer",
+    }
+    (folder / "mine.yaml").write_text(json.dumps(task))
+
+
+@pytest.fixture
+def released(workplace, monkeypatch):
+    """Files in the format of the released ADM checkpoints, of networks that are small."""
+    for cls, kind, name in (
+        (UNet, "ddpm_unet", "64x64_diffusion"),
+        (NoisyClassifier, "ddpm_classifier", "64x64_classifier"),
+    ):
+        monkeypatch.setitem(presets.PRESETS[kind], name, NETWORK)
+        cls(cls.config_class.preset(name)).to_guided_diffusion(workplace / f"{name}.pt")
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument")  # transformers.Trainer's, on a CPU
+@pytest.mark.parametrize("path", WITH_PYTHON, ids=lambda path: path.name)
+def test_the_programs_of_a_document_run_in_order(path, workplace, released, monkeypatch):
+    import datasets
+
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", workplace / "cache")
+    namespace: dict = {"__name__": "__main__"}
+    for block in blocks(path.read_text(), "python"):
+        exec(compile(block, str(path), "exec"), namespace)
+
+
+def test_the_picture_is_what_its_recipe_draws(workplace, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.chdir(workplace)
+    recipe("draw_readme").main(["--steps", "4", "--output_file", "picture.png"])
+    path = ROOT / "docs" / "picture.png"
+    with Image.open("picture.png") as drawn, Image.open(path) as shown:
+        assert drawn.size == shown.size
+    assert path.stat().st_size < 300_000
+
+
+# ----------------------------------------------------------------------------------- commands parse
+class Parsed(Exception):
+    """The command line was understood."""
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words of each command of the shell blocks and of the indented lines with a recipe."""
+    lines = "".join(blocks(text, "sh")).splitlines()
+    lines += re.findall(r"^    +((?:python|accelerate) .*recipes/.*)$", text, re.MULTILINE)
+    found = (shlex.split(line, comments=True) for line in lines)
+    return [words for words in found if words]
+
+
+@pytest.mark.parametrize("text", [path.read_text() for path in PAGES], ids=NAMES)
+def test_commands_of_the_shell_are_known(text):
+    for words in commands(text):
+        if words[0] == "make":
+            targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+            assert set(words[1:]) <= set(targets), words
+        else:
+            assert words[0] in ("python", "accelerate"), words
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_commands_of_a_recipe_parse(path, monkeypatch, tmp_path):
+    """Those of README, the docs, and the recipe's own header."""
+    from accelerate.commands.launch import launch_command_parser
+
+    texts = [*(page.read_text() for page in PAGES), HEADERS[path.name]]
+    mine = [words for text in texts for words in commands(text) if f"recipes/{path.name}" in words]
+    assert mine, f"no document says how to run {path.name}"
+    launcher = launch_command_parser()
+    monkeypatch.chdir(tmp_path)
+    parse = argparse.ArgumentParser.parse_args
+
+    def stop(self, args=None, namespace=None):
+        parse(self, args, namespace)
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    module = recipe(path.stem)
+    for words in mine:
+        place = words.index(f"recipes/{path.name}")
+        if words[0] == "accelerate":
+            parse(launcher, words[2 : place + 1])
+        if path.stem == "lm_eval_ardm" and not words[place + 1 :]:
+            continue  # makes its own command line
+        monkeypatch.setattr(sys, "argv", words[place:])
+        with pytest.raises(Parsed):
+            module.main()
+
+
+def test_flags_in_the_text_are_of_some_recipe(monkeypatch, capsys):
+    from accelerate.commands.launch import launch_command_parser
+
+    for path in RECIPES:
+        words = ["run", "--help"] if path.stem == "lm_eval_ardm" else ["--help"]
+        monkeypatch.setattr(sys, "argv", [str(path), *words])
+        with pytest.raises(SystemExit, match="0"):
+            recipe(path.stem).main()
+    known = FLAG.findall(capsys.readouterr().out + launch_command_parser().format_help())
+    for path in PAGES:
+        text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+        assert set(FLAG.findall(text)) <= {*known, "--model"}, path.name
+
+
+# ----------------------------------------------------------------------------- names are of things
+def slug(heading: str) -> str:
+    """GitHub's anchor of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    text = re.sub(r"`[^`\n]*`", "", path.read_text())
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith("https://"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        assert target.is_file() and ROOT in target.resolve().parents, link
+        headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if anchor else []
+        assert not anchor or anchor in map(slug, headings), link
+
+
+@pytest.mark.parametrize(
+    "text",
+    [*(path.read_text() for path in PAGES), *HEADERS.values()],
+    ids=[*NAMES, *HEADERS],
+)
+def test_files_of_the_project_that_are_named_exist(text):
+    named = re.findall(r"(?<![\w/.])(?:ardm|ddpm|recipes|tests|docs)/[\w./]*\.\w+", text)
+    assert [name for name in named if not (ROOT / name.rstrip(".")).exists()] == []
+
+
+def test_readme_names_every_recipe_and_every_document_and_is_short():
+    text = (ROOT / "README.md").read_text()
+    assert set(re.findall(r"^\| `(\w+\.py)`", text, re.MULTILINE)) == set(HEADERS)
+    assert set(re.findall(r"\(docs/(\w+\.md)\b", text)) == {path.name for path in DOCS}
+    assert 5500 <= len(text) <= 6500
+
+
+def test_architecture_has_every_file_once():
+    tree = blocks((ROOT / "docs" / "architecture.md").read_text(), "")[-1]
+    folder, named = "", []
+    for line in tree.split("\n"):
+        if match := re.match(r"((?:ardm|ddpm)(?:/\w+)*/)", line):
+            folder = match[1]
+        elif match := re.match(r"(\w+\.(?:py|html)) ", line):
+            named.append(folder + match[1])
+    there = [
+        str(path.relative_to(ROOT))
+        for package in ("ardm", "ddpm")
+        for path in (ROOT / package).rglob("*")
+        if path.suffix in (".py", ".html") and path.name != "__init__.py"
+    ]
+    assert sorted(named) == sorted(there)
