@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ardm.training import check_integer
+from ardm.training import check_integer, gather_rows
 
 
 class Timesteps(Protocol):
@@ -154,11 +154,6 @@ def stratified_timesteps(probabilities: Tensor, uniforms: Tensor) -> tuple[Tenso
 
 def _gathered(t: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
     """The finite losses of all processes, in their order; batches may differ in length."""
-    from accelerate import PartialState
-    from accelerate.utils import gather_object
-
     finite = losses.isfinite()
-    pairs = torch.stack((t[finite].double(), losses[finite]), dim=1).cpu()
-    if PartialState._shared_state and PartialState().num_processes > 1:
-        pairs = torch.cat(gather_object([pairs]))
+    pairs = gather_rows(torch.stack((t[finite].double(), losses[finite]), dim=1))
     return pairs[:, 0].long(), pairs[:, 1]

@@ -1,7 +1,8 @@
-"""Tiny random models, and their exact distributions: every partly masked sequence is looked up in a table."""
+"""Tiny random models, and their exact distributions: partly masked rows looked up in a table."""
 
 import itertools
 import os
+import re
 
 import hypothesis
 import pytest
@@ -15,6 +16,16 @@ torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 # one profile: no time limits, and in CI the same examples every time
 hypothesis.settings.register_profile("laws", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("laws")
+
+
+def pytest_make_parametrize_id(config, val, argname):
+    """Functions by their names, not by their addresses: all workers must name a test alike."""
+    if callable(val):
+        return getattr(val, "__name__", None)
+    if isinstance(val, (dict, list, tuple)):
+        text = re.sub(r"<function (\S+) at 0x\w+>", r"\1", str(val))
+        return None if re.search(r"<.*\w{8}", text) else text
+    return None
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +45,7 @@ def enumeration():
 
 @torch.no_grad()
 def _tiny_model(seed: int = 0, scale: float = 0.7, **changes) -> ARDMForMaskedLM:
-    """Every weight is drawn at random: a fresh model is uniform, and every law would hold trivially."""
+    """All weights are drawn at random: a fresh model is uniform, and laws would hold trivially."""
     sizes = {
         "vocab_size": 4,
         "mask_token_id": 3,
@@ -65,7 +76,7 @@ class Enumeration:
         self.table = model(states).logits.double().log_softmax(-1)
 
     def log_prob(self, order, plan=None, start=None, sequences=None):
-        """log p(x | order, plan) of all sequences (or the given ones) by the chain rule, from the masks of `start`."""
+        """log p(x | order, plan) of all or the given sequences, from the masks of `start`."""
         sequences = self.sequences if sequences is None else sequences
         start = torch.full((self.length,), self.mask) if start is None else start
         state, log_prob = start.expand(len(sequences), -1).clone(), 0.0

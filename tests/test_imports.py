@@ -1,7 +1,7 @@
 """Who may import whom: every import of the packages is held against the design's arrows.
 
-Folder by folder (`ARROWS`), and within the two flat cores module by module (`CORE`), one way. A unit
-is a core or a folder of a package; `__init__` modules re-export what their unit holds.
+Folder by folder (`ARROWS`), and within the two flat cores module by module (`CORE`), one way. A
+unit is a core or a folder of a package; `__init__` modules re-export what their unit holds.
 """
 
 import ast
@@ -37,7 +37,118 @@ ARROWS: dict[str, set[str]] = {
     },
 }
 
-CORE: dict[str, dict[str, set[str]]] = {}
+CORE: dict[str, dict[str, set[str]]] = {
+    "ardm": {
+        # the theory: no model, no data, no Hub
+        "checks": set(),
+        "randomness": set(),
+        "masking": {"randomness"},
+        "orders": set(),
+        "plans": {"checks"},
+        # the network, and what counts as one
+        "networks": set(),
+        "configuration_ardm": set(),
+        "layers_ardm": {"configuration_ardm"},
+        # the objects of the generation loop
+        "guidance": {"networks"},
+        "draws": set(),
+        "canvas": {"orders", "randomness"},
+        "logits_processing": {"canvas"},
+        "stopping": {"canvas"},
+        "streaming": {"canvas"},
+        "selection": {"canvas", "orders", "randomness"},
+        "resampling": {"canvas", "orders", "randomness"},
+        "passes": {"plans", "resampling"},
+        "decoding": {
+            "canvas",
+            "draws",
+            "logits_processing",
+            "networks",
+            "passes",
+            "resampling",
+            "selection",
+            "stopping",
+            "streaming",
+        },
+        # from settings to these objects
+        "setting_checks": {"checks"},
+        "generation_config_ardm": {"setting_checks"},
+        "inputs": {"canvas", "generation_config_ardm", "masking", "networks", "orders"},
+        "assembly": {
+            "canvas",
+            "decoding",
+            "draws",
+            "generation_config_ardm",
+            "guidance",
+            "inputs",
+            "logits_processing",
+            "networks",
+            "orders",
+            "passes",
+            "resampling",
+            "selection",
+            "stopping",
+            "streaming",
+        },
+        "generation_ardm": {"assembly", "decoding", "generation_config_ardm", "streaming"},
+        "modeling_ardm": {
+            "configuration_ardm",
+            "generation_ardm",
+            "generation_config_ardm",
+            "layers_ardm",
+            "masking",
+        },
+        # what a text costs
+        "masked_losses": {"checks", "masking", "networks"},
+        "likelihood": {"checks", "masked_losses", "masking", "networks", "randomness"},
+        "step_losses": {"checks", "likelihood", "masked_losses", "networks", "plans", "randomness"},
+        "path_likelihood": {"masked_losses", "networks", "orders", "plans"},
+        # what is minimised
+        "objective": {"masking", "networks"},
+        "collator": {"masking"},
+    },
+    "ddpm": {
+        # the process q, and what a network says of it
+        "checks": set(),
+        "schedules": set(),
+        "respacing": set(),
+        "gaussians": set(),
+        "denoisers": set(),
+        "tables": set(),
+        "predictions": {"tables"},
+        "variances": {"tables"},
+        "forward_process": {"schedules", "tables", "variances"},
+        # the process p, its likelihood and losses
+        "reverse_process": {
+            "checks",
+            "denoisers",
+            "forward_process",
+            "predictions",
+            "respacing",
+            "variances",
+        },
+        "likelihood": {"denoisers", "gaussians", "predictions", "reverse_process"},
+        "losses": {"likelihood", "reverse_process", "variances"},
+        "diffusion": {"checks", "denoisers", "likelihood", "losses", "reverse_process"},
+        # from noise to images
+        "noise": set(),
+        "steps": {"diffusion", "noise", "reverse_process"},
+        "samplers": {
+            "checks",
+            "denoisers",
+            "diffusion",
+            "noise",
+            "predictions",
+            "reverse_process",
+            "steps",
+        },
+        "editing": {"denoisers", "diffusion", "predictions", "samplers"},
+        "drawing": {"denoisers", "diffusion", "noise", "samplers"},
+        # what is minimised
+        "timesteps": set(),
+        "objective": {"denoisers", "diffusion", "noise", "timesteps"},
+    },
+}
 
 # What a Hub repository with custom code must carry, and all that may be expected where it runs.
 # huggingface_hub comes with transformers, whose own configurations take their `strict` from it.

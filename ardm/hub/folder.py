@@ -7,13 +7,12 @@ README.md, *.png                  for people
 """
 
 import filecmp
-import io
 import json
 import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,13 +21,13 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from ..modeling_ardm import ARDMForMaskedLM
 from ..training import loss_curve as draw_loss_curve
 from ..training import replacing_files
+from ..training.card_parts import picture_files
 from .cards import CardFigures, model_card
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 DEMO_FOLDER = "runs/ardm"  # where `make demo` leaves its model
-_CURVE = "loss_curve.png"
 _CAPPED = "mask ratio capped by the curriculum: training loss below the bound"
 
 
@@ -64,14 +63,8 @@ def save_folder(
     Raises:
         ValueError: if a picture's name has a folder in it.
     """
-    contents = {name: _content(name, picture) for name, picture in (pictures or {}).items()}
-    figures = replace(figures, pictures=list(contents), loss_curve=None)
-    if history:
-        try:
-            contents[_CURVE] = loss_curve(history)
-            figures = replace(figures, loss_curve=_CURVE)
-        except (ImportError, ValueError) as error:  # a missing picture must not cost the model
-            warnings.warn(f"the model is saved without its loss curve: {error}", stacklevel=2)
+    curve = partial(loss_curve, history) if history else None
+    figures, contents = picture_files(figures, pictures or {}, curve)
     contents["README.md"] = model_card(figures).encode()
     with replacing_files(folder) as aside:
         model.save_pretrained(aside)
@@ -79,16 +72,6 @@ def save_folder(
         tokenizer.save_pretrained(aside)
         for name, content in contents.items():
             (aside / name).write_bytes(content)
-
-
-def _content(name: str, picture: "bytes | Image") -> bytes:
-    if Path(name).name != name:
-        raise ValueError(f"a picture is called {name!r}; expected a file name without folders.")
-    if isinstance(picture, bytes):
-        return picture
-    content = io.BytesIO()
-    picture.save(content, format="png")
-    return content.getvalue()
 
 
 def _keep_step_losses(new: Path, old: Path) -> None:

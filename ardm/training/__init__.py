@@ -18,7 +18,7 @@ from .files import (
 from .launching import process_state, quieten, run_recipe
 from .loop import TrainingResult, make_accelerator, train
 from .optim import MuonAdamW, muon_adamw
-from .processes import evaluating, progress, score_rows, share_of
+from .processes import evaluating, gather_rows, progress, score_rows, share_of
 from .stream import Batch, key_seed
 from .upload import check_upload, upload_folder
 
@@ -33,6 +33,7 @@ __all__ = [
     "check_upload",
     "check_writable",
     "evaluating",
+    "gather_rows",
     "key_seed",
     "loss_curve",
     "make_accelerator",

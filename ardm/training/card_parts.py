@@ -4,18 +4,24 @@ A card says only what it is told: no figure is computed or guessed here, and wha
 left out. It never tells where things lie on the machine that wrote it: see [`public`].
 """
 
+import io
 import os
 import platform
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
+    from PIL.Image import Image
+
+Figures = TypeVar("Figures", bound="RunFigures")
+_CURVE = "loss_curve.png"
 
 # flags that say where files lie, or that only concern the run's own machine
 _UNSAID = ("_dir", "_file", "_path", "_id", "push_to_hub", "resume_from_checkpoint")
@@ -163,6 +169,46 @@ def versions() -> str:
         except metadata.PackageNotFoundError:  # run from a source tree: there is none to tell
             continue
     return bullets(found)
+
+
+# --------------------------------------------------------------------------------- the pictures
+def picture_files(
+    figures: Figures,
+    pictures: "Mapping[str, bytes | Image]",
+    curve: Callable[[], bytes] | None,
+) -> tuple[Figures, dict[str, bytes]]:
+    """The files of a card's pictures, and the card's figures with their names filled in.
+
+    Args:
+        figures: of the card.
+        pictures: PNG or GIF content or PIL images, by file name.
+        curve: draws the loss curve, or None; a failure is a warning, it must not cost the model.
+
+    Returns:
+        The figures, and each file's content by name.
+
+    Raises:
+        ValueError: if a picture's name has a folder in it.
+    """
+    contents = {name: _content(name, picture) for name, picture in pictures.items()}
+    figures = replace(figures, pictures=list(contents), loss_curve=None)
+    if curve is not None:
+        try:
+            contents[_CURVE] = curve()
+            figures = replace(figures, loss_curve=_CURVE)
+        except (ImportError, ValueError) as error:
+            warnings.warn(f"the model is saved without its loss curve: {error}", stacklevel=3)
+    return figures, contents
+
+
+def _content(name: str, picture: "bytes | Image") -> bytes:
+    if Path(name).name != name:
+        raise ValueError(f"a picture is called {name!r}; expected a file name without folders.")
+    if isinstance(picture, bytes):
+        return picture
+    content = io.BytesIO()
+    picture.save(content, format="png")
+    return content.getvalue()
 
 
 # ------------------------------------------------------------------------------ what may be said

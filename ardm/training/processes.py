@@ -41,6 +41,25 @@ def share_of(num_rows: int, process_index: int, num_processes: int) -> Tensor:
     return torch.arange(num_rows)[process_index::num_processes]
 
 
+def gather_rows(rows: Tensor) -> Tensor:
+    """The rows of all processes, in the processes' order; to be called on all of them.
+
+    Args:
+        rows: (B, ...); B may differ between processes.
+
+    Returns:
+        (sum of B, ...), on the CPU, the same on every process; without processes, the rows.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import gather_object
+
+    rows = rows.cpu()
+    # asking would start the processes' group where nobody launched any
+    if PartialState._shared_state and PartialState().num_processes > 1:
+        rows = torch.cat(gather_object([rows]))
+    return rows
+
+
 def score_rows(
     num_rows: int,
     score: Callable[[Tensor], Tensor],

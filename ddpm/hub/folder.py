@@ -8,9 +8,8 @@ README.md, *.png, *.gif           for people
 
 import json
 import os
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +17,11 @@ import torch
 
 from ardm.training import loss_curve as draw_loss_curve
 from ardm.training import replacing_files
+from ardm.training.card_parts import picture_files
 
 from ..diffusion import GaussianDiffusion
 from ..models.unet import UNet
 from .cards import CardFigures, model_card
-from .pictures import png_content
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 DEMO_FOLDER = "runs/ddpm"  # where recipes/train_ddpm.py leaves its model
 DIFFUSION_FILE = "diffusion_config.json"
 _SETTINGS = ("prediction", "variance", "loss", "min_snr_gamma")
-_CURVE = "loss_curve.png"
 
 
 # ----------------------------------------------------------------------------------------- save
@@ -62,14 +60,8 @@ def save_folder(
         raise ValueError(
             "the diffusion is respaced; expected the one that the model was trained with."
         )
-    contents = {name: _content(name, picture) for name, picture in (pictures or {}).items()}
-    figures = replace(figures, pictures=list(contents), loss_curve=None)
-    if history:
-        try:
-            contents[_CURVE] = loss_curve(history)
-            figures = replace(figures, loss_curve=_CURVE)
-        except (ImportError, ValueError) as error:  # a missing picture must not cost the model
-            warnings.warn(f"the model is saved without its loss curve: {error}", stacklevel=2)
+    curve = partial(loss_curve, history) if history else None
+    figures, contents = picture_files(figures, pictures or {}, curve)
     names = figures.class_names and list(figures.class_names)
     settings = _settings(diffusion) | {"class_names": names}
     contents[DIFFUSION_FILE] = (json.dumps(settings, indent=1) + "\n").encode()
@@ -94,12 +86,6 @@ def loss_curve(history: Sequence[Mapping[str, float]]) -> bytes:
         ValueError: if no row has a finite loss above 0.
     """
     return draw_loss_curve(history, unit="loss per dimension", log=True)
-
-
-def _content(name: str, picture: "bytes | Image") -> bytes:
-    if Path(name).name != name:
-        raise ValueError(f"a picture is called {name!r}; expected a file name without folders.")
-    return picture if isinstance(picture, bytes) else png_content(picture)
 
 
 def _settings(diffusion: GaussianDiffusion) -> dict[str, Any]:

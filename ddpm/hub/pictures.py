@@ -6,7 +6,6 @@ Images are floats in [-1, 1], (N, C, H, W) with C = 1 or 3. Every file is replac
 all.
 """
 
-import io
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -112,7 +111,7 @@ def comparison_grid(rows: Mapping[str, Mapping[str, Tensor]], title: str = "") -
 
 def pictures_of(
     samples: Tensor, comparison: Mapping[str, Mapping[str, Tensor]]
-) -> dict[str, bytes]:
+) -> "dict[str, bytes | Image]":
     """Draws what a saved model shows of itself.
 
     Args:
@@ -121,20 +120,13 @@ def pictures_of(
             [`comparison_grid`].
 
     Returns:
-        The content of "samples.png" and "steps.png", by these names.
+        "samples.png", a PIL image, and "steps.png", a PNG file's content.
     """
     num_columns = -(-len(samples) // _SAMPLE_ROWS)
     return {
-        "samples.png": png_content(image_grid(samples, num_columns)),
+        "samples.png": image_grid(samples, num_columns),
         "steps.png": comparison_grid(comparison, "The same noise, by sampler and steps"),
     }
-
-
-def png_content(picture: "Image") -> bytes:
-    """A PIL image as a PNG file's content."""
-    content = io.BytesIO()
-    picture.save(content, format="png")
-    return content.getvalue()
 
 
 # ---------------------------------------------------------------------------------------- files

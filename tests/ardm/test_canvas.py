@@ -23,9 +23,8 @@ def batches(draw, shortest=1, any_real=False):
         real = (torch.arange(shape[1]) >= edges[0]) & (torch.arange(shape[1]) < edges[1])
     ids = torch.randint(0, MASK, shape, generator=generator)
     ids[torch.rand(shape, generator=generator) < 0.6] = MASK
-    return ids.masked_fill(
-        ~real, draw(st.sampled_from([PAD, MASK]))
-    ), real  # what stands in padding is not hidden
+    # what stands in padding is not hidden
+    return ids.masked_fill(~real, draw(st.sampled_from([PAD, MASK]))), real
 
 
 def canvas_of(ids, real, order="random", block_length=None, seeds=None):
@@ -205,9 +204,8 @@ def test_a_step_writes_what_is_chosen_and_nothing_else(batch, width, seed):
                 expected["log_probs_BL"][row, position] = log_probs[row, column]
                 expected["order_BL"][row, position] = step[row, 0]
                 expected["hidden_BL"][row, position] = False
-        assert canvas.step_B1[row] == step[row] + bool(
-            chosen[row].any()
-        )  # a row that fills nothing takes no step
+        # a row that fills nothing takes no step
+        assert canvas.step_B1[row] == step[row] + bool(chosen[row].any())
     for name, value in expected.items():
         assert torch.equal(getattr(canvas, name), value), name
 

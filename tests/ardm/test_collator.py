@@ -146,10 +146,11 @@ def test_accumulation_gives_the_update_of_the_whole_batch(
         losses.append(run.train().training_loss)
         updates.append({name: p.detach() - start[name] for name, p in model.named_parameters()})
 
+    # the bound, written out
     model, total = (
         tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD),
         0.0,
-    )  # the bound, written out
+    )
     for row in rows:
         ids = torch.tensor(row)
         hidden = torch.arange(len(row)) % 2 == 0

@@ -66,7 +66,6 @@ def test_round_trip(tmp_path):
         ({"hidden_size": 8.0}, "hidden_size"),
         ({"tie_word_embeddings": "yes"}, "tie_word_embeddings"),
     ],
-    ids=str,
 )
 def test_what_does_not_fit_is_refused(change, message):
     with pytest.raises((ValueError, StrictDataclassError), match=message):

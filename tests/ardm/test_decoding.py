@@ -123,22 +123,19 @@ def test_every_promise_for_every_combination(model, batch, settings, seed):
             out.sequences[row, end + new :] == PAD
         ).all()
         known = text != MASK
-        assert (
-            torch.equal(result[known], text[known]) and (steps[known] == -1).all()
-        )  # known tokens are never touched
+        # known tokens are never touched
+        assert torch.equal(result[known], text[known]) and (steps[known] == -1).all()
         generated = steps >= 0
         assert (result[generated] < MASK).all()
         assert (result != MASK).all()  # no mask remains
-        assert (
-            (result[~known] == PAD) == ~generated[~known]
-        ).all()  # only behind an end is anything not generated
+        # only behind an end is anything not generated
+        assert ((result[~known] == PAD) == ~generated[~known]).all()
         assert "eos_token_id" in settings or generated.sum() == (~known).sum()
         assert (out.log_probs[row][out.order[row] < 0] == 0).all() and (
             out.log_probs[row] <= 0
         ).all()
-        alone = full(
-            model, given_ids[None, begin:end], seed=seeds[row], **settings
-        )  # the row by itself
+        # the row by itself
+        alone = full(model, given_ids[None, begin:end], seed=seeds[row], **settings)
         assert torch.equal(alone.sequences[0], result)
         assert torch.equal(alone.order[0], steps)
         torch.testing.assert_close(
@@ -165,14 +162,14 @@ def test_permuting_rows_and_seeds_permutes_the_results(model, batch, settings, c
     )
 
 
-@pytest.mark.parametrize("order", ORDERS, ids=str)
+@pytest.mark.parametrize("order", ORDERS)
 def test_without_temperature_every_order_takes_the_likeliest_token(model, order):
     ids = torch.cat((torch.tensor([[0, 1]] * 3), masks(3, 6)), 1)
     greedy_ids = model.generate(ids, order=order, do_sample=False, seed=1)
     assert torch.equal(model.generate(ids, order=order, temperature=1e-6, seed=1), greedy_ids)
 
 
-@pytest.mark.parametrize("order", ORDERS, ids=str)
+@pytest.mark.parametrize("order", ORDERS)
 def test_all_at_once_is_one_independent_draw_a_position(plain, order):
     """Whatever the order: the same numbers decide the same positions in the same single pass."""
     out = full(plain, masks(4, 8), order=order, tokens_per_step=8, seed=2)
@@ -246,10 +243,11 @@ def test_the_optimal_plan_is_each_rows_own(tiny_model):
     model.generation_config = ARDMGenerationConfig(per_step_losses=losses)
     ids = torch.tensor([[MASK] * 8, [0, 1, 2, 0, MASK, MASK, MASK, MASK]])
     out = full(model, ids, plan="optimal", steps=3)
+    # 8 + 2 + 2 nats; 1.2
     assert [row[row >= 0].bincount().tolist() for row in out.order] == [
         [2, 2, 4],
         [1, 1, 2],
-    ]  # 8 + 2 + 2 nats; 1.2
+    ]
     model.generation_config = ARDMGenerationConfig(per_step_losses=losses, plan="optimal", steps=3)
     assert full(model, ids).num_forward_passes == 3
     assert full(model, ids, steps=2).order[0].bincount().tolist() == [2, 6]
@@ -285,7 +283,7 @@ def test_history_is_kept_only_on_request(plain):
     assert [(canvas == MASK).sum(1).tolist() for canvas in history] == [[5, 5], [2, 2], [0, 0]]
 
 
-@pytest.mark.parametrize("order", ["random", "confidence", last_hidden_first], ids=str)
+@pytest.mark.parametrize("order", ["random", "confidence", last_hidden_first])
 def test_nan_is_reported_after_the_first_pass(tiny_model, order, monkeypatch):
     model, calls = tiny_model(), []
     model.lm_head.weight.data[1] = torch.nan

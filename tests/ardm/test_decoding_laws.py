@@ -302,9 +302,8 @@ def test_what_remdm_sends_back_has_no_earlier_turn_than_what_is_still_hidden(tin
     out = full(model, masks(400, 100), seed=1, output_history=True, **settings)
     first, second, _ = out.history
     assert ((second != MASK).sum(1) == 50).all()
-    redrawn = (
-        ((first != MASK) & (out.order == 1)).sum(1).double()
-    )  # of the 5 sent back; 5 of 55 are drawn
+    # of the 5 sent back; 5 of 55 are drawn
+    redrawn = ((first != MASK) & (out.order == 1)).sum(1).double()
     assert abs(float(redrawn.mean()) - 25 / 55) < 4 * float(redrawn.std()) / 20
 
 

@@ -40,7 +40,6 @@ def filtered(logits, temperature=1.0, top_k=None, top_p=None, min_p=None):
         {"min_p": 0.3},
         {"temperature": 1.5, "top_k": 3},
     ],
-    ids=str,
 )
 def test_filters_draw_from_the_filtered_distribution(tiny_model, settings):
     model = tiny_model(vocab_size=7, mask_token_id=6, scale=0.5)

@@ -296,9 +296,8 @@ def test_settings_of_the_call_come_first(plain):
     assert full(model, masks(1, 8), order="right_to_left").order.tolist() == [
         [1, 1, 1, 1, 0, 0, 0, 0]
     ]
-    assert (
-        full(model, masks(1, 8), steps=1).num_forward_passes == 1
-    )  # one way to plan replaces the other
+    # one way to plan replaces the other
+    assert full(model, masks(1, 8), steps=1).num_forward_passes == 1
     call = ARDMGenerationConfig(plan=[7, 1], return_dict_in_generate=True)
     assert model.generate(masks(1, 8), generation_config=call).order.tolist() == [[0] * 7 + [1]]
     out = model.generate(masks(1, 8), generation_config=call, tokens_per_step=8)
@@ -326,7 +325,7 @@ def test_generation_config_round_trip(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"do_sample": False}, {"top_k": 2}, {"top_p": 0.5}, {"min_p": 0.5}], ids=str
+    "settings", [{}, {"do_sample": False}, {"top_k": 2}, {"top_p": 0.5}, {"min_p": 0.5}]
 )
 def test_a_network_of_nan_is_reported(model, settings):
     broken = copy.deepcopy(model)

@@ -275,7 +275,6 @@ OPTIMAL = {"plan": "optimal", "steps": 3, "per_step_losses": LOSSES}
         ({"order": "margin"}, {"order": None}, {}),
         ({}, {}, {}),
     ],
-    ids=str,
 )
 def test_one_layer_on_another(below, above, expected):
     config, before = ARDMGenerationConfig(**below), copy.deepcopy(above)
@@ -322,9 +321,8 @@ def test_generate_lays_the_call_on_its_configuration_on_the_models(tiny_model, a
     until = out.order[0][out.order[0] >= 0]
     assert until.tolist() == [0, 0, 0, 0, 0, 0, 0, 1][: len(until)] and len(until) > 1
     assert (out.sequences[0, len(until) :] == 0).all()  # the call's own EOS fills
-    assert {
-        n: getattr(model.generation_config, n) for n in below
-    } == below  # the model keeps its own
+    # the model keeps its own
+    assert {n: getattr(model.generation_config, n) for n in below} == below
     both = model.generate(
         ids,
         generation_config=ARDMGenerationConfig(order="right_to_left", steps=2, seed=1),

@@ -93,7 +93,6 @@ def guided_log_probs(model, row, hidden, prompt, scale):
         {"resample_steps": 1, "resample_fraction": 0.01},
         {"block_length": 2, "order": "entropy"},
     ],
-    ids=str,
 )
 def test_the_path_has_the_guided_probabilities(model, scale, options):
     out = model.generate(IDS, guidance_scale=scale, seed=2, return_dict_in_generate=True, **options)
@@ -143,7 +142,6 @@ def test_guidance_moves_towards_what_the_prompt_makes_likely(model):
         (None, {"guidance_scale": 2.0, "max_new_tokens": 3}, 1),
         (IDS, {"guidance_scale": 2.0, "order": "confidence", "num_return_sequences": 2}, 12),
     ],
-    ids=str,
 )
 def test_rows_of_the_network_are_doubled_only_where_it_matters(
     model, monkeypatch, ids, options, rows

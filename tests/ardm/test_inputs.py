@@ -74,9 +74,8 @@ def test_corners(model):
     assert (out[0] < MASK).all() and (out[1] == PAD).all()
     assert (model.generate(*only_padding, max_new_tokens=2, seed=1)[1] < MASK).sum() == 2
     hidden_padding = model.generate(masks(1, 3), torch.tensor([[1, 1, 0]]))
-    assert (hidden_padding < MASK).tolist() == [
-        [True, True, False]
-    ]  # what is padding is not generated
+    # what is padding is not generated
+    assert (hidden_padding < MASK).tolist() == [[True, True, False]]
     ids = masks(3, 4)
     assert torch.equal(model.generate(ids.int(), seed=1), model.generate(ids, seed=1))
     assert torch.equal(

@@ -188,9 +188,8 @@ def test_prompt_makes_it_conditional(plain, exact, monkeypatch):
     for rank in (
         torch.tensor(r) for r in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
     ):
-        use_order(
-            monkeypatch, torch.cat((rank, rank[:1]))
-        )  # one number for each place among the maskable tokens
+        # one number for each place among the maskable tokens
+        use_order(monkeypatch, torch.cat((rank, rank[:1])))
         total = total + nelbo(plain, ids, prompt_mask=prompt, num_samples="all").nats
     torch.testing.assert_close(total / 6, truth, rtol=0, atol=1e-5)
 
@@ -200,9 +199,8 @@ def test_it_is_an_upper_bound(plain, exact):
     assert (exact_nelbo(exact) >= -log_prob).all()
     out = nelbo(plain, exact.sequences, num_samples=400, generator=generator())
     assert (out.nats + 4 * out.standard_error >= -log_prob).all()
-    assert (
-        exact_nelbo(exact) + log_prob
-    ).max() > 0.05  # and not a trivial one: the orders of this model disagree
+    # and not a trivial one: the orders of this model disagree
+    assert (exact_nelbo(exact) + log_prob).max() > 0.05
 
 
 def test_the_same_generator_gives_the_same_numbers(plain):
@@ -221,9 +219,8 @@ def test_the_same_generator_gives_the_same_numbers(plain):
 
 @pytest.mark.parametrize("num_samples", [1, 2, 5, "all"])
 def test_corners(model, num_samples):
-    one = nelbo(
-        model, torch.tensor([[0], [2]]), num_samples=num_samples
-    )  # a single token: nothing is random
+    # a single token: nothing is random
+    one = nelbo(model, torch.tensor([[0], [2]]), num_samples=num_samples)
     log_probs = model(torch.tensor([[MASK]])).logits[0, 0].double().log_softmax(0).detach()
     torch.testing.assert_close(one.nats, -log_probs[[0, 2]], rtol=0, atol=1e-5)
     assert num_samples == 1 or (one.standard_error < 1e-9).all()
@@ -254,10 +251,11 @@ def test_nothing_is_asked_for(model, num_samples):
     ("change", "message"),
     [
         ({"input_ids": torch.tensor([[0, MASK, 1]])}, "mask id 3"),
+        # of probability 0: the bound would be infinite
         (
             {"input_ids": torch.tensor([[0, PAD, 1]])},
             "pad id 4",
-        ),  # of probability 0: the bound would be infinite
+        ),
         ({"input_ids": torch.tensor([[0, 5, 1]])}, r"expected 0\.\.4"),
         ({"input_ids": torch.tensor([[0, -1, 1]])}, r"expected 0\.\.4"),
         ({"input_ids": torch.tensor([0, 1, 2])}, "shape"),

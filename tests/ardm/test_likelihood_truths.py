@@ -105,6 +105,5 @@ def test_stratified_counts_have_a_twentieth_of_the_variance_on_a_trained_model(t
     stratified, independent = (torch.stack(values).double() for values in means.values())
     assert stratified.var() <= independent.var() / 20
     assert abs(stratified.mean() - independent.mean()) < 4 * independent.std() / math.sqrt(150)
-    assert independent.mean() < 0.75 * math.log(
-        16
-    )  # it has learned something: a fresh one has no variance at all
+    # it has learned something: a fresh one has no variance at all
+    assert independent.mean() < 0.75 * math.log(16)

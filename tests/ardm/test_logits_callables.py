@@ -37,7 +37,6 @@ IDS = torch.tensor([[0, 1, MASK, MASK, 4, MASK, MASK], [PAD, PAD, MASK, 3, MASK,
         {"order": lambda logits, masked, generator: logits[..., 0]},
         {"guidance_scale": 2.0},
     ],
-    ids=str,
 )
 def test_callables_get_whole_rows_positions_and_steps(model, settings):
     calls = []
@@ -78,9 +77,8 @@ def test_callables_get_whole_rows_positions_and_steps(model, settings):
         ).all()
         return scores
 
-    model.generate(
-        IDS, seed=1, logits_processor=[plain], **settings
-    )  # whole rows, whatever it asks for
+    # whole rows, whatever it asks for
+    model.generate(IDS, seed=1, logits_processor=[plain], **settings)
 
 
 def test_callables_ask_for_what_they_want(model):
@@ -112,15 +110,16 @@ def test_callables_ask_for_what_they_want(model):
 
 
 @pytest.mark.parametrize(
-    "order", ["random", "left_to_right", "confidence", lambda logits, *_: logits[..., 1]], ids=str
+    "order", ["random", "left_to_right", "confidence", lambda logits, *_: logits[..., 1]]
 )
 def test_warpers_are_the_settings_of_their_name(model, order):
     """One after the other, at every position of a step."""
     settings = {"order": order, "tokens_per_step": 2, "seed": 1, "return_dict_in_generate": True}
+    # the settings change the draw alone, processors the order too
     if order not in (
         "random",
         "left_to_right",
-    ):  # the settings change the draw alone, processors the order too
+    ):
         settings["tokens_per_step"] = 8
     ids = torch.full((4, 8), MASK)
     processors = [

@@ -31,9 +31,8 @@ def allowed(batch_id, text):
     return [token for token in range(MASK) if not len(text) or token % 2 != int(text[-1]) % 2]
 
 
-WATERMARK = stock.WatermarkLogitsProcessor(
-    VOCAB, "cpu", bias=3.0
-)  # keeps no state but a table of a million numbers
+# keeps no state but a table of a million numbers
+WATERMARK = stock.WatermarkLogitsProcessor(VOCAB, "cpu", bias=3.0)
 # What looks at the text left of a position; then what does not. Functions, since some keep a state.
 AFTER_PREFIX = {
     "MinLength": lambda: stock.MinLengthLogitsProcessor(6, EOS),
@@ -117,9 +116,8 @@ def input_of(rows, side, filler=PAD):
 
 def real_part(row, values, rows, side):
     longest, length = max(map(len, rows)), len(rows[row]) + NEW
-    begin = (
-        longest - len(rows[row]) if side == "left" and rows[row] else 0
-    )  # an empty row has its masks in front
+    # an empty row has its masks in front
+    begin = longest - len(rows[row]) if side == "left" and rows[row] else 0
     return values[row, begin : begin + length].tolist()
 
 
@@ -210,9 +208,8 @@ def test_given_tokens_to_the_right_are_not_text_to_the_left(model):
     sampled = model.generate(
         ids, logits_processor=[stock.NoRepeatNGramLogitsProcessor(1)], **settings
     ).sequences
-    assert (sampled[:, 2:4] == 5).any() and (
-        sampled[:, 2:4] == 4
-    ).any()  # 4 and 5 are still to come
+    # 4 and 5 are still to come
+    assert (sampled[:, 2:4] == 5).any() and (sampled[:, 2:4] == 4).any()
 
 
 # ---------------------------------------------------------------------- processors that number rows
@@ -335,7 +332,6 @@ def test_every_stock_processor_is_tested_here_or_refused():
         {"order": "left_to_right", "threshold": 0.9},
         {"order": "left_to_right", "entropy_bound": 0.1},
     ],
-    ids=str,
 )
 def test_what_needs_the_text_to_the_left_is_refused_elsewhere(model, monkeypatch, settings):
     monkeypatch.setattr(

@@ -60,9 +60,8 @@ def one_at_a_time(
         text = [int(ids[row, place]) for place in real]
         targets = [i for i, place in enumerate(real) if not prompt_mask[row, place]]
         uniforms = order_uniforms(seed, torch.tensor([key]), len(text))[0].tolist()
-        order = sorted(
-            range(len(targets)), key=lambda i: uniforms[i]
-        )  # the i-th target token has the i-th number
+        # the i-th target token has the i-th number
+        order = sorted(range(len(targets)), key=lambda i: uniforms[i])
         hidden = [targets[i] for i in order[len(targets) - num_masked :]]
         masked = [MASK if i in hidden else token for i, token in enumerate(text)]
         log_probs = model(torch.tensor([masked])).logits[0].double().log_softmax(-1)
@@ -108,20 +107,17 @@ def test_padding_on_either_side_and_prompts_do_not_change_a_rows_orders(model):
 
 def test_versions_depend_on_seed_and_key(model):
     base, half = losses(model), VERSIONS._replace(key=VERSIONS.key + 1)
-    partly = VERSIONS.num_masked < torch.tensor(
-        [5, 3, 4, 4, 2, 5, 3, 5, 2, 4]
-    )  # where not all is masked
+    # where not all is masked
+    partly = VERSIONS.num_masked < torch.tensor([5, 3, 4, 4, 2, 5, 3, 5, 2, 4])
     for other in (losses(model, seed=SEED + 1), losses(model, versions=half)):
         assert (other - base)[partly].abs().gt(1e-4).sum() >= 3
-        torch.testing.assert_close(
-            other[~partly], base[~partly], rtol=0, atol=2e-6
-        )  # all masked in any order
+        # all masked in any order
+        torch.testing.assert_close(other[~partly], base[~partly], rtol=0, atol=2e-6)
 
 
 def test_no_version_costs_no_call():
-    silent = types.SimpleNamespace(
-        config=types.SimpleNamespace(vocab_size=5, mask_token_id=3)
-    )  # cannot be called
+    # cannot be called
+    silent = types.SimpleNamespace(config=types.SimpleNamespace(vocab_size=5, mask_token_id=3))
     nothing = torch.empty(0, dtype=torch.long)
     found = masked_losses(
         silent, IDS, None, IDS != PAD, Versions(nothing, nothing, nothing), 0, None
@@ -155,9 +151,10 @@ def test_target_tokens_are_real_ones_outside_the_prompt(model):
     ):
         with pytest.raises(ValueError, match=message):
             target_tokens(model.config, torch.tensor(ids), None, None)
+    # no pad id
     assert target_tokens(
         types.SimpleNamespace(vocab_size=5, mask_token_id=3), IDS[:1], None, None
-    ).all()  # no pad id
+    ).all()
 
 
 # ----------------------------------------------------------------------------------- size of a call

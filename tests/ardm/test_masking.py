@@ -56,9 +56,8 @@ def test_every_count_and_every_set_of_positions_equally_often():
     counts = masked.sum(1)
     for count in range(1, length + 1):
         rows = masked[counts == count]
-        assert (
-            abs(len(rows) - 6000) <= 1
-        )  # stratified: exactly even, up to the strata that straddle two counts
+        # stratified: exactly even, up to the strata that straddle two counts
+        assert abs(len(rows) - 6000) <= 1
         subsets = list(itertools.combinations(range(length), count))
         codes = (rows * 2 ** torch.arange(length)).sum(1)
         observed = [(codes == sum(2**p for p in subset)).sum() for subset in subsets]
@@ -203,9 +202,8 @@ def test_masks_depend_on_the_sample_number_alone_and_not_on_the_micro_batch():
             for i in range(0, len(ids), micro)
         ]
         assert torch.equal(torch.cat(parts), whole)
-    every_other = (
-        numbers[:size].view(2, 3).t().flatten()
-    )  # as the samples of a step are dealt to two processes
+    # as the samples of a step are dealt to two processes
+    every_other = numbers[:size].view(2, 3).t().flatten()
     assert torch.equal(keyed(ids[every_other], every_other, size)[1], whole[every_other])
     assert torch.equal(keyed(ids[:size], numbers[:size], size)[1], whole[:size])  # no state
     other_seed = keyed_random_ratio_mask(

@@ -131,9 +131,8 @@ def test_short_convolution_is_torchs_centred_one(taps):
 def test_what_differs_in_position_or_distance_is_told_apart(model):
     first, second = (torch.tensor([ids]) for ids in ([0, 1, MASK, 2, 0, 1], [0, 1, MASK, 0, 2, 1]))
     assert (model(first).logits - model(second).logits)[0, 2, :3].abs().max() > 1e-3
-    shifted = model(
-        first, position_ids=torch.arange(6)[None] + 90
-    ).logits  # relative: a common shift is invisible
+    # relative: a common shift is invisible
+    shifted = model(first, position_ids=torch.arange(6)[None] + 90).logits
     close(shifted, model(first).logits)
 
 
@@ -226,9 +225,8 @@ def test_gradient_checkpointing_gives_the_same_gradients(model):
     }
     model.train()
     plain = gradients(model, **inputs)
-    getattr(
-        model, "activation_checkpointing_enable", model.gradient_checkpointing_enable
-    )()  # the newer name
+    # the newer name
+    getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
     assert all(layer.gradient_checkpointing for layer in model.model.layers)
     assert_same_gradients(gradients(model, **inputs), plain)
 
@@ -261,9 +259,8 @@ def test_eager_is_sdpa(model):
 
 @pytest.mark.slow  # compiles its kernel
 def test_flex_is_sdpa(tiny_model):
-    model = tiny_model(
-        vocab_size=5, mask_token_id=MASK, pad_token_id=PAD, hidden_size=32
-    )  # heads of 16
+    # heads of 16
+    model = tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD, hidden_size=32)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's and transformers' own, on CPU
         sdpa = model(RIGHT, RIGHT != PAD).logits

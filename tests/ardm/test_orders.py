@@ -230,9 +230,8 @@ MASKED = torch.tensor([[True, False, True], [False, True, True]])
 
 def test_a_users_order_gets_its_arguments_and_gives_scores():
     logits, generator, seen = torch.randn(2, 3, 5), torch.Generator(), []
-    scores = torch.tensor(
-        [[1.0, torch.nan, torch.inf], [torch.nan, -torch.inf, 0.0]]
-    )  # NaN where nothing is hidden
+    # NaN where nothing is hidden
+    scores = torch.tensor([[1.0, torch.nan, torch.inf], [torch.nan, -torch.inf, 0.0]])
     given_back = custom_scores(
         lambda *arguments: seen.append(arguments) or scores, logits, MASKED, generator
     )

@@ -145,17 +145,15 @@ def test_following_the_passes_fills_block_after_block(batch):
                 assert back == number_between(
                     resampling.order, resampling.fraction, known, hidden[block]
                 )
-            assert (
-                pool == hidden[block] + back and 1 <= fill <= pool
-            )  # no group over the end of a block
+            # no group over the end of a block
+            assert pool == hidden[block] + back and 1 <= fill <= pool
             hidden[block] += back - fill
         assert not any(hidden)
         assert [fill for back, fill, _ in passes if not back] == flat(blocks)
         gaps = sum(len(block) - 1 for block in blocks)
         extra = sum(back > 0 for back, _, _ in passes)
-        assert extra == (
-            resampling.steps if between and gaps else 0
-        )  # a row of one step a block has no gap
+        # a row of one step a block has no gap
+        assert extra == (resampling.steps if between and gaps else 0)
 
 
 @LAWS
@@ -165,9 +163,8 @@ def test_following_the_passes_fills_block_after_block(batch):
 )
 def test_passes_between_the_steps_are_spread_evenly(blocks, steps):
     in_gap, gap = [], 0
-    last = list(
-        itertools.accumulate(map(len, blocks))
-    )  # steps after which a block is done: no gap lies there
+    # steps after which a block is done: no gap lies there
+    last = list(itertools.accumulate(map(len, blocks)))
     for back, _, _ in row_passes(blocks, Resampling(steps, 0.1, RESAMPLE_ORDERS["remdm_cap"])):
         if back:
             in_gap[-1] += 1

@@ -11,12 +11,13 @@ from ardm.path_likelihood import _position_log_probs
 from ardm.plans import fixed_size_plan
 
 MASK, PAD = 3, 4
+# shorter than the batch and as long as it
 ROWS = [
     [0, 1, 2, 0, 1],
     [2],
     [1, 1, 0],
     [0, 0, 2, 1, 2, 1, 0],
-]  # shorter than the batch and as long as it
+]
 ORDER_OF_ROW = [[3, 0, 4, 1, 2], [0], [1, 2, 0], [6, 2, 0, 5, 3, 1, 4]]  # places within the row
 
 
@@ -85,9 +86,8 @@ def test_padding_and_neighbours_change_nothing(model):
         for row, order in zip(ROWS, ORDER_OF_ROW, strict=True)
     ]
     for side, length, value in itertools.product(("left", "right"), (7, 8), (PAD, 1, MASK)):
-        ids, real, order = padded(
-            side, length, value=value
-        )  # what stands under the padding is not read
+        # what stands under the padding is not read
+        ids, real, order = padded(side, length, value=value)
         close(log_prob(model, ids, order, attention_mask=real), torch.cat(alone), 2e-6)
         close(log_prob(model, ids, order, attention_mask=real.bool()), torch.cat(alone), 2e-6)
 
@@ -284,9 +284,8 @@ def test_generate_reports_the_same_log_probability(model, order, tokens_per_step
     recovered = out.order.argsort(dim=1, stable=True)
     used = {"attention_mask": real, "prompt_mask": (real == 1) & ~hidden}
     known = recovered if order not in orders else orders[order].expand(6, 8)
-    for row, count in enumerate(
-        hidden.sum(1).tolist()
-    ):  # one call takes one plan, and these rows need several
+    # one call takes one plan, and these rows need several
+    for row, count in enumerate(hidden.sum(1).tolist()):
         one = {name: mask[row, None] for name, mask in used.items()}
         plan = fixed_size_plan(count, tokens_per_step)
         for path in (recovered, known):

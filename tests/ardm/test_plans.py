@@ -139,9 +139,8 @@ def test_optimal_plan_is_the_cheapest_of_all(losses):
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=9))
 @example([3, 3, 2, 2, 2, 1, 1, 1, 1])
 def test_optimal_plan_of_equals_has_the_larger_groups_late(losses):
-    losses = sorted(
-        losses, reverse=True
-    )  # whole numbers: the costs of the reference are exact as well
+    # whole numbers: the costs of the reference are exact as well
+    losses = sorted(losses, reverse=True)
     for steps in range(1, len(losses) + 1):
         plans = list(compositions(len(losses), steps))
         cheapest = min(plan_cost(losses, plan) for plan in plans)

@@ -39,9 +39,8 @@ def test_uniform_over_consecutive_keys(keys):
         assert (uniforms >= 0).all() and (uniforms < 1).all()
         assert stats.kstest(uniforms.flatten().numpy(), "uniform").pvalue > 1e-3
         bits = (uniforms * 2**52).long()
-        assert (
-            bits.double() == uniforms * 2**52
-        ).all()  # multiples of 2^-52: u * total < total after rounding
+        # multiples of 2^-52: u * total < total after rounding
+        assert (bits.double() == uniforms * 2**52).all()
         ones = torch.stack([(bits >> place & 1).double().mean() for place in range(52)])
         assert (ones - 0.5).abs().max() < 5 * 0.5 / np.sqrt(bits.numel())
 
@@ -77,7 +76,7 @@ def test_values_do_not_depend_on_the_batch_they_are_drawn_in():
     )
 
 
-def test_draw_seed_is_the_generators_and_moves_it_on():
+def test_seed_from_is_the_generators_and_moves_it_on():
     first, second = (torch.Generator().manual_seed(3) for _ in range(2))
     seeds = [seed_from(first) for _ in range(100)]
     assert seeds == [seed_from(second) for _ in range(100)] and len(set(seeds)) == 100

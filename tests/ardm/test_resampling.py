@@ -93,9 +93,8 @@ def half_done(batch, length, seed, block_length=None):
         written &= canvas.block_BL <= first
     canvas.ids = canvas.ids.masked_fill(written, 1)
     canvas.hidden_BL = canvas.hidden_BL & ~written
-    erased = canvas.hidden_BL & (
-        torch.rand(batch, length, generator=generator) < 0.5
-    )  # sent back some time before
+    # sent back some time before
+    erased = canvas.hidden_BL & (torch.rand(batch, length, generator=generator) < 0.5)
     canvas.order_BL = canvas.order_BL.masked_fill(written | erased, 0)
     log_probs = -torch.rand(batch, length, generator=generator, dtype=torch.float64)
     canvas.log_probs_BL = log_probs.masked_fill(~written, 0.0)
@@ -284,9 +283,8 @@ def test_between_the_steps_as_many_are_drawn_as_go_back(model, order, block_leng
     )
     hidden = torch.stack([(canvas == MASK).sum(1) for canvas in (IDS, *out.history)])
     change = hidden[1:] - hidden[:-1]
-    assert (
-        change <= 0
-    ).all()  # -1: a step of the plan; 0: what went back was replaced, or the row waits
+    # -1: a step of the plan; 0: what went back was replaced, or the row waits
+    assert (change <= 0).all()
     steps = out.order.amax(1) + 1
     for row, masks in enumerate((IDS == MASK).sum(1).tolist()):
         assert (change[:, row] == -1).sum() == masks
@@ -304,7 +302,6 @@ def test_a_text_that_is_all_sent_back_is_another_text(model, order):
     texts = [constant.generate(ids, resample_steps=steps, **settings) for steps in range(4)]
     for one, other in itertools.combinations(texts, 2):
         same = int((one == other).sum())
-        assert (
-            stats.binomtest(same, ids.numel(), 1 / 3).pvalue > 1e-3
-        )  # as alike as independent draws
+        # as alike as independent draws
+        assert stats.binomtest(same, ids.numel(), 1 / 3).pvalue > 1e-3
     assert torch.equal(constant.generate(ids[:5], resample_steps=2, **settings), texts[2][:5])

@@ -157,7 +157,7 @@ def test_gumbel_noise_is_the_quantile_function():
     assert ends.isfinite().all() and ends[0] < -3 and ends[1] > 30
 
 
-@pytest.mark.parametrize("order", [*LOGIT_ORDERS, first_logit], ids=str)
+@pytest.mark.parametrize("order", [*LOGIT_ORDERS, first_logit])
 @pytest.mark.parametrize("temperature", [0.3, 2.0])
 def test_noise_draws_positions_by_the_softmax_of_their_scores(order, temperature):
     rows, width = 4000, 4
@@ -166,9 +166,8 @@ def test_noise_draws_positions_by_the_softmax_of_their_scores(order, temperature
     is_open = torch.tensor([True, True, False, True]).expand(rows, width)
     selection = Selection(logit_order(order, torch.Generator()), noise=temperature)
     weights = (scores_of(order, logits[:1], canvas, pool[:1])[0] / temperature).exp() * is_open[0]
-    pairs = list(
-        itertools.permutations([0, 1, 3], 2)
-    )  # drawn one after the other, without replacement
+    # drawn one after the other, without replacement
+    pairs = list(itertools.permutations([0, 1, 3], 2))
     probs = torch.stack(
         [weights[i] * weights[j] / weights.sum() / (weights.sum() - weights[i]) for i, j in pairs]
     )

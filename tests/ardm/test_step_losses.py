@@ -176,9 +176,8 @@ def test_cost_is_the_expectation_over_orders_of_the_plans_own_likelihood(average
     assert error == pytest.approx(float(truth.std()) / 9, abs=1e-6)
     assert value == pytest.approx(plan_cost(averaged.nats, plan))
     ones = [1, 1, 1, 1]
-    lost = truth + torch.stack([exact.log_prob(order) for order in exact.orders]).mean(
-        0
-    )  # against one at a time
+    # against one at a time
+    lost = truth + torch.stack([exact.log_prob(order) for order in exact.orders]).mean(0)
     difference, error = averaged.cost(plan, ones)
     assert difference == pytest.approx(float(lost.mean()), abs=1e-6)
     assert error == pytest.approx(float(lost.std()) / 9, abs=1e-6)

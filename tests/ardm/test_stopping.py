@@ -207,9 +207,8 @@ def test_without_a_pad_id_eos_fills(tiny_model):
     )
     assert min(kept) < 8
     ends = full(model, masks(20, 8), seed=1, eos_token_id=[0, EOS])
-    assert_is_cut(
-        ends, reference, real, lambda text: text[-1] in (EOS, 0), pad=0
-    )  # the first of several
+    # the first of several
+    assert_is_cut(ends, reference, real, lambda text: text[-1] in (EOS, 0), pad=0)
     given = full(model, masks(20, 8), seed=1, eos_token_id=EOS, pad_token_id=1)
     assert_is_cut(given, reference, real, is_eos, pad=1)
 
@@ -243,7 +242,7 @@ STEPS = [
 ]
 
 
-@pytest.mark.parametrize("settings", STEPS, ids=str)
+@pytest.mark.parametrize("settings", STEPS)
 def test_eos_token_criteria_are_the_eos_token_id(model, settings):
     one = full(model, RAGGED, seed=1, eos_token_id=[EOS, 0], **settings)
     two = full(model, RAGGED, seed=1, stopping_criteria=[EosTokenCriteria([EOS, 0])], **settings)
@@ -254,9 +253,9 @@ def test_eos_token_criteria_are_the_eos_token_id(model, settings):
     )
 
 
-@pytest.mark.parametrize("settings", STEPS, ids=str)
+@pytest.mark.parametrize("settings", STEPS)
 @pytest.mark.parametrize("length", [2, 5, 10])
-@pytest.mark.parametrize("eos", [{}, {"eos_token_id": EOS}], ids=str)
+@pytest.mark.parametrize("eos", [{}, {"eos_token_id": EOS}])
 def test_max_length_criteria_count_a_rows_own_tokens(model, settings, length, eos):
     """The prompt included, padding not: whatever the other rows hold."""
     reference = full(model, RAGGED, seed=1, **settings)
@@ -270,7 +269,7 @@ def test_max_length_criteria_count_a_rows_own_tokens(model, settings, length, eo
     )
 
 
-@pytest.mark.parametrize("settings", STEPS, ids=str)
+@pytest.mark.parametrize("settings", STEPS)
 def test_a_stop_string_ends_a_text(tiny_model, settings):
     tokenizer = build_tokenizer("char", "abcdef")
     mask, pad = tokenizer.mask_token_id, tokenizer.pad_token_id
@@ -280,9 +279,8 @@ def test_a_stop_string_ends_a_text(tiny_model, settings):
     ids = torch.tensor(
         [[0, 1, 0] + [mask] * 9, [pad, pad, 1] + [mask] * 9, [mask] * 12, [2, 1] + [mask] * 10]
     )
-    letters = [
-        SuppressTokensLogitsProcessor(list(range(3, tokenizer.unk_token_id + 1)))
-    ]  # a, b and c alone
+    # a, b and c alone
+    letters = [SuppressTokensLogitsProcessor(list(range(3, tokenizer.unk_token_id + 1)))]
     for strings in (["ab"], ["ca", "bbb"]):
 
         def ends(text, strings=strings):
@@ -298,7 +296,7 @@ def test_a_stop_string_ends_a_text(tiny_model, settings):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"order": "left_to_right"}, {"order": "random"}, {"block_length": 3}], ids=str
+    "settings", [{"order": "left_to_right"}, {"order": "random"}, {"block_length": 3}]
 )
 def test_a_time_limit_stops_at_once(model, settings):
     """As soon as there is a first token: one step of a left-to-right generation."""
@@ -342,9 +340,8 @@ def test_every_beginning_is_asked_for_in_turn(model):
         ids = torch.tensor([[PAD, 0, 1] + [MASK] * 6 + [PAD]])
         out = model.generate(ids, seed=1, stopping_criteria=[criterion], **settings)
         text = out[0, 1:9].tolist()
-        asked = [
-            beginning for beginning, _ in itertools.groupby(seen)
-        ]  # the longest may be asked about again
+        # the longest may be asked about again
+        asked = [beginning for beginning, _ in itertools.groupby(seen)]
         assert asked == [text[:length] for length in range(3, 9)]
 
 

@@ -65,12 +65,12 @@ def test_a_row_without_masks_has_no_end(model):
         ({"order": "right_to_left"}, [12, 12]),
         ({"order": "confidence", "block_length": 6, "tokens_per_step": 3}, [2, 2]),
         ({"order": "left_to_right", "threshold": 1e-9}, [1, 1]),
+        # a revised text has no end before the last pass
         (
             {"order": "left_to_right", "resample_steps": 2},
             [14, 14],
-        ),  # a revised text has no end before the last pass
+        ),
     ],
-    ids=str,
 )
 def test_rows_stop_early(model, settings, passes):
     def eos_at(place):

@@ -16,9 +16,8 @@ from transformers.generation import (
 from ardm import ARDMForMaskedLM
 from ardm.data.tokenization import build_tokenizer
 
-TOKENIZER = build_tokenizer(
-    "char", "abc \n."
-)  # ids 0 "\n", 1 " ", 2 ".", 3 a, 4 b, 5 c, then [UNK], [MASK], [PAD]
+# ids 0 "\n", 1 " ", 2 ".", 3 a, 4 b, 5 c, then [UNK], [MASK], [PAD]
+TOKENIZER = build_tokenizer("char", "abc \n.")
 MASK, PAD, EOS = TOKENIZER.mask_token_id, TOKENIZER.pad_token_id, 2
 CLEAR, DRAFT = "\x1b8\x1b[J", re.compile(r"\x1b7\x1b\[33m(.*?)\x1b\[0m", re.DOTALL)
 
@@ -115,12 +114,10 @@ def test_what_is_put_is_the_text(model, call):
         assert torch.equal(prompt, real[None, : int((real == MASK).int().argmax())])
         assert all(value.ndim == 1 and len(value) for value in rest)
         put = torch.cat([prompt[0], *rest])
-        assert torch.equal(
-            put, out[0][out[0] != PAD]
-        )  # no padding, nothing behind an end, no token of a past draft
-        assert torch.equal(
-            out, model.generate(ids, seed=seed, **CALLS[call])
-        )  # watching changes nothing
+        # no padding, nothing behind an end, no token of a past draft
+        assert torch.equal(put, out[0][out[0] != PAD])
+        # watching changes nothing
+        assert torch.equal(out, model.generate(ids, seed=seed, **CALLS[call]))
 
 
 @calls
@@ -226,9 +223,8 @@ def test_a_diffusion_streamer_prints_drafts_and_at_last_the_text(model, capsys, 
         assert len(pieces) == len(out.history) + 1
         before = pieces[0][: pieces[0].index("\x1b7")]
         assert before + pieces[-1] == text_of(out.sequences, 4 if skip_prompt else 0) + "\n"
-        assert all(
-            not DRAFT.sub("", piece) for piece in pieces[1:-1]
-        )  # a draft replaces the one before
+        # a draft replaces the one before
+        assert all(not DRAFT.sub("", piece) for piece in pieces[1:-1])
 
 
 def test_drafts_without_special_tokens(model, capsys):
@@ -340,7 +336,6 @@ def test_only_a_streamer_of_drafts_is_given_logits(model, monkeypatch):
         ),
         ({"streamer": "stdout"}, "streamer is a str"),
     ],
-    ids=str,
 )
 def test_what_cannot_be_streamed_is_refused_before_any_work(model, monkeypatch, settings, message):
     monkeypatch.setattr(
