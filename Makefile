@@ -32,7 +32,7 @@ demo: $(READY)  ## train, score, sample and save a small text model (some minute
 	$(LAUNCH) recipes/train_ardm.py
 
 # One thread a worker: the tests' tensors are tiny, and more threads would only wait for each other.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test: $(READY)  ## run the quick tests
 	$(PYTEST)

@@ -1,5 +1,4 @@
-"""How much of `generate` is spent outside the network, what it spares the network, and how fast it
-writes.
+"""How much of `generate` is spent outside the network, what it spares it, how fast it writes.
 
     python recipes/benchmark_generation.py
     python recipes/benchmark_generation.py --repeats 5 --compile    # or --cuda_graphs

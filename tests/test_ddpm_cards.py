@@ -119,6 +119,7 @@ def test_every_flag_with_a_text_is_one_or_the_other(recipe):
     assert free - numbers - choices - {"class_conditional"} == PLACES | WORDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", DATA, ids=lambda data: next(iter(data)))
 def test_no_file_tells_where_things_lie(recipe, home, tmp_path, monkeypatch, data):
     import datasets

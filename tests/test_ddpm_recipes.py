@@ -126,7 +126,9 @@ def test_the_same_command_again_changes_nothing(trained, tmp_path):
 RESAMPLED = "--timestep_sampler loss_second_moment --loss vlb --dropout 0.2 --num_timesteps 3"
 
 
-@pytest.mark.parametrize("more", ["", RESAMPLED], ids=["uniform", "resampled"])
+@pytest.mark.parametrize(
+    "more", ["", pytest.param(RESAMPLED, marks=pytest.mark.slow)], ids=["uniform", "resampled"]
+)
 def test_a_run_resumed_in_the_middle_ends_with_the_same_bits(trained, tmp_path, more):
     whole = trained
     if more:  # so few timesteps that the history of each fills
@@ -146,6 +148,7 @@ def test_a_run_resumed_in_the_middle_ends_with_the_same_bits(trained, tmp_path, 
     assert all(torch.equal(left[name], right[name]) for name in left)
 
 
+@pytest.mark.slow
 def test_a_folder_of_photographs_without_classes(tmp_path):
     generator = np.random.default_rng(0)
     photos = tmp_path / "photos"
@@ -161,6 +164,7 @@ def test_a_folder_of_photographs_without_classes(tmp_path):
     assert content["arr_0"].shape == (2, 8, 8, 3)
 
 
+@pytest.mark.slow
 def test_classes_of_an_array_file(tmp_path):
     images = np.random.default_rng(0).integers(256, size=(20, 8, 8), dtype=np.uint8)
     np.savez(tmp_path / "data.npz", images=images, labels=np.arange(20) % 2)
@@ -172,6 +176,7 @@ def test_classes_of_an_array_file(tmp_path):
     assert float(diffusion.betas[-1]) == 1 and diffusion.min_snr_gamma == 5
 
 
+@pytest.mark.slow
 def test_a_saved_model_goes_on_learning(trained, tmp_path):
     train(tmp_path / "more", "--model_name_or_path", trained, "--model_channels 512")
     first, second = (

@@ -119,7 +119,14 @@ def released(workplace, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument")  # transformers.Trainer's, on a CPU
-@pytest.mark.parametrize("path", WITH_PYTHON, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[] if path.name == "README.md" else pytest.mark.slow)
+        for path in WITH_PYTHON
+    ],
+    ids=lambda path: path.name,
+)
 def test_the_programs_of_a_document_run_in_order(path, workplace, released, monkeypatch):
     import datasets
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ardm.canvas import ORDER, ORDER_NOISE, REVISION, TOKEN, Canvas, append_masks, row_streams
 
 MASK, PAD = 3, 4
-LAWS = settings(max_examples=80, deadline=None)
+LAWS = settings(max_examples=80)
 
 
 @st.composite

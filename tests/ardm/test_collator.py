@@ -164,6 +164,7 @@ def test_accumulation_gives_the_update_of_the_whole_batch(
             torch.testing.assert_close(update[name], -0.1 * parameter.grad, rtol=1e-4, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_trainer_learns_and_its_evaluation_is_the_bound(tmp_path):
     """A cycle of three symbols from a random phase: log 3 nats a window are left."""
     rows = [[(phase + i) % 3 for i in range(8)] for phase in range(3)] * 32

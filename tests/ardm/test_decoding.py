@@ -98,7 +98,8 @@ def ragged_batch(draw):
     return ids.masked_fill(~real, PAD), real
 
 
-@hypothesis.settings(max_examples=150, deadline=None)
+@pytest.mark.slow
+@hypothesis.settings(max_examples=150)
 @hypothesis.given(ragged_batch(), settings_of_generate(), st.integers(0, 2**40))
 def test_every_promise_for_every_combination(model, batch, settings, seed):
     (ids, real), before = batch, batch[0].clone()
@@ -148,7 +149,8 @@ def test_every_promise_for_every_combination(model, batch, settings, seed):
     assert len(out.history) == out.num_forward_passes
 
 
-@hypothesis.settings(max_examples=40, deadline=None)
+@pytest.mark.slow
+@hypothesis.settings(max_examples=40)
 @hypothesis.given(ragged_batch(), settings_of_generate(), st.randoms(use_true_random=False))
 def test_permuting_rows_and_seeds_permutes_the_results(model, batch, settings, chance):
     ids, real = batch

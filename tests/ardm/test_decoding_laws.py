@@ -1,5 +1,6 @@
 """The laws of the loop: what it draws, by enumeration, whatever order, amount and resampling."""
 
+import functools
 import itertools
 from types import SimpleNamespace
 
@@ -164,16 +165,22 @@ POLICIES = {
 }
 
 
+@pytest.fixture(scope="module")
+def laws(exact):
+    """(length, policy) -> its law, worked out once."""
+    return functools.cache(lambda length, name: law(exact[length], POLICIES[name][1]))
+
+
 @pytest.mark.parametrize("name", POLICIES)
-def test_samples_follow_the_law_of_their_policy(plain, exact, name):
-    settings, policy = POLICIES[name]
+def test_samples_follow_the_law_of_their_policy(plain, exact, laws, name):
+    settings, _ = POLICIES[name]
     for length in (3, 4):
-        probs = law(exact[length], policy)
+        probs = laws(length, name)
         torch.testing.assert_close(probs.sum(), torch.tensor(1.0, dtype=torch.float64))
         samples = plain.generate(masks(SAMPLES, length), seed=1, **settings)
         assert exact[length].p_value(samples, probs) > 1e-3
         for other in POLICIES:  # the test can tell
-            other_probs = law(exact[length], POLICIES[other][1])
+            other_probs = laws(length, other)
             if (other_probs / probs).log().abs().amax() > 0.5:
                 assert exact[length].p_value(samples, other_probs) < 1e-4, other
 

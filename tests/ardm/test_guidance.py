@@ -35,7 +35,7 @@ class Table:
         )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 3), st.integers(1, 4), st.integers(0, 4), st.floats(0, 5), st.integers(0, 2**31)
 )
@@ -82,6 +82,7 @@ def guided_log_probs(model, row, hidden, prompt, scale):
     return logits.log_softmax(-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 2.5])
 @pytest.mark.parametrize(
     "options",

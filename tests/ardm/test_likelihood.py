@@ -89,6 +89,7 @@ def test_standard_error_is_calibrated(plain, exact):
         assert 0.9 < ratio < 1.1
 
 
+@pytest.mark.slow
 def test_squared_standard_error_is_unbiased_for_few_versions_too(plain, exact):
     """Four or eight versions say little of one row's error; over many rows it is right."""
     ids = torch.tensor([[0, 2, 1, 1]])
@@ -299,6 +300,7 @@ def test_parts_of_a_data_set_are_numbered_like_the_whole(plain, options):
     assert not torch.isclose(shifted.nats, whole.nats, rtol=1e-4).any()
 
 
+@pytest.mark.slow
 def test_several_orders_at_each_count_are_calibrated_and_unbiased(plain, exact):
     ids = torch.tensor([[0, 2, 1, 1]])
     out = nelbo(plain, ids.repeat(200, 1), num_samples="all", num_orders=40, generator=generator(2))

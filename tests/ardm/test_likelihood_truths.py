@@ -93,6 +93,7 @@ def trained():
     return model.eval()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_stratified_counts_have_a_twentieth_of_the_variance_on_a_trained_model(trained):
     """Of a batch's mean loss: the sequences are the same, counts and orders are new."""

@@ -153,6 +153,7 @@ def test_every_processor_has_an_effect_here(model, name):
     assert same == (name in ("InfNanRemove", "LogitNormalization", "ForcedBOSToken"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("name", [name for name in ALL if name != "PrefixConstrained"])
 def test_ragged_rows_get_what_each_gets_alone(model, name, side):

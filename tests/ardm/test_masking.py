@@ -91,7 +91,7 @@ def test_stratified_counts_round_to_the_ends():
     assert stratified_num_masked(n, torch.ones(5, dtype=torch.float64)).tolist() == [5, 5, 5, 0, 1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data(), st.integers(0, 6), st.integers(1, 9), st.integers(0, 2**31))
 def test_labels_and_ids_are_two_halves_and_only_maskable_tokens_are_drawn(
     data, batch, length, seed

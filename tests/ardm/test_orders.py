@@ -30,7 +30,7 @@ PLACES = torch.arange(4).expand(3, 4)
 UNIFORMS = torch.rand(3, 4, dtype=torch.float64)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10).flatmap(lambda length: st.permutations(range(length))))
 def test_rank_is_the_inverse_permutation(permutation):
     order = torch.tensor(permutation, dtype=torch.long)
@@ -66,7 +66,7 @@ def test_named_orders():
         assert torch.equal(generation_queue(order_scores(name, PLACES, UNIFORMS), masked), expected)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 4), st.integers(1, 8), st.integers(0, 2**31))
 def test_queue_is_the_masks_in_order_then_the_rest(batch, length, seed):
     torch.manual_seed(seed)
@@ -102,7 +102,7 @@ def test_what_is_no_order_is_refused(order, message):
 
 
 # ------------------------------------------------------------------- orders that look at the logits
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.integers(0, 2),
     st.integers(1, 3),
@@ -176,7 +176,7 @@ SCORES = st.one_of(
 
 
 @example([(0.0, True), (5.0, False), (8e-6, True)], TIE)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.tuples(SCORES, st.booleans()), min_size=1, max_size=9),
     st.sampled_from([TIE, None, 0.0]),
@@ -187,7 +187,7 @@ def test_ranking_is_sorting_with_chained_ties_by_position(row, tie):
     assert indices.tolist() == [reference_ranking(scores, is_open, tie)]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 4), st.integers(1, 9), st.integers(0, 2**31))
 def test_rounding_does_not_change_the_ranking(batch, width, seed):
     torch.manual_seed(seed)
@@ -268,7 +268,7 @@ def test_what_are_no_scores_is_refused(scores, message):
         custom_scores(lambda *_: scores, torch.zeros(2, 3, 5), MASKED, torch.Generator())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.integers(1, 4), st.integers(1, 9), st.integers(0, 2**31), st.sampled_from([TIE, None, 0.0])
 )

@@ -16,7 +16,7 @@ from ardm.resampling import RESAMPLE_ORDERS, Resampling
 AFTER, BETWEEN = ("random", "least_confident"), ("remdm_cap", "remdm_rescale", "remdm_conf")
 MASKS, BLOCK_LENGTH = st.integers(0, 20), st.none() | st.integers(1, 8)
 FRACTION = st.floats(0.01, 1.0)
-LAWS = settings(max_examples=60, deadline=None)
+LAWS = settings(max_examples=60)
 
 
 def block_sizes(masks, block_length):

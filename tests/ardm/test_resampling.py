@@ -13,7 +13,7 @@ from ardm.resampling import RESAMPLE_ORDERS, Resampling
 
 MASK, PAD = 3, 4
 AFTER, BETWEEN = ("random", "least_confident"), ("remdm_cap", "remdm_rescale", "remdm_conf")
-LAWS = settings(max_examples=60, deadline=None)
+LAWS = settings(max_examples=60)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_which_lie_between_the_steps():
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 50), st.integers(1, 50), st.floats(1e-3, 1.0))
 def test_the_number_is_the_share_within_its_bounds(known, hidden, fraction):
     for order in AFTER:

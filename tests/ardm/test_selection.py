@@ -15,7 +15,7 @@ from ardm.randomness import gumbel
 from ardm.selection import Selection, above_threshold, within_entropy
 
 MASK, PAD = 3, 4
-LAWS = hypothesis.settings(max_examples=60, deadline=None)
+LAWS = hypothesis.settings(max_examples=60)
 
 
 def first_logit(logits, masked, generator):

@@ -63,6 +63,7 @@ def test_the_same_command_again_changes_nothing(tmp_path, saved, train):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["byte", "bpe"])
 def test_other_tokenizers(tmp_path, text_file, train, kind):
     size = ["--vocab_size", 300] if kind == "bpe" else []
@@ -150,6 +151,7 @@ def told_of(folder, root):
     return found
 
 
+@pytest.mark.slow
 def test_what_is_saved_tells_no_local_path(tmp_path, recipe, small, places, monkeypatch):
     root = tmp_path / "hidden place"
     main = recipe("train_ardm").main

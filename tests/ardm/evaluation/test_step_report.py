@@ -320,6 +320,7 @@ def test_the_curve_is_drawn_with_its_error(tmp_path, drawn, length, num_sequence
         assert [min(heights), max(heights)] == in_bits(limits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("length", "num_sequences"), [(1, 5), (45, 5), (64, 1)])
 def test_quality_and_time_are_drawn_against_steps(tmp_path, drawn, length, num_sequences):
     rows = rows_of(length, num_sequences)

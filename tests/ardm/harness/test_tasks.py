@@ -70,6 +70,7 @@ def write_tasks(folder, answers):
         (folder / f"{name}.yaml").write_text(json.dumps({"task": name, **common, **task}))
 
 
+@pytest.mark.slow
 def test_the_harness_evaluates_all_kinds_of_tasks(harness, tmp_path, monkeypatch):
     import datasets
 

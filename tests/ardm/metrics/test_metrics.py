@@ -109,6 +109,7 @@ print(json.dumps({"early": early, "files": files}))
     return {"home": home, **json.loads(done.stdout)}
 
 
+@pytest.mark.slow
 def test_every_configuration_loads_offline_into_an_empty_cache(fresh):
     assert list(fresh["files"]) == list(FIGURES)
     assert all(Path(file).is_relative_to(fresh["home"]) for file in fresh["files"].values())

@@ -145,6 +145,7 @@ def test_a_picture_names_the_extra_to_install(make_trace, tmp_path, monkeypatch)
         plot_order(trace, tmp_path / "order.png")
 
 
+@pytest.mark.slow
 def test_files_are_whole_or_not_there(make_trace, tmp_path, monkeypatch):
     trace = make_trace("a")
     for write, name in ((write_page, "page.html"), (plot_order, "order.png")):

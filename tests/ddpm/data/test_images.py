@@ -73,6 +73,7 @@ def test_hold_out_takes_the_share_of_every_class(fraction, labels):
         assert np.abs(np.bincount(labels[held_out]) - np.bincount(labels) * fraction).max() <= 1
 
 
+@pytest.mark.slow
 def test_batches_of_a_loader_with_workers_are_those_of_the_data():
     train = load_images(image_size=16, channels=3)["train"]
     [first, *_] = DataLoader(train, batch_size=4, num_workers=1, multiprocessing_context="fork")

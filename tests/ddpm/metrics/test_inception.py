@@ -95,6 +95,7 @@ def reference(weights, images):
     return features, (features @ weights["fc.weight"].T).softmax(1)
 
 
+@pytest.mark.slow
 def test_network_is_its_definition_for_colour_and_grey(model):
     images = torch.rand(1, 3, 40, 31) * 2 - 1
     for batch in (images, images[:, :1]):

@@ -234,6 +234,7 @@ def test_attention_order_and_heads_of_the_presets():
 
 
 # -------------------------------------------------------------------------------------- round trips
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", CLASS_VARIANTS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_unet_round_trip_from_a_random_file(sizes, tmp_path, variant, classes):

@@ -186,10 +186,8 @@ def test_second_derivatives(tiny, checkpoint_activations, checkpointing):
     assert abs(slope) > 1e-3 and slope == pytest.approx(numeric, rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    "backend",
-    ["eager", *(pytest.param(b, marks=pytest.mark.slow) for b in ("aot_eager", "inductor"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
 def test_compiled_in_one_graph_equals_eager(tiny, backend):
     model = tiny(channel_mult=(1,), attention_resolutions=(8,), num_classes=3, null_class=True)
     x, t, labels = batch(model)
