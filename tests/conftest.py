@@ -102,9 +102,8 @@ class Enumeration:
         observed = torch.bincount(index, minlength=len(probs)).double()
         expected = probs * len(samples)
         assert observed[expected == 0].sum() == 0
-        rare = (
-            expected < 5
-        )  # pooled into one cell, as the chi-square distribution is that of large cells
+        # pooled into one cell, as the chi-square distribution is that of large cells
+        rare = expected < 5
         cells = [
             torch.cat((x[~rare], x[rare].sum()[None])) if rare.any() else x
             for x in (observed, expected)

@@ -10,27 +10,7 @@ from hypothesis import strategies as st
 
 from ardm import ARDMForMaskedLM, ARDMGenerationConfig, log_prob
 
-MASK, PAD = 3, 4
-
-
-@pytest.fixture(scope="module")
-def plain(tiny_model):
-    return tiny_model()
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model):
-    return tiny_model(
-        vocab_size=5, mask_token_id=MASK, pad_token_id=PAD, max_position_embeddings=12
-    )
-
-
-def masks(*shape):
-    return torch.full(shape, MASK)
-
-
-def full(model, ids, attention_mask=None, **settings):
-    return model.generate(ids, attention_mask, return_dict_in_generate=True, **settings)
+from .rows import MASK, PAD, full, masks
 
 
 def last_hidden_first(logits, masked, generator):

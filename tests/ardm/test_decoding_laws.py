@@ -10,33 +10,9 @@ from torch import nn
 
 from ardm import ARDMGenerationConfig, ARDMGenerationMixin
 
-MASK, PAD = 3, 4
+from .rows import MASK, full, masks
+
 SAMPLES = 8000
-
-
-@pytest.fixture(scope="module")
-def plain(tiny_model):
-    return tiny_model()
-
-
-@pytest.fixture(scope="module")
-def exact(plain, enumeration):
-    return {length: enumeration(plain, length) for length in (3, 4)}
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model):
-    return tiny_model(
-        vocab_size=5, mask_token_id=MASK, pad_token_id=PAD, max_position_embeddings=12
-    )
-
-
-def masks(*shape):
-    return torch.full(shape, MASK)
-
-
-def full(model, ids, attention_mask=None, **settings):
-    return model.generate(ids, attention_mask, return_dict_in_generate=True, **settings)
 
 
 # ----------------------------------------------------------------- the law of a policy, written out

@@ -6,11 +6,9 @@ from scipy import stats
 
 from ardm.draws import inverse_cdf, most_likely, sampling
 
+from .rows import full
+
 MASK = 3
-
-
-def full(model, ids, attention_mask=None, **settings):
-    return model.generate(ids, attention_mask, return_dict_in_generate=True, **settings)
 
 
 def filtered(logits, temperature=1.0, top_k=None, top_p=None, min_p=None):

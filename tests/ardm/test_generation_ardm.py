@@ -11,31 +11,14 @@ from scipy import stats
 
 from ardm import ARDMForMaskedLM, ARDMGenerationConfig, ARDMGenerationOutput
 
-MASK, PAD = 3, 4
+from .rows import MASK, PAD, full, masks
+
 EXPLICIT = torch.tensor([2, 0, 3, 1])
 
 
 @pytest.fixture(scope="module")
 def model(tiny_model):
     return tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD)
-
-
-@pytest.fixture(scope="module")
-def plain(tiny_model):
-    return tiny_model()
-
-
-@pytest.fixture(scope="module")
-def exact(plain, enumeration):
-    return {length: enumeration(plain, length) for length in (1, 2, 3, 4)}
-
-
-def masks(*shape):
-    return torch.full(shape, MASK)
-
-
-def full(model, ids, attention_mask=None, **settings):
-    return model.generate(ids, attention_mask, return_dict_in_generate=True, **settings)
 
 
 def padded(rows, length, side, value=PAD):

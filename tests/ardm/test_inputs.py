@@ -4,25 +4,12 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-MASK, PAD = 3, 4
+from .rows import MASK, PAD, full, masks
 
 
 @pytest.fixture(scope="module")
 def model(tiny_model):
     return tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD)
-
-
-@pytest.fixture(scope="module")
-def plain(tiny_model):
-    return tiny_model()
-
-
-def masks(*shape):
-    return torch.full(shape, MASK)
-
-
-def full(model, ids, attention_mask=None, **settings):
-    return model.generate(ids, attention_mask, return_dict_in_generate=True, **settings)
 
 
 def padded(rows, length, side, value=PAD):

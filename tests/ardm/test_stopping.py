@@ -19,22 +19,9 @@ from transformers.generation import (
 from ardm import ARDMForMaskedLM
 from ardm.data.tokenization import build_tokenizer
 
-MASK, PAD, EOS = 3, 4, 2
+from .rows import MASK, PAD, full, masks
 
-
-@pytest.fixture(scope="module")
-def model(tiny_model):
-    return tiny_model(
-        vocab_size=5, mask_token_id=MASK, pad_token_id=PAD, max_position_embeddings=12
-    )
-
-
-def masks(*shape):
-    return torch.full(shape, MASK)
-
-
-def full(model, ids, attention_mask=None, **settings):
-    return model.generate(ids, attention_mask, return_dict_in_generate=True, **settings)
+EOS = 2
 
 
 # ------------------------------------------------------------------------------------ the reference

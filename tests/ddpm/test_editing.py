@@ -251,9 +251,8 @@ def test_the_known_part_is_as_noisy_as_the_rest():
     diffusion = GaussianDiffusion(SCHEDULES["cosine"](20), "sample", "fixed_small")
     images = torch.full((4000, 1), 0.5, dtype=torch.float64)
     seen = {}
-    nothing = torch.zeros(
-        1, 1, dtype=torch.bool
-    )  # nothing is to be made: x is the known part alone
+    # nothing is to be made: x is the known part alone
+    nothing = torch.zeros(1, 1, dtype=torch.bool)
     start = []
 
     def model(x, t):

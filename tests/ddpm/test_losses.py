@@ -63,9 +63,8 @@ def test_hybrid_teaches_the_bound_to_the_variance_alone():
         loss: torch.autograd.grad(losses(output, loss).sum(), output)[0]
         for loss in ("simple", "hybrid", "vlb")
     }
-    assert torch.equal(
-        gradients["hybrid"][:, :2], gradients["simple"][:, :2]
-    )  # the bound's part is exactly 0 there
+    # the bound's part is exactly 0 there
+    assert torch.equal(gradients["hybrid"][:, :2], gradients["simple"][:, :2])
     torch.testing.assert_close(gradients["hybrid"][:, 2:], gradients["vlb"][:, 2:] / T)
     assert bool((gradients["simple"][:, 2:] == 0).all())
     assert bool((gradients["vlb"].abs().amax((2, 3)) > 0).all())

@@ -132,9 +132,8 @@ def test_resumed_it_goes_on_with_its_history(tmp_path):
         second(spy, Numbered(numbers, 8))
     assert same(whole, spy.seen)
     probabilities = second.timesteps.probabilities()
-    assert (
-        float(probabilities.max() / probabilities.min()) > 3
-    )  # it had learned something to go on with
+    # it had learned something to go on with
+    assert float(probabilities.max() / probabilities.min()) > 3
 
 
 def test_resampling_lowers_the_variance_of_the_bound():

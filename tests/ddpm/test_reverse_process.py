@@ -117,9 +117,8 @@ def test_a_respaced_chain_is_the_same_process(schedule, kind, respacing):
             spaced.reverse(doubled, x_t, t).x0, full.reverse(doubled, x_t, int(kept[t])).x0
         )
     first = spaced.posterior_variance[1].log()
-    assert float(spaced.q_posterior(x0, x_t, 0)[2].mean()) == pytest.approx(
-        float(first)
-    )  # of the respaced tables
+    # of the respaced tables
+    assert float(spaced.q_posterior(x0, x_t, 0)[2].mean()) == pytest.approx(float(first))
 
 
 def test_keeping_all_changes_no_bit():

@@ -119,9 +119,8 @@ def test_the_network_sees_every_kept_timestep_from_the_last_down(sampler, steps)
     expected = chain.timesteps.flip(0).tolist()
     if isinstance(steps, int):
         assert expected[0] == 59  # the noisiest
-    if (
-        sampler == "heun"
-    ):  # each but the first is looked at at the end of a step and at the start of the next
+    # each but the first is looked at at the end of a step and at the start of the next
+    if sampler == "heun":
         expected = expected[:1] + [t for t in expected[1:] for _ in range(2)]
     assert net.times == [[t] * 4 for t in expected]
 

@@ -176,9 +176,8 @@ def test_ddim_is_diffusers(mixture, respacing, clip, eta):
     torch.testing.assert_close(ours, x, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.filterwarnings(
-    "ignore:__array__ implementation:DeprecationWarning"
-)  # diffusers' own, with numpy 2
+# diffusers' own, with numpy 2
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("steps", [10, 14, 25, 100])
 @pytest.mark.parametrize("schedule", [linear_schedule, cosine_schedule])
 @pytest.mark.parametrize("clip", [False, True])

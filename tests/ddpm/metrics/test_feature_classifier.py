@@ -63,9 +63,8 @@ def test_training_images_are_moved_by_at_most_a_pixel_in_eight():
     image[..., 8, 5] = 1
     places = _shifted(image.expand(4000, -1, -1, -1)).flatten(1).argmax(1)
     moves = torch.stack((places // 16 - 8, places % 16 - 5), 1)
-    assert (
-        moves.abs().max() == 2 and len(moves.unique(dim=0)) == 25
-    )  # each image on its own, both ways
+    # each image on its own, both ways
+    assert moves.abs().max() == 2 and len(moves.unique(dim=0)) == 25
 
 
 @pytest.mark.parametrize(

@@ -108,9 +108,8 @@ def test_network_is_its_definition_for_colour_and_grey(model):
 
 
 def test_sizes_and_names_are_torchvisions_without_the_auxiliary_head(model):
-    assert (
-        sum(p.numel() for p in model.parameters()) == 23_834_568 + 8 * 2049
-    )  # of 1000 classes, and 8 more
+    # of 1000 classes, and 8 more
+    assert sum(p.numel() for p in model.parameters()) == 23_834_568 + 8 * 2049
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     assert len(shapes) == 94 * 6 + 2  # 94 convolutions, each with five of its normalisation
     assert shapes["Mixed_6b.branch7x7dbl_5.conv.weight"] == (192, 128, 1, 7)
