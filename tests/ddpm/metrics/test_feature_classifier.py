@@ -27,6 +27,13 @@ def test_digits_are_learned_and_the_name_tells(digits, digits_classifier):
     assert (torch.cdist(features, means).argmin(1) == held_out[1]).double().mean() > 0.95
 
 
+@pytest.mark.slow
+def test_digits_are_learned_better_by_the_usual_number_of_epochs(digits):
+    images, labels = digits
+    model = train_feature_classifier(images[:1437], labels[:1437])
+    assert accuracy(model, images[1437:], labels[1437:]) >= 0.97
+
+
 def test_the_seed_alone_decides_and_the_global_one_is_untouched(digits):
     images, labels = (x[:150] for x in digits)
     weights = []
