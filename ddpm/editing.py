@@ -18,8 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ardm.training import check_integer, evaluating
-from ardm.training import progress as progress_bar
+from ardm.training import check_integer, evaluating, progress_bar
 
 from .denoisers import Denoiser, check_images
 from .diffusion import GaussianDiffusion

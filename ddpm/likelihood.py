@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ardm.training import evaluating, progress
+from ardm.training import evaluating, progress_bar
 
 from .denoisers import Denoiser
 from .gaussians import discretised_log_prob, gaussian_kl
@@ -61,7 +61,7 @@ def bits_per_dim(
     device = x0.device if generator is None else generator.device
     terms = []
     with evaluating(model):
-        for t in progress(range(process.num_timesteps), what="bound", shown=shown):
+        for t in progress_bar(range(process.num_timesteps), what="bound", shown=shown):
             noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=device)
             x_t = process.q_sample(x0, t, noise.to(x0.device))
             p = process.reverse(process.call(model, x_t, t, labels), x_t, t, clip_x0)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ardm.training import check_integer, evaluating, progress
+from ardm.training import check_integer, evaluating, progress_bar
 
 from .checks import check_choice
 from .denoisers import Denoiser
@@ -95,7 +95,7 @@ class Sampling:
             x at the last level.
         """
         moves = list(itertools.pairwise(levels))
-        shown = progress(moves, what="sampling", shown=self.shown)
+        shown = progress_bar(moves, what="sampling", shown=self.shown)
         with evaluating(self.model):
             for number, (level, following) in enumerate(shown):
                 if following > level:

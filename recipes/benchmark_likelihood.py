@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ardm import ARDMForMaskedLM, log_prob, nelbo, random_ratio_mask
 from ardm.data import add_held_out_arguments, corpus_from, load_held_out
-from ardm.evaluation import ScoredWindows
+from ardm.evaluation import HeldOutWindows
 from ardm.hub import DEMO_FOLDER, load_folder
 from ardm.masking import IGNORED, mean_cross_entropy
 from ardm.training import check_integer, process_state, quieten, run_recipe
@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
     check_integer("estimates", args.estimates, 1)
     quieten(True)
     model, tokenizer = load_folder(args.model_name_or_path)
-    windows = ScoredWindows(load_held_out(corpus, model, tokenizer), BATCH)
+    windows = HeldOutWindows(load_held_out(corpus, model, tokenizer), BATCH)
     model = model.to(state.device)
     ids = windows.input_ids.to(state.device)
     print(f"{len(ids)} windows of {ids.shape[1]} tokens, {corpus.held_out_name}")

@@ -81,7 +81,7 @@ def nats(args: argparse.Namespace, model: ARDMForMaskedLM, windows: BoundEvaluat
     def score(model: ARDMForMaskedLM, input_ids: Tensor, _: Tensor) -> Tensor:
         return -log_prob(model, input_ids, args.order, plan=plan)
 
-    return windows.score(model, score, show_progress=True)
+    return windows.measure(model, score, show_progress=True)
 
 
 def what_and_kind(args: argparse.Namespace) -> tuple[str, str]:

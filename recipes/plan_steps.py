@@ -23,7 +23,7 @@ from torch import Tensor
 from ardm import ARDMForMaskedLM, StepLosses, measure_step_losses
 from ardm.data import add_held_out_arguments, corpus_from, load_held_out
 from ardm.evaluation import (
-    ScoredWindows,
+    HeldOutWindows,
     compare_plans,
     plot_quality_against_steps,
     plot_step_losses,
@@ -54,14 +54,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def measure(args: argparse.Namespace, model: ARDMForMaskedLM, windows: ScoredWindows) -> StepLosses:
+def measure(
+    args: argparse.Namespace, model: ARDMForMaskedLM, windows: HeldOutWindows
+) -> StepLosses:
     def score(model: ARDMForMaskedLM, input_ids: Tensor, numbers: Tensor) -> Tensor:
         source = torch.Generator().manual_seed(args.seed)
         keyed: dict[str, Any] = {"row_numbers": numbers, "generator": source}
         orders = args.num_orders
         return measure_step_losses(model, input_ids, num_orders=orders, **keyed).sequence_nats
 
-    return StepLosses(windows.score(model, score, (windows.sequence_length,), show_progress=True))
+    return StepLosses(windows.measure(model, score, (windows.sequence_length,), show_progress=True))
 
 
 def seconds_by_budget(
@@ -91,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
     check_writable(folder)
     with state.main_process_first():  # one process fills the data cache, the others read it
         held_out = load_held_out(corpus, model, tokenizer)
-    windows = ScoredWindows(held_out, args.max_eval_windows)
+    windows = HeldOutWindows(held_out, args.max_eval_windows)
     length = windows.sequence_length
     if len(windows) < 4:
         raise ValueError(

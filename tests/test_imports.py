@@ -320,7 +320,7 @@ def test_hub_closure_holds_the_model():
         ("ardm.training.loop", "from ddpm import UNet"),
         ("ardm.training.loop", "from recipes.train_ardm import main"),
         ("ardm.training.loop", "from accelerate import Accelerator"),
-        ("ardm.metrics.bits", "from ..training import progress"),
+        ("ardm.metrics.bits", "from ..training import progress_bar"),
         ("ardm.metrics.bits", "from ..orders import TIE"),
         ("ardm.data.texts", "from ..metrics import bits_per_unit"),
         ("ardm.__init__", "import ddpm.unet"),
@@ -340,6 +340,6 @@ def test_allowed_imports_pass():
     source = "import torch\nfrom .masking import random_ratio_mask\n"
     assert wrong_imports("ardm.likelihood", source) == []
     assert wrong_imports("ardm.hub.folder", "from ..modeling_ardm import ARDMModel") == []
-    assert wrong_imports("ardm.metrics.bits", "from ardm.training import progress") == []
+    assert wrong_imports("ardm.metrics.bits", "from ardm.training import progress_bar") == []
     assert wrong_imports("ardm.training.loop", "def f():\n    import accelerate") == []
     assert wrong_imports("ddpm.noise", "from ardm.training import key_seed") == []

@@ -1,6 +1,6 @@
 """What a run reports of a text model: the bound on held-out windows, and what fewer steps cost."""
 
-from .bound import BoundEvaluation, ScoredWindows, write_samples
+from .bound import BoundEvaluation, HeldOutWindows, write_samples
 from .step_report import (
     compare_plans,
     describe_plan,
@@ -12,7 +12,7 @@ from .step_report import (
 
 __all__ = [
     "BoundEvaluation",
-    "ScoredWindows",
+    "HeldOutWindows",
     "compare_plans",
     "describe_plan",
     "plot_quality_against_steps",

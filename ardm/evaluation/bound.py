@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..likelihood import nelbo
 from ..metrics.bits import Estimate, PositiveEstimate, bits_per_unit, perplexity
-from ..training import score_rows, share_of
+from ..training import measure_rows, share_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -32,7 +32,7 @@ _MOST_PARTS = 50  # steps of the bar
 Model = TypeVar("Model", bound=nn.Module)
 
 
-class ScoredWindows:
+class HeldOutWindows:
     """Windows that every process holds and each scores a share of.
 
     Args:
@@ -65,7 +65,7 @@ class ScoredWindows:
         """L, the tokens of a window."""
         return self.input_ids.shape[1]
 
-    def score(
+    def measure(
         self,
         model: Model,
         score: Callable[[Model, Tensor, Tensor], Tensor],
@@ -85,7 +85,7 @@ class ScoredWindows:
             float64 (W, *shape), the same on every process, on the CPU.
         """
         device = next(model.parameters()).device
-        return score_rows(
+        return measure_rows(
             len(self),
             lambda rows: score(model, self.input_ids[rows].to(device), rows.to(device)),
             device=device,
@@ -123,11 +123,11 @@ class ScoredWindows:
         return figures | {"perplexity per token": perplexity(nats, tokens)}
 
 
-class BoundEvaluation(ScoredWindows):
+class BoundEvaluation(HeldOutWindows):
     """The bound of a model on the same windows with the same masks each time it is called.
 
     Args:
-        windows: as for [`ScoredWindows`], with `num_characters`.
+        windows: as for [`HeldOutWindows`], with `num_characters`.
         max_windows: how many of the first ones are scored; None = all.
         num_samples: as in [`nelbo`], masked versions of each window.
         seed: key of the masks.
@@ -155,7 +155,7 @@ class BoundEvaluation(ScoredWindows):
         Args:
             model: as for [`nelbo`].
             num_samples: versions of each window, if other than the evaluation's own.
-            show_progress: as for [`ScoredWindows.score`].
+            show_progress: as for [`HeldOutWindows.score`].
 
         Returns:
             float64 (W,), nats.
@@ -167,7 +167,7 @@ class BoundEvaluation(ScoredWindows):
             keyed: dict[str, Any] = {"row_numbers": numbers, "generator": source}
             return nelbo(model, input_ids, num_samples=versions, **keyed).nats
 
-        return self.score(model, score, show_progress=show_progress)
+        return self.measure(model, score, show_progress=show_progress)
 
     def __call__(
         self, model: nn.Module, num_samples: int | Literal["all"] | None = None

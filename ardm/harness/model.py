@@ -25,7 +25,7 @@ from torch import Tensor
 from ..generation_config_ardm import ORDER_NAMES
 from ..likelihood import nelbo
 from ..path_likelihood import log_prob
-from ..training import key_seed, progress
+from ..training import key_seed, progress_bar
 from .options import LIKELIHOOD_ORDERS, SWITCH, choose_device, load, one_of, whole_number
 from .requests import (
     GREEDY,
@@ -277,7 +277,7 @@ class ARDMHarness(LM):
 
     def _progress(self, items: Sequence[Item], disable: bool) -> Iterable[Item]:
         shown = False if disable or self._rank != 0 else None
-        return progress(items, what="ardm", unit="request", shown=shown)
+        return progress_bar(items, what="ardm", unit="request", shown=shown)
 
     # ----------------------------------------------------- several processes, as the harness asks
     def all_gather(self, tensor: Tensor) -> Tensor:

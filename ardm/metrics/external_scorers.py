@@ -31,7 +31,7 @@ from transformers import (
 )
 
 # by its absolute name, as evaluate copies this file and its siblings elsewhere
-from ardm.training import evaluating, progress
+from ardm.training import evaluating, progress_bar
 
 from .scorer_rows import Row, RowsOf, causal_rows, masked_rows, window_sizes
 
@@ -99,7 +99,7 @@ class Scorer:
         num_scored = torch.zeros(len(ids), dtype=torch.int64)
         by_length = sorted(range(len(ids)), key=lambda text: len(ids[text]))  # little padding
         rows = (row for text in by_length for row in self.rows_of(text, ids[text]))
-        bar = progress(total=sum(map(len, ids)), what="scoring", unit="token")
+        bar = progress_bar(total=sum(map(len, ids)), what="scoring", unit="token")
         with bar, evaluating(self.model):
             for batch in _batches(self, rows):
                 text_N, nats_N = _score(self, batch)

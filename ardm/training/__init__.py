@@ -18,7 +18,7 @@ from .files import (
 from .launching import process_state, quieten, run_recipe
 from .loop import TrainingResult, make_accelerator, train
 from .optim import MuonAdamW, muon_adamw
-from .processes import evaluating, gather_rows, progress, score_rows, share_of
+from .processes import evaluating, gather_rows, measure_rows, progress_bar, share_of
 from .stream import Batch, key_seed
 from .upload import check_upload, upload_folder
 
@@ -42,12 +42,12 @@ __all__ = [
     "plain",
     "png",
     "process_state",
-    "progress",
+    "progress_bar",
     "quieten",
     "replacing",
     "replacing_files",
     "run_recipe",
-    "score_rows",
+    "measure_rows",
     "share_of",
     "train",
     "training_config",

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from .config import TrainingConfig
 from .precision import choose_precision
-from .processes import agreed, progress
+from .processes import agreed, progress_bar
 from .run import EvalFn, LossFn, Run
 from .stream import Collate, TrainDataset
 
@@ -167,7 +167,7 @@ def _stop_signals() -> Iterator[list[int]]:
 
 def _progress_bar(run: Run) -> tqdm:
     """A bar on the main process of a terminal; elsewhere the log lines tell."""
-    return progress(
+    return progress_bar(
         what="training",
         total=run.config.max_train_steps,
         initial=run.step,

@@ -60,7 +60,7 @@ def gather_rows(rows: Tensor) -> Tensor:
     return rows
 
 
-def score_rows(
+def measure_rows(
     num_rows: int,
     score: Callable[[Tensor], Tensor],
     *,
@@ -105,7 +105,7 @@ def score_rows(
 def _scoring(total: int, unit: str, told: bool) -> Iterator[Callable[[int], None]]:
     """What to call with the number of rows that were scored."""
     shown = None if told else False
-    with progress(total=total, what="scoring", unit=unit, shown=shown) as bar:
+    with progress_bar(total=total, what="scoring", unit=unit, shown=shown) as bar:
         done = 0
 
         def advance(number: int) -> None:
@@ -128,7 +128,7 @@ def agreed(accelerator: "Accelerator", flag: bool) -> bool:
 
 
 # ------------------------------------------------------------------------------------ progress
-def progress(
+def progress_bar(
     items: Iterable[Item] | None = None,
     *,
     what: str,

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ardm.training import evaluating, score_rows, share_of
+from ardm.training import evaluating, measure_rows, share_of
 
 from ..denoisers import Denoiser, to_model_range, to_uint8
 from ..diffusion import GaussianDiffusion
@@ -105,7 +105,7 @@ class BoundEvaluation:
         """
         device = next(model.parameters()).device
         with evaluating(model):
-            figures = score_rows(
+            figures = measure_rows(
                 len(self),
                 lambda numbers: self._figures(model, numbers, device),
                 device=device,

@@ -10,7 +10,7 @@ import torch
 
 from ardm import nelbo
 from ardm.data import build_tokenizer, make_windows
-from ardm.evaluation import BoundEvaluation, ScoredWindows, write_samples
+from ardm.evaluation import BoundEvaluation, HeldOutWindows, write_samples
 from ardm.metrics.bits import bits_per_unit, perplexity
 
 PROCESSES = [(r, count) for count in (1, 2, 3, 7) for r in range(count)]
@@ -77,7 +77,7 @@ def test_each_score_is_the_bound_of_the_window_with_its_number(monkeypatch, mode
 
 @pytest.mark.parametrize(("index", "number"), PROCESSES)
 def test_a_score_may_have_any_shape_and_sees_each_window_once(monkeypatch, model, index, number):
-    windows, seen = ScoredWindows(rows(50)), []
+    windows, seen = HeldOutWindows(rows(50)), []
 
     def score(given, input_ids, numbers):
         assert given is model and input_ids.dtype == numbers.dtype == torch.int64
@@ -86,7 +86,7 @@ def test_a_score_may_have_any_shape_and_sees_each_window_once(monkeypatch, model
         return torch.stack((numbers, input_ids.sum(1), 7 * numbers), 1)[:, None].double()
 
     be_process(monkeypatch, index, number)
-    out = windows.score(model, score, (1, 3))
+    out = windows.measure(model, score, (1, 3))
     assert seen == list(range(index, 50, number))
     expected = torch.zeros(50, 1, 3, dtype=torch.float64)
     for i in seen:
@@ -96,25 +96,25 @@ def test_a_score_may_have_any_shape_and_sees_each_window_once(monkeypatch, model
 
 def test_a_process_without_windows_still_takes_part(monkeypatch, model):
     be_process(monkeypatch, 6, 7)
-    out = ScoredWindows(rows(5)).score(model, None, (2,))  # nothing is called
+    out = HeldOutWindows(rows(5)).measure(model, None, (2,))  # nothing is called
     assert torch.equal(out, torch.zeros(5, 2, dtype=torch.float64))
 
 
 def test_the_first_windows_alone_are_read():
     read = []
     stream = (read.append(i) or row for i, row in enumerate(rows(10)))
-    windows = ScoredWindows(stream, max_windows=4)
+    windows = HeldOutWindows(stream, max_windows=4)
     assert len(windows) == 4 and read == [0, 1, 2, 3]
     assert torch.equal(windows.input_ids, torch.stack([row["input_ids"] for row in rows(10)[:4]]))
     assert windows.units["num_bytes"].tolist() == [5, 7, 9, 11]
-    assert len(ScoredWindows(rows(10), 100)) == len(ScoredWindows(rows(10))) == 10
+    assert len(HeldOutWindows(rows(10), 100)) == len(HeldOutWindows(rows(10))) == 10
     assert windows.sequence_length == 6
 
 
 def test_nothing_to_score_is_refused():
     for wrong in (0, -3):
         with pytest.raises(ValueError, match=f"max_windows is {wrong}; expected at least 1"):
-            ScoredWindows(rows(3), wrong)
+            HeldOutWindows(rows(3), wrong)
     with pytest.raises(ValueError, match="no windows to score"):
         BoundEvaluation([])
 
@@ -132,7 +132,7 @@ def text_windows(tmp_path, monkeypatch):
 
 def test_figures_divide_the_nats_by_what_the_windows_stand_for(text_windows):
     text, made = text_windows
-    windows = ScoredWindows(made)
+    windows = HeldOutWindows(made)
     nats = torch.rand(len(windows), dtype=torch.float64) * 50 + 10
     figures = windows.figures(nats)
     read = text[: 20 * len(windows)]
@@ -161,13 +161,13 @@ def test_figures_divide_the_nats_by_what_the_windows_stand_for(text_windows):
     "units", [(), ("num_characters",), ("num_bytes",), ("num_characters", "num_bytes")]
 )
 def test_units_that_were_not_counted_have_no_figure(units):
-    figures = ScoredWindows(rows(5, units=units)).figures(torch.rand(5, dtype=torch.float64))
+    figures = HeldOutWindows(rows(5, units=units)).figures(torch.rand(5, dtype=torch.float64))
     counted = [f"bits per {name.removeprefix('num_').removesuffix('s')}" for name in units]
     assert [*figures] == ["bits per token", *counted, "perplexity per token"]
 
 
 def test_one_window_has_no_interval():
-    for figure in ScoredWindows(rows(1)).figures(torch.tensor([3.0])).values():
+    for figure in HeldOutWindows(rows(1)).figures(torch.tensor([3.0])).values():
         assert math.isfinite(figure.value) and math.isnan(figure.standard_error)
 
 
@@ -230,7 +230,7 @@ def logged_lines(caplog, number, shown=True):
     model = torch.nn.Linear(1, 1)
     with caplog.at_level(logging.INFO, logger="ardm.training.processes"):
         score = lambda model, input_ids, numbers: numbers.double()  # noqa: E731
-        ScoredWindows(rows(number)).score(model, score, show_progress=shown)
+        HeldOutWindows(rows(number)).measure(model, score, show_progress=shown)
     return [record.getMessage() for record in caplog.records]
 
 
@@ -256,7 +256,7 @@ def test_at_most_fifty_parts_of_at_least_16_windows(
         return numbers.double()
 
     be_process(monkeypatch, 0, number)
-    ScoredWindows(rows(num_windows)).score(model, score)
+    HeldOutWindows(rows(num_windows)).measure(model, score)
     assert seen == expected
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ardm import training
-from ardm.training import evaluating, progress, score_rows, share_of
+from ardm.training import evaluating, measure_rows, progress_bar, share_of
 
 CPU = torch.device("cpu")
 
@@ -67,7 +67,7 @@ def test_every_row_is_scored_once(batch_size, shape):
         calls.append(rows)
         return (rows.double() / 3).view(-1, *[1] * len(shape)).expand(-1, *shape)
 
-    scores = score_rows(7, score, device=CPU, shape=shape, batch_size=batch_size)
+    scores = measure_rows(7, score, device=CPU, shape=shape, batch_size=batch_size)
     assert scores.dtype == torch.float64 and scores.shape == (7, *shape)
     assert torch.equal(torch.cat(calls), torch.arange(7))
     assert all(len(rows) <= batch_size for rows in calls)
@@ -78,14 +78,14 @@ def test_no_rows():
     def never(rows):
         raise AssertionError("called")
 
-    assert score_rows(0, never, device=CPU, shape=(2,)).shape == (0, 2)
+    assert measure_rows(0, never, device=CPU, shape=(2,)).shape == (0, 2)
 
 
 @pytest.mark.parametrize(("shown", "lines"), [(True, [3, 5, 8]), (False, [])])
 def test_quarters_are_logged_where_there_is_no_terminal(caplog, monkeypatch, shown, lines):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
     with caplog.at_level(logging.INFO, "ardm.training"):
-        score_rows(10, Tensor.double, device=CPU, unit="window", shown=shown)
+        measure_rows(10, Tensor.double, device=CPU, unit="window", shown=shown)
     said = [f"scored {done} of this process's 10 windows" for done in lines]
     assert [record.message for record in caplog.records] == said
 
@@ -94,7 +94,7 @@ TWO = """
 import json, sys
 import torch
 from accelerate import PartialState
-from ardm.training import score_rows
+from ardm.training import measure_rows
 state = PartialState(cpu=True)
 seen = []
 def score(rows):
@@ -102,7 +102,7 @@ def score(rows):
     return torch.stack((rows.double() / 3, torch.full((len(rows),), 1.0).double()), 1)
 found = {}
 for num_rows in (1, 5):
-    scores = score_rows(num_rows, score, device=state.device, shape=(2,), batch_size=2)
+    scores = measure_rows(num_rows, score, device=state.device, shape=(2,), batch_size=2)
     found[num_rows] = scores.tolist()
 with open(f"{sys.argv[1]}/{state.process_index}.json", "w") as file:
     json.dump({"scores": found, "seen": seen, "processes": state.num_processes}, file)
@@ -140,8 +140,8 @@ def test_a_bar_is_for_terminals_unless_told_otherwise(
     capsys, monkeypatch, terminal, shown, expected
 ):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
-    assert list(progress([1, 2, 3], what="counting", shown=shown)) == [1, 2, 3]
-    with progress(total=4, initial=1, what="counting", unit="image", shown=shown) as bar:
+    assert list(progress_bar([1, 2, 3], what="counting", shown=shown)) == [1, 2, 3]
+    with progress_bar(total=4, initial=1, what="counting", unit="image", shown=shown) as bar:
         bar.update(3)
     written = capsys.readouterr().err
     assert ("counting" in written and " image" in written) == expected
@@ -149,5 +149,5 @@ def test_a_bar_is_for_terminals_unless_told_otherwise(
 
 
 def test_a_bar_that_is_left_ends_its_line(capsys):
-    list(progress(range(2), what="counting", shown=True, leave=True))
+    list(progress_bar(range(2), what="counting", shown=True, leave=True))
     assert capsys.readouterr().err.endswith("\n")
