@@ -1,5 +1,4 @@
-"""Order-agnostic autoregressive diffusion models of discrete data (arXiv 2110.02037) on the
-Hugging Face stack.
+"""Order-agnostic autoregressive diffusion models (arXiv 2110.02037) on the Hugging Face stack.
 
 `import ardm` makes the architecture known to transformers' Auto classes. Names and modules are
 imported when they are first asked for: image models, which share `ardm.training`, load no text

@@ -111,14 +111,14 @@ def make_resampling(config: ARDMGenerationConfig) -> Resampling | None:
         )
     if config.steps is not None and config.steps <= resampling.steps:
         raise ValueError(
-            f"steps is {config.steps} and resample_steps {resampling.steps}; expected more steps:"
-            " the resampling passes count among them."
+            f"steps is {config.steps} and resample_steps {resampling.steps};"
+            " expected more steps: the resampling passes count among them."
         )
     one_group = isinstance(config.plan, (list, tuple)) and len(config.plan) == 1
     if resampling.between and (one_group or config.steps == resampling.steps + 1):
         raise ValueError(
-            f"resample_order={config.resample_order!r} lies between steps; expected a plan of at"
-            " least two."
+            f"resample_order={config.resample_order!r} lies between steps;"
+            " expected a plan of at least two."
         )
     return resampling
 

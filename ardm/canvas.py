@@ -1,5 +1,4 @@
-"""Canvas: the rows that are being generated - what is known, what is hidden, and the random numbers
-of each place.
+"""Canvas: the rows that are being generated, what is hidden of them, and their random numbers.
 
 Randomness: row r of a call has the stream (seed, r), with one number for each kind of chance and
 each *place* (a position's number among its row's real tokens). So a row's numbers depend on nothing
@@ -96,7 +95,7 @@ class Canvas:
     def queue(self, open_BL: Tensor, width: int) -> Tensor:
         """int64 (B, width): each row's open positions in their order, then others up to `width`."""
         scores_BL = self.scores_BL.masked_fill(~open_BL, torch.inf)
-        # sorted; scores are distinct within a row
+        # the lowest come sorted, and no two of a row are equal: no tie to break
         return scores_BL.topk(width, dim=1, largest=False).indices
 
     def send_back(self, back_BL: Tensor, revision_B1: Tensor) -> None:
@@ -198,8 +197,8 @@ def row_streams(
     if isinstance(seed, (list, tuple)):
         if len(seed) != batch_size:
             raise ValueError(
-                f"seed is a list of {len(seed)}; expected one seed for each of the {batch_size}"
-                " rows."
+                f"seed is a list of {len(seed)};"
+                f" expected one seed for each of the {batch_size} rows."
             )
         seeds = torch.tensor(seed).repeat_interleave(copies)
         return seeds, torch.arange(copies).repeat(batch_size)

@@ -5,11 +5,10 @@ Every message says what was got and what is expected.
 
 import math
 from numbers import Integral, Real
-from typing import Any
 
 
 def check_integer(
-    name: str, value: Any, minimum: int, maximum: int | None = None, others: str = ""
+    name: str, value: object, minimum: int, maximum: int | None = None, others: str = ""
 ) -> int:
     """A whole number of any type that is one (numpy's too, no bool), as Python's.
 
@@ -26,15 +25,21 @@ def check_integer(
     Raises:
         ValueError: if it is none, or out of range.
     """
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or value < minimum or (maximum is not None and value > maximum):
-        limits = f"of at least {minimum}" if maximum is None else f"in {minimum}..{maximum}"
-        raise ValueError(f"{name} is {value!r}; expected an integer {limits}{others}.")
-    return int(value)
+    if not isinstance(value, bool) and isinstance(value, Integral):
+        number = int(value)
+        if number >= minimum and (maximum is None or number <= maximum):
+            return number
+    limits = f"of at least {minimum}" if maximum is None else f"in {minimum}..{maximum}"
+    raise ValueError(f"{name} is {value!r}; expected an integer {limits}{others}.")
 
 
 def check_number(
-    name: str, value: Any, maximum: float = math.inf, *, or_zero: bool = False, others: str = ""
+    name: str,
+    value: object,
+    maximum: float = math.inf,
+    *,
+    or_zero: bool = False,
+    others: str = "",
 ) -> float:
     """A finite positive number of any type that is one (no bool), as Python's.
 
@@ -51,10 +56,11 @@ def check_number(
     Raises:
         ValueError: if it is none, not finite, or out of range.
     """
-    real = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
-    if not real or value > maximum or value < 0 or (value == 0 and not or_zero):
-        limits = "at least 0" if or_zero else "above 0"
-        if maximum < math.inf:
-            limits += f" and at most {maximum}"
-        raise ValueError(f"{name} is {value!r}; expected a number {limits}{others}.")
-    return float(value)
+    if not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value):
+        number = float(value)
+        if number <= maximum and (number > 0 or (or_zero and number == 0)):
+            return number
+    limits = "at least 0" if or_zero else "above 0"
+    if maximum < math.inf:
+        limits += f" and at most {maximum}"
+    raise ValueError(f"{name} is {value!r}; expected a number {limits}{others}.")

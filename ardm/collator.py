@@ -56,8 +56,8 @@ class RandomRatioCollator:
         rows = [torch.as_tensor(example["input_ids"]) for example in examples]
         if self.pad_token_id is None and len({len(row) for row in rows}) > 1:
             raise ValueError(
-                "rows differ in length and pad_token_id is None; expected equal lengths or a"
-                " pad id."
+                "rows differ in length and pad_token_id is None;"
+                " expected equal lengths or a pad id."
             )
         pad_id = 0 if self.pad_token_id is None else self.pad_token_id
         input_ids = _pad(rows, pad_id)

@@ -71,66 +71,53 @@ class ARDMConfig(PreTrainedConfig):
 
     def _check_sizes(self):
         for name in ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        _require(
-            self.num_hidden_layers >= 0, "num_hidden_layers", self.num_hidden_layers, "at least 0"
-        )
-        _require(
-            self.max_position_embeddings >= 1,
-            "max_position_embeddings",
-            self.max_position_embeddings,
-            ">= 1",
-        )
+            size = getattr(self, name)
+            _require(size >= 1, "at least 1", **{name: size})
+        layers = self.num_hidden_layers
+        _require(layers >= 0, "at least 0", num_hidden_layers=layers)
+        length = self.max_position_embeddings
+        _require(length >= 1, ">= 1", max_position_embeddings=length)
         head_size, rest = divmod(self.hidden_size, self.num_attention_heads)
         _require(
             rest == 0 and head_size % 2 == 0,
-            "hidden_size",
-            self.hidden_size,
-            f"an even multiple of num_attention_heads={self.num_attention_heads} (rotary positions"
-            " turn pairs)",
+            f"an even multiple of num_attention_heads={self.num_attention_heads}"
+            " (rotary positions turn pairs)",
+            hidden_size=self.hidden_size,
         )
         kernel = self.conv_kernel_size
-        _require(
-            kernel == 0 or (kernel > 0 and kernel % 2 == 1),
-            "conv_kernel_size",
-            kernel,
-            "0 or an odd number",
-        )
+        odd = kernel > 0 and kernel % 2 == 1
+        _require(kernel == 0 or odd, "0 or an odd number", conv_kernel_size=kernel)
         for name in ("rope_theta", "rms_norm_eps"):
-            _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
-        _require(
-            self.hidden_act in ACT2FN,
-            "hidden_act",
-            self.hidden_act,
-            "a name in transformers' ACT2FN",
-        )
+            value = getattr(self, name)
+            _require(value > 0, "above 0", **{name: value})
+        known = self.hidden_act in ACT2FN
+        _require(known, "a name in transformers' ACT2FN", hidden_act=self.hidden_act)
         for name in ("attention_dropout", "hidden_dropout"):
-            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
+            share = getattr(self, name)
+            _require(0 <= share < 1, "in [0, 1)", **{name: share})
 
     def _check_ids(self):
         mask = self.mask_token_id
         if mask is None:
             raise ValueError(
-                "mask_token_id is None; expected the id of the mask token (add one to the"
-                " vocabulary)."
+                "mask_token_id is None;"
+                " expected the id of the mask token (add one to the vocabulary)."
             )
+        last = self.vocab_size - 1
         # Ids are rows of the embedding. A mask id one past the end is the field's best-known bug: a
         # gather that clamps makes the mask share the embedding of the last letter.
-        _require(
-            0 <= mask < self.vocab_size,
-            "mask_token_id",
-            mask,
-            f"in 0..{self.vocab_size - 1} (vocab_size - 1)",
-        )
-        if self.pad_token_id is not None:
+        _require(0 <= mask <= last, f"in 0..{last} (vocab_size - 1)", mask_token_id=mask)
+        pad = self.pad_token_id
+        if pad is not None:
             _require(
-                0 <= self.pad_token_id < self.vocab_size and self.pad_token_id != mask,
-                "pad_token_id",
-                self.pad_token_id,
-                f"None or in 0..{self.vocab_size - 1} and other than mask_token_id={mask}",
+                0 <= pad <= last and pad != mask,
+                f"None or in 0..{last} and other than mask_token_id={mask}",
+                pad_token_id=pad,
             )
 
 
-def _require(condition: bool, name: str, got: object, expected: str) -> None:
+def _require(condition: bool, expected: str, **got: object) -> None:
+    """Refuses the one field that is named, with its value, unless the condition holds."""
     if not condition:
-        raise ValueError(f"{name} is {got}; expected {expected}.")
+        ((name, value),) = got.items()
+        raise ValueError(f"{name} is {value}; expected {expected}.")

@@ -1,9 +1,10 @@
-"""ARDMGenerationMixin.generate: fills the masks of a sequence in any order, several at a time, with
-second thoughts.
+"""ARDMGenerationMixin.generate: fills the masks of a sequence in any order, several at a time.
 
     settings <- the call, its generation_config, the model's own, the defaults      (first wins)
     decoding <- small objects made of the settings                                   (assembly.py)
     ids      <- one loop runs them                                                   (decoding.py)
+
+With second thoughts: resampling sends generated tokens back to mask and predicts them again.
 """
 
 import copy
@@ -25,9 +26,9 @@ from .streaming import Streamer
 class ARDMGenerationMixin:
     """Gives a masked language model `generate`. Put it before the model class in the bases."""
 
-    config: Any
-    device: Any
-    generation_config: Any  # an ARDMGenerationConfig; typed as the model class types it
+    config: Any  # a GenerativeConfig; typed as the model class types it
+    device: torch.device
+    generation_config: Any  # an ARDMGenerationConfig; the same
     generation_config_class: Any
     __call__: Callable[..., Any]
 
@@ -44,12 +45,11 @@ class ARDMGenerationMixin:
         streamer: Streamer | None = None,
         **kwargs: Any,
     ) -> Tensor | ARDMGenerationOutput:
-        """Generates every mask id of `input_ids`; nothing else is touched (arXiv 2110.02037,
-        algorithm 1).
+        """Generates every mask id of `input_ids` (arXiv 2110.02037, algorithm 1).
 
-        Exact samples of the model at one token a step; `tokens_per_step=4` draws four at a time,
-        independently given the known ones. Without `input_ids` and `max_new_tokens`: one sequence
-        of `max_position_embeddings` tokens.
+        Nothing else is touched. Exact samples of the model at one token a step;
+        `tokens_per_step=4` draws four at a time, independently given the known ones. Without
+        `input_ids` and `max_new_tokens`: one sequence of `max_position_embeddings` tokens.
 
         A row ends at the first generated EOS token (of the model's or call's `eos_token_id`) behind
         its last given token: what lies behind becomes padding. With one `seed` a row's result
@@ -171,7 +171,7 @@ _DOWNLOAD_ARGUMENTS = (
 )
 
 
-def _check_callables(name: str, values: Any) -> None:
+def _check_callables(name: str, values: object) -> None:
     """Raises ValueError unless it is None or a list of callables."""
     if values is not None and not isinstance(values, (list, tuple)):
         raise ValueError(f"{name} is a {type(values).__name__}; expected a list of callables.")

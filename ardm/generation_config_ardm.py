@@ -15,12 +15,12 @@ from torch import Tensor
 from transformers import GenerationConfig
 from transformers.modeling_outputs import ModelOutput
 
+from .orders import ORDER_NAMES
+from .resampling import RESAMPLE_NAMES
 from .setting_checks import CHECKS
 
 PLAN_SETTINGS = ("tokens_per_step", "steps", "plan")  # how many at a time: at most one of them
 _ADAPTIVE = ("threshold", "entropy_bound")  # how many more: at most one of them
-ORDER_NAMES = ("random", "left_to_right", "right_to_left", "confidence", "margin", "entropy")
-RESAMPLE_NAMES = ("random", "least_confident", "remdm_cap", "remdm_rescale", "remdm_conf")
 
 
 class ARDMGenerationConfig(GenerationConfig):
@@ -110,8 +110,8 @@ class ARDMGenerationConfig(GenerationConfig):
         self.transformers_version = kwargs.pop("transformers_version", None)
         if kwargs:
             raise ValueError(
-                f"unknown generation settings {sorted(kwargs)}; expected some of"
-                f" {sorted(SETTINGS)}."
+                f"unknown generation settings {sorted(kwargs)};"
+                f" expected some of {sorted(SETTINGS)}."
             )
         self.validate()
 
@@ -145,8 +145,8 @@ class ARDMGenerationConfig(GenerationConfig):
         order: Any = self.order
         if order is not None and not isinstance(order, (str, Tensor)) and not callable(order):
             raise ValueError(
-                f"order is {type(order).__name__}; expected a name, a LongTensor of positions, or a"
-                " callable."
+                f"order is {type(order).__name__};"
+                " expected a name, a LongTensor of positions, or a callable."
             )
 
     def overlay(self, layer: dict[str, Any]) -> None:

@@ -46,8 +46,9 @@ def apply_rotary(states_BHLD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class ARDMShortConv(nn.Module):
-    """Depthwise convolution over the k nearest positions: y_p = sum_j w_j * x_(p + j - k//2), per
-    channel.
+    """Depthwise convolution over the k nearest positions.
+
+        y_p = sum_j w_j * x_(p + j - k//2)    per channel
 
     Random taps matter: started as the identity it gains little in the first minutes of training,
     started at random every channel looks at the neighbourhood in its own way from the first step.

@@ -1,5 +1,4 @@
-"""NELBO: the bound on -log p(x) that an order-agnostic model is trained on, with its standard
-error.
+"""NELBO: the bound on -log p(x) that the training minimises, with its standard error.
 
     NELBO(x) = E_order sum_t -log p(x[order[t]] | x[order[:t]])
              = E_m E_order  L * mean over the m masked of CE
@@ -99,8 +98,8 @@ def nelbo(
     check_integer("num_orders", num_orders, 1)
     if num_orders > 1 and num_samples != "all":
         raise ValueError(
-            f"num_orders is {num_orders} with num_samples={num_samples}; expected"
-            " num_samples='all'."
+            f"num_orders is {num_orders} with num_samples={num_samples};"
+            " expected num_samples='all'."
         )
     target_BL = target_tokens(model.config, input_ids, attention_mask, prompt_mask)
     num_tokens_B = target_BL.sum(1)
@@ -168,7 +167,8 @@ def _keys(number_N: Tensor, version_N: Tensor) -> Tensor:
 def _over_strata(terms_N: Tensor, num_tokens_B: Tensor, num_samples: int) -> NELBOOutput:
     """Mean of the strata's means, and its error from the spread inside each."""
     num_strata = max(num_samples // 2, 1)
-    nats, variance = terms_N.new_zeros(2, len(num_tokens_B))
+    nats = terms_N.new_zeros(len(num_tokens_B))
+    variance = terms_N.new_zeros(len(num_tokens_B))
     terms_BR = terms_N.new_zeros(len(num_tokens_B), num_samples)
     terms_BR[num_tokens_B > 0] = terms_N.view(-1, num_samples)
     for stratum in range(num_strata):
@@ -193,8 +193,7 @@ def _variance_between_orders(losses_JL: Tensor) -> Tensor:
 
 
 def _smooth_residual_variance(losses_1L: Tensor) -> Tensor:
-    """Variance of the sum of one independent loss for each count m = 1..n, whose means change
-    smoothly with m.
+    """Variance of a sum of independent losses, one a count m = 1..n, with means smooth in m.
 
     A loss against the mean of its neighbours shows its noise without the trend. Near each m
     variances are taken to fall like those of a mean over m of n tokens drawn without replacement,

@@ -135,8 +135,8 @@ def _needs_prefix(processor: Any) -> bool:
         return True
     if _is_stock(processor) and not isinstance(processor, _ANYWHERE):
         raise ValueError(
-            f"{name} does not work here; expected another processor (or `guidance_scale` for"
-            " guidance)."
+            f"{name} does not work here;"
+            " expected another processor (or `guidance_scale` for guidance)."
         )
     return False
 

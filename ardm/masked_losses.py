@@ -1,5 +1,4 @@
-"""Masked losses: those of many masked versions of a batch, some sequences a call - what every
-likelihood is made of.
+"""Masked losses of many masked versions of a batch: what every likelihood is made of.
 
 One version hides the last m of a row's n target tokens in a random order and gives the mean of
 -log p(x_p | known) over them: an unbiased estimate of the loss per token with n - m known (arXiv
@@ -11,7 +10,7 @@ Shapes: B batch, L length, N versions of all rows.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -69,9 +68,9 @@ def target_tokens(
         impossible = getattr(config, name, None)
         if impossible is not None and ((input_ids == impossible) & target_BL).any():
             raise ValueError(
-                f"input_ids holds the {name[:-9]} id {impossible} among its real tokens, whose"
-                " probability is 0; expected text without it, or an attention_mask that is 0"
-                " there."
+                f"input_ids holds the {name[:-9]} id {impossible} among its real tokens,"
+                " whose probability is 0;"
+                " expected text without it, or an attention_mask that is 0 there."
             )
     return target_BL
 
@@ -89,8 +88,8 @@ def row_numbers_of(row_numbers: Tensor | None, input_ids: Tensor) -> Tensor:
     row_numbers = row_numbers.to(input_ids.device).long()
     if (row_numbers < 0).any() or (row_numbers >= 2**31).any():
         raise ValueError(
-            f"row_numbers holds {int(row_numbers.min())}..{int(row_numbers.max())}; expected"
-            " 0..2^31-1."
+            f"row_numbers holds {int(row_numbers.min())}..{int(row_numbers.max())};"
+            " expected 0..2^31-1."
         )
     return row_numbers
 
@@ -105,9 +104,10 @@ def sequences_per_call(batch_size: int | None, input_ids: Tensor, vocab_size: in
 
 
 @contextmanager
-def evaluating(model: Any) -> Iterator[None]:
+def evaluating(model: object) -> Iterator[None]:
     """The model without dropout, and afterwards as it was; a mere callable is left alone."""
-    training = [m for m in model.modules() if m.training] if isinstance(model, nn.Module) else []
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    training = [module for module in modules if module.training]  # frozen parts may not be
     for module in training:
         module.training = False
     try:

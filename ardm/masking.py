@@ -1,5 +1,4 @@
-"""Random-ratio masking: how many tokens are hidden, which ones, and the loss that makes it a
-likelihood bound.
+"""Random-ratio masking: how many tokens are hidden, which, and the loss that makes it a bound.
 
 For a sequence x of L maskable tokens, t ~ U{0..L-1} and a uniform order (arXiv 2110.02037, equation
 2; counts as in arXiv 2409.02908, prop. 3.1):
@@ -232,15 +231,15 @@ def check_ids(input_ids: Tensor, vocab_size: int | None = None) -> None:
         )
     if input_ids.ndim != 2 or input_ids.dtype not in (torch.int64, torch.int32):
         raise ValueError(
-            f"input_ids has shape {tuple(input_ids.shape)} and dtype {input_ids.dtype}; expected a"
-            " LongTensor (B, L)."
+            f"input_ids has shape {tuple(input_ids.shape)} and dtype {input_ids.dtype};"
+            " expected a LongTensor (B, L)."
         )
     if vocab_size is not None and input_ids.numel():
         low, high = (int(bound) for bound in input_ids.aminmax())
         if low < 0 or high >= vocab_size:
             raise ValueError(
-                f"input_ids holds ids in {low}..{high}; expected 0..{vocab_size - 1} (vocab_size"
-                " - 1)."
+                f"input_ids holds ids in {low}..{high};"
+                f" expected 0..{vocab_size - 1} (vocab_size - 1)."
             )
 
 
@@ -250,8 +249,8 @@ def _checked_num_known(num_known: Tensor, num_maskable_B: Tensor) -> Tensor:
         raise ValueError(f"num_known is {got}; expected integers {tuple(num_maskable_B.shape)}.")
     if ((num_known < 0) | (num_known >= num_maskable_B.clamp(min=1))).any():
         raise ValueError(
-            f"num_known is {num_known.tolist()}; expected 0..n-1 for rows of n ="
-            f" {num_maskable_B.tolist()} tokens."
+            f"num_known is {num_known.tolist()};"
+            f" expected 0..n-1 for rows of n = {num_maskable_B.tolist()} tokens."
         )
     return num_known.to(num_maskable_B)
 

@@ -1,5 +1,4 @@
-"""RandomRatioObjective: the loss that the training loop minimises, with a weighting and a
-curriculum over mask ratios.
+"""RandomRatioObjective: the loss of the training, weighted over mask ratios, with a curriculum.
 
     loss = mean over sequences of  w(r) * mean cross-entropy over the masked tokens
 

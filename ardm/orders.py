@@ -53,8 +53,8 @@ def check_order(order: Tensor, batch_size: int, length: int) -> Tensor:
         raise ValueError(f"order is {got}; expected a LongTensor (L,) or (B, L) of positions.")
     if order.shape not in ((length,), (batch_size, length)):
         raise ValueError(
-            f"order has shape {tuple(order.shape)}; expected ({length},) or ({batch_size},"
-            f" {length}): a permutation of all positions of the sequence."
+            f"order has shape {tuple(order.shape)}; expected ({length},) or"
+            f" ({batch_size}, {length}): a permutation of all positions of the sequence."
         )
     order = order.long().expand(batch_size, length)
     if not torch.equal(
@@ -83,8 +83,8 @@ def order_scores(order: str | Tensor, place_BL: Tensor, uniforms_BL: Tensor) -> 
     if isinstance(order, str):
         if order not in QUEUE_ORDERS:
             raise ValueError(
-                f"order is {order!r}; expected one of {sorted(QUEUE_ORDERS)} or a LongTensor of"
-                " positions."
+                f"order is {order!r};"
+                f" expected one of {sorted(QUEUE_ORDERS)} or a LongTensor of positions."
             )
         return QUEUE_ORDERS[order](place_BL, uniforms_BL).double()
     return order_to_rank(check_order(order, *place_BL.shape).to(place_BL.device)).double()
@@ -138,6 +138,9 @@ LOGIT_ORDERS: dict[str, Callable[[Tensor], Tensor]] = {
     "margin": margin,
     "entropy": lambda logits_BKV: -entropy(logits_BKV),
 }
+
+
+ORDER_NAMES = (*QUEUE_ORDERS, *LOGIT_ORDERS)
 
 
 class LogitOrder(NamedTuple):
@@ -199,8 +202,8 @@ def custom_scores(
     if not isinstance(scores, Tensor) or scores.shape != masked_BL.shape:
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise ValueError(
-            f"the order's scores are {got}; expected a tensor {tuple(masked_BL.shape)}, higher ="
-            " earlier."
+            f"the order's scores are {got};"
+            f" expected a tensor {tuple(masked_BL.shape)}, higher = earlier."
         )
     scores = scores.to(masked_BL.device)
     scores = scores if scores.is_floating_point() else scores.double()
@@ -241,8 +244,9 @@ def ranking(scores_BK: Tensor, open_BK: Tensor, tie: float | None = TIE) -> Tens
 
 
 def best(scores_BK: Tensor, open_BK: Tensor | None, tie: float | None, count: int) -> Tensor:
-    """The set that the first `count` of [`ranking`] are, without the sort wherever no tie is cut:
-    nearly always.
+    """The set that the first `count` of [`ranking`] are.
+
+    Without its sort wherever no tie is cut: nearly always.
 
     Args:
         scores_BK: (B, K), finite unless `tie` is None.

@@ -1,5 +1,4 @@
-"""Passes: how many tokens each call of the network sends back and fills, known before the first
-call.
+"""Passes: how many tokens each call of the network sends back and fills, known beforehand.
 
     one row:  (0, k_1), (0, k_2), ..., (0, k_S)       the plan: S steps, k_1 + ... + k_S = its masks
               ..., (0, k_i), (n, n), (0, k_i+1), ...  resampling between the steps
@@ -120,8 +119,8 @@ def _cut(plan: list[int], sizes: list[int]) -> list[list[int]]:
             block.append(rest.pop(0))
         if sum(block) > size:
             raise ValueError(
-                f"plan {plan} has a group that reaches over the end of a block; expected blocks"
-                f" {sizes}."
+                f"plan {plan} has a group that reaches over the end of a block;"
+                f" expected blocks {sizes}."
             )
         blocks.append(block)
     return blocks
@@ -131,13 +130,13 @@ def _tail(losses: Sequence[float] | None, num_masked: int) -> list[float]:
     """The losses of the last `num_masked` steps: the rest of the sequence counts as known."""
     if not losses:
         raise ValueError(
-            "plan is 'optimal' but per_step_losses is not set; expected the losses measured on"
-            " data."
+            "plan is 'optimal' but per_step_losses is not set;"
+            " expected the losses measured on data."
         )
     if len(losses) < num_masked:
         raise ValueError(
-            f"per_step_losses has {len(losses)} steps; expected at least {num_masked}, the row's"
-            " masks."
+            f"per_step_losses has {len(losses)} steps;"
+            f" expected at least {num_masked}, the row's masks."
         )
     return list(losses[len(losses) - num_masked :])
 

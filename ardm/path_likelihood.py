@@ -20,8 +20,7 @@ from torch import Tensor
 from .masked_losses import evaluating, sequences_per_call, target_tokens
 from .networks import MaskedLanguageModel
 from .orders import (
-    LOGIT_ORDERS,
-    QUEUE_ORDERS,
+    ORDER_NAMES,
     CustomOrder,
     LogitOrder,
     best,
@@ -34,7 +33,8 @@ from .orders import (
 from .plans import check_plan, group_bounds
 
 Order = Tensor | str | CustomOrder
-_FIXED = sorted({*QUEUE_ORDERS} - {"random"})
+# "random" is no path: every permutation of the positions is one of its own.
+LIKELIHOOD_ORDERS = tuple(name for name in ORDER_NAMES if name != "random")
 
 
 def log_prob(
@@ -121,8 +121,8 @@ def _known_scores(order: Order, target_BL: Tensor) -> Tensor:
         assert not callable(order)  # that is one which looks at the logits
         positions = check_order(order, *target_BL.shape)
         return order_to_rank(positions.to(target_BL.device))
-    if order not in _FIXED:
-        names = ", ".join([*_FIXED, *LOGIT_ORDERS])
+    if order not in LIKELIHOOD_ORDERS:
+        names = ", ".join(LIKELIHOOD_ORDERS)
         hint = "; the average over random orders is bounded by nelbo" if order == "random" else ""
         raise ValueError(
             f"order is {order!r}; expected a LongTensor of positions, a callable or {names}{hint}."

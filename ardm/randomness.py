@@ -1,5 +1,6 @@
-"""Random numbers that are a pure function of integer keys: u = hash(seed, row, position, ...) in
-[0, 1).
+"""Random numbers that are a pure function of integer keys.
+
+    u = hash(seed, row, position, ...) in [0, 1)
 
 There is no state to save, no loop over the rows of a batch, and nothing that depends on what came
 before, on the process, or on the device. Whoever needs numbers gives their kind a key of its own,

@@ -64,6 +64,7 @@ RESAMPLE_ORDERS = {
     "remdm_rescale": ResampleOrder(_by_chance, between=True, share=min),
     "remdm_conf": ResampleOrder(_unlikely_by_chance, between=True),
 }
+RESAMPLE_NAMES = tuple(RESAMPLE_ORDERS)
 
 
 @dataclass(frozen=True)

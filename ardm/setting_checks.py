@@ -2,27 +2,27 @@
 
     CHECKS[name](name, value) raises ValueError unless the value is one that the setting can have
 
-Orders are names of generation_config_ardm.py, which checks them, and what goes together.
+Orders are names of orders.py and resampling.py: generation_config_ardm.py checks them, and what
+goes together.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from .checks import check_integer, check_number
 
 
-def _check_flag(name: str, value: Any) -> None:
+def _check_flag(name: str, value: object) -> None:
     if value not in (True, False):
         raise ValueError(f"{name} is {value!r}; expected True or False.")
 
 
-def _check_one_or_many(name: str, value: Any, maximum: int | None = None) -> None:
+def _check_one_or_many(name: str, value: object, maximum: int | None = None) -> None:
     for item in value if isinstance(value, (list, tuple)) else [value]:
         check_integer(name, item, 0, maximum)
 
 
-def _check_plan(name: str, value: Any) -> None:
+def _check_plan(name: str, value: object) -> None:
     if isinstance(value, str) and value == "optimal":
         return
     if not isinstance(value, (list, tuple)):
@@ -31,7 +31,7 @@ def _check_plan(name: str, value: Any) -> None:
         check_integer(f"{name}'s group size", size, 1)
 
 
-def _check_losses(name: str, value: Any) -> None:
+def _check_losses(name: str, value: object) -> None:
     if not isinstance(value, (list, tuple)) or not value:
         got = type(value).__name__
         raise ValueError(f"{name} is {got}; expected a list of nats, one for each step.")
@@ -44,7 +44,7 @@ _from_zero = partial(check_integer, minimum=0)
 _share = partial(check_number, maximum=1.0)
 _nonnegative = partial(check_number, or_zero=True)
 
-CHECKS: dict[str, Callable[[str, Any], Any]] = {
+CHECKS: dict[str, Callable[[str, object], object]] = {
     "max_new_tokens": _from_zero,
     "order_temperature": _nonnegative,
     "tokens_per_step": _from_one,

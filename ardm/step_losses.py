@@ -63,8 +63,8 @@ class StepLosses:
         """
         if self.sequence_nats.isnan().any():
             raise ValueError(
-                "the sequences differ in their number of tokens; expected equal lengths for one"
-                " plan."
+                "the sequences differ in their number of tokens;"
+                " expected equal lengths for one plan."
             )
         sizes = torch.tensor(check_plan(plan, self.sequence_nats.shape[1], "losses"))
         costs_BS = sizes * self.sequence_nats[:, sizes.cumsum(0) - sizes]
@@ -146,8 +146,8 @@ def measure_step_losses(
     seed = seed_from(generator)
     if not num_tokens_B.any():
         raise ValueError(
-            f"input_ids {tuple(input_ids.shape)} has only padding and prompt; expected at least one"
-            " other token."
+            f"input_ids {tuple(input_ids.shape)} has only padding and prompt;"
+            " expected at least one other token."
         )
     versions = every_count(num_tokens_B, row_numbers_of(row_numbers, input_ids), num_orders)
     losses_N = masked_losses(
@@ -171,10 +171,10 @@ def per_step_losses(
     generator: torch.Generator | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
-    """The mean loss per token at each number of known tokens, for [`optimal_plan`] and
-    [`plan_cost`].
+    """The mean loss per token at each number of known tokens.
 
-    [`measure_step_losses`] gives their standard errors as well.
+    It is what [`optimal_plan`] and [`plan_cost`] take; [`measure_step_losses`] gives the standard
+    errors as well.
 
     Args:
         model: the network.

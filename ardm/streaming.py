@@ -54,7 +54,8 @@ class Streaming:
         drafts = self.put_draft is not None
         self.takes_logits = drafts and getattr(streamer, "_takes_logits", False)
         self.takes_path = drafts and getattr(streamer, "_takes_path", False)
-        self.shown = self.prompt = self._complete()
+        self.prompt = self._complete()
+        self.shown = self.prompt
         streamer.put(self._text(canvas.ids)[: self.prompt][None])
 
     def update(self, logits: Tensor | None, end: int | None) -> None:

@@ -1,10 +1,9 @@
 """Checks of arguments that several modules share; whole numbers are checked by `ardm.training`."""
 
 from collections.abc import Iterable
-from typing import Any
 
 
-def check_choice(name: str, value: Any, known: Iterable[str]) -> None:
+def check_choice(name: str, value: object, known: Iterable[str]) -> None:
     """Finds out whether a name is one of those that there are.
 
     Args:

@@ -101,7 +101,8 @@ def _check_values(values: Tensor, limit: float) -> None:
     if bounded and values.numel() and values.abs().max() > limit + _ROUNDING:
         low = float(values.min())
         high = float(values.max())
-        raise ValueError(  # with so many digits that the least excess shows
+        # with so many digits that the least excess shows
+        raise ValueError(
             f"images lie in [{low:.7g}, {high:.7g}]; expected {expected}:"
             " rescale (pixels / 127.5 - 1) or clamp them."
         )

@@ -105,7 +105,9 @@ class GaussianDiffusion(ReverseProcess):
             ValueError: if images or the network's output are not as they should be.
         """
         check_images(x0)
-        return bits_per_dim(self, model, x0, labels, clip=clip, generator=generator, shown=progress)
+        return bits_per_dim(
+            self, model, x0, labels, clip=clip, generator=generator, progress=progress
+        )
 
     def prior_bits(self, x0: Tensor) -> Tensor:
         """KL(q(x_{T-1} | x_0) || N(0, I)), which no network can change.

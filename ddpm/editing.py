@@ -226,8 +226,8 @@ def interpolate(
     """
     if first.shape != second.shape:
         raise ValueError(
-            f"the images have shapes {tuple(first.shape)} and {tuple(second.shape)}; expected the"
-            " same."
+            f"the images have shapes {tuple(first.shape)} and {tuple(second.shape)};"
+            " expected the same."
         )
     weights = list(weights) if isinstance(weights, Iterable) else []
     if not weights or not all(math.isfinite(weight) for weight in weights):
@@ -239,7 +239,8 @@ def interpolate(
     common: dict[str, Any] = {"steps": steps, "labels": labels, "clip": clip}
     # finds what is wrong before the work
     prepare(model, diffusion, len(first), **common, **options)
-    start, end = (ddim_invert(model, images, diffusion, **common) for images in (first, second))
+    start = ddim_invert(model, first, diffusion, **common)
+    end = ddim_invert(model, second, diffusion, **common)
     between = [
         sample(model, first.shape, diffusion, noise=slerp(start, end, w), **common, **options)
         for w in weights

@@ -1,8 +1,8 @@
 """ForwardProcess: the process q that turns an image into noise, by small steps, as float64 tables.
 
-    q(x_t | x_{t-1})      = N(sqrt(1 - beta_t) x_{t-1}, beta_t I)                     equation 2
-    q(x_t | x_0)          = N(sqrt(ab_t) x_0, (1 - ab_t) I)                           equation 4
-    q(x_{t-1} | x_t, x_0) = N(coef1_t x_0 + coef2_t x_t, posterior_variance_t I)      6 and 7
+    q(x_t | x_{t-1})      = N(sqrt(1 - beta_t) x_{t-1}, beta_t I)                 equation 2
+    q(x_t | x_0)          = N(sqrt(ab_t) x_0, (1 - ab_t) I)                       equation 4
+    q(x_{t-1} | x_t, x_0) = N(coef1_t x_0 + coef2_t x_t, posterior_variance_t I)  equations 6, 7
 
 (arXiv 2006.11239.) ab_t = alphas_cumprod[t], the product of 1 - beta up to t. t = 0..T-1 is an
 index into the betas; x_{-1} is the image. What is computed from images has their dtype. Images are
@@ -35,7 +35,8 @@ class ForwardProcess:
     def __init__(
         self, betas: Tensor, alphas_cumprod: Tensor | None = None, timesteps: Tensor | None = None
     ):
-        self.betas = betas = check_betas(betas)
+        betas = check_betas(betas)
+        self.betas = betas
         self.alphas_cumprod = (1 - betas).cumprod(0) if alphas_cumprod is None else alphas_cumprod
         self.timesteps = torch.arange(len(betas)) if timesteps is None else timesteps
         self.alphas_cumprod_prev = torch.cat((torch.ones_like(betas[:1]), self.alphas_cumprod[:-1]))
@@ -112,8 +113,8 @@ class ForwardProcess:
         """
         self.check_times(t, x0)
         mean = self.posterior_mean(x0, x_t, t)
-        tables = (self._posterior_variance, self.log_variances.small)
-        variance, log_variance = (like(table.at(t, mean), mean) for table in tables)
+        variance = expanded_like(self._posterior_variance.at(t, mean), mean)
+        log_variance = expanded_like(self.log_variances.small.at(t, mean), mean)
         return mean, variance, log_variance
 
     def posterior_mean(self, x0: Tensor, x_t: Tensor, t: Tensor | int) -> Tensor:
@@ -139,12 +140,12 @@ class ForwardProcess:
         self.check_times(t, x)
         if noise is not None and noise.shape != x.shape:
             raise ValueError(
-                f"noise has shape {tuple(noise.shape)}; expected {tuple(x.shape)}, that of the"
-                " images."
+                f"noise has shape {tuple(noise.shape)};"
+                f" expected {tuple(x.shape)}, that of the images."
             )
         return torch.randn_like(x) if noise is None else noise
 
 
-def like(value: Tensor | float, x: Tensor) -> Tensor:
+def expanded_like(value: Tensor | float, x: Tensor) -> Tensor:
     """A table's entries as a tensor of the shape of x."""
     return (value if isinstance(value, Tensor) else x.new_full((), value)).expand_as(x)

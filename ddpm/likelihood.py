@@ -41,7 +41,7 @@ def bits_per_dim(
     *,
     clip: bool | str = True,
     generator: torch.Generator | None = None,
-    shown: bool | None = None,
+    progress: bool | None = None,
 ) -> BitsPerDim:
     """All T terms of the bound, each with fresh noise.
 
@@ -52,7 +52,7 @@ def bits_per_dim(
         labels: int64 (B,), or None.
         clip: of the predicted image, as in `p_mean_variance`.
         generator: of the noise, on the device of the images or the CPU.
-        shown: whether to show a progress bar; None = on a terminal.
+        progress: whether to show a progress bar; None = on a terminal.
 
     Returns:
         [`BitsPerDim`].
@@ -61,7 +61,7 @@ def bits_per_dim(
     device = x0.device if generator is None else generator.device
     terms = []
     with evaluating(model):
-        for t in progress_bar(range(process.num_timesteps), what="bound", shown=shown):
+        for t in progress_bar(range(process.num_timesteps), what="bound", shown=progress):
             noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=device)
             x_t = process.q_sample(x0, t, noise.to(x0.device))
             p = process.reverse(process.call(model, x_t, t, labels), x_t, t, clip_x0)

@@ -103,13 +103,13 @@ def row_generators(num_images: int, generator: Any, seed: Any) -> Generators:
     )
     if not several and not isinstance(generator, torch.Generator | None):
         raise ValueError(
-            f"generator is {generator!r}; expected a torch.Generator, or a list of one for each"
-            " image."
+            f"generator is {generator!r};"
+            " expected a torch.Generator, or a list of one for each image."
         )
     if several and len(generator) != num_images:
         raise ValueError(
-            f"there are {len(generator)} generators or seeds; expected one for each of {num_images}"
-            " images."
+            f"there are {len(generator)} generators or seeds;"
+            f" expected one for each of {num_images} images."
         )
     return generator
 

@@ -20,7 +20,11 @@ from .diffusion import GaussianDiffusion
 from .noise import RowNoise, stream
 from .timesteps import Timesteps, UniformTimesteps, stratified_timesteps
 
-_STEP, _NOISE, _FLIP, _LABEL = range(4)  # kinds of draws: no two share a stream
+# kinds of draws: no two share a stream
+_STEP = 0
+_NOISE = 1
+_FLIP = 2
+_LABEL = 3
 
 
 class DiffusionObjective:
@@ -60,8 +64,8 @@ class DiffusionObjective:
             )
         if not 0 <= label_dropout < 1 or (label_dropout and null_label is None):
             raise ValueError(
-                f"label_dropout is {label_dropout} and null_label {null_label}; expected [0, 1) and"
-                " a label."
+                f"label_dropout is {label_dropout} and null_label {null_label};"
+                " expected [0, 1) and a label."
             )
         self.diffusion = diffusion
         self.seed = seed

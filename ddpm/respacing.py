@@ -50,8 +50,8 @@ def _even_stride(num_timesteps: int, count: int) -> list[int]:
         if len(kept) == count:
             return list(kept)
     raise ValueError(
-        f"respacing is 'ddim{count}'; expected a count that an integer stride over {num_timesteps}"
-        " has."
+        f"respacing is 'ddim{count}';"
+        f" expected a count that an integer stride over {num_timesteps} has."
     )
 
 

@@ -19,7 +19,7 @@ from typing_extensions import Self
 
 from .checks import check_choice
 from .denoisers import Denoiser, call_network
-from .forward_process import ForwardProcess, like
+from .forward_process import ForwardProcess, expanded_like
 from .predictions import PREDICTIONS, capped_snr_weights, clipping, prediction_tables
 from .respacing import kept_timesteps
 from .variances import LEARNED, VARIANCES
@@ -56,7 +56,7 @@ class Reverse:
     def log_variance(self) -> Tensor:
         """Natural logarithm, by the process's variance."""
         variance = VARIANCES[self.process.variance]
-        return like(variance(self.process.log_variances, self.t, self.rest), self.x0)
+        return expanded_like(variance(self.process.log_variances, self.t, self.rest), self.x0)
 
     def with_x0(self, x0: Tensor) -> "Reverse":
         """The same aimed at another image, which moves the mean."""
@@ -97,8 +97,8 @@ class ReverseProcess(ForwardProcess):
         if prediction == "epsilon" and self.betas[-1] == 1:
             raise ValueError(
                 "prediction is 'epsilon' and the last beta is 1, so that x_{T-1} is nothing but"
-                " noise and a prediction of it tells nothing of the image; expected 'v_prediction'"
-                " or 'sample'."
+                " noise and a prediction of it tells nothing of the image;"
+                " expected 'v_prediction' or 'sample'."
             )
         self.prediction = prediction
         self.variance = variance

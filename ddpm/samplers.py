@@ -74,8 +74,8 @@ class Sampling:
     predict: Predict
     step: Step
     noise: RowNoise
-    callback: Callable[[SamplingState], Any] | None
-    shown: bool | None
+    callback: Callable[[SamplingState], object] | None
+    progress: bool | None
 
     @torch.no_grad()
     def follow(
@@ -95,9 +95,9 @@ class Sampling:
             x at the last level.
         """
         moves = list(itertools.pairwise(levels))
-        shown = progress_bar(moves, what="sampling", shown=self.shown)
+        bar = progress_bar(moves, what="sampling", shown=self.progress)
         with evaluating(self.model):
-            for number, (level, following) in enumerate(shown):
+            for number, (level, following) in enumerate(bar):
                 if following > level:
                     x = self.diffusion.q_step(x, level, self.noise(x))
                     continue
@@ -122,7 +122,7 @@ def prepare(
     clip: bool | str = True,
     generator: Generators = None,
     seed: int | Sequence[int] | None = None,
-    callback: Callable[[SamplingState], Any] | None = None,
+    callback: Callable[[SamplingState], object] | None = None,
     progress: bool | None = None,
 ) -> Sampling:
     """Checks the options of [`sample`] and makes the objects that they stand for.
@@ -151,8 +151,8 @@ def prepare(
     check_choice("sampler", sampler, STEPS)
     if not 0 <= eta <= 1 or (eta and sampler != "ddim"):
         raise ValueError(
-            f"eta is {eta} and the sampler {sampler!r}; expected 0, or with 'ddim' a number in"
-            " [0, 1]."
+            f"eta is {eta} and the sampler {sampler!r};"
+            " expected 0, or with 'ddim' a number in [0, 1]."
         )
     if labels is not None:
         _check_labels(labels, num_images)
@@ -171,7 +171,7 @@ def prepare(
         step=STEPS[sampler](spaced, noise, **options),
         noise=noise,
         callback=callback,
-        shown=progress,
+        progress=progress,
     )
 
 
@@ -189,7 +189,7 @@ def sample(
     generator: Generators = None,
     seed: int | Sequence[int] | None = None,
     noise: Tensor | None = None,
-    callback: Callable[[SamplingState], Any] | None = None,
+    callback: Callable[[SamplingState], object] | None = None,
     progress: bool | None = None,
 ) -> Tensor:
     """Draws images from a model.

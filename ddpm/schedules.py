@@ -119,7 +119,7 @@ def check_betas(betas: Tensor, minimum: int = 1) -> Tensor:
         low = float(betas.min())
         high = float(betas.max())
         raise ValueError(
-            f"betas lie in [{low}, {high}]; expected numbers in (0, 1], of which only the last may"
-            " be 1."
+            f"betas lie in [{low}, {high}];"
+            " expected numbers in (0, 1], of which only the last may be 1."
         )
     return betas

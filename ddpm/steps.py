@@ -1,8 +1,8 @@
 """Steps: from x at level l to level l - 1, one class a sampler; the loop is in samplers.py.
 
-Level l = number of steps left: x at level l is x_t for t = l - 1, and level 0 is the image. With a
-= sqrt(alpha_bar) and s = sqrt(1 - alpha_bar) (a = 1, s = 0 at level 0), primes for the level that
-is reached, and x0 from `predict`:
+Level l = number of steps left: x at level l is x_t for t = l - 1, and level 0 is the image.
+With a = sqrt(alpha_bar) and s = sqrt(1 - alpha_bar) (a = 1, s = 0 at level 0), primes for the level
+that is reached, and x0 from `predict`:
 
     ddpm          a draw from p(x_{t-1} | x_t)
     ddim          a' x0 + sqrt(s'^2 - sigma^2) eps + sigma z,  sigma^2 = eta^2 posterior_variance

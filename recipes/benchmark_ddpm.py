@@ -117,8 +117,14 @@ def training(case: Case) -> tuple[float, ...]:
         config = TrainingConfig(folder, num_steps, case.batch_size, checkpointing_steps=0)
         accelerator = make_accelerator(config)
         watch.over_all((model, "forward"), (optimizer, "step"), (accelerator, "backward"))
-        options = {"config": config, "optimizer": optimizer, "accelerator": accelerator}
-        train(model, DiffusionObjective(DIFFUSION), data, **options)
+        train(
+            model,
+            DiffusionObjective(DIFFUSION),
+            data,
+            config=config,
+            optimizer=optimizer,
+            accelerator=accelerator,
+        )
     return watch.medians("step", num_chunks=3)
 
 

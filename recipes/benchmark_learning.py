@@ -53,7 +53,7 @@ def papers(model: ARDMForMaskedLM, seed: int) -> Recipe:
 
     def objective(model: torch.nn.Module, batch: dict) -> torch.Tensor:
         input_ids = batch["input_ids"]
-        # independent counts
+        # the counts are independent, not stratified over the batch
         num_known = torch.randint(LENGTH, (len(input_ids),), generator=generator)
         masked, labels = random_ratio_mask(
             input_ids, MASK, num_known=num_known, generator=generator

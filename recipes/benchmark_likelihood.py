@@ -77,8 +77,8 @@ def show_errors(
         ratio = bound.nats.std() / bound.standard_error.square().mean().sqrt()
         z = (bound.nats - truth) / bound.standard_error
         print(
-            f"  {samples!s:>3s} samples: s.d. {bound.nats.std() / math.log(2):.3f} bits, "
-            f"spread / reported {ratio:.2f}, s.d. of z {z.std():.2f}"
+            f"  {samples!s:>3s} samples: s.d. {bound.nats.std() / math.log(2):.3f} bits,"
+            f" spread / reported {ratio:.2f}, s.d. of z {z.std():.2f}"
         )
 
 
@@ -114,8 +114,8 @@ def main(argv: list[str] | None = None) -> None:
         for one_of_each in (True, False)
     )
     print(
-        f"mean loss of the batch: s.d. {stratified:.4f} stratified, {independent:.4f} independent "
-        f"bits per token; variances 1 : {(independent / stratified) ** 2:.1f}"
+        f"mean loss of the batch: s.d. {stratified:.4f} stratified, {independent:.4f} independent"
+        f" bits per token; variances 1 : {(independent / stratified) ** 2:.1f}"
     )
     show_errors(model, ids[:1], args.estimates, source)
     show_speed(model, ids)

@@ -29,8 +29,7 @@ START = "The value of "
 END = " is returned."
 NUM_CHARACTERS = 120
 COLUMNS = 24  # characters a line
-NUM_IMAGES = 10
-GRID_COLUMNS = 5  # images a line
+NUM_IMAGES = 10  # in two lines
 TITLES = (
     ("ardm: text, in any order", "colour = the pass that wrote it, bold = given, grey = hidden"),
     ("ddpm: images, from noise", "one of each class, 0 to 9"),
@@ -44,9 +43,8 @@ FRAME = (WIDTH - 2 * MARGIN - (NUM_FRAMES - 1) * GAP) / NUM_FRAMES
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     parser.add_argument("--text_model", default=DEMO_FOLDER, help="a folder, or user/name")
     parser.add_argument("--image_model", default="runs/ddpm", help="a folder, or user/name")
     parser.add_argument("--text_seed", type=int, default=38)
@@ -61,20 +59,28 @@ def write_text(model_name: str, seed: int) -> Trace:
     model, tokenizer = load_folder(model_name)
     gap = START + tokenizer.mask_token * (NUM_CHARACTERS - len(START + END)) + END
     input_ids = tokenizer(gap, return_tensors="pt").input_ids
-    kept: dict[str, Any] = {"return_dict_in_generate": True, "output_history": True}
-    return Trace.of(tokenizer, model.generate(input_ids, tokens_per_step=2, seed=seed, **kept))
+    output = model.generate(
+        input_ids, tokens_per_step=2, seed=seed, return_dict_in_generate=True, output_history=True
+    )
+    return Trace.of(tokenizer, output)
 
 
-def draw_images(model_name: str, steps: int, seed: int) -> list[Tensor]:
+def make_images(model_name: str, steps: int, seed: int) -> list[Tensor]:
     """The images (N, C, H, W) after each step, the noise that they begin as first."""
     model, diffusion = ddpm.hub.load_folder(model_name)
     config = model.config
     shape = (NUM_IMAGES, config.in_channels, config.image_size, config.image_size)
     images = [torch.randn(shape, generator=torch.Generator().manual_seed(seed))]
-    labels = balanced_labels(NUM_IMAGES, config.num_classes)
-    options: dict[str, Any] = {"sampler": "ddim", "steps": steps}
-    options["callback"] = lambda state: images.append(state.x)
-    ddpm.sample(model, shape, diffusion, labels=labels, noise=images[0], **options)
+    ddpm.sample(
+        model,
+        shape,
+        diffusion,
+        sampler="ddim",
+        steps=steps,
+        labels=balanced_labels(NUM_IMAGES, config.num_classes),
+        noise=images[0],
+        callback=lambda state: images.append(state.x),
+    )
     return images
 
 
@@ -101,7 +107,7 @@ def draw_text(axes: "Axes", trace: Trace, passes: int, left: float, top: float) 
 
 
 def grid_of(images: Tensor) -> "Image":
-    return ddpm.hub.image_grid(images.clamp(-1, 1), num_columns=GRID_COLUMNS).convert("RGB")
+    return ddpm.hub.image_grid(images.clamp(-1, 1), num_columns=NUM_IMAGES // 2).convert("RGB")
 
 
 def draw(trace: Trace, images: list[Tensor]) -> bytes:
@@ -120,9 +126,8 @@ def draw(trace: Trace, images: list[Tensor]) -> bytes:
         axes.text(WIDTH - MARGIN, top - 1.5 * ROW, note, ha="right", **grey)
     for number in range(NUM_FRAMES):
         left = MARGIN + number * (FRAME + GAP)
-        share = (number + 1) / NUM_FRAMES
-        passes = round(share * trace.num_steps)
-        step = round(share * (len(images) - 1))
+        passes = round((number + 1) / NUM_FRAMES * trace.num_steps)
+        step = round((number + 1) / NUM_FRAMES * (len(images) - 1))
         axes.text(left, upper - 0.5 * ROW, f"pass {passes} of {trace.num_steps}", **grey)
         draw_text(axes, trace, passes, left, upper)
         axes.text(left, lower - 0.5 * ROW, f"step {step} of {len(images) - 1}", **grey)
@@ -136,7 +141,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     quieten(True)
     trace = write_text(args.text_model, args.text_seed)
-    picture = draw(trace, draw_images(args.image_model, args.steps, args.image_seed))
+    picture = draw(trace, make_images(args.image_model, args.steps, args.image_seed))
     write_atomically(args.output_file, picture)
     print(f"{args.output_file}: {len(picture) / 1000:.0f} kB")
 

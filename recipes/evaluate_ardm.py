@@ -25,6 +25,7 @@ from ardm.data import add_held_out_arguments, corpus_from, load_held_out
 from ardm.evaluation import BoundEvaluation
 from ardm.hub import DEMO_FOLDER, load_folder
 from ardm.metrics.bits import describe
+from ardm.path_likelihood import LIKELIHOOD_ORDERS
 from ardm.training import (
     check_integer,
     check_writable,
@@ -33,8 +34,6 @@ from ardm.training import (
     run_recipe,
     write_json_atomically,
 )
-
-ORDERS = ("left_to_right", "right_to_left", "confidence", "margin", "entropy")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -45,7 +44,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--model_name_or_path", default=DEMO_FOLDER, help="a folder, or user/name on the Hub")
     add_held_out_arguments(parser)
     add("--num_samples", help="of the bound: masks of a window, or all = every count (default: 8)")
-    add("--order", choices=ORDERS, help="exact -log p in this order, not the bound over all")
+    add("--order", choices=LIKELIHOOD_ORDERS, help="exact -log p in it, not the bound over all")
     add("--steps", type=int, help="with --order: groups of equal size, not one token at a time")
     add("--max_eval_windows", type=int, help="score the first ones alone")
     add("--seed", type=int, default=0, help="of the bound's masks")
@@ -53,13 +52,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.num_samples is not None and args.order is not None:
         raise ValueError(
-            f"num_samples is {args.num_samples} with an order; "
-            "nothing is drawn for an exact likelihood."
+            f"num_samples is {args.num_samples} with an order;"
+            " nothing is drawn for an exact likelihood."
         )
     if args.steps is not None and args.order is None:
         raise ValueError(
-            f"steps is {args.steps} without an order; "
-            f"expected --order {'|'.join(ORDERS)} beside it."
+            f"steps is {args.steps} without an order;"
+            f" expected --order {'|'.join(LIKELIHOOD_ORDERS)} beside it."
         )
     return args
 
@@ -78,10 +77,10 @@ def nats(args: argparse.Namespace, model: ARDMForMaskedLM, windows: BoundEvaluat
         return windows.nats(model, show_progress=True)
     plan = None if args.steps is None else uniform_plan(windows.sequence_length, args.steps)
 
-    def score(model: ARDMForMaskedLM, input_ids: Tensor, _: Tensor) -> Tensor:
+    def exact(model: ARDMForMaskedLM, input_ids: Tensor, _: Tensor) -> Tensor:
         return -log_prob(model, input_ids, args.order, plan=plan)
 
-    return windows.measure(model, score, show_progress=True)
+    return windows.measure(model, exact, show_progress=True)
 
 
 def what_and_kind(args: argparse.Namespace) -> tuple[str, str]:

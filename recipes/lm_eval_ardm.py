@@ -23,11 +23,9 @@ from ardm.data import load_texts
 from ardm.hub import DEMO_FOLDER
 from ardm.training import quieten, run_recipe
 
-# characters
-CONTEXT = 72
+CONTEXT = 72  # characters, like the next two
 PIECE = 24
 PAGE = 256
-
 QUESTIONS = 60
 OPTIONS = 4
 PAGES = 24
@@ -53,12 +51,12 @@ TASKS: dict[str, dict[str, Any]] = {
 
 def questions(text: str) -> Iterator[dict[str, Any]]:
     """Places of the text with what follows, among pieces of other places."""
-    draw = random.Random(0)
+    rng = random.Random(0)
     # the harness would move spaces at the end of a context to the options
     seams = [i for i in range(CONTEXT, len(text) - PIECE) if not text[i - 1].isspace()]
     for _ in range(QUESTIONS):
-        seam, *others = draw.sample(seams, OPTIONS)
-        options = draw.sample([text[i : i + PIECE] for i in (seam, *others)], OPTIONS)
+        seam, *others = rng.sample(seams, OPTIONS)
+        options = rng.sample([text[i : i + PIECE] for i in (seam, *others)], OPTIONS)
         answer = options.index(text[seam : seam + PIECE])
         yield {"context": text[seam - CONTEXT : seam], "options": options, "answer": answer}
 
@@ -86,8 +84,8 @@ def demo_arguments(folder: Path) -> list[str]:
     """A command line for the tasks of this recipe."""
     if not Path(DEMO_FOLDER).exists():
         raise ValueError(
-            f"there is no {DEMO_FOLDER}; make it with `make demo`, "
-            "or name a model with --model_args."
+            f"there is no {DEMO_FOLDER}; make it with `make demo`,"
+            " or name a model with --model_args."
         )
     write_tasks(folder)
     model = ["--model_args", f"pretrained={DEMO_FOLDER},num_samples=16,greedy=off"]

@@ -57,13 +57,17 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def measure(
     args: argparse.Namespace, model: ARDMForMaskedLM, windows: HeldOutWindows
 ) -> StepLosses:
-    def score(model: ARDMForMaskedLM, input_ids: Tensor, numbers: Tensor) -> Tensor:
-        source = torch.Generator().manual_seed(args.seed)
-        keyed: dict[str, Any] = {"row_numbers": numbers, "generator": source}
-        orders = args.num_orders
-        return measure_step_losses(model, input_ids, num_orders=orders, **keyed).sequence_nats
+    def nats_by_step(model: ARDMForMaskedLM, input_ids: Tensor, numbers: Tensor) -> Tensor:
+        return measure_step_losses(
+            model,
+            input_ids,
+            num_orders=args.num_orders,
+            row_numbers=numbers,
+            generator=torch.Generator().manual_seed(args.seed),
+        ).sequence_nats
 
-    return StepLosses(windows.measure(model, score, (windows.sequence_length,), show_progress=True))
+    shape = (windows.sequence_length,)
+    return StepLosses(windows.measure(model, nats_by_step, shape, show_progress=True))
 
 
 def seconds_by_budget(
@@ -97,8 +101,8 @@ def main(argv: list[str] | None = None) -> None:
     length = windows.sequence_length
     if len(windows) < 4:
         raise ValueError(
-            f"there are {len(windows)} windows of {length} tokens; "
-            "expected at least 4, two in each half."
+            f"there are {len(windows)} windows of {length} tokens;"
+            " expected at least 4, two in each half."
         )
 
     losses = measure(args, model.to(state.device), windows)
@@ -127,8 +131,8 @@ def main(argv: list[str] | None = None) -> None:
     print("Upper bounds on one half of them, plans from the other.")
     print(f"\n{table(rows, length)}\n")
     print(
-        f"per_step_losses are in {folder / 'generation_config.json'}: "
-        f'generate(plan="optimal", steps=N) uses them for up to {length} masks.'
+        f"per_step_losses are in {folder / 'generation_config.json'}:"
+        f'generate(plan=" optimal", steps=N) uses them for up to {length} masks.'
     )
     plot_step_losses(losses.nats, losses.standard_error, folder / "per_step_losses.png")
     picture = folder / "quality_against_steps.png"

@@ -12,12 +12,12 @@ holds arr_0, uint8 (N, H, W, C), and arr_1, the labels, as guided-diffusion's ev
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ardm.training import check_writable, process_state, quieten, run_recipe
+from ardm.training import check_writable, gather_rows, process_state, quieten, run_recipe
 from ddpm import SamplingState, draw_images
 from ddpm.denoisers import to_model_range, to_uint8
 from ddpm.drawing import balanced_labels
@@ -81,11 +81,13 @@ def main(argv: list[str] | None = None) -> None:
     def keep(now: SamplingState) -> None:
         frames.append(image_grid(now.x[:NUM_SHOWN].clamp(-1, 1), 10))
 
+    size = model.config.image_size
+    image_shape = (model.config.in_channels, size, size)
     drawn = draw_images(
         model.to(state.device),
         diffusion,
         args.num_images,
-        (model.config.in_channels, model.config.image_size, model.config.image_size),
+        image_shape,
         seed=args.seed,
         labels=labels,
         batch_size=args.batch_size,
@@ -99,24 +101,24 @@ def main(argv: list[str] | None = None) -> None:
         callback=keep if args.trajectory else None,
     )
     mine = [(numbers, to_uint8(images.cpu())) for numbers, images in drawn]
-    images = gathered(mine)
+    images = gathered(mine, image_shape)
     if not state.is_main_process:
         return
     write_all(Path(args.output_dir), images, labels, frames[: len(frames) // len(mine)])
     how = f"{args.sampler}, {args.steps} steps, seed {args.seed}"
     print(
-        f"{len(images)} images of {args.model_name_or_path} ({how}): "
-        f"{args.output_dir}/000000.png ..., samples.npz, grid.png."
+        f"{len(images)} images of {args.model_name_or_path} ({how}):"
+        f" {args.output_dir}/000000.png ..., samples.npz, grid.png."
     )
 
 
-def gathered(mine: list[tuple[Tensor, Tensor]]) -> Tensor:
+def gathered(mine: list[tuple[Tensor, Tensor]], image_shape: tuple[int, ...]) -> Tensor:
     """The images of all processes, in the order of their numbers, in [-1, 1]."""
-    from accelerate.utils import gather_object
-
-    everything: list[Any] = gather_object(mine)
-    numbers = torch.cat([each for each, _ in everything])
-    pixels = torch.cat([each for _, each in everything])
+    # where there are more processes than images, one has no batch to concatenate
+    no_numbers = torch.empty(0, dtype=torch.long)
+    no_pixels = torch.empty(0, *image_shape, dtype=torch.uint8)
+    numbers = gather_rows(torch.cat([no_numbers, *(each for each, _ in mine)]))
+    pixels = gather_rows(torch.cat([no_pixels, *(each for _, each in mine)]))
     return to_model_range(pixels[numbers.argsort()])
 
 

@@ -83,9 +83,10 @@ def report(
     model: ARDMForMaskedLM,
     tokenizer: PreTrainedTokenizerBase,
     evaluate: BoundEvaluation,
-    bound: dict[str, float],
+    nats: torch.Tensor,
     result: TrainingResult,
 ) -> None:
+    bound = evaluate.figures(nats)
     passage = evaluate.input_ids[len(evaluate) // 2]
     samples, infilled = write_samples(model, tokenizer, passage, seed=args.seed)
     # a saved model's sizes need not be those of the flags
@@ -109,10 +110,10 @@ def report(
     save_folder(args.output_dir, model, tokenizer, figures, result.history)
     print(*(f"\n--- generated in random order\n{sample}" for sample in samples), sep="\n")
     print(f"\n--- infilled: the text in [[ ]] was generated\n{infilled}\n")
-    value, error = (bound[f"bits_per_character{end}"] for end in ("", "_standard_error"))
+    value, error = bound["bits per character"]
     print(
-        f"{value:.3f} +- {error:.3f} bits per character: upper bound on {len(evaluate)} "
-        f"validation windows. Saved in {args.output_dir}."
+        f"{value:.3f} +- {error:.3f} bits per character: upper bound on {len(evaluate)}"
+        f" validation windows. Saved in {args.output_dir}."
     )
     if args.push_to_hub:
         print("Uploaded to", upload_folder(args.output_dir, args.hub_model_id))
@@ -134,15 +135,14 @@ def main(argv: list[str] | None = None) -> None:
         tokenizer, windows = load_corpus(corpus, saved and saved[1])
     model = saved[0] if saved else new_model(args, tokenizer)
     evaluate = BoundEvaluation(windows["validation"], args.max_eval_windows, seed=config.seed)
-
     weighting = (args.weight_power, args.start_ratio)
     objective = RandomRatioObjective(tokenizer.mask_token_id, config.seed, *weighting)
     optimizer = muon_adamw(model, config.learning_rate, muon_learning_rate=args.muon_learning_rate)
     tools = {"optimizer": optimizer, "eval_fn": evaluate, "accelerator": accelerator}
     result = train(model, objective, windows["train"], config=config, **tools)
-    bound = evaluate(model, num_samples=8)
+    nats = evaluate.nats(model, num_samples=8)
     if accelerator.is_main_process:
-        report(args, corpus, model, tokenizer, evaluate, bound, result)
+        report(args, corpus, model, tokenizer, evaluate, nats, result)
     accelerator.end_training()
 
 

@@ -70,8 +70,8 @@ def encode_prompt(
     ids = tokenizer(text, return_tensors="pt").input_ids.long()  # floats if the text is empty
     if not max_new_tokens and not (ids == tokenizer.mask_token_id).any():
         raise ValueError(
-            f"prompt {prompt!r} has no gap; expected ___ in it, "
-            "or --max_new_tokens for text behind it."
+            f"prompt {prompt!r} has no gap; expected ___ in it,"
+            " or --max_new_tokens for text behind it."
         )
     return ids
 
@@ -85,9 +85,14 @@ def main(argv: list[str] | None = None) -> None:
     prompt = encode_prompt(args.prompt, tokenizer, args.max_new_tokens)
     settings = {name: value for name in SETTINGS if (value := getattr(args, name)) is not None}
 
-    returned: dict[str, Any] = {"return_dict_in_generate": True, "output_history": True}
     with view:
-        output = model.generate(prompt, streamer=view, **returned, **settings)
+        output = model.generate(
+            prompt,
+            streamer=view,
+            return_dict_in_generate=True,
+            output_history=True,
+            **settings,
+        )
     trace = Trace.of(tokenizer, output, path=view.path)
 
     folder = Path(args.output_dir)

@@ -67,7 +67,8 @@ class Enumeration:
 
     @torch.no_grad()
     def __init__(self, model, length: int):
-        self.length, self.mask = length, model.config.mask_token_id
+        self.length = length
+        self.mask = model.config.mask_token_id
         self.sequences = torch.tensor(list(itertools.product(range(self.mask), repeat=length)))
         self.orders = [torch.tensor(order) for order in itertools.permutations(range(length))]
         states = torch.tensor(list(itertools.product(range(self.mask + 1), repeat=length)))
@@ -77,12 +78,14 @@ class Enumeration:
         """log p(x | order, plan) of all or the given sequences, from the masks of `start`."""
         sequences = self.sequences if sequences is None else sequences
         start = torch.full((self.length,), self.mask) if start is None else start
-        state, log_prob = start.expand(len(sequences), -1).clone(), 0.0
+        state = start.expand(len(sequences), -1).clone()
+        log_prob = 0.0
         queue = [
             position for position in torch.as_tensor(order).tolist() if start[position] == self.mask
         ]
         for size in plan or [1] * len(queue):
-            group, queue = queue[:size], queue[size:]
+            group = queue[:size]
+            queue = queue[size:]
             known = self.table[
                 (state * (self.mask + 1) ** torch.arange(self.length).flip(0)).sum(1)
             ]

@@ -238,6 +238,15 @@ def test_sample_ddpm_draws_what_sample_does(trained, tmp_path, capsys):
     assert (folder / "grid.png").is_file()
 
 
+def test_sample_ddpm_gathers_in_order_and_where_a_process_has_no_image():
+    gathered = recipe("sample_ddpm").gathered
+    pixels = torch.arange(5 * 3, dtype=torch.uint8).view(5, 1, 3, 1)
+    numbers = torch.tensor([3, 0, 4, 2, 1])
+    batches = [(part, pixels[part]) for part in numbers.split(2)]
+    assert torch.equal(to_uint8(gathered(batches, (1, 3, 1))), pixels)
+    assert gathered([], (1, 3, 1)).shape == (0, 1, 3, 1)
+
+
 def test_sample_ddpm_mixes_no_images_of_another_run(trained, tmp_path):
     draw(trained, tmp_path, "--num_images 3")
     draw(trained, tmp_path, "--num_images 3 --seed 1")

@@ -72,7 +72,7 @@ CORE: dict[str, dict[str, set[str]]] = {
         },
         # from settings to these objects
         "setting_checks": {"checks"},
-        "generation_config_ardm": {"setting_checks"},
+        "generation_config_ardm": {"orders", "resampling", "setting_checks"},
         "inputs": {"canvas", "generation_config_ardm", "masking", "networks", "orders"},
         "assembly": {
             "canvas",

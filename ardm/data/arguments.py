@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from ..training import check_integer
 from ..training.card_parts import public
 from .texts import load_texts
 from .tokenization import build_tokenizer
@@ -159,9 +160,7 @@ def load_corpus(
     Raises:
         ValueError: if there is no data, it cannot be read, or it does not fit the tokenizer.
     """
-    length = corpus.sequence_length
-    if length is None or length < 1:
-        raise ValueError(f"sequence_length is {length}; expected at least 1.")
+    length = check_integer("sequence_length", corpus.sequence_length, 1)
     texts = load_texts(**_texts_of(corpus), streaming=corpus.streaming)
     tokenizer = tokenizer or _tokenizer(corpus, texts["train"])
     windows = {name: make_windows(split, tokenizer, length) for name, split in texts.items()}
@@ -210,8 +209,8 @@ def window_length(corpus: Corpus, model: _Model | int) -> int:
     length = longest if corpus.sequence_length is None else corpus.sequence_length
     if not 1 <= length <= longest:
         raise ValueError(
-            f"sequence_length is {length}; expected 1..{longest}, "
-            "the model's max_position_embeddings."
+            f"sequence_length is {length}; expected 1..{longest},"
+            " the model's max_position_embeddings."
         )
     return length
 
@@ -226,8 +225,8 @@ def _tokenizer(corpus: Corpus, texts: Dataset | IterableDataset) -> PreTrainedTo
             return AutoTokenizer.from_pretrained(corpus.tokenizer)
         except (OSError, ValueError) as error:
             raise ValueError(
-                f"tokenizer is {corpus.tokenizer!r}; expected char, byte, bpe or a saved tokenizer "
-                f"({error})."
+                f"tokenizer is {corpus.tokenizer!r};"
+                f" expected char, byte, bpe or a saved tokenizer ({error})."
             ) from error
     shown = _SHOWN_DOCUMENTS if corpus.streaming else None
     documents = islice((row["text"] for row in texts), shown)

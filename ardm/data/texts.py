@@ -125,8 +125,8 @@ def _check_together(
     """Raises ValueError where one argument needs or excludes another."""
     if dataset_name is not None and train_file is not None:
         raise ValueError(
-            f"got dataset_name={dataset_name!r} and train_file={str(train_file)!r}, "
-            "expected one of them"
+            f"got dataset_name={dataset_name!r} and train_file={str(train_file)!r},"
+            " expected one of them"
         )
     if dataset_config_name is not None and dataset_name is None:
         raise ValueError(f"got dataset_config_name={dataset_config_name!r} without a dataset_name")
@@ -162,8 +162,8 @@ def text_column_of(rows: Dataset | IterableDataset, text_column: str | None = No
     if wanted not in strings:
         fault = "holds no strings" if wanted in columns else "is not there"
         raise ValueError(
-            f"text column {wanted!r} {fault}; "
-            f"expected text_column to be one of {strings}, of {columns}."
+            f"text column {wanted!r} {fault};"
+            f" expected text_column to be one of {strings}, of {columns}."
         )
     return wanted
 
@@ -201,8 +201,8 @@ def _named_splits(
         splits = dict(saved) if isinstance(saved, DatasetDict) else {"train": saved}
     else:
         asked = (
-            f"the data set {name!r}; expected a data set of the Hub (owner/name), "
-            "a local folder of data files or one of save_to_disk"
+            f"the data set {name!r}; expected a data set of the Hub (owner/name),"
+            " a local folder of data files or one of save_to_disk"
         )
         splits = dict(_load(asked, name, config_name, streaming=streaming))
     if "train" not in splits:
@@ -237,8 +237,8 @@ def _text_files(folder: Path) -> list[Path]:
         raise ValueError(f"the directory {folder} holds no files, expected text files")
     if tables := [file for file in files if _builder(file)]:
         raise ValueError(
-            f"the directory {folder} holds {tables[0].name}; "
-            "pass tables one by one, or as dataset_name"
+            f"the directory {folder} holds {tables[0].name};"
+            " pass tables one by one, or as dataset_name"
         )
     return files
 
@@ -255,7 +255,9 @@ def _only_text(
     return rows if column == "text" else rows.rename_column(column, "text")
 
 
-def _hold_out(rows: Any, fraction: float) -> tuple[Any, Any]:
+def _hold_out(
+    rows: Dataset | IterableDataset, fraction: float
+) -> tuple[Dataset | IterableDataset, Dataset | IterableDataset]:
     from datasets import Dataset
 
     if not isinstance(rows, Dataset):
@@ -282,7 +284,7 @@ def _known_length(rows: IterableDataset) -> int:
     split = (rows.info.splits or {}).get("train")
     if split is None or not split.num_examples:
         raise ValueError(
-            "this stream has no validation split and no known length; "
-            "give validation_file or do not stream"
+            "this stream has no validation split and no known length;"
+            " give validation_file or do not stream"
         )
     return split.num_examples

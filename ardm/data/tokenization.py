@@ -58,8 +58,8 @@ def build_tokenizer(
     backend.add_special_tokens([MASK, PAD])
     if kind != "bpe" and vocab_size not in (None, backend.get_vocab_size()):
         raise ValueError(
-            f"vocab_size is {vocab_size}, but {kind!r} has {backend.get_vocab_size()} tokens here; "
-            "omit it"
+            f"vocab_size is {vocab_size},"
+            f" but {kind!r} has {backend.get_vocab_size()} tokens here; omit it"
         )
     unk_token = {"unk_token": UNK} if kind == "char" else {}
     length = {} if model_max_length is None else {"model_max_length": model_max_length}
@@ -104,8 +104,8 @@ def _bpe_backend(texts: Iterable[str], vocab_size: int | None) -> Tokenizer:
     vocab_size = 4096 if vocab_size is None else vocab_size
     if vocab_size < BYTES + num_specials:
         raise ValueError(
-            f"vocab_size is {vocab_size}, expected at least {BYTES + num_specials}: "
-            "256 bytes and specials"
+            f"vocab_size is {vocab_size}, expected at least {BYTES + num_specials}:"
+            " 256 bytes and specials"
         )
     pieces = (piece for text in texts for piece in pieces_of(text))
     first = next(pieces, "")
@@ -137,7 +137,7 @@ def pieces_of(text: str) -> Iterator[str]:
     """
     start = 0
     while len(text) - start > 2 * _PIECE_CHARACTERS:
-        window = start + _PIECE_CHARACTERS, start + 2 * _PIECE_CHARACTERS
+        window = (start + _PIECE_CHARACTERS, start + 2 * _PIECE_CHARACTERS)
         cuts = (cut.start() for pattern in _CUTS if (cut := pattern.search(text, *window)))
         end = next(cuts, window[1])
         yield text[start:end]

@@ -21,6 +21,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
+from ..training import check_integer
 from .texts import text_column_of
 from .tokenization import pieces_of
 
@@ -72,12 +73,11 @@ def make_windows(
     """
     from datasets import Dataset
 
-    if sequence_length < 1:
-        raise ValueError(f"sequence_length is {sequence_length}, expected at least 1")
+    sequence_length = check_integer("sequence_length", sequence_length, 1)
     if tokenizer.mask_token_id is None:
         raise ValueError(
-            "the tokenizer has no mask token, expected one: "
-            "tokenizer.add_special_tokens({'mask_token': ...})"
+            "the tokenizer has no mask token, expected one:"
+            " tokenizer.add_special_tokens({'mask_token': ...})"
         )
     if not tokenizer.is_fast:
         raise ValueError(
@@ -146,9 +146,9 @@ class _Windower:
     def _check_separator(self) -> None:
         if self.unk_token_id is not None and self.unk_token_id in self.separator_3N[0]:
             raise ValueError(
-                "the tokenizer cannot spell the blank line that joins documents, "
-                "expected an eos_token or line breaks in its alphabet "
-                f"(add {SEPARATOR!r} to the texts it is built from)"
+                "the tokenizer cannot spell the blank line that joins documents,"
+                " expected an eos_token or line breaks in its alphabet"
+                f" (add {SEPARATOR!r} to the texts it is built from)"
             )
 
 

@@ -1,6 +1,6 @@
-"""Scores over a fixed set of windows, shared out over the processes, as the figures of a run.
+"""Nats of a fixed set of windows, shared out over the processes, and the figures they make.
 
-What is random of a window is keyed by its number, so that every process ends with the same scores,
+What is random of a window is keyed by its number, so that every process ends with the same nats,
 and one process with the same as many.
 
 Shapes: W windows, B of them at a time, L tokens each.
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..likelihood import nelbo
 from ..metrics.bits import Estimate, PositiveEstimate, bits_per_unit, perplexity
-from ..training import measure_rows, share_of
+from ..training import check_integer, measure_rows, own_share
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,20 +33,20 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 class HeldOutWindows:
-    """Windows that every process holds and each scores a share of.
+    """Windows that every process holds and each measures a share of.
 
     Args:
         windows: rows with `input_ids` int64 (L,) and any of `num_characters` and `num_bytes`, as
             `ardm.data.make_windows` makes them.
-        max_windows: how many of the first ones are scored; None = all.
+        max_windows: how many of the first ones are taken; None = all.
 
     Raises:
         ValueError: if there is no window, or none is asked for.
     """
 
     def __init__(self, windows: Iterable[Mapping[str, Any]], max_windows: int | None = None):
-        if max_windows is not None and max_windows < 1:
-            raise ValueError(f"max_windows is {max_windows}; expected at least 1.")
+        if max_windows is not None:
+            max_windows = check_integer("max_windows", max_windows, 1)
         rows = list(islice(windows, max_windows))
         if not rows:
             raise ValueError("there are no windows to score; expected at least one.")
@@ -68,17 +68,17 @@ class HeldOutWindows:
     def measure(
         self,
         model: Model,
-        score: Callable[[Model, Tensor, Tensor], Tensor],
+        nats_of: Callable[[Model, Tensor, Tensor], Tensor],
         shape: tuple[int, ...] = (),
         show_progress: bool = False,
     ) -> Tensor:
-        """Scores all windows; to be called on all processes.
+        """The nats of all windows; to be called on all processes.
 
         Args:
-            model: what `score` is given first.
-            score: (model, input_ids int64 (B, L), row_numbers int64 (B,)) -> float64 (B, *shape),
-                of each window alone.
-            shape: of one window's score; () = a number.
+            model: what `nats_of` is given first.
+            nats_of: (model, input_ids int64 (B, L), row_numbers int64 (B,)) -> float64
+                (B, *shape), of each window alone.
+            shape: of one window's nats; () = a number.
             show_progress: a bar on a terminal or lines of the log, on the main process.
 
         Returns:
@@ -87,7 +87,7 @@ class HeldOutWindows:
         device = next(model.parameters()).device
         return measure_rows(
             len(self),
-            lambda rows: score(model, self.input_ids[rows].to(device), rows.to(device)),
+            lambda rows: nats_of(model, self.input_ids[rows].to(device), rows.to(device)),
             device=device,
             shape=shape,
             batch_size=self._windows_at_once(),
@@ -96,12 +96,8 @@ class HeldOutWindows:
         )
 
     def _windows_at_once(self) -> int:
-        """How many of this process's share are scored at once, which decides how sums round."""
-        from accelerate import PartialState
-
-        state = PartialState()
-        share = share_of(len(self), state.process_index, state.num_processes)
-        return max(_WINDOWS_AT_ONCE, math.ceil(len(share) / _MOST_PARTS))
+        """How many of this process's share are measured at once: it decides how sums round."""
+        return max(_WINDOWS_AT_ONCE, math.ceil(len(own_share(len(self))) / _MOST_PARTS))
 
     def figures(self, nats: Tensor) -> dict[str, Estimate | PositiveEstimate]:
         """What nats per window mean in each unit.
@@ -128,7 +124,7 @@ class BoundEvaluation(HeldOutWindows):
 
     Args:
         windows: as for [`HeldOutWindows`], with `num_characters`.
-        max_windows: how many of the first ones are scored; None = all.
+        max_windows: how many of the first ones are taken; None = all.
         num_samples: as in [`nelbo`], masked versions of each window.
         seed: key of the masks.
     """
@@ -155,19 +151,23 @@ class BoundEvaluation(HeldOutWindows):
         Args:
             model: as for [`nelbo`].
             num_samples: versions of each window, if other than the evaluation's own.
-            show_progress: as for [`HeldOutWindows.score`].
+            show_progress: as for [`HeldOutWindows.measure`].
 
         Returns:
             float64 (W,), nats.
         """
         versions = self.num_samples if num_samples is None else num_samples
 
-        def score(model: Any, input_ids: Tensor, numbers: Tensor) -> Tensor:
-            source = torch.Generator().manual_seed(self.seed)
-            keyed: dict[str, Any] = {"row_numbers": numbers, "generator": source}
-            return nelbo(model, input_ids, num_samples=versions, **keyed).nats
+        def bound(model: Any, input_ids: Tensor, numbers: Tensor) -> Tensor:
+            return nelbo(
+                model,
+                input_ids,
+                num_samples=versions,
+                row_numbers=numbers,
+                generator=torch.Generator().manual_seed(self.seed),
+            ).nats
 
-        return self.measure(model, score, show_progress=show_progress)
+        return self.measure(model, bound, show_progress=show_progress)
 
     def __call__(
         self, model: nn.Module, num_samples: int | Literal["all"] | None = None

@@ -141,7 +141,8 @@ def plot_step_losses(nats: Tensor, standard_error: Tensor, path: str | os.PathLi
     known = range(len(nats))
     bits = (nats / math.log(2)).tolist()
     errors = (standard_error.nan_to_num() / math.log(2)).tolist()
-    low, high = ([b + sign * e for b, e in zip(bits, errors, strict=True)] for sign in (-1, 1))
+    low = [b - e for b, e in zip(bits, errors, strict=True)]
+    high = [b + e for b, e in zip(bits, errors, strict=True)]
     band = axes.fill_between(known, low, high, color="#9ecae1", linewidth=0)
     band.set_label("measured, ± 1 standard error")
     axes.plot(known, bits, color="#6baed6", linewidth=0.8)

@@ -1,5 +1,4 @@
-"""A model under EleutherAI's lm-evaluation-harness: three kinds of requests, answered by bound and
-by generation.
+"""A model under EleutherAI's lm-evaluation-harness: what answers its three kinds of requests.
 
     loglikelihood(context, text)    -NELBO(text | context) <= log p(text | context),
                                     a lower bound, estimated;
@@ -24,9 +23,9 @@ from torch import Tensor
 
 from ..generation_config_ardm import ORDER_NAMES
 from ..likelihood import nelbo
-from ..path_likelihood import log_prob
+from ..path_likelihood import LIKELIHOOD_ORDERS, log_prob
 from ..training import key_seed, progress_bar
-from .options import LIKELIHOOD_ORDERS, SWITCH, choose_device, load, one_of, whole_number
+from .options import SWITCH, choose_device, load, one_of, whole_number
 from .requests import (
     GREEDY,
     Prompt,
@@ -36,7 +35,7 @@ from .requests import (
     fit_context,
     generation_settings,
     padded,
-    windows,
+    text_windows,
 )
 
 try:
@@ -172,7 +171,7 @@ class ARDMHarness(LM):
         Raises:
             ValueError: on a text that holds the mask token.
         """
-        texts = [(one, windows(self._encode(one.args[0]), self.longest)) for one in requests]
+        texts = [(one, text_windows(self._encode(one.args[0]), self.longest)) for one in requests]
         answers = []
         for request, parts in self._progress(texts, disable_tqdm):
             values = [
@@ -270,8 +269,8 @@ class ARDMHarness(LM):
         ids = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
         if self.model.config.mask_token_id in ids:
             raise ValueError(
-                f"a text holds the mask token {self.tokenizer.mask_token!r}; expected none:"
-                f" {text[:80]!r}"
+                f"a text holds the mask token {self.tokenizer.mask_token!r};"
+                f" expected none: {text[:80]!r}"
             )
         return ids
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..generation_config_ardm import ORDER_NAMES
 from ..hub import load_folder
 from ..training import check_integer, process_state
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
     from ..modeling_ardm import ARDMForMaskedLM
 
-# the bound is that of a random order
-LIKELIHOOD_ORDERS = tuple(name for name in ORDER_NAMES if name != "random")
 # YAML and the harness read some words as booleans
 SWITCH = {"on": True, "off": False, True: True, False: False}
 
@@ -97,6 +94,6 @@ def load(
         return pretrained, tokenizer
     got = type(pretrained).__name__ if isinstance(pretrained, torch.nn.Module) else repr(pretrained)
     raise ValueError(
-        f"pretrained is {got} and tokenizer {type(tokenizer).__name__}; expected a folder or a"
-        " name on the Hub, or a model with its tokenizer."
+        f"pretrained is {got} and tokenizer {type(tokenizer).__name__};"
+        " expected a folder or a name on the Hub, or a model with its tokenizer."
     )

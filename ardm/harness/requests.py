@@ -76,13 +76,13 @@ def encode_pair(
     scored = whole[len(known) :] if joint else encode(continuation)
     if len(scored) > longest:
         raise ValueError(
-            f"a continuation has {len(scored)} tokens; expected at most max_position_embeddings="
-            f"{longest}."
+            f"a continuation has {len(scored)} tokens;"
+            f" expected at most max_position_embeddings={longest}."
         )
     return known[max(len(known) + len(scored) - longest, 0) :], scored
 
 
-def windows(ids: list[int], longest: int) -> list[tuple[list[int], list[int]]]:
+def text_windows(ids: list[int], longest: int) -> list[tuple[list[int], list[int]]]:
     """Cuts a text into windows of at most `longest` tokens.
 
     Args:
@@ -117,9 +117,9 @@ def fit_context(ids: list[int], num_new: int, longest: int) -> list[int]:
     least = min(len(ids), 1)
     if not 1 <= num_new <= longest - least:
         raise ValueError(
-            f"max_gen_toks is {num_new}; expected 1..{longest - least}, as"
-            f" max_position_embeddings={longest} has to hold {'the context and ' * least}what is"
-            " generated."
+            f"max_gen_toks is {num_new}; expected 1..{longest - least},"
+            f" as max_position_embeddings={longest} has to hold"
+            f" {'the context and ' * least}what is generated."
         )
     return ids[max(len(ids) + num_new - longest, 0) :]
 

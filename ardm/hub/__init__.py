@@ -1,6 +1,4 @@
-"""A text model as a folder for the Hub: weights, tokenizer, card and pictures, saved whole and
-loaded checked.
-"""
+"""A text model as a folder for the Hub: network, tokenizer, card and pictures."""
 
 from .cards import CardFigures, Evaluation, model_card
 from .folder import DEMO_FOLDER, load_folder, loss_curve, save_folder

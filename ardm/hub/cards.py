@@ -4,7 +4,6 @@ It repeats what it is told and leaves out what it is not told; nothing is measur
 What all packages' cards have in common is in [`ardm.training.card_parts`].
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -33,7 +32,7 @@ class Evaluation:
     """A figure of the bound on held-out data, in bits.
 
     Args:
-        dataset: name of the data.
+        dataset: name of the data; of a path, its last component is kept.
         num_windows: windows scored.
         bits_per_token: value and standard error.
         bits_per_character: value and standard error.
@@ -44,26 +43,29 @@ class Evaluation:
     bits_per_token: tuple[float, float]
     bits_per_character: tuple[float, float] | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dataset", public(self.dataset))
+
     @classmethod
-    def of(cls, dataset: str, num_windows: int, figures: Mapping[str, float]) -> "Evaluation":
-        """From the figures of an `ardm.evaluation.BoundEvaluation`.
+    def of(
+        cls, dataset: str, num_windows: int, figures: Mapping[str, tuple[float, float]]
+    ) -> "Evaluation":
+        """From the figures of `ardm.evaluation.HeldOutWindows`.
 
         Args:
             dataset: name of the data.
             num_windows: windows scored.
-            figures: "eval_loss" and "eval_standard_error" in nats per token, "bits_per_character"
-                and "bits_per_character_standard_error".
+            figures: value and standard error of "bits per token" and, where it is known, of
+                "bits per character".
 
         Returns:
-            The same in bits.
+            What a card tells of them.
         """
-        token = (figures["eval_loss"], figures["eval_standard_error"])
-        character = ("bits_per_character", "bits_per_character_standard_error")
         return cls(
             dataset=dataset,
             num_windows=num_windows,
-            bits_per_token=(token[0] / math.log(2), token[1] / math.log(2)),
-            bits_per_character=(figures[character[0]], figures[character[1]]),
+            bits_per_token=figures["bits per token"],
+            bits_per_character=figures.get("bits per character"),
         )
 
 
@@ -123,11 +125,10 @@ def _result(evaluation: Evaluation) -> "EvalResult":
 
     unit = "token" if evaluation.bits_per_character is None else "character"
     value, _ = evaluation.bits_per_character or evaluation.bits_per_token
-    dataset = public(evaluation.dataset)
     return EvalResult(
         task_type="fill-mask",
-        dataset_type=dataset,
-        dataset_name=dataset,
+        dataset_type=evaluation.dataset,
+        dataset_name=evaluation.dataset,
         dataset_split="validation",
         metric_type=f"bits_per_{unit}",
         metric_name=f"bits per {unit}, upper bound (NELBO)",
@@ -149,7 +150,7 @@ def _bounds(evaluation: Evaluation) -> str:
         "bits per character": evaluation.bits_per_character,
     }
     rows = [(name, "{:.4f} ± {:.4f}".format(*bound)) for name, bound in bounds.items() if bound]
-    scored = f"{evaluation.num_windows:,} validation windows of {public(evaluation.dataset)}"
+    scored = f"{evaluation.num_windows:,} validation windows of {evaluation.dataset}"
     return paragraphs(
         f"{scored}; ± is one standard error.", table(["Metric", "Upper bound (NELBO)"], rows)
     )

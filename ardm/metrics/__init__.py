@@ -1,4 +1,4 @@
-"""Figures of bounds and of samples, as plain functions; the folder is also a metric of `evaluate`:
+"""Figures of bounds and of samples, as plain functions and as a metric of `evaluate`.
 
 evaluate.load(ardm.metrics.__path__[0], "bits_per_character")
 """

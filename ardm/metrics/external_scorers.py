@@ -31,7 +31,7 @@ from transformers import (
 )
 
 # by its absolute name, as evaluate copies this file and its siblings elsewhere
-from ardm.training import evaluating, progress_bar
+from ardm.training import check_integer, evaluating, progress_bar
 
 from .scorer_rows import Row, RowsOf, causal_rows, masked_rows, window_sizes
 
@@ -74,13 +74,15 @@ class Scorer:
             ValueError: if the model lacks any of them.
         """
         # verbose: no warning of long texts, which are read in windows
-        plain: dict[str, Any] = {"add_special_tokens": False, "verbose": False}
-        ids = [self.tokenizer(text, **plain)["input_ids"] for text in texts]
+        ids = [
+            self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+            for text in texts
+        ]
         highest = max(map(max, filter(None, ids)), default=-1)
         if highest >= self.vocab_size:
             raise ValueError(
-                f"the tokenizer gives id {highest}; expected ids below the scorer's"
-                f" {self.vocab_size}."
+                f"the tokenizer gives id {highest};"
+                f" expected ids below the scorer's {self.vocab_size}."
             )
         return ids
 
@@ -137,11 +139,10 @@ def load_scorer(
         ValueError: if the kind is unknown or not what the model is, a tokenizer or its mask token
             is missing, or a size is out of range.
     """
-    if kind not in (None, *_KINDS) or (batch_size is not None and batch_size < 1):
-        raise ValueError(
-            f"kind is {kind!r}, batch_size {batch_size}; expected 'causal' or 'masked', and at"
-            " least 1."
-        )
+    if kind not in (None, *_KINDS):
+        raise ValueError(f"kind is {kind!r}; expected 'causal' or 'masked'.")
+    if batch_size is not None:
+        batch_size = check_integer("batch_size", batch_size, 1)
     network, own, kind = _loaded(model, tokenizer, kind)
     if kind == "causal" and _sees_ahead(network):
         raise ValueError(

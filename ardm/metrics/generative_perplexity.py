@@ -24,9 +24,9 @@ _LOW = 0.95  # of the reference's entropy; the 32-bit noise of the note left 0.9
 _LENGTHS_DIFFER = 0.1
 _CAUTION = (
     "A low generative perplexity does not show good text: samples that repeat themselves have it,"
-    " too, and where their entropy is low it means nothing. 32-bit Gumbel noise alone took one"
-    " sampler from 126 to 31 while the entropy of its samples fell from 5.66 to 5.17 nats (arXiv"
-    " 2409.02908)."
+    " too, and where their entropy is low it means nothing."
+    " 32-bit Gumbel noise alone took one sampler from 126 to 31"
+    " while the entropy of its samples fell from 5.66 to 5.17 nats (arXiv 2409.02908)."
 )
 
 

@@ -129,9 +129,9 @@ FIGURES: dict[str, Figure] = {
         inputs=[{"predictions": Value("string")}, {"predictions": [Value("int64")]}],
         compute=_sample_statistics,
         usage=(
-            "predictions: texts, or lists of token ids; tokenizer: callable that splits a text into"
-            " tokens, by default into words at white space; self_bleu_order: n of self-BLEU-n, by"
-            " default left out."
+            "predictions: texts, or lists of token ids;"
+            " tokenizer: callable that splits a text into tokens, by default into words at white"
+            " space; self_bleu_order: n of self-BLEU-n, by default left out."
         ),
     ),
     "generative_perplexity": Figure(

@@ -14,6 +14,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+from ardm.training import check_integer
+
 Tokens = Sequence[Hashable]
 
 
@@ -109,10 +111,9 @@ def self_bleu(samples: Iterable[Tokens], n: int = 4) -> float:
         ImportError: without sacrebleu.
     """
     tokens = _checked(samples)
-    if len(tokens) < 2 or n < 1:
-        raise ValueError(
-            f"{len(tokens)} samples, n is {n}; expected at least two samples and n of at least 1."
-        )
+    n = check_integer("n", n, 1)
+    if len(tokens) < 2:
+        raise ValueError(f"there are {len(tokens)} samples; expected at least two samples.")
     try:
         from sacrebleu.metrics.bleu import BLEU
     except ImportError as error:
@@ -191,6 +192,5 @@ def _entropy_nats(counts: Counter[Hashable]) -> float:
 
 
 def _ngrams(sample: Tokens, n: int) -> list[tuple[Hashable, ...]]:
-    if n < 1:
-        raise ValueError(f"n is {n}; expected at least 1.")
+    n = check_integer("n", n, 1)
     return list(zip(*(sample[i:] for i in range(n)), strict=False))

@@ -61,7 +61,7 @@ def window_sizes(
     return capacity, step
 
 
-def windows(length: int, capacity: int, step: int) -> Iterator[tuple[int, int, int]]:
+def scored_spans(length: int, capacity: int, step: int) -> Iterator[tuple[int, int, int]]:
     """Cuts a text; the last window is moved back, so that it has all its context.
 
     Args:
@@ -76,7 +76,7 @@ def windows(length: int, capacity: int, step: int) -> Iterator[tuple[int, int, i
     while new < length:
         end = min(begin + capacity, length)
         yield max(end - capacity, 0), end, new
-        begin = begin + step
+        begin += step
         new = end
 
 
@@ -96,7 +96,7 @@ def causal_rows(
         A row a window.
     """
     ids = ids if bos is None or ids[:1] == [bos] else [bos, *ids]
-    for begin, end, new in windows(len(ids), capacity, step):
+    for begin, end, new in scored_spans(len(ids), capacity, step):
         scored = range(max(new, 1), end)  # nothing comes before the first
         places = [i - 1 - begin for i in scored]
         targets = [ids[i] for i in scored]
@@ -126,7 +126,7 @@ def masked_rows(
     Yields:
         A row a token.
     """
-    for begin, end, new in windows(len(ids), capacity, step):
+    for begin, end, new in scored_spans(len(ids), capacity, step):
         for i in range(new, end):
             hidden = [*before, *ids[begin:i], mask, *ids[i + 1 : end], *after]
             place = len(before) + i - begin

@@ -18,7 +18,14 @@ from .files import (
 from .launching import process_state, quieten, run_recipe
 from .loop import TrainingResult, make_accelerator, train
 from .optim import MuonAdamW, muon_adamw
-from .processes import evaluating, gather_rows, measure_rows, progress_bar, share_of
+from .processes import (
+    evaluating,
+    gather_rows,
+    measure_rows,
+    own_share,
+    progress_bar,
+    share_of,
+)
 from .stream import Batch, key_seed
 from .upload import check_upload, upload_folder
 
@@ -37,8 +44,10 @@ __all__ = [
     "key_seed",
     "loss_curve",
     "make_accelerator",
+    "measure_rows",
     "muon_adamw",
     "new_figure",
+    "own_share",
     "plain",
     "png",
     "process_state",
@@ -47,7 +56,6 @@ __all__ = [
     "replacing",
     "replacing_files",
     "run_recipe",
-    "measure_rows",
     "share_of",
     "train",
     "training_config",

@@ -36,7 +36,7 @@ class RunFigures:
     Args:
         model_name: "user/name" on the Hub, or another name; with it goes the model-index.
         num_parameters: of the network.
-        training_data: a name or a sentence, Markdown.
+        training_data: a name or a sentence, Markdown; of a path, its last component is kept.
         datasets: ids on the Hub.
         hyperparameters: of the training, by name.
         command: that trains this model.
@@ -66,6 +66,9 @@ class RunFigures:
     limitations: str | None = None
     language: str | None = None
     license: str = "apache-2.0"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "training_data", public(self.training_data))
 
 
 # ------------------------------------------------------------------------------------ the frame
@@ -240,13 +243,9 @@ def public(value: Any) -> Any:
         return {name: public(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [public(item) for item in value]
-    if isinstance(value, Path):
+    if isinstance(value, Path) or (isinstance(value, str) and _is_path(value)):
         return _last_component(str(value))
-    if not isinstance(value, str) or not value:
-        return value
-    if _is_path(value):
-        return _last_component(value)
-    if re.match("[a-z]+://", value):  # an address, whatever is in it
+    if not isinstance(value, str) or re.match("[a-z]+://", value):  # an address keeps all of it
         return value
     pieces = re.split("([=,])", value)
     return "".join(_last_component(piece) if _is_path(piece) else piece for piece in pieces)

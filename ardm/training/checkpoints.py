@@ -126,8 +126,8 @@ class CheckpointFolder:
         except BlockingIOError as error:
             self.unlock()
             raise ValueError(
-                f"another run is writing to {self.root}; wait for its end, or give another"
-                " output_dir."
+                f"another run is writing to {self.root};"
+                " wait for its end, or give another output_dir."
             ) from error
 
     def unlock(self) -> None:

@@ -10,7 +10,8 @@ from dataclasses import MISSING, dataclass, fields
 from numbers import Integral
 from typing import Any
 
-_COUNTS = {  # and the least that each may be
+# settings that are whole numbers, and the least that each may be
+_COUNTS = {
     "max_train_steps": 1,
     "per_device_train_batch_size": 1,
     "gradient_accumulation_steps": 1,
@@ -29,7 +30,8 @@ _RANGES = {
 }
 _TRACKERS = ("none", "tensorboard", "trackio", "wandb")
 _PRECISIONS = (None, "no", "bf16", "fp16")
-_DECAYS: dict[str, Callable[[float], float]] = {  # of the share of steps that are left
+# the factor of the learning rate, from the share of the decay that is left
+_DECAYS: dict[str, Callable[[float], float]] = {
     "linear": lambda left: left,
     "cosine": lambda left: 0.5 - 0.5 * math.cos(math.pi * left),
     "constant": lambda left: 1.0,
@@ -96,15 +98,15 @@ class TrainingConfig:
             raise ValueError(f"ema_decay is {self.ema_decay}; expected a number in [0, 1).")
         if self.lr_scheduler_type not in _DECAYS:
             raise ValueError(
-                f"lr_scheduler_type is {self.lr_scheduler_type!r}; expected one of "
-                f"{sorted(_DECAYS)}."
+                f"lr_scheduler_type is {self.lr_scheduler_type!r};"
+                f" expected one of {sorted(_DECAYS)}."
             )
         if self.report_to not in _TRACKERS:
             raise ValueError(f"report_to is {self.report_to!r}; expected one of {_TRACKERS}.")
         if self.mixed_precision not in _PRECISIONS:
             raise ValueError(
-                f"mixed_precision is {self.mixed_precision!r}; expected 'no', 'bf16', 'fp16' or "
-                "None."
+                f"mixed_precision is {self.mixed_precision!r};"
+                " expected 'no', 'bf16', 'fp16' or None."
             )
 
 
@@ -171,7 +173,7 @@ def training_config(args: argparse.Namespace) -> TrainingConfig:
 
 
 def check_integer(
-    name: str, value: Any, minimum: int, maximum: int | None = None, others: str = ""
+    name: str, value: object, minimum: int, maximum: int | None = None, others: str = ""
 ) -> int:
     """A whole number of any type that is one (numpy's too, no bool), as Python's.
 
@@ -188,8 +190,9 @@ def check_integer(
     Raises:
         ValueError: if it is none, or out of range.
     """
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or value < minimum or (maximum is not None and value > maximum):
-        limits = f"of at least {minimum}" if maximum is None else f"in {minimum}..{maximum}"
-        raise ValueError(f"{name} is {value!r}; expected an integer {limits}{others}.")
-    return int(value)
+    if not isinstance(value, bool) and isinstance(value, Integral):
+        number = int(value)
+        if number >= minimum and (maximum is None or number <= maximum):
+            return number
+    limits = f"of at least {minimum}" if maximum is None else f"in {minimum}..{maximum}"
+    raise ValueError(f"{name} is {value!r}; expected an integer {limits}{others}.")

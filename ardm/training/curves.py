@@ -88,8 +88,8 @@ def loss_curve(
     if not len(train.steps) and not len(validation.steps):
         kind = "finite loss above 0" if log else "finite loss"
         raise ValueError(
-            f"history has {len(history)} rows and no {kind} ({train_key!r} or 'eval_loss'); "
-            "expected at least one to draw."
+            f"history has {len(history)} rows and no {kind} ({train_key!r} or 'eval_loss');"
+            " expected at least one to draw."
         )
     figure = new_figure((7.2, 4.2))
     axes = figure.add_subplot(xlabel="optimiser step", ylabel=unit)

@@ -122,6 +122,6 @@ def check_writable(folder: str | os.PathLike[str], num_bytes: int = 0) -> None:
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
         raise ValueError(
-            f"the disk of {folder} has {free / 2**20:.0f} MiB free; "
-            f"this run needs about {num_bytes / 2**20:.0f} MiB."
+            f"the disk of {folder} has {free / 2**20:.0f} MiB free;"
+            f" this run needs about {num_bytes / 2**20:.0f} MiB."
         )

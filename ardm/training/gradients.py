@@ -64,9 +64,9 @@ class Gradients:
             logger.warning("step %d: the gradient is not finite; the step is skipped.", step)
         if self.num_skipped_in_a_row > _MAX_SKIPPED_STEPS:
             raise RuntimeError(
-                f"the gradient was not finite for {self.num_skipped_in_a_row} steps in a row, up "
-                f"to step {step}; lower the learning rate. The last good checkpoint is in "
-                f"{self.checkpoints}."
+                f"the gradient was not finite for {self.num_skipped_in_a_row} steps in a row, up"
+                f" to step {step}; lower the learning rate. The last good checkpoint is in"
+                f" {self.checkpoints}."
             )
         return False
 

@@ -61,9 +61,9 @@ def start_processes() -> None:
         _become(num_processes)
     else:
         warnings.warn(
-            "the launcher was asked for several CPU processes and started one, and how many cannot "
-            f"be told from {command}; use: ACCELERATE_USE_CPU=true torchrun --nproc_per_node N "
-            f"{sys.argv[0]}",
+            "the launcher was asked for several CPU processes and started one,"
+            f" and how many cannot be told from {command};"
+            f" use: ACCELERATE_USE_CPU=true torchrun --nproc_per_node N {sys.argv[0]}",
             stacklevel=2,
         )
 

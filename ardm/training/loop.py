@@ -97,16 +97,21 @@ def train(
     with closing(Run(model, optimizer, train_dataset, config, accelerator)) as run:
         run.resume()
         first_step = run.step
-        run.began = time.perf_counter()
+        run.begin()
         with _stop_signals() as received, _progress_bar(run) as bar:
             _take_all_steps(run, loss_fn, collate_fn, eval_fn, received, bar)
         this_call = time.perf_counter() - run.began
         # a finished run takes no time again
         total = run.seconds() if run.step > first_step else run.state.seconds
         run.finish()
-        rate = (run.step - first_step) * run.global_batch_size / this_call
-        skipped = run.state.skipped_steps
-        return TrainingResult(run.state.history, run.step, total, rate, first_step, skipped)
+        return TrainingResult(
+            history=run.state.history,
+            num_steps=run.step,
+            seconds=total,
+            examples_per_second=(run.step - first_step) * run.global_batch_size / this_call,
+            resumed_from=first_step,
+            skipped_steps=run.state.skipped_steps,
+        )
 
 
 def _take_all_steps(
@@ -210,7 +215,7 @@ def make_accelerator(config: TrainingConfig) -> "Accelerator":
     )
     if config.report_to != "none" and not accelerator.log_with:
         raise ValueError(
-            f"report_to is {config.report_to!r}, which is not installed: pip install "
-            f"{config.report_to}."
+            f"report_to is {config.report_to!r}, which is not installed:"
+            f" pip install {config.report_to}."
         )
     return accelerator

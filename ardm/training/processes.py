@@ -41,6 +41,14 @@ def share_of(num_rows: int, process_index: int, num_processes: int) -> Tensor:
     return torch.arange(num_rows)[process_index::num_processes]
 
 
+def own_share(num_rows: int) -> Tensor:
+    """The rows that this process takes, int64, as [`share_of`] deals them out; perhaps none."""
+    from accelerate import PartialState
+
+    state = PartialState()
+    return share_of(num_rows, state.process_index, state.num_processes)
+
+
 def gather_rows(rows: Tensor) -> Tensor:
     """The rows of all processes, in the processes' order; to be called on all of them.
 
@@ -62,7 +70,7 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 def measure_rows(
     num_rows: int,
-    score: Callable[[Tensor], Tensor],
+    measure: Callable[[Tensor], Tensor],
     *,
     device: torch.device,
     shape: tuple[int, ...] = (),
@@ -70,14 +78,14 @@ def measure_rows(
     unit: str = "row",
     shown: bool = False,
 ) -> Tensor:
-    """Scores numbered rows, each process its share; to be called on all processes.
+    """Measures numbered rows, each process its share; to be called on all processes.
 
     Args:
         num_rows: N.
-        score: numbers of rows, int64 (B,) on the CPU -> float64 (B, *shape), each row's alone.
+        measure: numbers of rows, int64 (B,) on the CPU -> float64 (B, *shape), each row's alone.
         device: where processes exchange numbers.
-        shape: of one row's score; () = a number.
-        batch_size: rows scored at once.
+        shape: of what is measured of one row; () = a number.
+        batch_size: rows measured at once.
         unit: what a row is.
         shown: whether the main process tells how far it is: by a bar on a terminal, elsewhere by a
             line of the log at each quarter.
@@ -88,22 +96,21 @@ def measure_rows(
     from accelerate import PartialState
     from accelerate.utils import reduce
 
-    state = PartialState()
-    share = share_of(num_rows, state.process_index, state.num_processes)
-    scores = torch.zeros(num_rows, *shape, dtype=torch.float64)
-    told = shown and state.is_main_process
-    with _scoring(len(share), unit, told) as advance:
+    share = own_share(num_rows)
+    measured = torch.zeros(num_rows, *shape, dtype=torch.float64)
+    told = shown and PartialState().is_main_process
+    with _telling(len(share), unit, told) as advance:
         for rows in share.split(batch_size):
             if len(rows):  # else there are more processes than rows
-                scores[rows] = score(rows).cpu()
+                measured[rows] = measure(rows).cpu()
                 advance(len(rows))
-    # what another process scores is 0 here
-    return reduce(scores.to(device), reduction="sum").cpu()
+    # what another process measures is 0 here
+    return reduce(measured.to(device), reduction="sum").cpu()
 
 
 @contextmanager
-def _scoring(total: int, unit: str, told: bool) -> Iterator[Callable[[int], None]]:
-    """What to call with the number of rows that were scored."""
+def _telling(total: int, unit: str, told: bool) -> Iterator[Callable[[int], None]]:
+    """What to call with the number of rows that were measured."""
     shown = None if told else False
     with progress_bar(total=total, what="scoring", unit=unit, shown=shown) as bar:
         done = 0

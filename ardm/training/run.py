@@ -60,7 +60,7 @@ class Run:
         self.accelerator = accelerator
         self.train_dataset = train_dataset
         self.state = RunState()
-        self.began = time.perf_counter()
+        self.begin()
         # `backward` divides by it; Accelerate keeps one per Python process, perhaps an earlier
         # run's or the launcher's
         accelerator.gradient_accumulation_steps = config.gradient_accumulation_steps
@@ -120,6 +120,10 @@ class Run:
     def step(self) -> int:
         """Optimiser steps taken."""
         return self.state.step
+
+    def begin(self) -> None:
+        """Starts the clock of this call."""
+        self.began = time.perf_counter()
 
     def seconds(self) -> float:
         """Wall-clock of the run, without what a killed call did after its last checkpoint."""

@@ -156,8 +156,8 @@ class SavedRun:
         self.identity.check(saved["identity"], path)
         if saved["step"] > max_step:
             raise ValueError(
-                f"{path} is beyond max_train_steps={max_step}; give at least {saved['step']}, "
-                "another output_dir, or resume_from_checkpoint='none' to start afresh."
+                f"{path} is beyond max_train_steps={max_step}; give at least {saved['step']},"
+                " another output_dir, or resume_from_checkpoint='none' to start afresh."
             )
         return saved
 

@@ -94,9 +94,13 @@ class RunState:
         """
         parts = saved["sums"]
         sums, num_summed = parts[process_index] if len(parts) == num_processes else ({}, 0)
-        skipped_steps = saved.get("skipped_steps", 0)  # older checkpoints have none
         return cls(
-            saved["step"], saved["history"], sums, num_summed, skipped_steps, saved["seconds"]
+            step=saved["step"],
+            history=saved["history"],
+            sums=sums,
+            num_summed=num_summed,
+            skipped_steps=saved.get("skipped_steps", 0),  # older checkpoints have none
+            seconds=saved["seconds"],
         )
 
 
@@ -138,6 +142,6 @@ class RunIdentity:
         )
         if changes:
             raise ValueError(
-                f"{path} belongs to another run: {changes}. Give the old values, another "
-                "output_dir, or resume_from_checkpoint='none' to start afresh."
+                f"{path} belongs to another run: {changes}. Give the old values, another"
+                " output_dir, or resume_from_checkpoint='none' to start afresh."
             )

@@ -1,5 +1,6 @@
-"""Stopwatch: how much of a loop's time is spent inside given calls. Beside it: the speed of the
-machine's matrix product, and the memory that is held.
+"""Stopwatch: how much of a loop's time is spent inside given calls.
+
+Beside it: the speed of the machine's matrix product, and the memory that is held.
 
 Two loops timed one after the other differ by what the machine does meanwhile. The ratio total /
 inside, taken over the same seconds of the same run, does not.

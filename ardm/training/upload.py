@@ -25,8 +25,8 @@ def check_upload(repo_id: str | None) -> None:
         raise ValueError("hub_model_id is missing; expected user/name, where to upload to.")
     if get_token() is None:
         raise ValueError(
-            "no Hub token found; log in with `hf auth login` or set HF_TOKEN to one with write "
-            "access."
+            "no Hub token found;"
+            " log in with `hf auth login` or set HF_TOKEN to one with write access."
         )
 
 

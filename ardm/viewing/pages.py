@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _FRAME = Path(__file__).with_name("page.html")
 _COLUMNS = 64  # of the picture, in characters
 _LEGEND = 40  # columns that it needs
-_CELL = 0.145, 0.27  # width and height of a character's cell, inches
+_CELL = (0.145, 0.27)  # width and height of a character's cell, inches
 _SCALE = 1.6  # width of the scale of passes, inches
 
 

@@ -1,5 +1,4 @@
-"""Watching: a streamer that draws decoding in the terminal, each token in its place at the pass
-that writes it.
+"""Watching: a streamer that shows in the terminal how a text is written, pass by pass.
 
 A token's colour is the probability with which it was drawn. The grid never moves while tokens are
 characters: hidden ones take a cell, and a line break is a sign in its own cell. Text is not
@@ -66,8 +65,8 @@ class TerminalView:
             ) from error
         if tokenizer.mask_token_id is None:
             raise ValueError(
-                f"{type(tokenizer).__name__} has no mask token; expected one to tell what is"
-                " hidden."
+                f"{type(tokenizer).__name__} has no mask token;"
+                " expected one to tell what is hidden."
             )
         if not 0 <= delay < math.inf:
             raise ValueError(f"delay is {delay}; expected seconds, at least 0.")

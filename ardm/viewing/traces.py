@@ -1,5 +1,4 @@
-"""Traces: how a text came to be - which token was written where, at which forward pass, and how
-probable it was.
+"""Traces: which token of a text was written where, at which pass, and how probable it was.
 
     trace = (x_0; e_1, ..., e_S)
     e_k   = the events (position, token or back to mask, log p) of pass k
@@ -124,13 +123,13 @@ class Trace:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, canvas: Tensor, order: Tensor):
         if tokenizer.mask_token_id is None:
             raise ValueError(
-                f"{type(tokenizer).__name__} has no mask token; expected one to tell what is"
-                " hidden."
+                f"{type(tokenizer).__name__} has no mask token;"
+                " expected one to tell what is hidden."
             )
         if canvas.ndim != 1 or canvas.shape != order.shape:
             raise ValueError(
-                f"canvas is {tuple(canvas.shape)} and order {tuple(order.shape)}; expected both"
-                " (L,)."
+                f"canvas is {tuple(canvas.shape)} and order {tuple(order.shape)};"
+                " expected both (L,)."
             )
         self.tokenizer = tokenizer
         self.pieces = Pieces(tokenizer)

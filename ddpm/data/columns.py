@@ -1,8 +1,11 @@
 """Which columns of a table hold images and classes, and the numbered images that they make."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .sources import ColumnImages, Source, Splits, number_labels
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 class Columns(NamedTuple):
@@ -13,7 +16,7 @@ class Columns(NamedTuple):
     labelled: bool = True  # False = no labels, whatever the data has
 
 
-def table_splits(tables: dict[str, Any], columns: Columns) -> Splits:
+def table_splits(tables: "dict[str, Dataset]", columns: Columns) -> Splits:
     """The images of every part of a data set; validation has the training part's classes.
 
     Args:
@@ -33,7 +36,7 @@ def table_splits(tables: dict[str, Any], columns: Columns) -> Splits:
     return splits
 
 
-def _source(rows: Any, columns: Columns, names: list[str] | None) -> Source:
+def _source(rows: "Dataset", columns: Columns, names: list[str] | None) -> Source:
     image_column = _chosen(rows, "image", columns.images)
     if image_column is None:
         raise ValueError(f"no column of images among {rows.column_names}; name it by image_column.")
@@ -55,7 +58,7 @@ def _source(rows: Any, columns: Columns, names: list[str] | None) -> Source:
     return Source(images, *number_labels(feature.int2str(labels), names or list(feature.names)))
 
 
-def _chosen(rows: Any, kind: str, wanted: str | None) -> str | None:
+def _chosen(rows: "Dataset", kind: str, wanted: str | None) -> str | None:
     """The column of images or labels: the one asked for, the only one of its type, or None."""
     if wanted is not None:
         if wanted not in rows.column_names:

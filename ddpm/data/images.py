@@ -132,8 +132,8 @@ def load_images(
         splits = _array_splits(train_file, validation_file, columns.labelled)
     if class_conditional and splits["train"].labels is None:
         raise ValueError(
-            "class_conditional is asked for, but the data has no labels; name a label_column, "
-            "or sort the images into one sub-folder a class."
+            "class_conditional is asked for, but the data has no labels;"
+            " name a label_column, or sort the images into one sub-folder a class."
         )
     return _parts(splits, validation_fraction, *_form(image_size, channels, splits))
 
@@ -160,8 +160,8 @@ def hold_out(source: Source, fraction: float) -> tuple[np.ndarray, np.ndarray]:
     held_out = passed[1:] > passed[:-1]
     if not held_out.any():
         raise ValueError(
-            f"validation_fraction is {fraction} of {count} images, which is none; expected more,"
-            " or 0."
+            f"validation_fraction is {fraction} of {count} images, which is none;"
+            " expected more, or 0."
         )
     return np.sort(by_class[~held_out]), np.sort(by_class[held_out])
 
@@ -213,8 +213,8 @@ def _form(image_size: int | None, channels: int | None, splits: Splits) -> tuple
     if len(sizes) > 1 or any(width != height for width, height in sizes):
         shown = ", ".join(f"{width} x {height}" for width, height in sorted(sizes)[:3])
         raise ValueError(
-            f"images have {len(sizes)} size(s): {shown}{', ...' * (len(sizes) > 3)}; "
-            "expected squares of one size, or an image_size to bring them to."
+            f"images have {len(sizes)} size(s): {shown}{', ...' * (len(sizes) > 3)};"
+            " expected squares of one size, or an image_size to bring them to."
         )
     return sizes.pop()[0], num_channels
 

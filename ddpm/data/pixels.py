@@ -4,24 +4,27 @@ A picture is never distorted: it is shrunk or enlarged until its shorter side fi
 is cut out. Shapes: C channels, S image size.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
 _UNSCALED_MODES = ("I", "F")  # 32-bit numbers: nothing says which of them is white
 _ORIENTATION = 0x0112  # EXIF tag; its values 5..8 lay a picture on its side
 
 
-def upright_size(image: Any) -> tuple[int, int]:
+def upright_size(image: "Image") -> tuple[int, int]:
     """Width and height of a PIL image as it is to be looked at; only a file's header is read."""
     width, height = image.size
     return (height, width) if image.getexif().get(_ORIENTATION, 1) >= 5 else (width, height)
 
 
-def prepare_image(image: Any, image_size: int, num_channels: int) -> Tensor:
+def prepare_image(image: "Image", image_size: int, num_channels: int) -> Tensor:
     """Makes a square of a picture: upright, over white, in grey or RGB, the middle of it.
 
     Args:
@@ -44,7 +47,7 @@ def prepare_image(image: Any, image_size: int, num_channels: int) -> Tensor:
     return torch.from_numpy(pixels_SSC).permute(2, 0, 1).contiguous()
 
 
-def _converted(image: Any, mode: str) -> Any:
+def _converted(image: "Image", mode: str) -> "Image":
     from PIL import Image
 
     if image.mode == mode and not image.has_transparency_data:
@@ -61,7 +64,7 @@ def _converted(image: Any, mode: str) -> Any:
     return image.convert(mode)
 
 
-def _resized(image: Any, image_size: int) -> Any:
+def _resized(image: "Image", image_size: int) -> "Image":
     """The shorter side becomes `image_size`: means over boxes, then bicubic for the rest."""
     from PIL import Image
 
@@ -69,10 +72,11 @@ def _resized(image: Any, image_size: int) -> Any:
     if halvings > 0:
         image = image.reduce(2**halvings)
     scale = image_size / min(image.size)
-    size = tuple(round(side * scale) for side in image.size)
+    size = (round(image.width * scale), round(image.height * scale))
     return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
 
 
-def _centre(image: Any, image_size: int) -> Any:
-    left, top = ((side - image_size) // 2 for side in image.size)
+def _centre(image: "Image", image_size: int) -> "Image":
+    left = (image.width - image_size) // 2
+    top = (image.height - image_size) // 2
     return image.crop((left, top, left + image_size, top + image_size))

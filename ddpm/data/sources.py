@@ -8,11 +8,15 @@ import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .pixels import GREY_MODES, upright_size
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from PIL.Image import Image
 
 Splits = dict[str, "Source"]  # "train", and "validation" if the data has it
 
@@ -29,8 +33,8 @@ class ArrayImages:
         shaped = array.ndim == 3 or (array.ndim == 4 and array.shape[-1] in (1, 3, 4))
         if array.dtype != np.uint8 or not shaped or 0 in array.shape:
             raise ValueError(
-                f"{name} has {array.dtype} {array.shape}; expected uint8 (N, H, W) or (N, H, W, 1,"
-                " 3 or 4)."
+                f"{name} has {array.dtype} {array.shape};"
+                " expected uint8 (N, H, W) or (N, H, W, 1, 3 or 4)."
             )
         self.file = name
         self.array = array[..., 0] if array.ndim == 4 and array.shape[-1] == 1 else array
@@ -38,7 +42,7 @@ class ArrayImages:
     def __len__(self) -> int:
         return len(self.array)
 
-    def open(self, number: int) -> Any:
+    def open(self, number: int) -> "Image":
         """The PIL image of that number."""
         from PIL import Image
 
@@ -57,7 +61,7 @@ class ColumnImages:
         column: the column, of a type that `datasets.Image` can be made of.
     """
 
-    def __init__(self, rows: Any, column: str):
+    def __init__(self, rows: "Dataset", column: str):
         from datasets import Image
 
         self.rows = rows.select_columns(column).cast_column(column, Image(decode=False))
@@ -66,7 +70,7 @@ class ColumnImages:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def open(self, number: int) -> Any:
+    def open(self, number: int) -> "Image":
         """The PIL image of that number, of which only the header is read yet."""
         from PIL import Image
 
@@ -149,8 +153,8 @@ def array_file(path: Path, names: list[str] | None = None) -> Source:
         )
     if labels is not None and labels.shape != images.shape[:1]:
         raise ValueError(
-            f"{path} has labels {labels.shape} for images {images.shape}; expected one label an"
-            " image."
+            f"{path} has labels {labels.shape} for images {images.shape};"
+            " expected one label an image."
         )
     source = ArrayImages(images, str(path))
     if labels is None:
@@ -188,7 +192,7 @@ def number_labels(
     return np.array([places[str(label)] for label in labels], dtype=np.int64), names
 
 
-def image_folder(folder: Path) -> dict[str, Any]:
+def image_folder(folder: Path) -> "dict[str, Dataset]":
     """A folder of image files through `datasets`; the names of several sub-folders are classes.
 
     Args:
@@ -205,25 +209,25 @@ def image_folder(folder: Path) -> dict[str, Any]:
 
     if not folder.is_dir():
         raise ValueError(
-            f"{folder} is not a folder; expected one with images, or with a sub-folder of images a"
-            " class."
+            f"{folder} is not a folder;"
+            " expected one with images, or with a sub-folder of images a class."
         )
     # named one by one: by itself `datasets` takes a class called "train" or "test" for a split
     held_out = [name for name in ("validation", "test") if (folder / name).is_dir()]
     parts = {"train": folder}
     if (folder / "train").is_dir() and held_out:
         parts = {"train": folder / "train", "validation": folder / held_out[0]}
-    options = {"data_files": {"train": "**"}, "split": "train"}
+    files = {"train": "**"}
     try:
         return {
-            name: load_dataset("imagefolder", data_dir=str(part), **options)
+            name: load_dataset("imagefolder", data_dir=str(part), data_files=files, split="train")
             for name, part in parts.items()
         }
     except (OSError, ValueError, DatasetGenerationError) as error:
         raise ValueError(f"no images can be loaded from {folder}: {error}") from error
 
 
-def named_data_set(name: str, config: str | None) -> dict[str, Any]:
+def named_data_set(name: str, config: str | None) -> "dict[str, Dataset]":
     """A data set of the Hub, or a local one, also as written by `save_to_disk`.
 
     Args:

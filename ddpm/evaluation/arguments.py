@@ -46,7 +46,7 @@ _IMAGES = {
     "image_size": _Flag(
         int, None, "pixels a side; nothing = as the data, if all of it is square and of one size"
     ),
-    "channels": _Flag(int, None, "1 = gray, 3 = RGB; nothing = gray if all images are"),
+    "channels": _Flag(int, None, "1 = grey, 3 = RGB; nothing = grey if all images are"),
 }
 _SWITCHES = {
     "random_flip": (False, "mirror each image with probability 1/2, left to right, in training"),

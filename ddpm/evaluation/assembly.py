@@ -61,8 +61,11 @@ def new_network(
     Raises:
         ValueError: if the sizes do not fit together, or the images do not fit the preset.
     """
-    data: dict[str, Any] = {"in_channels": num_channels, "num_classes": num_classes}
-    data["learn_sigma"] = learn_sigma
+    data: dict[str, Any] = {
+        "in_channels": num_channels,
+        "num_classes": num_classes,
+        "learn_sigma": learn_sigma,
+    }
     if preset is None:
         levels = levels_for(image_size, channel_mult, attention_resolutions)
         config = UNetConfig(image_size=image_size, **levels, **sizes, **data)
@@ -70,8 +73,8 @@ def new_network(
         config = UNetConfig.preset(preset, **data)
     if config.image_size != image_size:
         raise ValueError(
-            f"preset {preset!r} is for images of {config.image_size} pixels; "
-            f"these have {image_size}."
+            f"preset {preset!r} is for images of {config.image_size} pixels;"
+            f" these have {image_size}."
         )
     torch.manual_seed(seed)
     return UNet(config)

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ardm.training import evaluating, measure_rows, share_of
+from ardm.training import check_integer, evaluating, measure_rows, own_share
 
 from ..denoisers import Denoiser, to_model_range, to_uint8
 from ..diffusion import GaussianDiffusion
@@ -168,8 +168,7 @@ class SampleEvaluation:
     ):
         from accelerate import PartialState
 
-        if num_images < 1:
-            raise ValueError(f"num_images is {num_images}; expected at least 1.")
+        num_images = check_integer("num_images", num_images, 1)
         real, labels = stacked(dataset)
         num_classes = None if labels is None else int(labels.max()) + 1
         self.labels = balanced_labels(num_images, num_classes)
@@ -179,8 +178,7 @@ class SampleEvaluation:
         self.seed = seed
         self.state = PartialState()
         self.quality = ImageQualityEvaluation(extractor, seed=seed)
-        share = share_of(len(real), self.state.process_index, self.state.num_processes)
-        for numbers in share.split(batch_size):
+        for numbers in own_share(len(real)).split(batch_size):
             self.quality.update_reference(to_model_range(real[numbers]), numbers)
 
     def __call__(

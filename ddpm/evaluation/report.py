@@ -40,8 +40,8 @@ def sample_grids(
         seed: of the noise, the same in every grid.
 
     Returns:
-        Four rows of samples (N, C, H, W) by the model's own process, in 250 steps or all that there
-        are; and for each sampler and number of steps 20 images (20, C, H, W).
+        Four rows of samples (4, columns, C, H, W) by the model's own process, in 250 steps or all
+        that there are; and for each sampler and number of steps 20 images (20, C, H, W).
     """
     grid = partial(_grid, model, diffusion, image_shape, num_classes, seed)
     most = diffusion.num_timesteps
@@ -54,7 +54,8 @@ def sample_grids(
         for sampler in own
     }
     num_columns = min(num_classes or 8, 10)
-    return grid(_SAMPLE_ROWS * num_columns, steps=min(_MOST_STEPS, most)), comparison
+    samples = grid(_SAMPLE_ROWS * num_columns, steps=min(_MOST_STEPS, most))
+    return samples.unflatten(0, (_SAMPLE_ROWS, num_columns)), comparison
 
 
 def _grid(

@@ -6,9 +6,7 @@ guessed here.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from huggingface_hub import EvalResult
+from typing import TYPE_CHECKING, Any
 
 from ardm.training import card_parts as parts
 
@@ -16,24 +14,32 @@ from ..diffusion import GaussianDiffusion
 from ..metrics import ImageQuality
 from ..models.unet import UNet
 
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
 _TASK = "unconditional-image-generation"  # the Hub has no tag of its own for class labels
 _METRICS = {"fid": "FID", "kid": "KID", "precision": "precision", "recall": "recall"}
 _CAPTIONS = {
     "samples.png": "Samples, not selected",
     "steps.png": "The same noise, by sampler and number of steps",
-    "trajectory.gif": "From noise to images",
 }
 _DIFFUSION = ("num_timesteps", "prediction", "variance", "loss", "min_snr_gamma")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Likelihood:
-    """The bound on held-out images, in bits per dimension, and its standard error."""
+    """The bound on held-out images, in bits per dimension, and its standard error.
+
+    Of a data set that is a path only the last component is kept.
+    """
 
     dataset: str
     num_images: int
     bits_per_dim: float
     standard_error: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dataset", parts.public(self.dataset))
 
     @classmethod
     def of(cls, dataset: str, num_images: int, figures: Mapping[str, float]) -> "Likelihood":
@@ -170,8 +176,10 @@ def model_card(figures: CardFigures) -> str:
     return body + "\n"
 
 
-def _results(figures: CardFigures) -> list[EvalResult]:
+def _results(figures: CardFigures) -> "list[EvalResult]":
     """The likelihood and the best FID, as the Hub's model index has them."""
+    from huggingface_hub import EvalResult
+
     results = []
     bound = figures.likelihood
     if bound is not None:
@@ -201,7 +209,7 @@ def _results(figures: CardFigures) -> list[EvalResult]:
 
 def _size_facts(figures: CardFigures) -> dict[str, object]:
     size = figures.image_size and f"{figures.image_size} x {figures.image_size} pixels"
-    colours = {1: "gray", 3: "RGB"}.get(figures.num_channels or 0)
+    colours = {1: "grey", 3: "RGB"}.get(figures.num_channels or 0)
     return {
         "Parameters": None if figures.num_parameters is None else f"{figures.num_parameters:,}",
         "Images": ", ".join(fact for fact in (size, colours) if fact) or None,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from ardm.training import new_figure, png, replacing
+from ardm.training import check_integer, new_figure, png, replacing
 
 from ..denoisers import to_uint8
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _PADDING = 2  # pixels around each cell
 _LEGIBLE = 64  # pixels a side that a cell has at least, if nothing else is asked
 _BACKGROUND = 255
-_SAMPLE_ROWS = 4
 
 
 def image_grid(
@@ -55,11 +54,9 @@ def image_grid(
     count, height, width, channels = images_NHWC.shape
     num_columns = int(np.ceil(np.sqrt(count))) if num_columns is None else num_columns
     scale = max(_LEGIBLE // max(height, width), 1) if scale is None else scale
-    if num_columns < 1 or scale < 1 or padding < 0:
-        raise ValueError(
-            f"num_columns={num_columns}, scale={scale}, padding={padding}; "
-            "expected at least 1, 1 and 0."
-        )
+    num_columns = check_integer("num_columns", num_columns, 1)
+    scale = check_integer("scale", scale, 1)
+    padding = check_integer("padding", padding, 0)
     images_NHWC = images_NHWC.repeat(scale, axis=1).repeat(scale, axis=2)
     row_step = height * scale + padding
     column_step = width * scale + padding
@@ -115,16 +112,15 @@ def pictures_of(
     """Draws what a saved model shows of itself.
 
     Args:
-        samples: as for [`image_grid`]; laid out in four rows.
+        samples: as for [`image_grid`], but in rows and columns: (rows, columns, C, H, W).
         comparison: samples from the same noise, by sampler and number of steps, as for
             [`comparison_grid`].
 
     Returns:
         "samples.png", a PIL image, and "steps.png", a PNG file's content.
     """
-    num_columns = -(-len(samples) // _SAMPLE_ROWS)
     return {
-        "samples.png": image_grid(samples, num_columns),
+        "samples.png": image_grid(samples.flatten(0, 1), samples.shape[1]),
         "steps.png": comparison_grid(comparison, "The same noise, by sampler and steps"),
     }
 
@@ -159,8 +155,7 @@ def write_images(
     """
     from PIL import Image
 
-    if first_index < 0:
-        raise ValueError(f"first_index is {first_index}; expected at least 0.")
+    first_index = check_integer("first_index", first_index, 0)
     images_NHWC = to_nhwc(images)
     paths = [Path(folder) / f"{first_index + number:06d}.png" for number in range(len(images_NHWC))]
     for path, image in zip(paths, images_NHWC, strict=True):
@@ -234,8 +229,8 @@ def write_gif(
     sizes = {picture.size for picture in pictures}
     if len(sizes) != 1:
         raise ValueError(
-            f"{len(pictures)} frames have sizes {sorted(sizes)}; "
-            "expected at least one frame, of one size."
+            f"{len(pictures)} frames have sizes {sorted(sizes)};"
+            " expected at least one frame, of one size."
         )
     durations = [milliseconds] * (len(pictures) - 1) + [hold_milliseconds]
     with replacing(path) as file:
@@ -251,7 +246,7 @@ def write_gif(
 
 
 def _frame(picture: "Image") -> "Image":
-    """Gray fits a GIF's 256 colours as it is; of the others each frame chooses its own 256."""
+    """Grey fits a GIF's 256 colours as it is; of the others each frame chooses its own 256."""
     from PIL import Image
 
     if picture.mode in ("L", "P"):

@@ -132,7 +132,8 @@ def precision_recall(
     """
     check_integer("num_neighbours", num_neighbours, 1)
     real, generated = _checked(real, generated, least=num_neighbours + 1)
-    radii_N, radii_M = (_radii(z, num_neighbours) for z in (real, generated))
+    radii_N = _radii(real, num_neighbours)
+    radii_M = _radii(generated, num_neighbours)
     inside = []
     covered_N = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     for block, radii in zip(generated.split(_BLOCK), radii_M.split(_BLOCK), strict=True):
@@ -176,7 +177,8 @@ def _jackknifed(x: Tensor, y: Tensor) -> KernelDistance:
     across = [_kernel_row_sums(x, y), _kernel_row_sums(y, x)]
     n = len(x)
     m = len(y)
-    total_x, total_y = (float(w.sum()) for w in within)
+    total_x = float(within[0].sum())
+    total_y = float(within[1].sum())
     total = float(across[0].sum())
     value = total_x / (n * (n - 1)) + total_y / (m * (m - 1)) - 2 * total / (n * m)
     if min(n, m) < 3:

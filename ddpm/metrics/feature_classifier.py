@@ -85,8 +85,8 @@ class SmallClassifier(nn.Module):
         """
         if images.ndim != 4 or images.shape[1] != self.num_channels:
             raise ValueError(
-                f"images have the shape {tuple(images.shape)}; expected (B, {self.num_channels},"
-                " H, W)."
+                f"images have the shape {tuple(images.shape)};"
+                f" expected (B, {self.num_channels}, H, W)."
             )
         return self.convolutions(images.to(self.head.weight.dtype)).mean((2, 3))
 

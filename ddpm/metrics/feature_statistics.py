@@ -104,8 +104,8 @@ class FeatureStatistics:
         # before `reduce`, which would hang or add what does not fit
         if any(shapes != found[0] for shapes in found):
             raise ValueError(
-                f"the processes' features have the shapes {found}; expected the same extractor on"
-                " all."
+                f"the processes' features have the shapes {found};"
+                " expected the same extractor on all."
             )
         if not found:
             return gathered

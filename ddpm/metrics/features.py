@@ -60,8 +60,8 @@ class FeatureExtractor:
             )
         if not callable(self.function):
             raise ValueError(
-                f"the extractor {self.name!r} is a {type(self.function).__name__}; expected a"
-                " callable."
+                f"the extractor {self.name!r} is a {type(self.function).__name__};"
+                " expected a callable."
             )
 
     @torch.no_grad()
@@ -101,8 +101,8 @@ class FeatureExtractor:
         if not table or len(rows) != num_images or rows.shape[1] == 0:
             got = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
             raise ValueError(
-                f"{self.name!r} returned {what} {got}; expected a tensor ({num_images}, number"
-                f" of {what})."
+                f"{self.name!r} returned {what} {got};"
+                f" expected a tensor ({num_images}, number of {what})."
             )
         if not rows.is_floating_point() or not rows.isfinite().all():
             raise ValueError(
@@ -113,8 +113,8 @@ class FeatureExtractor:
         totals = probabilities.double().sum(1)
         if (probabilities < 0).any() or ((totals - 1).abs() > _ROUNDING).any():
             raise ValueError(
-                f"{self.name!r} returned class probabilities that are negative or do not sum to 1 "
-                f"(sums {totals.min():.4g}..{totals.max():.4g}); expected a softmax over classes."
+                f"{self.name!r} returned class probabilities that are negative or do not sum to 1"
+                f" (sums {totals.min():.4g}..{totals.max():.4g}); expected a softmax over classes."
             )
 
 

@@ -115,8 +115,8 @@ class ImageQualityEvaluation:
             check_integer("kid_subset_size", kid_subset_size, 2)
         if max_kept is not None and 0 < max_kept <= num_neighbours:
             raise ValueError(
-                f"max_kept is {max_kept}; expected 0, None or more than {num_neighbours}"
-                " neighbours."
+                f"max_kept is {max_kept};"
+                f" expected 0, None or more than {num_neighbours} neighbours."
             )
         if isinstance(extractor, (str, Path)):
             self.extractor = load_inception(extractor)

@@ -129,8 +129,9 @@ def decoder_blocks(config: UNetConfig, skip_widths: list[int]) -> nn.ModuleList:
 
 
 class UNet(UNetPreTrainedModel):
-    """The ADM U-Net: a noisy image and its timestep in, the prediction out. A fresh one predicts
-    exactly 0.
+    """The ADM U-Net: a noisy image and its timestep in, the prediction out.
+
+    A fresh one predicts exactly 0.
 
     As with every transformers model, gradient checkpointing trades time for memory. Try
     `to(memory_format=torch.channels_last)` for speed: on a CPU activations are so anyway, and

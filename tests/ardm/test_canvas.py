@@ -191,10 +191,8 @@ def test_a_step_writes_what_is_chosen_and_nothing_else(batch, width, seed):
     width = min(width, ids.shape[1])
     positions = canvas.queue(canvas.hidden_BL, width)
     chosen = canvas.hidden_BL.gather(1, positions) & (torch.rand(positions.shape) < 0.6)
-    tokens, log_probs = (
-        torch.randint(0, MASK, positions.shape),
-        -torch.rand(positions.shape, dtype=torch.float64),
-    )
+    tokens = torch.randint(0, MASK, positions.shape)
+    log_probs = -torch.rand(positions.shape, dtype=torch.float64)
     canvas.write(positions, tokens, log_probs, chosen)
     for row in range(len(ids)):
         for column in range(width):
@@ -216,10 +214,8 @@ def test_what_goes_back_is_hidden_and_draws_anew(batch, order, seed):
     ids, real = batch
     torch.manual_seed(seed)
     seeds = list(range(len(ids)))
-    canvas, others = (
-        canvas_of(ids, real, order, seeds=seeds),
-        canvas_of(ids, real, order, seeds=seeds),
-    )
+    canvas = canvas_of(ids, real, order, seeds=seeds)
+    others = canvas_of(ids, real, order, seeds=seeds)
     was_hidden, given_BL = canvas.hidden_BL.clone(), canvas.given_BL.clone()
     for one in (canvas, others):  # all that was hidden is generated
         one.ids, one.hidden_BL = one.ids.masked_fill(was_hidden, 0), torch.zeros_like(was_hidden)

@@ -98,11 +98,9 @@ def test_bad_input_is_refused():
 
 def test_loss_estimates_the_exact_bound(tiny_model, enumeration):
     """Of ragged rows: the mean over tokens of each row's exact NELBO."""
-    model, total, rows = (
-        tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD),
-        0.0,
-        [[0, 2, 1, 1], [2, 0]],
-    )
+    model = tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD)
+    total = 0.0
+    rows = [[0, 2, 1, 1], [2, 0]]
     for row in rows:
         exact = enumeration(model, len(row))
         total -= torch.stack(
@@ -147,10 +145,8 @@ def test_accumulation_gives_the_update_of_the_whole_batch(
         updates.append({name: p.detach() - start[name] for name, p in model.named_parameters()})
 
     # the bound, written out
-    model, total = (
-        tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD),
-        0.0,
-    )
+    model = tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD)
+    total = 0.0
     for row in rows:
         ids = torch.tensor(row)
         hidden = torch.arange(len(row)) % 2 == 0

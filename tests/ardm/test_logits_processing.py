@@ -161,10 +161,8 @@ def test_ragged_rows_get_what_each_gets_alone(model, name, side):
     settings = LEFT_TO_RIGHT | {"max_new_tokens": NEW}
     out = model.generate(ids, real, seed=[1, 2, 3, 4], logits_processor=[ALL[name]()], **settings)
     for row, prompt in enumerate(ROWS):
-        sequence, drawn = (
-            real_part(row, out.sequences, ROWS, side),
-            real_part(row, out.log_probs, ROWS, side),
-        )
+        sequence = real_part(row, out.sequences, ROWS, side)
+        drawn = real_part(row, out.log_probs, ROWS, side)
         _, log_probs = plain_loop(model, prompt, NEW, ALL[name](), sequence)
         assert drawn[len(prompt) :] == pytest.approx(log_probs, abs=1e-5)
 
@@ -277,10 +275,8 @@ def test_a_row_keeps_its_number_whatever_the_length_of_the_others(model, side):
         }
         out = model.generate(ids, real, **settings)
         for row, prompt in enumerate(ROWS):
-            sequence, drawn = (
-                real_part(row, out.sequences, ROWS, side),
-                real_part(row, out.log_probs, ROWS, side),
-            )
+            sequence = real_part(row, out.sequences, ROWS, side)
+            drawn = real_part(row, out.log_probs, ROWS, side)
             _, log_probs = plain_loop(model, prompt, NEW, alone(row), sequence)
             assert drawn[len(prompt) :] == pytest.approx(log_probs, abs=1e-5)
 

@@ -93,9 +93,9 @@ def test_sums_are_taken_in_float64_whatever_the_model_is(model):
 
 
 def test_padding_on_either_side_and_prompts_do_not_change_a_rows_orders(model):
-    text, versions = (
-        [0, 2, 1, 0],
-        Versions(torch.zeros(6, dtype=torch.long), torch.arange(6), torch.tensor([1, 2, 3] * 2)),
+    text = [0, 2, 1, 0]
+    versions = Versions(
+        torch.zeros(6, dtype=torch.long), torch.arange(6), torch.tensor([1, 2, 3] * 2)
     )
     found = []
     for before, after in ((0, 0), (3, 0), (0, 3), (2, 2)):

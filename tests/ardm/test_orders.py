@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ardm import ARDMForMaskedLM
 from ardm.orders import (
     LOGIT_ORDERS,
+    ORDER_NAMES,
     TIE,
     best,
     check_order,
@@ -131,6 +132,11 @@ def test_scores_are_their_definitions(batch, width, vocab, scale, seed):
                 assert score(logits).shape == (batch, width)
                 half = score(logits.bfloat16())  # computed in float32 from what the network gives
                 torch.testing.assert_close(half, score(logits.bfloat16().float()))
+
+
+def test_orders_have_the_public_names():
+    known = ["random", "left_to_right", "right_to_left"]
+    assert list(ORDER_NAMES) == [*known, "confidence", "margin", "entropy"]
 
 
 def test_the_surest_position_has_the_highest_score():

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from ardm import log_prob
-from ardm.path_likelihood import _position_log_probs
+from ardm.orders import ORDER_NAMES
+from ardm.path_likelihood import LIKELIHOOD_ORDERS, _position_log_probs
 from ardm.plans import fixed_size_plan
 
 MASK, PAD = 3, 4
@@ -36,6 +37,13 @@ def close(actual, expected, tolerance=1e-6):
     torch.testing.assert_close(
         actual, torch.as_tensor(expected).double(), rtol=tolerance, atol=tolerance
     )
+
+
+def test_every_named_order_but_random_is_a_path(model):
+    assert {*ORDER_NAMES} - {*LIKELIHOOD_ORDERS} == {"random"}
+    ids = torch.tensor([[0, 1, 2]])
+    for order in LIKELIHOOD_ORDERS:
+        assert log_prob(model, ids, order).isfinite().all()
 
 
 def recorded(model):
@@ -95,10 +103,8 @@ def test_padding_and_neighbours_change_nothing(model):
 @pytest.mark.parametrize("plan", [[1, 3, 1], [5], [2, 1, 2]])
 def test_padding_and_plans(model, plan):
     """Rows with as many target tokens, some of them behind a prompt, some beside padding."""
-    rows, places = (
-        [[0, 1, 2, 0, 1], [2, 1, 0, 0, 1, 2, 2]],
-        [[3, 0, 4, 1, 2], [6, 2, 0, 5, 3, 1, 4]],
-    )
+    rows = [[0, 1, 2, 0, 1], [2, 1, 0, 0, 1, 2, 2]]
+    places = [[3, 0, 4, 1, 2], [6, 2, 0, 5, 3, 1, 4]]
     alone = [
         log_prob(model, torch.tensor(rows[:1]), torch.tensor(places[0]), plan=plan),
         log_prob(

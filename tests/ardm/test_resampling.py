@@ -42,10 +42,8 @@ def test_the_number_is_the_share_within_its_bounds(known, hidden, fraction):
         assert number == (max(1, round(fraction * known)) if known else 0)
         assert number <= known
     for order in BETWEEN if known else ():
-        number, few = (
-            Resampling(1, fraction, RESAMPLE_ORDERS[order]).number(known, hidden),
-            min(known, hidden),
-        )
+        number = Resampling(1, fraction, RESAMPLE_ORDERS[order]).number(known, hidden)
+        few = min(known, hidden)
         assert 1 <= number <= few  # as many are drawn again as go back, and no more than are hidden
         share = fraction * (few if order == "remdm_rescale" else known)
         assert number == max(1, round(share)) or (
@@ -124,10 +122,8 @@ def test_exactly_so_many_generated_tokens_go_back(order, batch, length, seed):
             (torch.tensor([seed]), torch.tensor([row])),
             "random",
         )
-        alone.order_BL, alone.hidden_BL = (
-            canvas.order_BL[row : row + 1, real],
-            canvas.hidden_BL[row : row + 1, real],
-        )
+        alone.order_BL = canvas.order_BL[row : row + 1, real]
+        alone.hidden_BL = canvas.hidden_BL[row : row + 1, real]
         alone.log_probs_BL = canvas.log_probs_BL[row : row + 1, real]
         other = Resampling(1, 0.1, RESAMPLE_ORDERS[order]).positions(
             alone, number[row : row + 1], revision[row : row + 1]
@@ -178,11 +174,9 @@ def chosen(order, log_probs, number, revision=1, rows=6000):
         ids, torch.ones_like(ids, dtype=torch.bool), MASK, row_streams(3, None, 1, rows), "random"
     )
     for position, log_prob in zip((1, 2, 4), log_probs, strict=True):
-        canvas.ids[:, position], canvas.hidden_BL[:, position], canvas.order_BL[:, position] = (
-            0,
-            False,
-            0,
-        )
+        canvas.ids[:, position] = 0
+        canvas.hidden_BL[:, position] = False
+        canvas.order_BL[:, position] = 0
         canvas.log_probs_BL[:, position] = log_prob
     numbers = torch.full((rows, 1), number)
     return Resampling(1, 0.1, RESAMPLE_ORDERS[order]).positions(

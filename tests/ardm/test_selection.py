@@ -105,10 +105,8 @@ def test_a_threshold_takes_the_confident_set_or_the_plans_number(order, argument
 @hypothesis.given(st.sampled_from(ORDERS), pools(), st.booleans())
 def test_an_entropy_bound_takes_the_longest_prefix_below_it(order, arguments, one):
     canvas, logits, pool, is_open, least = arguments
-    least, bound = (
-        torch.ones_like(least) if one else least,
-        float(torch.rand(())) * 0.6 * pool.shape[1],
-    )
+    least = torch.ones_like(least) if one else least
+    bound = float(torch.rand(())) * 0.6 * pool.shape[1]
     selection = Selection(logit_order(order, torch.Generator()), amount=within_entropy(bound))
     first, taken = selection(logits, canvas, pool, is_open, least)
     nats = -scores_of("entropy", logits, canvas, pool)
@@ -124,11 +122,9 @@ def test_an_entropy_bound_takes_the_longest_prefix_below_it(order, arguments, on
 
 
 def test_bounds_at_their_ends():
-    canvas, pool, is_open = (
-        canvas_of(1, 4),
-        torch.arange(4)[None],
-        torch.ones(1, 4, dtype=torch.bool),
-    )
+    canvas = canvas_of(1, 4)
+    pool = torch.arange(4)[None]
+    is_open = torch.ones(1, 4, dtype=torch.bool)
     certain = torch.full((1, 4, 5), -torch.inf)
     certain[..., 1] = 0.0
     one = torch.ones(1, 1, dtype=torch.long)

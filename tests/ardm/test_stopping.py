@@ -33,12 +33,10 @@ def end_of(text, given, ends_text):
 
 def cut(out, real, ends_text, pad=PAD):
     """sequences, order, log_probs of a full generation with each row cut, and how many stay."""
-    sequences, order, log_probs, kept = (
-        out.sequences.clone(),
-        out.order.clone(),
-        out.log_probs.clone(),
-        [],
-    )
+    sequences = out.sequences.clone()
+    order = out.order.clone()
+    log_probs = out.log_probs.clone()
+    kept = []
     for row, is_real in enumerate(real):
         places = is_real.nonzero()[:, 0]
         text = sequences[row, places].tolist()

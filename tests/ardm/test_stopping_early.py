@@ -19,10 +19,8 @@ def test_an_eos_that_never_comes_changes_nothing(model):
 
     for order in ("random", "left_to_right", "entropy"):
         settings = {"order": order, "seed": 1, "logits_processor": [never], "tokens_per_step": 2}
-        one, two = (
-            full(model, masks(3, 8), **settings),
-            full(model, masks(3, 8), eos_token_id=EOS, **settings),
-        )
+        one = full(model, masks(3, 8), **settings)
+        two = full(model, masks(3, 8), eos_token_id=EOS, **settings)
         assert torch.equal(one.sequences, two.sequences) and torch.equal(
             one.log_probs, two.log_probs
         )

@@ -58,7 +58,8 @@ def test_a_bin_has_the_mass_between_its_edges(scale):
 
 def test_far_from_the_mean_it_is_still_right():
     # the density near the bin times its width, where differences of cdfs are 0 in any precision
-    x, scale = GREY[3:4], 0.02
+    x = GREY[3:4]
+    scale = 0.02
     log_prob = discretised_log_prob(x, torch.ones_like(x), 2 * torch.tensor(scale).double().log())
     edge = (float(x) + 1 / 255 - 1) / scale
     assert float(log_prob) == pytest.approx(float(stats.norm.logcdf(edge)), rel=1e-4)

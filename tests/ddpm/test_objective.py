@@ -139,7 +139,8 @@ def test_resumed_it_goes_on_with_its_history(tmp_path):
 def test_resampling_lowers_the_variance_of_the_bound():
     """After warm-up, a step's loss varies less than with uniform timesteps, and means the same."""
     diffusion = GaussianDiffusion(cosine_schedule(60), variance="learned_range", loss="vlb")
-    spreads, means = [], []
+    spreads = []
+    means = []
     for timesteps in (None, LossSecondMomentTimesteps(60, 5)):
         objective = DiffusionObjective(diffusion, timesteps=timesteps)
         found = []

@@ -132,7 +132,9 @@ def test_a_tokenizer_is_the_models_or_saved_or_an_error(tmp_path, text_file):
 
 @pytest.mark.parametrize("length", [0, -1, None])
 def test_windows_to_train_on_have_a_length(length):
-    with pytest.raises(ValueError, match=f"sequence_length is {length}; expected at least 1"):
+    with pytest.raises(
+        ValueError, match=f"sequence_length is {length}; expected an integer of at least 1"
+    ):
         load_corpus(Corpus(sequence_length=length))
 
 

@@ -62,7 +62,7 @@ def test_shares_partition_the_windows_and_sum_to_what_one_process_scores(
     torch.testing.assert_close(torch.stack(shares).sum(0), alone, rtol=1e-6, atol=0)
 
 
-def test_each_score_is_the_bound_of_the_window_with_its_number(monkeypatch, model):
+def test_each_row_is_the_bound_of_the_window_with_its_number(monkeypatch, model):
     windows = rows(20)
     evaluate = BoundEvaluation(windows, num_samples=3, seed=9)
     be_process(monkeypatch, 1, 3)
@@ -76,17 +76,17 @@ def test_each_score_is_the_bound_of_the_window_with_its_number(monkeypatch, mode
 
 
 @pytest.mark.parametrize(("index", "number"), PROCESSES)
-def test_a_score_may_have_any_shape_and_sees_each_window_once(monkeypatch, model, index, number):
+def test_nats_may_have_any_shape_and_sees_each_window_once(monkeypatch, model, index, number):
     windows, seen = HeldOutWindows(rows(50)), []
 
-    def score(given, input_ids, numbers):
+    def nats_of(given, input_ids, numbers):
         assert given is model and input_ids.dtype == numbers.dtype == torch.int64
         assert torch.equal(input_ids, windows.input_ids[numbers])
         seen.extend(numbers.tolist())
         return torch.stack((numbers, input_ids.sum(1), 7 * numbers), 1)[:, None].double()
 
     be_process(monkeypatch, index, number)
-    out = windows.measure(model, score, (1, 3))
+    out = windows.measure(model, nats_of, (1, 3))
     assert seen == list(range(index, 50, number))
     expected = torch.zeros(50, 1, 3, dtype=torch.float64)
     for i in seen:
@@ -113,7 +113,9 @@ def test_the_first_windows_alone_are_read():
 
 def test_nothing_to_score_is_refused():
     for wrong in (0, -3):
-        with pytest.raises(ValueError, match=f"max_windows is {wrong}; expected at least 1"):
+        with pytest.raises(
+            ValueError, match=f"max_windows is {wrong}; expected an integer of at least 1"
+        ):
             HeldOutWindows(rows(3), wrong)
     with pytest.raises(ValueError, match="no windows to score"):
         BoundEvaluation([])

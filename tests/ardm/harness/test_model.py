@@ -13,8 +13,8 @@ from lm_eval.api.registry import get_model
 import ardm
 from ardm import log_prob, nelbo
 from ardm.harness.model import ARDMHarness
-from ardm.harness.options import LIKELIHOOD_ORDERS
 from ardm.harness.requests import GREEDY
+from ardm.path_likelihood import LIKELIHOOD_ORDERS
 
 
 def requests(kind, *arguments, first=0):

@@ -11,7 +11,7 @@ from ardm.harness.requests import (
     fit_context,
     generation_settings,
     padded,
-    windows,
+    text_windows,
 )
 
 
@@ -41,7 +41,7 @@ def test_a_context_loses_its_beginning_and_a_continuation_nothing():
 @pytest.mark.parametrize("length", [0, 1, 3, 7, 8, 9, 16, 19, 24])
 def test_windows_score_every_token_once(length):
     ids = list(range(length))
-    parts = windows(ids, 8)
+    parts = text_windows(ids, 8)
     assert [token for _, scored in parts for token in scored] == ids
     for known, scored in parts:
         assert len(scored) > 0 and len(known) + len(scored) <= 8

@@ -3,8 +3,10 @@
 import math
 
 import pytest
+import torch
 from huggingface_hub import ModelCard
 
+from ardm.evaluation import HeldOutWindows
 from ardm.hub.cards import CardFigures, Evaluation, model_card
 
 EVALUATION = Evaluation(
@@ -93,19 +95,26 @@ def test_a_card_does_not_tell_where_the_data_lies(tmp_path):
     folder = tmp_path / "texts"
     folder.mkdir()
     told = Evaluation(dataset=str(folder), num_windows=2, bits_per_token=(3.5, 0.01))
-    card = model_card(CardFigures(model_name="me/model", evaluation=told))
+    figures = CardFigures(model_name="me/model", training_data=str(folder), evaluation=told)
+    card = model_card(figures)
     assert str(tmp_path) not in card
     assert ModelCard(card).data.eval_results[0].dataset_name == "texts"
     assert "2 validation windows of texts" in card
 
 
-def test_the_figures_of_an_evaluation_become_bits():
-    figures = {"eval_loss": 2 * math.log(2), "eval_standard_error": math.log(2) / 4}
-    figures |= {"bits_per_character": 1.5, "bits_per_character_standard_error": 0.25}
-    told = Evaluation.of("wiki27", 7, figures)
-    assert told.bits_per_token == pytest.approx((2, 0.25))
-    assert told.bits_per_character == (1.5, 0.25)
-    assert (told.dataset, told.num_windows) == ("wiki27", 7)
+def test_an_evaluation_takes_the_figures_of_held_out_windows():
+    nats = torch.tensor([3.0, 5.0, 4.0], dtype=torch.float64) * math.log(2)
+    windows = [{"input_ids": [0, 1], "num_characters": 4}] * 3
+    told = Evaluation.of("wiki27", 3, HeldOutWindows(windows).figures(nats))
+    assert told.bits_per_token == pytest.approx((2, math.sqrt(1 / 3) / 2))
+    assert told.bits_per_character == pytest.approx((1, math.sqrt(1 / 3) / 4))
+    assert (told.dataset, told.num_windows) == ("wiki27", 3)
+
+
+def test_an_evaluation_may_know_no_characters():
+    windows = HeldOutWindows([{"input_ids": [0, 1]}])
+    told = Evaluation.of("wiki27", 1, windows.figures(torch.ones(1, dtype=torch.float64)))
+    assert told.bits_per_character is None
 
 
 def test_without_a_name_there_is_no_model_index():

@@ -261,7 +261,7 @@ def test_ids_that_are_never_given_do_not_hide_that_a_scorer_sees_ahead(tiny_mode
     [
         ({"tokenizer": None}, "tokenizer is None"),
         ({"kind": "seq2seq"}, "kind is 'seq2seq'"),
-        ({"batch_size": 0}, "batch_size 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
         ({"max_length": LIMIT + 1}, f"max_length is {LIMIT + 1}"),
         ({"max_length": 1}, "max_length is 1"),
         ({"max_length": 0}, "max_length is 0"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ardm.metrics.scorer_rows import causal_rows, masked_rows, window_sizes, windows
+from ardm.metrics.scorer_rows import causal_rows, masked_rows, scored_spans, window_sizes
 
 SIZES = [(5, 1), (5, 2), (5, 4), (2, 1), (30, 15)]
 
@@ -10,7 +10,7 @@ SIZES = [(5, 1), (5, 2), (5, 4), (2, 1), (30, 15)]
 @pytest.mark.parametrize(("capacity", "step"), SIZES)
 @pytest.mark.parametrize("length", [0, 1, 4, 5, 6, 17])
 def test_windows_are_full_and_show_every_token_as_new_once(length, capacity, step):
-    found = list(windows(length, capacity, step))
+    found = list(scored_spans(length, capacity, step))
     assert [i for _, end, new in found for i in range(new, end)] == list(range(length))
     assert all(end - begin == min(capacity, length) for begin, end, _ in found)
 

@@ -1,6 +1,7 @@
 """Parts of a card are Markdown that means what it was told, and tells no local paths."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,14 @@ def test_of_a_path_only_the_last_component_is_said(here, value, said):
 def test_path_objects(here):
     for path in (here / "runs" / "model", Path("runs/model"), Path("nowhere/model")):
         assert public(path) == "model"
+
+
+def test_the_figures_of_a_run_never_name_a_folder(here):
+    figures = RunFigures(training_data="/home/secret/texts")
+    assert figures.training_data == "texts"
+    assert replace(figures, training_data="../secret/model").training_data == "model"
+    assert RunFigures(training_data="The first part of wiki27.").training_data.endswith("wiki27.")
+    assert RunFigures().training_data is None
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from ardm import training
-from ardm.training import evaluating, measure_rows, progress_bar, share_of
+from ardm.training import evaluating, measure_rows, own_share, progress_bar, share_of
 
 CPU = torch.device("cpu")
 
@@ -58,20 +59,28 @@ def test_shares_are_a_partition(num_rows):
         assert max(sizes) - min(sizes) <= 1
 
 
+def test_a_process_takes_its_own_share(monkeypatch):
+    monkeypatch.setattr(
+        "accelerate.PartialState", lambda: SimpleNamespace(process_index=2, num_processes=3)
+    )
+    assert own_share(10).tolist() == share_of(10, 2, 3).tolist() == [2, 5, 8]
+    assert len(own_share(2)) == 0
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
 @pytest.mark.parametrize("shape", [(), (2,), (2, 3)])
-def test_every_row_is_scored_once(batch_size, shape):
+def test_every_row_is_measured_once(batch_size, shape):
     calls = []
 
-    def score(rows):
+    def measure(rows):
         calls.append(rows)
         return (rows.double() / 3).view(-1, *[1] * len(shape)).expand(-1, *shape)
 
-    scores = measure_rows(7, score, device=CPU, shape=shape, batch_size=batch_size)
-    assert scores.dtype == torch.float64 and scores.shape == (7, *shape)
+    measured = measure_rows(7, measure, device=CPU, shape=shape, batch_size=batch_size)
+    assert measured.dtype == torch.float64 and measured.shape == (7, *shape)
     assert torch.equal(torch.cat(calls), torch.arange(7))
     assert all(len(rows) <= batch_size for rows in calls)
-    assert torch.equal(scores, score(torch.arange(7)))
+    assert torch.equal(measured, measure(torch.arange(7)))
 
 
 def test_no_rows():
@@ -97,12 +106,12 @@ from accelerate import PartialState
 from ardm.training import measure_rows
 state = PartialState(cpu=True)
 seen = []
-def score(rows):
+def measure(rows):
     seen.extend(rows.tolist())
     return torch.stack((rows.double() / 3, torch.full((len(rows),), 1.0).double()), 1)
 found = {}
 for num_rows in (1, 5):
-    scores = measure_rows(num_rows, score, device=state.device, shape=(2,), batch_size=2)
+    scores = measure_rows(num_rows, measure, device=state.device, shape=(2,), batch_size=2)
     found[num_rows] = scores.tolist()
 with open(f"{sys.argv[1]}/{state.process_index}.json", "w") as file:
     json.dump({"scores": found, "seen": seen, "processes": state.num_processes}, file)

@@ -23,7 +23,7 @@ def test_grids_show_every_sampler_from_the_same_noise(num_classes, columns):
     samples, rows = sample_grids(
         model, DIFFUSION, (1, 4, 4), num_classes, steps=(5, 10, 50), seed=2
     )
-    assert samples.shape == (4 * columns, 1, 4, 4)
+    assert samples.shape == (4, columns, 1, 4, 4)
     assert list(rows) == ["ddpm", "ddim", "heun", "dpm_solver++"]  # the model's own variance only
     for cells in rows.values():
         assert list(cells) == ["5 steps", "10 steps"]  # 50 is more than there are

@@ -51,14 +51,14 @@ FULL = CardFigures(
     quality_seed=0,
     pictures=["samples.png", "steps.png"],
     loss_curve="loss_curve.png",
-    limitations="Small and gray.",
+    limitations="Small and grey.",
 )
 
 
 TOLD = [
     "# me/digits",
     "Parameters: 1,234,567",
-    "8 x 8 pixels, gray",
+    "8 x 8 pixels, grey",
     "Classes: 3",
     "scikit-learn digits",
     "| 1 | one\\|two |",
@@ -83,7 +83,7 @@ TOLD = [
     "](samples.png)",
     "](steps.png)",
     "](loss_curve.png)",
-    "Small and gray.",
+    "Small and grey.",
     "arxiv.org/abs/2105.05233",
     "dhariwal2021diffusion",
     "- torch: ",
@@ -171,6 +171,7 @@ def test_a_likelihood_is_what_the_evaluation_found():
     found = {"eval_loss": 0.5, "bits_per_dim": 3.5, "bits_per_dim_standard_error": 0.25}
     expected = Likelihood(dataset="x", num_images=7, bits_per_dim=3.5, standard_error=0.25)
     assert Likelihood.of("x", 7, found) == expected
+    assert Likelihood.of("/home/me/x", 7, found) == expected
 
 
 def quality(**changes):

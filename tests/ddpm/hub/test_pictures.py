@@ -65,7 +65,7 @@ def test_other_shapes_are_refused(shape):
 
 @pytest.mark.parametrize("numbers", [{"num_columns": 0}, {"scale": 0}, {"padding": -1}])
 def test_numbers_of_a_grid_are_checked(numbers):
-    with pytest.raises(ValueError, match="expected at least 1, 1 and 0"):
+    with pytest.raises(ValueError, match="expected an integer of at least"):
         image_grid(torch.zeros(1, 1, 2, 2), **numbers)
 
 
@@ -96,11 +96,11 @@ def test_comparison_labels_rows_and_columns_once(monkeypatch):
         comparison_grid({"ddpm": {}})
 
 
-@pytest.mark.parametrize(("count", "columns"), [(40, 10), (12, 3), (5, 2)])
-def test_pictures_of_a_model_are_four_rows_and_a_comparison(count, columns):
-    _, samples = random_images(count)
+@pytest.mark.parametrize(("num_rows", "columns"), [(4, 10), (4, 3), (3, 2)])
+def test_pictures_of_a_model_are_its_samples_in_rows_and_a_comparison(num_rows, columns):
+    _, samples = random_images(num_rows * columns)
     rows = {"ddim": {"5 steps": samples[:2], "10 steps": samples[2:4]}}
-    pictures = pictures_of(samples, rows)
+    pictures = pictures_of(samples.unflatten(0, (num_rows, columns)), rows)
     assert list(pictures) == ["samples.png", "steps.png"]
     expected = image_grid(samples, columns)
     assert np.array_equal(np.asarray(pictures["samples.png"]), np.asarray(expected))
@@ -144,7 +144,8 @@ def test_gif_shows_every_frame(tmp_path, channels):
     ]
     write_gif(tmp_path / "x.gif", iter(frames), milliseconds=50, hold_milliseconds=700)
     with Image.open(tmp_path / "x.gif") as gif:
-        durations, values = [], []
+        durations = []
+        values = []
         for number in range(gif.n_frames):
             gif.seek(number)
             durations.append(gif.info["duration"])

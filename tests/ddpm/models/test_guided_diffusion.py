@@ -101,13 +101,16 @@ class Table(dict):
 
     def encoder(self, size, channels, widths, depth, attended):
         self.layer("input_blocks.0.0", widths[0], channels, 3, 3)
-        width, number, skips = widths[0], 1, [widths[0]]
+        width = widths[0]
+        number = 1
+        skips = [width]
         for level, out in enumerate(widths):
             for _ in range(depth):
                 self.residual(f"input_blocks.{number}.0", width, out)
                 if size // 2**level in attended:
                     self.attention(f"input_blocks.{number}.1", out)
-                width, number = out, number + 1
+                width = out
+                number += 1
                 skips.append(width)
             if level < len(widths) - 1:
                 self.resampling(f"input_blocks.{number}.0", width, "op")
@@ -119,7 +122,8 @@ class Table(dict):
         return width, skips
 
     def decoder(self, size, widths, depth, attended, skips):
-        width, number = widths[-1], 0
+        width = widths[-1]
+        number = 0
         for level in range(len(widths) - 1, -1, -1):
             for block in range(depth + 1):
                 self.residual(f"output_blocks.{number}.0", width + skips.pop(), widths[level])
