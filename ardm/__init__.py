@@ -61,6 +61,8 @@ _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names
 
 def __getattr__(name: str) -> Any:
     """A public name, or a module or folder of the package (PEP 562)."""
+    if not name.isidentifier():
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in _MODULE_OF:
         value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
         globals()[name] = value
@@ -78,20 +80,38 @@ def __dir__() -> list[str]:
 
 
 class _Deferred:
-    """Stands for a model class in transformers' registry until something of it is asked for."""
+    """Stands for a model class in transformers' registry until something of it is asked for.
+
+    Then the class itself takes its place there; who holds on to this object finds the class in it.
+    """
 
     config_class = ARDMConfig
 
-    def __init__(self, name: str):
+    def __init__(self, auto_class: Any, name: str):
+        self._auto_class = auto_class
         self._name = name
 
-    def __getattr__(self, attribute: str) -> Any:
-        return getattr(__getattr__(self._name), attribute)
+    def _load(self) -> Any:
+        model_class = __getattr__(self._name)
+        self._auto_class.register(ARDMConfig, model_class, exist_ok=True)
+        return model_class
 
-    def __reduce__(self) -> Any:  # a copy is made without `_name` first, which would never be found
-        return _Deferred, (self._name,)
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._load(), attribute)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._load()(*args, **kwargs)
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or other is self._load()
+
+    def __hash__(self) -> int:
+        return hash(self._load())
+
+    def __reduce__(self) -> Any:  # a copy is made without a name first, which would never be found
+        return _Deferred, (self._auto_class, self._name)
 
 
 AutoConfig.register("ardm", ARDMConfig, exist_ok=True)
-AutoModel.register(ARDMConfig, _Deferred("ARDMModel"), exist_ok=True)
-AutoModelForMaskedLM.register(ARDMConfig, _Deferred("ARDMForMaskedLM"), exist_ok=True)
+for _auto_class, _name in ((AutoModel, "ARDMModel"), (AutoModelForMaskedLM, "ARDMForMaskedLM")):
+    _auto_class.register(ARDMConfig, _Deferred(_auto_class, _name), exist_ok=True)

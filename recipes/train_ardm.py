@@ -33,7 +33,8 @@ from ardm.training import (
     training_config,
     upload_folder,
 )
-from ardm.training.card_parts import command, hyperparameters, machine
+from ardm.training.card_parts import machine
+from ardm.training.local_paths import command, hyperparameters
 
 DEFAULTS = {
     "output_dir": "runs/ardm",
@@ -89,9 +90,8 @@ def report(
     bound = evaluate.figures(nats)
     passage = evaluate.input_ids[len(evaluate) // 2]
     samples, infilled = write_samples(model, tokenizer, passage, seed=args.seed)
-    # a saved model's sizes need not be those of the flags
-    told = hyperparameters(vars(args))
-    told = {name: getattr(model.config, name, value) for name, value in told.items()}
+    flags = hyperparameters(vars(args))  # a saved model's sizes need not be those of the flags
+    told = {name: getattr(model.config, name, value) for name, value in flags.items()}
     figures = CardFigures(
         model_name=args.hub_model_id,
         num_parameters=model.num_parameters(),
@@ -104,7 +104,7 @@ def report(
         date=time.strftime("%Y-%m-%d"),
         samples=samples,
         wall_clock_seconds=result.seconds,
-        evaluation=Evaluation.of(corpus.name, len(evaluate), bound),
+        evaluation=Evaluation.of(corpus.held_out_name, len(evaluate), bound),
         infilled=[infilled],
     )
     save_folder(args.output_dir, model, tokenizer, figures, result.history)

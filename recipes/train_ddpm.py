@@ -26,7 +26,8 @@ from ardm.training import (
     training_config,
     upload_folder,
 )
-from ardm.training.card_parts import command, hyperparameters, machine
+from ardm.training.card_parts import machine
+from ardm.training.local_paths import command, hyperparameters
 from ddpm import GaussianDiffusion, UNet
 from ddpm.data import ImageDataset, load_images
 from ddpm.evaluation import (
@@ -127,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
     if accelerator.is_main_process:  # before the scoring, which may take longer than the training
         save_folder(config.output_dir, model, diffusion, figures, result.history)
     if bound is not None:
-        likelihood = Likelihood.of(arguments.data_name(args), len(bound), bound(model))
+        likelihood = Likelihood.of(arguments.held_out_name(args), len(bound), bound(model))
         figures = replace(figures, likelihood=likelihood)
     if quality is not None:
         measured = measure_quality(quality, model, diffusion, args.quality_steps)

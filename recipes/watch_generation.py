@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from ardm.generation_config_ardm import ORDER_NAMES, RESAMPLE_NAMES
 from ardm.hub import DEMO_FOLDER, load_folder
 from ardm.training import check_writable, quieten, run_recipe
-from ardm.training.card_parts import public
+from ardm.training.local_paths import public
 from ardm.viewing import TerminalView, Trace, plot_order, write_page
 
 # of `generate`, which checks them; not given = its own default

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from ..training import check_integer
-from ..training.card_parts import public
+from ..training.local_paths import public
 from .texts import load_texts
 from .tokenization import build_tokenizer
 from .windows import SEPARATOR, make_windows

@@ -14,12 +14,12 @@ from ..training.card_parts import (
     fenced,
     front_matter,
     paragraphs,
-    public,
     sections,
     table,
     training,
     versions,
 )
+from ..training.local_paths import public
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

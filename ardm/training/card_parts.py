@@ -1,20 +1,20 @@
 """Card parts: what the model cards of all packages have in common, as Markdown for the Hub.
 
 A card says only what it is told: no figure is computed or guessed here, and what is not known is
-left out. It never tells where things lie on the machine that wrote it: see [`public`].
+left out. It never tells where things lie on the machine that wrote it: see local_paths.py.
 """
 
 import io
-import os
 import platform
 import re
-import shlex
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+from .local_paths import public
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 
 Figures = TypeVar("Figures", bound="RunFigures")
 _CURVE = "loss_curve.png"
-
-# flags that say where files lie, or that only concern the run's own machine
-_UNSAID = ("_dir", "_file", "_path", "_id", "push_to_hub", "resume_from_checkpoint")
-_SLASH = r"[/\\]"  # of Windows' paths, too
-_RELATIVE_OR_DRIVE = re.compile(r"([.]{1,2}|[A-Za-z]:)[/\\]|[.]{1,2}$")
+_PICTURES = (".png", ".gif", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,8 +201,11 @@ def picture_files(
 
 
 def _content(name: str, picture: "bytes | Image") -> bytes:
-    if Path(name).name != name:
-        raise ValueError(f"a picture is called {name!r}; expected a file name without folders.")
+    if Path(name).name != name or Path(name).suffix.lower() not in _PICTURES:
+        raise ValueError(
+            f"a picture is called {name!r}; expected a file name without folders that ends in"
+            f" {', '.join(_PICTURES)}."
+        )
     if isinstance(picture, bytes):
         return picture
     content = io.BytesIO()
@@ -225,75 +224,3 @@ def machine() -> str:
     accelerators = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     cpu = f"{processes} process(es) of {threads} CPU thread(s)"
     return ", ".join([platform.machine(), cpu, *accelerators])
-
-
-def public(value: Any) -> Any:
-    """A value as it may be told to others: of a path, only its last component.
-
-    A path is what exists on this disk, and what is written as one: absolute, from the home folder,
-    or relative to this folder or one above. A name on the Hub, "user/name", stays as it is.
-
-    Args:
-        value: of a flag; lists, dicts and "name=value,..." are gone through.
-
-    Returns:
-        The value without this machine's folders.
-    """
-    if isinstance(value, Mapping):
-        return {name: public(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [public(item) for item in value]
-    if isinstance(value, Path) or (isinstance(value, str) and _is_path(value)):
-        return _last_component(str(value))
-    if not isinstance(value, str) or re.match("[a-z]+://", value):  # an address keeps all of it
-        return value
-    pieces = re.split("([=,])", value)
-    return "".join(_last_component(piece) if _is_path(piece) else piece for piece in pieces)
-
-
-def _is_path(text: str) -> bool:
-    starts = text.startswith(("/", "\\\\", "~", "file:")) or _RELATIVE_OR_DRIVE.match(text)
-    return bool(starts) or ".." in re.split(_SLASH, text) or _exists(text)
-
-
-def _exists(text: str) -> bool:
-    try:
-        return os.path.exists(text)
-    except (OSError, ValueError):  # longer than a name may be, or with a null byte: no path
-        return False
-
-
-def _last_component(path: str) -> str:
-    """Links are not followed: what they lead to is this machine's business, too."""
-    absolute = os.path.abspath(os.path.expanduser(path))
-    return re.split(_SLASH, absolute.rstrip("/\\"))[-1]
-
-
-def hyperparameters(flags: Mapping[str, Any]) -> dict[str, object]:
-    """The flags of a run that belong on a card: what was given, without this machine's folders.
-
-    Args:
-        flags: value by name.
-
-    Returns:
-        Value by name.
-    """
-    said = {name: value for name, value in flags.items() if not name.endswith(_UNSAID)}
-    return {name: public(value) for name, value in said.items() if value is not None}
-
-
-def command(argv: Sequence[str]) -> str:
-    """The command line that trains the model again, once its files are where it looks for them.
-
-    Args:
-        argv: the recipe and its arguments.
-
-    Returns:
-        One line for a shell, in which a path is its last component.
-    """
-    words = []
-    for word in argv[1:]:
-        flag, equals, value = word.partition("=")
-        is_flag = word.startswith("-")
-        words.append(f"{flag}{equals}{public(value)}" if is_flag and equals else public(word))
-    return shlex.join(["accelerate", "launch", f"recipes/{Path(argv[0]).name}", *words])

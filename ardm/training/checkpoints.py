@@ -18,7 +18,7 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-from .files import flush, write_text_atomically
+from .files import flush, remove, write_text_atomically
 
 _MANIFEST = "manifest.json"
 _WRITING = ".writing-"
@@ -139,7 +139,7 @@ class CheckpointFolder:
     def discard_unfinished(self) -> None:
         """Removes what a killed run left half-written."""
         for path in self.root.glob(f"{_WRITING}*"):
-            shutil.rmtree(path)
+            remove(path)
 
     def _sealed(self) -> list[Path]:
         """Oldest first."""

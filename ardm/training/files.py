@@ -65,29 +65,65 @@ def _finite_or_null(content: Any) -> Any:
 
 @contextmanager
 def replacing_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """A folder to write into, whose files go to `folder` when the block ends, each at once.
+    """A folder to write into, whose files go to `folder` when the block ends, each whole.
 
-    Nothing changes before all is made. What a killed call left behind is removed, other files stay.
+    Nothing changes before all is made and can be placed. What a killed call left behind is removed,
+    what another one is writing right now and all other files stay.
 
     Args:
         folder: where the files go, those of sub-folders too; made if needed.
 
     Yields:
         The folder to write into.
+
+    Raises:
+        ValueError: if a folder stands where a file is to go, or a file where a folder is.
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     for unfinished in target.glob(f"{_ASIDE}*"):
-        shutil.rmtree(unfinished)
-    with tempfile.TemporaryDirectory(prefix=_ASIDE, dir=target) as aside:
+        if not _being_written(unfinished):
+            remove(unfinished)
+    with tempfile.TemporaryDirectory(prefix=f"{_ASIDE}{os.getpid()}-", dir=target) as aside:
         yield Path(aside)
         files = sorted(path for path in Path(aside).rglob("*") if path.is_file())
-        for file in files:
+        places = [target / file.relative_to(aside) for file in files]
+        for file, place in zip(files, places, strict=True):
             flush(file)
-        for file in files:
-            place = target / file.relative_to(aside)
+            _check_place(place, target)
+        for file, place in zip(files, places, strict=True):
             place.parent.mkdir(parents=True, exist_ok=True)
             os.replace(file, place)
+
+
+def _being_written(aside: Path) -> bool:
+    """Whether the process that is named in it still runs; it cannot be told of a folder without."""
+    number = aside.name.removeprefix(_ASIDE).partition("-")[0]
+    if not number.isdecimal():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
+
+
+def _check_place(place: Path, target: Path) -> None:
+    if place.is_dir():
+        raise ValueError(f"{place} is a folder; expected a file or nothing, to be replaced.")
+    for parent in place.relative_to(target).parents:
+        if (target / parent).exists() and not (target / parent).is_dir():
+            raise ValueError(f"{target / parent} is a file; expected a folder or nothing.")
+
+
+def remove(path: Path) -> None:
+    """Removes a folder with all that is in it, or a file; of a link the link alone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def flush(path: str | os.PathLike[str]) -> None:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from .config import check_integer
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
@@ -92,10 +94,14 @@ def measure_rows(
 
     Returns:
         float64 (N, *shape), the same on every process, on the CPU.
+
+    Raises:
+        ValueError: if `batch_size` is below 1.
     """
     from accelerate import PartialState
     from accelerate.utils import reduce
 
+    check_integer("batch_size", batch_size, 1)  # on all processes: one without rows would wait
     share = own_share(num_rows)
     measured = torch.zeros(num_rows, *shape, dtype=torch.float64)
     told = shown and PartialState().is_main_process

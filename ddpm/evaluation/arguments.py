@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from ardm.training.card_parts import public
+from ardm.training.local_paths import public
 
 from ..losses import LOSSES
 from ..predictions import PREDICTIONS
@@ -219,6 +219,18 @@ def data_name(args: argparse.Namespace) -> str:
         The name.
     """
     return public(args.train_dir or args.train_file or args.dataset_name or "scikit-learn digits")
+
+
+def held_out_name(args: argparse.Namespace) -> str:
+    """What the held-out images are called on a card: a name, no path of this machine.
+
+    Args:
+        args: parsed flags of [`add_image_arguments`].
+
+    Returns:
+        The name.
+    """
+    return public(args.validation_file or "") or f"held-out part of {data_name(args)}"
 
 
 def _values(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
