@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 _ASIDE = ".writing-"
+_OPEN: set[str] = set()  # what this process is writing aside right now
 
 
 @contextmanager
@@ -85,22 +86,31 @@ def replacing_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
         if not _being_written(unfinished):
             remove(unfinished)
     with tempfile.TemporaryDirectory(prefix=f"{_ASIDE}{os.getpid()}-", dir=target) as aside:
-        yield Path(aside)
-        files = sorted(path for path in Path(aside).rglob("*") if path.is_file())
-        places = [target / file.relative_to(aside) for file in files]
-        for file, place in zip(files, places, strict=True):
-            flush(file)
-            _check_place(place, target)
-        for file, place in zip(files, places, strict=True):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, place)
+        name = Path(aside).name
+        _OPEN.add(name)
+        try:
+            yield Path(aside)
+            _place_all(Path(aside), target)
+        finally:
+            _OPEN.discard(name)
+
+
+def _place_all(aside: Path, target: Path) -> None:
+    files = sorted(path for path in aside.rglob("*") if path.is_file())
+    places = [target / file.relative_to(aside) for file in files]
+    for file, place in zip(files, places, strict=True):
+        flush(file)
+        _check_place(place, target)
+    for file, place in zip(files, places, strict=True):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(file, place)
 
 
 def _being_written(aside: Path) -> bool:
-    """Whether the process that is named in it still runs; it cannot be told of a folder without."""
+    """Whether its writer, the process that is named in it, is still at it."""
     number = aside.name.removeprefix(_ASIDE).partition("-")[0]
-    if not number.isdecimal():
-        return False
+    if not number.isdecimal() or int(number) == os.getpid():
+        return aside.name in _OPEN
     try:
         os.kill(int(number), 0)
     except (ProcessLookupError, OverflowError):

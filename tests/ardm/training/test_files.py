@@ -117,6 +117,48 @@ def test_what_a_killed_save_left_is_removed(tmp_path):
     assert not left.parent.exists()
 
 
+def test_a_save_into_the_same_folder_leaves_one_that_is_going_on_alone(tmp_path):
+    with replacing_files(tmp_path) as outer:
+        (outer / "weights").write_text("outer")
+        with replacing_files(tmp_path) as inner:
+            (inner / "weights").write_text("inner")
+        assert (tmp_path / "weights").read_text() == "inner"
+    assert contents(tmp_path) == {"weights": "outer"}
+    other = tmp_path / f".writing-{os.getppid()}-abc"  # of a process that lives
+    other.mkdir()
+    with replacing_files(tmp_path):
+        pass
+    assert other.is_dir()
+
+
+def test_a_leftover_may_be_a_file_or_a_link(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "notes").write_text("mine")
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / ".writing-x").write_text("half")
+    (target / ".writing-y").symlink_to(tmp_path / "kept")
+    with replacing_files(target) as aside:
+        (aside / "weights").write_text("new")
+    assert contents(target) == {"weights": "new"}
+    assert (tmp_path / "kept" / "notes").read_text() == "mine"
+
+
+@pytest.mark.parametrize("blocked", ["folder where a file goes", "file where a folder goes"])
+def test_nothing_is_placed_if_something_cannot_be(tmp_path, blocked):
+    (tmp_path / "a").write_text("old")
+    if blocked == "folder where a file goes":
+        (tmp_path / "b").mkdir()
+    else:
+        (tmp_path / "sub").write_text("old")
+    with pytest.raises(ValueError, match="expected"), replacing_files(tmp_path) as aside:
+        (aside / "a").write_text("new")
+        (aside / "b").write_text("new")
+        (aside / "sub").mkdir()
+        (aside / "sub" / "c").write_text("new")
+    assert (tmp_path / "a").read_text() == "old"
+
+
 # ------------------------------------------------------------------------------ before a run starts
 def test_a_writable_folder_is_made_and_left_clean(tmp_path):
     check_writable(tmp_path / "a" / "b", 1)

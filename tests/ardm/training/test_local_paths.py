@@ -1,4 +1,4 @@
-"""Nothing that is told of a run names a folder of this machine; everything else is told as it is."""
+"""Nothing that is told of a run names a folder of this machine; all else is told as it is."""
 
 import shlex
 from pathlib import Path, PurePosixPath, PureWindowsPath
