@@ -32,13 +32,13 @@ demo: $(READY)  ## train, score, sample and save a small text model (some minute
 	$(LAUNCH) recipes/train_ardm.py
 
 # One thread a worker: the tests' tensors are tiny, and more threads would only wait for each other.
-PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
-
 test: $(READY)  ## run the quick tests
-	$(PYTEST)
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest \
+		--numprocesses auto --maxprocesses 4 --dist worksteal
 
+# One after the other: many of these start processes or threads of their own.
 test-slow: $(READY)  ## run the slow tests
-	$(PYTEST) -m slow
+	$(BIN)/python -m pytest -m slow --timeout 900
 
 lint: $(READY)  ## check style and import order
 	$(BIN)/ruff check .
