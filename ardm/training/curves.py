@@ -155,7 +155,7 @@ def _explain(axes: "Axes", points: _Points, name: str) -> None:
 
 
 def _shade(axes: "Axes", last_step: float, note: str) -> None:
-    axes.axvspan(0, last_step, color="0.95")
+    axes.axvspan(0, last_step, color="0.95", zorder=0.4)  # below the grid
     style: dict[str, Any] = {"ha": "center", "color": "0.4", "fontsize": 8}
     axes.text(last_step / 2, 0.02, note, transform=axes.get_xaxis_transform(), **style)
 
