@@ -115,6 +115,7 @@ def test_every_configuration_loads_offline_into_an_empty_cache(fresh):
     assert all(Path(file).is_relative_to(fresh["home"]) for file in fresh["files"].values())
 
 
+@pytest.mark.slow  # an interpreter of its own
 def test_plain_functions_need_neither_evaluate_nor_datasets(fresh):
     assert fresh["early"] == []
 
