@@ -69,7 +69,7 @@ def recipe(name: str):
 
 # ------------------------------------------------------------------------------------ programs run
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
+def models_folder(tmp_path_factory):
     """A folder with what the documents' programs find there: tiny models, not trained ones."""
     folder = tmp_path_factory.mktemp("docs")
     torch.manual_seed(0)
@@ -108,14 +108,14 @@ def write_task(folder: Path) -> None:
 
 
 @pytest.fixture
-def released(workplace, monkeypatch):
+def released(models_folder, monkeypatch):
     """Files in the format of the released ADM checkpoints, of networks that are small."""
     for cls, kind, name in (
         (UNet, "ddpm_unet", "64x64_diffusion"),
         (NoisyClassifier, "ddpm_classifier", "64x64_classifier"),
     ):
         monkeypatch.setitem(presets.PRESETS[kind], name, NETWORK)
-        cls(cls.config_class.preset(name)).to_guided_diffusion(workplace / f"{name}.pt")
+        cls(cls.config_class.preset(name)).to_guided_diffusion(models_folder / f"{name}.pt")
 
 
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument")  # transformers.Trainer's, on a CPU
@@ -127,20 +127,20 @@ def released(workplace, monkeypatch):
     ],
     ids=lambda path: path.name,
 )
-def test_the_programs_of_a_document_run_in_order(path, workplace, released, monkeypatch):
+def test_the_programs_of_a_document_run_in_order(path, models_folder, released, monkeypatch):
     import datasets
 
-    monkeypatch.chdir(workplace)
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", workplace / "cache")
+    monkeypatch.chdir(models_folder)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", models_folder / "cache")
     namespace: dict = {"__name__": "__main__"}
     for block in blocks(path.read_text(), "python"):
         exec(compile(block, str(path), "exec"), namespace)
 
 
-def test_the_picture_is_what_its_recipe_draws(workplace, monkeypatch):
+def test_the_picture_is_what_its_recipe_draws(models_folder, monkeypatch):
     from PIL import Image
 
-    monkeypatch.chdir(workplace)
+    monkeypatch.chdir(models_folder)
     recipe("draw_readme").main(["--steps", "4", "--output_file", "picture.png"])
     path = ROOT / "docs" / "picture.png"
     with Image.open("picture.png") as drawn, Image.open(path) as shown:
