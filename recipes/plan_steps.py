@@ -112,28 +112,17 @@ def main(argv: list[str] | None = None) -> None:
     budgets = [2**k for k in range(length.bit_length()) if 2**k < length] + [length]
     model.generation_config.per_step_losses = losses.nats.tolist()
     seconds = seconds_by_budget(model, length, budgets, args.repeats)
-    rows = [
-        {**compare_plans(steps, chosen_on, priced_on), "seconds": seconds[steps]}
-        for steps in budgets
-    ]
+    rows = [compare_plans(n, chosen_on, priced_on) | {"seconds": seconds[n]} for n in budgets]
 
-    about = {
-        "data": corpus.held_out_name,
-        "num_orders": args.num_orders,
-        "seed": args.seed,
-        "machine": machine(),
-        "date": time.strftime("%Y-%m-%d"),
-        "sequence_length": length,
-        "budgets": rows,
-    }
+    about = {"num_orders": args.num_orders, "seed": args.seed, "machine": machine()}
+    about |= {"data": corpus.held_out_name, "date": time.strftime("%Y-%m-%d")}
+    about |= {"sequence_length": length, "budgets": rows}
     save_step_losses(folder, model.generation_config, losses, about)
     print(f"{len(windows)} windows of {length} tokens, {corpus.held_out_name}.")
     print("Upper bounds on one half of them, plans from the other.")
     print(f"\n{table(rows, length)}\n")
-    print(
-        f"per_step_losses are in {folder / 'generation_config.json'}:"
-        f'generate(plan=" optimal", steps=N) uses them for up to {length} masks.'
-    )
+    print(f"per_step_losses are in {folder / 'generation_config.json'}:", end=" ")
+    print(f'generate(plan="optimal", steps=N) uses them for up to {length} masks.')
     plot_step_losses(losses.nats, losses.standard_error, folder / "per_step_losses.png")
     picture = folder / "quality_against_steps.png"
     plot_quality_against_steps(rows, length, picture, corpus.held_out_name)

@@ -82,7 +82,9 @@ class MuonAdamW(torch.optim.AdamW):
         self._step_supports_amp_scaling = False
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # type: ignore[override]
+    def step(  # type: ignore[override]
+        self, closure: Callable[[], Tensor] | None = None
+    ) -> Tensor | None:
         """Updates all parameters that have a gradient.
 
         Args:

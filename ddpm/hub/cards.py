@@ -1,7 +1,6 @@
 """The card of an image diffusion model: README.md of its folder, YAML front matter and Markdown.
 
-It repeats what it is told, to the digit, and leaves out what it is not told; nothing is measured or
-guessed here.
+It repeats what it is told, to the digit; nothing is measured or guessed here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ardm.training import card_parts as parts
+from ardm.training.local_paths import public
 
 from ..diffusion import GaussianDiffusion
 from ..metrics import ImageQuality
@@ -28,10 +28,7 @@ _DIFFUSION = ("num_timesteps", "prediction", "variance", "loss", "min_snr_gamma"
 
 @dataclass(frozen=True, kw_only=True)
 class Likelihood:
-    """The bound on held-out images, in bits per dimension, and its standard error.
-
-    Of a data set that is a path only the last component is kept.
-    """
+    """The bound on held-out images, in bits per dimension; of a path its last component is kept."""
 
     dataset: str
     num_images: int
@@ -39,7 +36,7 @@ class Likelihood:
     standard_error: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "dataset", parts.public(self.dataset))
+        object.__setattr__(self, "dataset", public(self.dataset))
 
     @classmethod
     def of(cls, dataset: str, num_images: int, figures: Mapping[str, float]) -> "Likelihood":
@@ -288,12 +285,10 @@ def _use(figures: CardFigures) -> str:
 
 
 _CAVEAT = "FID depends on the number of images and on the features: compare like with like only."
-
 _ABOUT = """
 A Gaussian diffusion model of images ([DDPM](https://arxiv.org/abs/2006.11239)): a U-Net of the
 [ADM](https://arxiv.org/abs/2105.05233) family that turns noise into an image step by step.
 """
-
 _CITATION = """
 @inproceedings{dhariwal2021diffusion,
   title     = {Diffusion Models Beat {GAN}s on Image Synthesis},

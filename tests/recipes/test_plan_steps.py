@@ -47,7 +47,7 @@ def test_it_measures_a_model_that_then_plans_by_it(
     recipe("plan_steps").main(words)
     printed = capsys.readouterr().out
     assert printed.startswith("14 windows of 32 tokens, held_out.txt.\n")
-    assert "generation_config.json" in printed
+    assert 'generation_config.json: generate(plan="optimal", steps=N) uses them for up' in printed
     for name in ("per_step_losses", "quality_against_steps"):
         assert (model_folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
