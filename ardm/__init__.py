@@ -102,6 +102,10 @@ class _Deferred:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._load()(*args, **kwargs)
 
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The class, for whoever derives from what the registry gave (PEP 560)."""
+        return (self._load(),)
+
     def __eq__(self, other: object) -> bool:
         return other is self or other is self._load()
 

@@ -14,25 +14,25 @@ Here names become callables: none of these objects looks at a setting.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.generation import StoppingCriteriaList
 
 from .canvas import Canvas
 from .decoding import Decoding
-from .draws import Draw, most_likely, sampling
+from .draws import Draw, Warp, most_likely, sampling, warping
 from .generation_config_ardm import ARDMGenerationConfig
 from .guidance import guided
 from .inputs import GenerativeModel, make_canvas, special_ids
 from .logits_processing import LogitsProcessing
-from .networks import MaskedLanguageModel, Network
+from .networks import MaskedLanguageModel, Network, position_logits
 from .orders import logit_order
 from .passes import Passes, make_passes, row_plan
 from .resampling import RESAMPLE_ORDERS, Resampling
 from .selection import Amount, Selection, above_threshold, within_entropy
-from .stopping import Stopping
+from .stopping import Stopping, any_of
 from .streaming import Streamer, Streaming
 
 
@@ -67,7 +67,8 @@ def assemble(
     """
     canvas = make_canvas(model, input_ids, attention_mask, config, generator)
     resampling = make_resampling(config)
-    passes = plan_passes(config, canvas.num_masks_B1[:, 0].tolist(), resampling)
+    chances = canvas.uniforms_of_plan() if config.plan == "binomial" else None
+    passes = plan_passes(config, canvas.num_masks_B1[:, 0].tolist(), resampling, chances)
     logits_processing = None
     if logits_processor:
         logits_processing = LogitsProcessing(logits_processor, is_left_to_right(config, passes))
@@ -124,14 +125,18 @@ def make_resampling(config: ARDMGenerationConfig) -> Resampling | None:
 
 
 def plan_passes(
-    config: ARDMGenerationConfig, num_masks: list[int], resampling: Resampling | None
+    config: ARDMGenerationConfig,
+    num_masks: list[int],
+    resampling: Resampling | None,
+    chances: list[Tensor] | None = None,
 ) -> Passes:
-    """Each row's passes; rows with the same number of masks have the same ones.
+    """Each row's passes; unless left to chance, rows with the same number of masks have the same.
 
     Args:
         config: the call's settings.
         num_masks: of each row.
         resampling: or None.
+        chances: for each row the numbers of a plan that is left to chance, or None.
 
     Returns:
         The passes of all rows.
@@ -139,8 +144,10 @@ def plan_passes(
     Raises:
         ValueError: if the plan does not fit the masks or the other settings.
     """
-    if config.plan == "optimal" and config.steps is None:
-        raise ValueError("plan is 'optimal' without steps; expected plan='optimal', steps=N.")
+    if isinstance(config.plan, str) and config.steps is None:
+        raise ValueError(
+            f"plan is {config.plan!r} without steps; expected plan={config.plan!r}, steps=N."
+        )
     if config.plan == "optimal" and config.block_length is not None:
         raise ValueError(
             "plan='optimal' has no blocks; expected steps or tokens_per_step with block_length."
@@ -148,17 +155,20 @@ def plan_passes(
     steps = config.steps
     if steps is not None and resampling is not None:
         steps -= resampling.steps
-    plans = {
-        count: row_plan(
-            count,
-            tokens_per_step=config.tokens_per_step,
-            steps=steps,
-            plan=config.plan,
-            losses=config.per_step_losses,
-            block_length=config.block_length,
-        )
-        for count in sorted(set(num_masks))
-    }
+    make_plan = partial(
+        row_plan,
+        tokens_per_step=config.tokens_per_step,
+        steps=steps,
+        plan=config.plan,
+        losses=config.per_step_losses,
+        block_length=config.block_length,
+    )
+    if chances is not None:
+        rows = [
+            make_plan(count, uniforms=row) for count, row in zip(num_masks, chances, strict=True)
+        ]
+        return make_passes(rows, resampling)
+    plans = {count: make_plan(count) for count in sorted(set(num_masks))}
     return make_passes([plans[count] for count in num_masks], resampling)
 
 
@@ -188,14 +198,10 @@ def make_network(
     attention_mask = None
     if not canvas.real_BL.all():
         attention_mask = canvas.real_BL.repeat(1 if scale == 1 else 2, 1)
-    never = None  # the model gives its own mask id no probability, another one would be drawn
-    if canvas.mask_token_id != getattr(model.config, "mask_token_id", None):
-        never = torch.tensor([canvas.mask_token_id], device=canvas.ids.device)
+    logits_at = position_logits(model, canvas.mask_token_id)
 
     def network(ids: Tensor, positions: Tensor | None) -> Tensor:
-        output = model(input_ids=ids, attention_mask=attention_mask, logits_positions=positions)
-        logits = output.logits
-        return logits if never is None else logits.index_fill(-1, never, -torch.inf)
+        return logits_at(ids, attention_mask, positions)
 
     if scale == 1:
         return network
@@ -215,19 +221,24 @@ def make_selection(
         The selection; None where an order and a plan that need no logits decide alone.
     """
     amount = _amount(config)
+    warp = _warp(config) if config.select_after_warping else None
     if callable(config.order) and generator is None:
         generator = _generator_of(config.seed)
     order = logit_order(config.order, generator)
     if order is None and amount is None:
         return None
-    return Selection(order, config.order_temperature or 0.0, amount)
+    return Selection(order, config.order_temperature or 0.0, amount, warp)
 
 
 def make_draw(config: ARDMGenerationConfig) -> Draw:
     """The function from logits and uniforms to tokens and their log-probabilities."""
     if not config.do_sample:
         return most_likely
-    return sampling(config.temperature, config.top_k, config.top_p, config.min_p)
+    return sampling(_warp(config))
+
+
+def _warp(config: ARDMGenerationConfig) -> Warp | None:
+    return warping(config.temperature, config.top_k, config.top_p, config.min_p)
 
 
 def _amount(config: ARDMGenerationConfig) -> Amount | None:
@@ -274,5 +285,5 @@ def make_stopping(
         raise ValueError(
             "stopping_criteria need a pad_token_id (or eos_token_id) to put behind a row's end."
         )
-    asked = StoppingCriteriaList(criteria) if criteria else None
+    asked = any_of(criteria) if criteria else None
     return Stopping(canvas, eos_token_ids, asked, fillers[0])

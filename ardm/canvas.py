@@ -3,7 +3,8 @@
 Randomness: row r of a call has the stream (seed, r), with one number for each kind of chance and
 each *place* (a position's number among its row's real tokens). So a row's numbers depend on nothing
 else: not on its neighbours, not on padding, not on how many tokens a step are drawn. A place that
-is sent back to mask gets new numbers, keyed by how many times its row has been revised.
+is sent back to mask gets new numbers, keyed by how many times its row has been revised. Tokens that
+are drawn at every step, though only some are kept, have numbers keyed by the row's step.
 
 Shapes: B batch, L length, K positions of one step.
 """
@@ -22,6 +23,8 @@ ORDER = 11
 TOKEN = 12
 ORDER_NOISE = 13
 REVISION = 14
+TOKEN_OF_STEP = 15
+PLAN = 16
 
 
 class Canvas:
@@ -75,6 +78,18 @@ class Canvas:
     def uniforms(self, kind: int, place: Tensor, *keys: Tensor | int) -> Tensor:
         """float64 uniforms (B, K) in [0, 1) of places (B, K), from each row's stream of a kind."""
         return keyed_uniforms(*self._streams, kind, place, *keys)
+
+    def uniforms_of_step(self, positions_BK: Tensor) -> Tensor:
+        """float64 (B, K): numbers of positions (B, K) that are new at each of the row's steps."""
+        return self.uniforms(TOKEN_OF_STEP, self.place_BL.gather(1, positions_BK), self.step_B1)
+
+    def uniforms_of_plan(self) -> list[Tensor]:
+        """For each row float64 (N,), a number for each of its hidden positions, left to right."""
+        uniforms_BL = self.uniforms(PLAN, self.place_BL)
+        return [
+            uniforms_L[hidden_L]
+            for uniforms_L, hidden_L in zip(uniforms_BL, self.hidden_BL, strict=True)
+        ]
 
     def open_positions(self, blockwise: bool) -> Tensor:
         """bool (B, L): hidden positions; with `blockwise` those of the first block with any."""

@@ -56,11 +56,24 @@ def check_number(
     Raises:
         ValueError: if it is none, not finite, or out of range.
     """
-    if not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value):
-        number = float(value)
-        if number <= maximum and (number > 0 or (or_zero and number == 0)):
+    if not isinstance(value, bool) and isinstance(value, Real):
+        number = _as_float(value)
+        value = number if number == math.inf else value  # its digits would fill pages
+        if (
+            math.isfinite(number)
+            and number <= maximum
+            and (number > 0 or (or_zero and number == 0))
+        ):
             return number
     limits = "at least 0" if or_zero else "above 0"
     if maximum < math.inf:
         limits += f" and at most {maximum}"
     raise ValueError(f"{name} is {value!r}; expected a number {limits}{others}.")
+
+
+def _as_float(value: Real) -> float:
+    """Of an integer or fraction beyond all floats, infinity."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf

@@ -1,21 +1,56 @@
-"""RandomRatioCollator: random-ratio masking for `transformers.Trainer`."""
+"""RandomRatioCollator: random-ratio masking for `transformers.Trainer`.
+
+The masks of a batch in training are a function of the run's seed, the epoch and what the batch
+holds; those of a sequence in an evaluation are a function of the sequence. So they are the same in
+a resumed run, in a data loader's workers and at each evaluation, and no two processes share them.
+
+Shapes: B batch, L length.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from .masking import IGNORED, random_ratio_mask
+from .checks import check_integer
+from .masking import (
+    IGNORED,
+    mask_last,
+    maskable_tokens,
+    order_uniforms,
+    random_ratio_mask,
+    strata,
+    stratified_num_masked,
+)
+from .randomness import keyed_bits, keyed_uniforms, seed_from
+from .trainer_calls import rank_and_size, trainer_call
+
+_ROW = 31
+_BATCH = 61
+_COUNT = 33
+_TURN = 34
+_GOLDEN_RATIO = 0.6180339887498949  # its multiples modulo 1 spread evenly, however many there are
 
 
 class RandomRatioCollator:
     """Masks a batch of windows for `transformers.Trainer`, and adds what the bound needs.
 
-        collator = RandomRatioCollator(tokenizer.mask_token_id)
+        collator = RandomRatioCollator(tokenizer.mask_token_id, tokenizer.pad_token_id)
         Trainer(model, args, train_dataset=windows, data_collator=collator)
 
-    The batch holds `input_ids` (masked), `attention_mask`, `labels` at every maskable token - so
-    that Trainer's `num_items_in_batch` is the number of maskable tokens, the bound's own normaliser
-    under gradient accumulation -, `logits_positions`, the masked tokens, which alone enter the
-    loss, and `num_maskable`, each row's weight.
+    For training the batch holds `input_ids` (masked), `attention_mask`, `labels` at every maskable
+    token - so that Trainer's `num_items_in_batch` is the number of maskable tokens, the bound's own
+    normaliser under gradient accumulation -, `logits_positions`, the masked tokens, which alone
+    enter the loss, and `num_maskable`, each row's weight.
+
+    For `evaluate` and `predict`, and where Trainer makes the loss itself (`label_smoothing_factor`,
+    `compute_loss_func`), it is what any masked language model gets: `labels` are -100 where nothing
+    is masked, and logits are those of all positions, (B, L, V).
+
+    Numbers of masks are stratified over the batch, in training over the batches of all processes.
+    With `dataloader_persistent_workers` and one row a batch, an epoch's masks come again.
 
     With prompts pass `TrainingArguments(remove_unused_columns=False)`: Trainer drops columns that
     `forward` does not name, `prompt_mask` among them, before the collator sees them.
@@ -23,8 +58,11 @@ class RandomRatioCollator:
     Args:
         mask_token_id: the id that hides a token.
         pad_token_id: id to fill shorter rows with; None = rows must have equal lengths.
-        generator: source of randomness; None = torch's global one, which Trainer seeds and
-            restores.
+        generator: source of randomness in training; None = Trainer's seed and epoch, or without a
+            Trainer torch's global one. A run that is to be resumed exactly wants None.
+
+    Raises:
+        ValueError: if an id is none, or the two are the same.
     """
 
     def __init__(
@@ -35,59 +73,159 @@ class RandomRatioCollator:
     ):
         if mask_token_id is None:
             raise ValueError("mask_token_id is None; expected the id of the mask token.")
-        self.mask_token_id = mask_token_id
+        self.mask_token_id = check_integer("mask_token_id", mask_token_id, 0)
+        if pad_token_id is not None:
+            pad_token_id = check_integer("pad_token_id", pad_token_id, 0)
+        if pad_token_id == self.mask_token_id:
+            raise ValueError(f"pad_token_id is {pad_token_id}, the mask id; expected another one.")
         self.pad_token_id = pad_token_id
         self.generator = generator
+        self._call = None
 
-    def __call__(self, examples: list[dict]) -> dict[str, Tensor]:
+    def __getstate__(self) -> dict[str, Any]:
+        """For a worker that is started anew: it cannot see who started it."""
+        return vars(self) | {"_call": trainer_call()}
+
+    def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """Collates examples into one batch.
 
         Args:
-            examples: one dict a sequence: `input_ids`, optional `attention_mask` (0 = padding that
-                it has already) and optional `prompt_mask` (1 = always known).
+            examples: one mapping a sequence: `input_ids`, optional `attention_mask` (0 = padding
+                that it has already) and optional `prompt_mask` (1 = always known).
 
         Returns:
-            `input_ids`, `attention_mask`, `labels` (int64) and `logits_positions` (bool), all (B,
-            L); `num_maskable` int64 (B,).
+            `input_ids`, `attention_mask`, `labels` (int64) and in training `logits_positions`
+            (bool), all (B, L); `num_maskable` int64 (B,).
 
         Raises:
-            ValueError: if rows differ in length and there is no pad id.
+            ValueError: on no examples, columns that are no rows of ids, a row without real tokens,
+                a mask id among them, or rows that differ in length without a pad id.
         """
-        rows = [torch.as_tensor(example["input_ids"]) for example in examples]
+        call = trainer_call() or self._call
+        input_ids, attention_mask, prompt_mask = self._padded(examples)
+        maskable = maskable_tokens(input_ids, self.mask_token_id, attention_mask, prompt_mask)
+        if call is not None and call.evaluating:
+            masked_ids, labels = self._fixed(input_ids, attention_mask, maskable)
+        else:
+            base = None
+            if call is not None and self.generator is None:
+                base = int(keyed_bits(call.seed, call.epoch))
+            masked_ids, labels = self._drawn(base, input_ids, attention_mask, prompt_mask, maskable)
+        batch = {
+            "input_ids": masked_ids,
+            "attention_mask": attention_mask,
+            "labels": labels,
+            "num_maskable": maskable.sum(1),
+        }
+        if call is None or not (call.evaluating or call.has_own_loss):
+            batch["logits_positions"] = labels != IGNORED
+            batch["labels"] = input_ids.masked_fill(~maskable, IGNORED)
+        return batch
+
+    def _drawn(
+        self,
+        base: int | None,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        prompt_mask: Tensor | None,
+        maskable: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Masks as a function of `base`, or the generator's next number, and the batch."""
+        if base is None:
+            base = seed_from(self.generator)
+        rank, size = rank_and_size()
+        keys = row_keys(input_ids, attention_mask)
+        places = torch.arange(len(keys))
+        key = int(keyed_bits(base, rank, keyed_bits(_BATCH, places, keys).sum())) % 2**63
+        counts = {}
+        if size > 1:
+            # process r of N takes every N-th stratum of the joint batch; which, turns with the base
+            turn = (rank + int(keyed_uniforms(base, _TURN) * size)) % size
+            strata_B = strata(len(keys), key) * size + turn
+            uniforms_B = (strata_B + keyed_uniforms(key, _COUNT, places)) / (len(keys) * size)
+            num_maskable_B = maskable.sum(1)
+            counts["num_known"] = num_maskable_B - stratified_num_masked(num_maskable_B, uniforms_B)
+        return random_ratio_mask(
+            input_ids,
+            self.mask_token_id,
+            attention_mask=attention_mask,
+            prompt_mask=prompt_mask,
+            generator=torch.Generator().manual_seed(key),
+            **counts,
+        )
+
+    def _fixed(
+        self, input_ids: Tensor, attention_mask: Tensor, maskable: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Masks as a function of each row alone; repeated rows of a batch take different ones."""
+        keys = row_keys(input_ids, attention_mask)
+        copies_B = (keys[:, None] == keys).tril(-1).sum(1)  # equal rows before this one
+        spread_B = (copies_B > 0).cumsum(0) * _GOLDEN_RATIO % 1
+        uniforms_B = spread_B.double().where(copies_B > 0, keyed_uniforms(_COUNT, keys))
+        order_BL = order_uniforms(_ROW, keyed_bits(keys, copies_B), input_ids.shape[1])
+        num_masked_B = stratified_num_masked(maskable.sum(1), uniforms_B)
+        return mask_last(input_ids, self.mask_token_id, maskable, num_masked_B, order_BL)
+
+    def _padded(
+        self, examples: Sequence[Mapping[str, Any]]
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Ids, attention mask and prompt mask of all examples, (B, L) each."""
+        if not examples or not all(isinstance(example, Mapping) for example in examples):
+            raise ValueError(
+                f"examples are {type(examples).__name__} {str(examples)[:40]}; expected a list of"
+                " mappings with input_ids."
+            )
+        rows = [_row(example, "input_ids") for example in examples]
         if self.pad_token_id is None and len({len(row) for row in rows}) > 1:
             raise ValueError(
                 "rows differ in length and pad_token_id is None;"
                 " expected equal lengths or a pad id."
             )
-        pad_id = 0 if self.pad_token_id is None else self.pad_token_id
-        input_ids = _pad(rows, pad_id)
-        given = [
-            torch.as_tensor(example.get("attention_mask", torch.ones_like(row)))
-            for example, row in zip(examples, rows, strict=True)
-        ]
-        attention_mask = _pad([mask.long() for mask in given], 0)
-        prompt_mask = None
-        if "prompt_mask" in examples[0]:
-            prompts = [torch.as_tensor(example["prompt_mask"]).long() for example in examples]
-            prompt_mask = _pad(prompts, 0)
-        masked_ids, labels = random_ratio_mask(
-            input_ids,
-            self.mask_token_id,
-            attention_mask=attention_mask,
-            prompt_mask=prompt_mask,
-            generator=self.generator,
+        paired = list(zip(examples, rows, strict=True))
+        real = [_row(one, "attention_mask", torch.ones_like(row)) for one, row in paired]
+        prompts = None
+        if any("prompt_mask" in example for example in examples):
+            prompts = [_row(one, "prompt_mask", torch.zeros_like(row)) for one, row in paired]
+        return (
+            _stacked(rows, 0 if self.pad_token_id is None else self.pad_token_id),
+            _stacked(real, 0),
+            None if prompts is None else _stacked(prompts, 0),
         )
-        maskable = attention_mask.bool()
-        if prompt_mask is not None:
-            maskable = maskable & ~prompt_mask.bool()
-        return {
-            "input_ids": masked_ids,
-            "attention_mask": attention_mask,
-            "labels": input_ids.masked_fill(~maskable, IGNORED),
-            "logits_positions": labels != IGNORED,
-            "num_maskable": maskable.sum(1),
-        }
 
 
-def _pad(rows: list[Tensor], value: int) -> Tensor:
-    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)
+def row_keys(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """A number for the content of each row, the same with more or less padding behind it.
+
+    Args:
+        input_ids: int64 (B, L).
+        attention_mask: (B, L), 0 on padding.
+
+    Returns:
+        int64 (B,).
+    """
+    positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+    bits_BL = keyed_bits(_ROW, positions, input_ids)
+    return bits_BL.masked_fill(~attention_mask.bool(), 0).sum(1)
+
+
+def _row(example: Mapping[str, Any], name: str, default: Tensor | None = None) -> Tensor:
+    """A column of an example as int64 (L,), as long as the default."""
+    if name not in example:
+        if default is None:
+            raise ValueError(f"an example has {sorted(example)}; expected {name} among them.")
+        return default
+    try:
+        row = torch.as_tensor(example[name])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} is no row of integers: {error}") from error
+    whole = not (row.is_floating_point() or row.is_complex()) or not row.numel()
+    if row.ndim != 1 or not whole or (default is not None and row.shape != default.shape):
+        length = "L" if default is None else len(default)
+        raise ValueError(
+            f"{name} is {row.dtype} {tuple(row.shape)}; expected integers ({length},)."
+        )
+    return row.long()
+
+
+def _stacked(rows: list[Tensor], value: int) -> Tensor:
+    return pad_sequence(rows, batch_first=True, padding_value=value)

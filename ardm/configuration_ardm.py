@@ -6,9 +6,35 @@ diffusion is a property of the network: orders, plans and temperatures belong to
 `ARDMGenerationConfig`.
 """
 
+import warnings
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any
+
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
+from typing_extensions import Self
+
+# what transformers itself puts into a configuration, beside the fields of its base class
+_OF_TRANSFORMERS = {
+    "_attn_implementation_autoset",
+    "_commit_hash",
+    "_name_or_path",
+    "attn_implementation",
+    "auto_map",
+    "custom_pipelines",
+    "model_type",
+    "name_or_path",
+    "num_labels",
+    "output_attentions",
+    "quantization_config",
+    "tie_last_hidden_states",
+    "torch_dtype",
+    "use_cache",
+}
+# the kernels that need no code but torch's
+_OF_TORCH = ("eager", "sdpa", "flex_attention")
 
 
 @strict
@@ -21,7 +47,9 @@ class ARDMConfig(PreTrainedConfig):
     Args:
         vocab_size: rows of the embedding, special ids included.
         mask_token_id: the absorbing id. It has probability 0 in every output.
-        pad_token_id: id of padding, or None. It has probability 0 in every output.
+        pad_token_id: id of padding, or None. It has probability 0 in every output, unless it is
+            also the EOS, BOS or UNK id, which texts hold (the usual `pad_token = eos_token`). What
+            is padding is told by the attention mask alone.
         hidden_size: width of the residual stream.
         num_hidden_layers: number of transformer layers.
         num_attention_heads: number of attention heads; `hidden_size` is a multiple of it, with an
@@ -39,9 +67,11 @@ class ARDMConfig(PreTrainedConfig):
         tie_word_embeddings: whether the head shares the embedding's weights.
         bos_token_id: id that starts a text, or None.
         eos_token_id: id (or ids) that ends a text, or None.
+        unk_token_id: id of what the tokenizer does not know, or None.
 
     Raises:
-        ValueError: if sizes do not fit together or an id is outside `range(vocab_size)`.
+        ValueError: if sizes do not fit together, an id is outside `range(vocab_size)`, or a setting
+            has an unknown name.
     """
 
     model_type = "ardm"
@@ -63,11 +93,87 @@ class ARDMConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
+    unk_token_id: int | None = None
 
     def __post_init__(self, **kwargs):
+        self._check_names(kwargs)
         self._check_sizes()
         self._check_ids()
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Makes a configuration from a file's content, and settings of the call that replace it.
+
+        Settings of the file that nothing reads are left out, with a warning. A file cannot choose
+        an attention kernel that is other code than torch's: only a call can.
+
+        Args:
+            config_dict: the file's content.
+            **kwargs: settings of the call; `return_unused_kwargs=True` returns those with unknown
+                names as well.
+
+        Returns:
+            The configuration, or with `return_unused_kwargs` a pair of it and a dictionary.
+
+        Raises:
+            ValueError: if settings do not fit, the call has some of unknown names, or the file asks
+                for a kernel.
+        """
+        wants_unused = kwargs.pop("return_unused_kwargs", False)
+        own = _names(cls) - _names(PreTrainedConfig)
+        chosen = {name: kwargs.pop(name) for name in own & set(kwargs)}  # to be checked as well
+        content = _without_kernels(config_dict, kwargs.get("attn_implementation"))
+        unknown = sorted(set(content) - cls._known_names())
+        if unknown:
+            warnings.warn(
+                f"config.json has settings that {cls.__name__} does not know, which are left out:"
+                f" {', '.join(unknown)}.",
+                stacklevel=2,
+            )
+        content = {name: value for name, value in content.items() if name not in unknown}
+        config, unused = super().from_dict(content | chosen, return_unused_kwargs=True, **kwargs)
+        if wants_unused:
+            return config, unused
+        cls._check_names({name: value for name, value in unused.items() if value is not None})
+        return config
+
+    @classmethod
+    def from_json_file(cls, json_file: str) -> Self:
+        """Reads a configuration, by the rules of [`ARDMConfig.from_dict`]."""
+        return cls.from_dict(cls._dict_from_json_file(json_file))
+
+    def check_vocabulary(self, vocab_size: int) -> None:
+        """Makes sure that every special id is a row of an embedding of `vocab_size` rows.
+
+        Args:
+            vocab_size: number of rows, special ids included.
+
+        Raises:
+            ValueError: if one is not.
+        """
+        for name in ("mask", "pad", "eos", "bos", "unk"):
+            name = f"{name}_token_id"
+            value = getattr(self, name)
+            ids = value if isinstance(value, list) else [value]
+            for token in ids:
+                fits = token is None or 0 <= token < vocab_size
+                _require(fits, f"in 0..{vocab_size - 1} (vocab_size - 1)", **{name: value})
+
+    @classmethod
+    def _known_names(cls) -> set[str]:
+        return _names(cls) | _OF_TRANSFORMERS
+
+    @classmethod
+    def _check_names(cls, names: dict[str, Any]) -> None:
+        known = cls._known_names()
+        unknown = sorted(set(names) - known)
+        if unknown:
+            near = [match for name in unknown for match in _nearest(name, _names(cls), known)]
+            hint = f" (did you mean {', '.join(near)}?)" if near else ""
+            raise ValueError(
+                f"unknown settings {unknown}{hint}; expected fields of {cls.__name__}."
+            )
 
     def _check_sizes(self):
         for name in ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size"):
@@ -103,17 +209,39 @@ class ARDMConfig(PreTrainedConfig):
                 "mask_token_id is None;"
                 " expected the id of the mask token (add one to the vocabulary)."
             )
-        last = self.vocab_size - 1
         # Ids are rows of the embedding. A mask id one past the end is the field's best-known bug: a
         # gather that clamps makes the mask share the embedding of the last letter.
-        _require(0 <= mask <= last, f"in 0..{last} (vocab_size - 1)", mask_token_id=mask)
-        pad = self.pad_token_id
-        if pad is not None:
-            _require(
-                0 <= pad <= last and pad != mask,
-                f"None or in 0..{last} and other than mask_token_id={mask}",
-                pad_token_id=pad,
+        self.check_vocabulary(self.vocab_size)
+        for name in ("pad_token_id", "eos_token_id", "bos_token_id", "unk_token_id"):
+            value = getattr(self, name)
+            other = mask not in value if isinstance(value, list) else value != mask
+            _require(other, f"another id than mask_token_id={mask}", **{name: value})
+
+
+def _nearest(name: str, *vocabularies: set[str]) -> list[str]:
+    """The most similar known name, of the first vocabulary that has one."""
+    found = (get_close_matches(name, sorted(names), 1) for names in vocabularies)
+    return next(filter(None, found), [])
+
+
+def _names(config_class: type[PreTrainedConfig]) -> set[str]:
+    return {field.name for field in fields(config_class)}
+
+
+def _without_kernels(config_dict: dict[str, Any], asked: Any) -> dict[str, Any]:
+    """A file's content, whose choice of a kernel is refused if that is code of someone else's."""
+    content = dict(config_dict)
+    for name in ("attn_implementation", "_attn_implementation", "_attn_implementation_internal"):
+        wish = content.pop(name, None)
+        if wish in (None, *_OF_TORCH):
+            content |= {} if wish is None else {"attn_implementation": wish}
+        elif asked is None:
+            raise ValueError(
+                f"the configuration's file asks for the attention kernel {wish!r} ({name});"
+                " expected none: pass attn_implementation=... to from_pretrained if you trust it,"
+                " or delete it from the file."
             )
+    return content
 
 
 def _require(condition: bool, expected: str, **got: object) -> None:

@@ -103,15 +103,13 @@ class Decoding:
         if self.logits_processing is not None:
             step = self.num_forward_passes
             logits_BKV = self.logits_processing(logits_BKV, canvas, positions_BK, open_BK, step)
-        taken_B1 = self.passes.fill_BS[:, number, None]
-        if self._selects(number):
-            first_BK, taken_B1 = self._select(number, logits_BKV, positions_BK, open_BK, alike)
-            positions_BK = positions_BK.gather(1, first_BK)
-            logits_BKV = _at(logits_BKV, first_BK)
+        positions_BK, taken_B1, drawn = self._choose(
+            number, logits_BKV, positions_BK, open_BK, alike
+        )
+        tokens_BK, log_probs_BK = drawn
         chosen_BK = None
         if not alike:
             chosen_BK = open_BL.gather(1, positions_BK) & _first(taken_B1, positions_BK.shape[1])
-        tokens_BK, log_probs_BK = self.draw(logits_BKV, canvas.uniforms_BL.gather(1, positions_BK))
         canvas.write(positions_BK, tokens_BK, log_probs_BK, chosen_BK)
         # later steps on a CPU only: a GPU would have to wait for the answer
         if self.num_forward_passes == 0 or log_probs_BK.device.type == "cpu":
@@ -125,6 +123,38 @@ class Decoding:
             return _at(all_logits, positions_BK), all_logits
         return self.network(self.canvas.ids, None if self._whole_rows else positions_BK), None
 
+    def _choose(
+        self,
+        number: int,
+        logits_BWV: Tensor,
+        positions_BW: Tensor,
+        open_BW: Tensor,
+        alike: bool,
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """The positions (B, K) that may be filled, how many of them are, and what is drawn there.
+
+        An order that looks at drawn tokens has one drawn everywhere; what is not kept is drawn anew
+        at the next step.
+        """
+        uniforms_BL = self.canvas.uniforms_BL
+        if not self._selects(number):
+            drawn = self.draw(logits_BWV, uniforms_BL.gather(1, positions_BW))
+            return positions_BW, self.passes.fill_BS[:, number, None], drawn
+        assert self.selection is not None
+        drawn_BW = None
+        if self.selection.of_draws:
+            drawn_BW = self.draw(logits_BWV, self.canvas.uniforms_of_step(positions_BW))
+        tokens_BW = None if drawn_BW is None else drawn_BW[0]
+        first_BK, taken_B1 = self._select(
+            number, logits_BWV, positions_BW, open_BW, alike, tokens_BW
+        )
+        positions_BK = positions_BW.gather(1, first_BK)
+        if drawn_BW is None:
+            drawn = self.draw(_at(logits_BWV, first_BK), uniforms_BL.gather(1, positions_BK))
+        else:
+            drawn = (drawn_BW[0].gather(1, first_BK), drawn_BW[1].gather(1, first_BK))
+        return positions_BK, taken_B1, drawn
+
     def _select(
         self,
         number: int,
@@ -132,6 +162,7 @@ class Decoding:
         positions_BW: Tensor,
         open_BW: Tensor,
         alike: bool,
+        tokens_BW: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """The choice by logits: int64 (B, K) indices into W, and how many are taken, (B, 1)."""
         assert self.selection is not None
@@ -140,7 +171,13 @@ class Decoding:
             least_B1 = self._behind_plan(number)
         count = self.passes.widths[number]
         first_BW, taken_B1 = self.selection(
-            logits_BWV, self.canvas, positions_BW, open_BW, least_B1, count if alike else None
+            logits_BWV,
+            self.canvas,
+            positions_BW,
+            open_BW,
+            least_B1,
+            count if alike else None,
+            tokens_BW,
         )
         most = int(taken_B1.amax()) if self._adaptive else count
         return first_BW[:, :most], taken_B1

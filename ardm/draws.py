@@ -18,15 +18,17 @@ from transformers.generation import (
 
 # logits (B, K, V), uniforms (B, K) -> tokens int64 (B, K), log-probabilities float64 (B, K), nats
 Draw = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+# logits (B, K, V) -> logits (B, K, V) of the distribution that tokens are drawn from
+Warp = Callable[[Tensor], Tensor]
 
 
-def sampling(
+def warping(
     temperature: float | None = None,
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,
-) -> Draw:
-    """Tokens drawn from softmax(logits), warped as transformers does; without arguments, exactly.
+) -> Warp | None:
+    """Logits warped as transformers does, in its order: temperature, top_k, top_p, min_p.
 
     Args:
         temperature: the logits are divided by it; None = 1.
@@ -35,7 +37,7 @@ def sampling(
         min_p: only tokens of at least this share of the likeliest one's probability; None = all.
 
     Returns:
-        The draw.
+        The warp; None where it would change nothing.
     """
     warpers = LogitsProcessorList()
     if temperature not in (None, 1.0):
@@ -47,10 +49,26 @@ def sampling(
     if min_p is not None:
         warpers.append(MinPLogitsWarper(float(min_p)))
 
-    def draw(logits_BKV: Any, uniforms_BK: Tensor) -> tuple[Tensor, Tensor]:
-        if warpers:  # they take rows (N, V) and do not look at ids
-            no_ids: Any = None
-            logits_BKV = warpers(no_ids, logits_BKV.flatten(0, 1).float()).view(logits_BKV.shape)
+    def warp(logits_BKV: Any) -> Tensor:
+        no_ids: Any = None  # they take rows (N, V) and do not look at ids
+        return warpers(no_ids, logits_BKV.flatten(0, 1).float()).view(logits_BKV.shape)
+
+    return warp if warpers else None
+
+
+def sampling(warp: Warp | None = None) -> Draw:
+    """Tokens drawn from softmax(logits); with a warp, from what that makes of them.
+
+    Args:
+        warp: of [`warping`].
+
+    Returns:
+        The draw.
+    """
+
+    def draw(logits_BKV: Tensor, uniforms_BK: Tensor) -> tuple[Tensor, Tensor]:
+        if warp is not None:
+            logits_BKV = warp(logits_BKV)
         probs_BKV = _probabilities(logits_BKV)
         tokens_BK = inverse_cdf(probs_BKV, uniforms_BK)
         return tokens_BK, _log_probs(probs_BKV, tokens_BK)

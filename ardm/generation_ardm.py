@@ -19,7 +19,13 @@ from transformers import GenerationConfig
 
 from .assembly import assemble
 from .decoding import Decoding
-from .generation_config_ardm import SETTINGS, ARDMGenerationConfig, ARDMGenerationOutput
+from .generation_config_ardm import (
+    SETTINGS,
+    ARDMGenerationConfig,
+    ARDMGenerationOutput,
+    check_names,
+)
+from .networks import evaluating
 from .streaming import Streamer
 
 
@@ -53,12 +59,13 @@ class ARDMGenerationMixin:
 
         A row ends at the first generated EOS token (of the model's or call's `eos_token_id`) behind
         its last given token: what lies behind becomes padding. With one `seed` a row's result
-        depends on nothing but the row.
+        depends on nothing but the row. A model in training mode is run without dropout, and left as
+        it was.
 
         Args:
             input_ids: int64 (B, L). Rows may have different numbers of masks.
             attention_mask: (B, L), 1 on real tokens, 0 on padding on either side; None: all but the
-                pad id.
+                pad id, or simply all if that is an id of texts, too (EOS, BOS or UNK).
             generation_config: settings that replace the model's own; see [`ARDMGenerationConfig`].
             generator: source of the seed where `seed` is None; may live on another device. None:
                 torch's global one.
@@ -93,7 +100,8 @@ class ARDMGenerationMixin:
             streamer=streamer,
         )
         try:
-            decoding.run()
+            with evaluating(self):
+                decoding.run()
         except BaseException:
             if streamer is not None:
                 streamer.end()  # who reads in another thread must not wait for ever
@@ -104,15 +112,16 @@ class ARDMGenerationMixin:
         self, generation_config: GenerationConfig | None, kwargs: dict[str, Any]
     ) -> ARDMGenerationConfig:
         """The call's arguments on its generation_config on the model's own on the defaults."""
-        unknown = sorted(set(kwargs) - set(SETTINGS))
-        if unknown:
-            raise ValueError(f"unknown arguments {unknown}; expected some of {sorted(SETTINGS)}.")
+        check_names("arguments", kwargs)
         if not isinstance(generation_config, (ARDMGenerationConfig, NoneType)):
             got = type(generation_config).__name__
             raise ValueError(f"generation_config is a {got}; expected an ARDMGenerationConfig.")
         if kwargs.get("eos_token_id", ()) is None:  # the model's own is not to come back
             kwargs = kwargs | {"eos_token_id": []}
         passed = vars(generation_config) if generation_config is not None else {}
+        for settings in (vars(self.generation_config), passed):  # set as attributes, unchecked
+            names = [name for name in settings if not name.startswith("_")]
+            check_names("generation settings", set(names) - {"transformers_version"})
         config = copy.copy(self.generation_config)
         config.overlay({name: passed[name] for name in SETTINGS if passed.get(name) is not None})
         config.overlay(kwargs)
@@ -124,7 +133,7 @@ class ARDMGenerationMixin:
         generation_config: GenerationConfig | None,
         from_auto_class: bool,
         from_pipeline: str | None,
-        pretrained_model_name_or_path: str | os.PathLike,
+        pretrained_model_name_or_path: str | os.PathLike | None,
         *args: Any,
         **kwargs: Any,
     ) -> None:
@@ -144,6 +153,8 @@ class ARDMGenerationMixin:
         if generation_config is not None:
             settings = {name: getattr(generation_config, name, None) for name in SETTINGS}
             self.generation_config = self.generation_config_class(**settings)
+            return
+        if pretrained_model_name_or_path is None:  # weights of the call: no file beside them
             return
         download = dict(zip(_DOWNLOAD_ARGUMENTS, args, strict=False)) | kwargs
         download.pop("trust_remote_code", None)

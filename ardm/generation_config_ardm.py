@@ -7,8 +7,9 @@ call itself turns a setting off.
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +17,7 @@ from transformers import GenerationConfig
 from transformers.modeling_outputs import ModelOutput
 
 from .orders import ORDER_NAMES
+from .replacements import in_place_of
 from .resampling import RESAMPLE_NAMES
 from .setting_checks import CHECKS
 
@@ -31,20 +33,25 @@ class ARDMGenerationConfig(GenerationConfig):
 
             - max_new_tokens: masks appended to each row after its last real token.
             - order: "random" (default), "left_to_right", "right_to_left"; "confidence", "margin" or
-              "entropy": the position whose distribution is surest first; a LongTensor (L,) or (B,
-              L) of positions; or a callable (logits (B, L, V), masked bool (B, L), generator) ->
+              "entropy": the position whose distribution is surest first; "drawn_confidence" or
+              "drawn_probability": tokens are drawn everywhere at each step, and those with the
+              highest (log-)probability are kept; a LongTensor (L,) or (B, L) of positions; or a
+              callable (logits (B, L, V), masked bool (B, L), generator) ->
               scores (B, L), highest first; scores within a millionth of the row's largest are
               equal, and the leftmost comes first.
             - order_temperature: Gumbel noise on the scores of an order that looks at the logits
-              (default 0; without effect on others). Orders, threshold and entropy_bound see the
-              logits before temperature, top_k and such.
+              (default 0; without effect on others).
+            - select_after_warping: orders, threshold and entropy_bound look at the distribution
+              after temperature, top_k, top_p and min_p instead of before them (default False).
             - tokens_per_step: positions generated in each step (default 1); or
             - steps: number of network calls, each row's masks split evenly over them; or
-            - plan: list of group sizes that sums to the number of masks of every row, or "optimal"
-              with `steps`: the cheapest split by `per_step_losses`.
+            - plan: list of group sizes that sums to the number of masks of every row; or with
+              `steps` how those are split: "uniform" (default), "larger_first", "cosine",
+              "linear_time", "binomial" (see named_plans.py), or "optimal", the cheapest split by
+              `per_step_losses`.
             - per_step_losses: measured nats at each number of known tokens, for plan="optimal".
-            - threshold: a step also takes every position whose likeliest token has this
-              probability; or
+            - threshold: a step also takes every position whose likeliest token (with an order by
+              drawn tokens, the one drawn) has this probability; or
             - entropy_bound: a step also takes positions while the sum of their entropies less the
               largest is at most this, in nats. With either, the plan says how far a row is at
               least.
@@ -75,6 +82,7 @@ class ARDMGenerationConfig(GenerationConfig):
     max_new_tokens: int | None
     order: str | Tensor | Callable[..., Any] | None
     order_temperature: float | None
+    select_after_warping: bool | None
     tokens_per_step: int | None
     steps: int | None
     plan: list[int] | str | None
@@ -108,11 +116,7 @@ class ARDMGenerationConfig(GenerationConfig):
         self._commit_hash = kwargs.pop("_commit_hash", None)
         self._from_model_config = kwargs.pop("_from_model_config", None)
         self.transformers_version = kwargs.pop("transformers_version", None)
-        if kwargs:
-            raise ValueError(
-                f"unknown generation settings {sorted(kwargs)};"
-                f" expected some of {sorted(SETTINGS)}."
-            )
+        check_names("generation settings", kwargs)
         self.validate()
 
     def validate(self, strict: bool = False, user_set_attributes: set[str] | None = None) -> None:
@@ -130,7 +134,7 @@ class ARDMGenerationConfig(GenerationConfig):
                 check(name, value)
         self._validate_orders()
         given = [name for name in PLAN_SETTINGS if getattr(self, name) is not None]
-        if len(given) > 1 and not (self.plan == "optimal" and given == ["steps", "plan"]):
+        if len(given) > 1 and not (isinstance(self.plan, str) and given == ["steps", "plan"]):
             raise ValueError(
                 f"got {' and '.join(given)}; expected at most one of {', '.join(PLAN_SETTINGS)}."
             )
@@ -160,9 +164,9 @@ class ARDMGenerationConfig(GenerationConfig):
         """
         given = {name for name, value in layer.items() if value is not None}
         plan = given & {*PLAN_SETTINGS}
-        if plan == {"steps"} and "plan" not in layer and self.plan == "optimal":
-            plan = set()  # another number of steps, still the best plan for them
-        elif plan == {"plan"} and layer["plan"] == "optimal":
+        if plan == {"steps"} and "plan" not in layer and isinstance(self.plan, str):
+            plan = set()  # another number of steps, split in the same way
+        elif plan == {"plan"} and isinstance(layer["plan"], str):
             layer = {"steps": self.steps} | layer
         if plan:
             layer = dict.fromkeys(PLAN_SETTINGS) | layer
@@ -189,12 +193,17 @@ class ARDMGenerationConfig(GenerationConfig):
 
         Args:
             config_dict: setting by name; unknown ones are dropped with a warning.
-            **kwargs: as in transformers.
+            **kwargs: settings that replace those of the file, and arguments of transformers.
 
         Returns:
             A configuration.
+
+        Raises:
+            ValueError: on an unknown setting among those that replace.
         """
         known = {*SETTINGS, "_commit_hash", "_from_model_config", "transformers_version"}
+        if not kwargs.get("return_unused_kwargs"):
+            check_names("generation settings", set(kwargs) - known - _OF_TRANSFORMERS)
         unknown = sorted(set(config_dict) - known)
         if unknown:
             warnings.warn(
@@ -222,6 +231,7 @@ class ARDMGenerationConfig(GenerationConfig):
             "order": "random",
             "do_sample": True,
             "order_temperature": 0.0,
+            "select_after_warping": False,
             "resample_steps": 0,
             "resample_fraction": 0.1,
             "resample_order": "random",
@@ -239,6 +249,28 @@ def _plain(value: Any) -> Any:
 
 
 SETTINGS = tuple(inspect.get_annotations(ARDMGenerationConfig))
+# arguments of from_pretrained that reach from_dict
+_OF_TRANSFORMERS = {"_from_auto", "_from_pipeline", "return_unused_kwargs", "trust_remote_code"}
+
+
+def check_names(what: str, names: Iterable[str]) -> None:
+    """Makes sure that settings exist.
+
+    Args:
+        what: they are, for the message.
+        names: of settings.
+
+    Raises:
+        ValueError: if one does not, with what takes its place.
+    """
+    unknown = sorted(set(names) - {*SETTINGS})
+    if unknown:
+        near = [match for name in unknown for match in get_close_matches(name, SETTINGS, 1, 0.8)]
+        hint = f" (did you mean {', '.join(near)}?)" if near else ""
+        raise ValueError(
+            f"unknown {what} {unknown}{hint}.{in_place_of(unknown)}"
+            f" Expected some of {sorted(SETTINGS)}."
+        )
 
 
 @dataclass

@@ -13,19 +13,17 @@ from torch import Tensor
 
 from .canvas import Canvas, append_masks, row_streams
 from .generation_config_ardm import ARDMGenerationConfig
-from .masking import check_ids
-from .networks import MaskedLanguageModel, VocabularyConfig
-from .orders import LOGIT_ORDERS
+from .id_checks import check_ids, check_rows
+from .networks import MaskedLanguageModel, VocabularyConfig, execution_device, text_ids
+from .orders import QUEUE_ORDERS
 
 
 class GenerativeConfig(VocabularyConfig, Protocol):
-    """A model's configuration with a limit to the length of its sequences."""
-
-    max_position_embeddings: int
+    """A model's configuration; its `max_position_embeddings`, if any, limits the length."""
 
 
 class GenerativeModel(MaskedLanguageModel, Protocol):
-    """A masked language model on one device, with a limit to the length of its sequences."""
+    """A masked language model on one device, or one whose parts know where they run."""
 
     @property
     def config(self) -> GenerativeConfig: ...
@@ -59,17 +57,11 @@ def make_canvas(
     ids, real_BL = _checked(model, input_ids, attention_mask, config)
     mask_token_id = _mask_token_id(model, config)
     copies = config.num_return_sequences or 1
-    new_tokens = config.max_new_tokens or 0
-    longest = model.config.max_position_embeddings
-    if input_ids is None and config.max_new_tokens is None:
-        new_tokens = longest
-    if ids.shape[1] + new_tokens > longest:
-        raise ValueError(
-            f"{ids.shape[1]} positions and max_new_tokens={new_tokens} make"
-            f" {ids.shape[1] + new_tokens}; expected at most max_position_embeddings={longest}."
-        )
+    new_tokens = _num_new_tokens(model, input_ids, config)
     if new_tokens:
         ids, real_BL = append_masks(ids, real_BL, new_tokens, mask_token_id)
+    if attention_mask is not None or (ids[real_BL] == mask_token_id).any():
+        check_rows(real_BL)  # a row of padding alone is fine where the network is not asked
     streams = row_streams(config.seed, generator, copies, len(ids))
     order = _queue_order(config.order)
     if isinstance(order, Tensor) and order.ndim == 2:
@@ -77,6 +69,29 @@ def make_canvas(
     ids = ids.repeat_interleave(copies, 0)
     real_BL = real_BL.repeat_interleave(copies, 0)
     return Canvas(ids, real_BL, mask_token_id, streams, order, config.block_length)
+
+
+def _num_new_tokens(
+    model: GenerativeModel, input_ids: Tensor | None, config: ARDMGenerationConfig
+) -> int:
+    """How many masks are appended, checked against the model's positions if it has a limit."""
+    new_tokens = config.max_new_tokens
+    longest = getattr(model.config, "max_position_embeddings", None)
+    if input_ids is None and new_tokens is None:
+        if longest is None:
+            raise ValueError(
+                "got neither input_ids nor max_new_tokens, and the model's configuration has no"
+                " max_position_embeddings; expected one of them."
+            )
+        return longest
+    new_tokens = new_tokens or 0
+    length = 0 if input_ids is None else input_ids.shape[1]
+    if longest is not None and length + new_tokens > longest:
+        raise ValueError(
+            f"{length} positions and max_new_tokens={new_tokens} make"
+            f" {length + new_tokens}; expected at most max_position_embeddings={longest}."
+        )
+    return new_tokens
 
 
 def special_ids(name: str, model: MaskedLanguageModel, config: ARDMGenerationConfig) -> list[int]:
@@ -121,11 +136,12 @@ def _checked(
     config: ARDMGenerationConfig,
 ) -> tuple[Tensor, Tensor]:
     """int64 ids and bool mask of real tokens, (B, L) each."""
+    device = execution_device(model)
     if input_ids is None:
-        input_ids = torch.empty(1, 0, dtype=torch.long, device=model.device)
-    if isinstance(input_ids, Tensor) and input_ids.device != model.device:
+        input_ids = torch.empty(1, 0, dtype=torch.long, device=device)
+    if isinstance(input_ids, Tensor) and input_ids.device != device:
         raise ValueError(
-            f"input_ids is on {input_ids.device}; expected the model's device {model.device}."
+            f"input_ids is on {input_ids.device}; expected the model's device {device}."
         )
     check_ids(input_ids, model.config.vocab_size)
     if attention_mask is None:
@@ -138,18 +154,24 @@ def _checked(
         raise ValueError(
             f"attention_mask is {got}; expected a tensor {tuple(input_ids.shape)} like input_ids."
         )
+    if ((attention_mask != 0) & (attention_mask != 1)).any():
+        raise ValueError(
+            "attention_mask holds other numbers than 0 and 1;"
+            " expected 1 on real tokens and 0 on padding."
+        )
     return input_ids.long(), attention_mask.bool().to(input_ids.device)
 
 
 def _all_but_padding(
     model: MaskedLanguageModel, input_ids: Tensor, config: ARDMGenerationConfig
 ) -> Tensor:
-    """bool (B, L): False at the pad id, which must not be the mask's."""
+    """bool (B, L): False at a pad id that is nothing else; one that texts hold is text here."""
     pad_ids = special_ids("pad_token_id", model, config)
-    if not pad_ids:
-        return torch.ones_like(input_ids, dtype=torch.bool)
     if pad_ids == [_mask_token_id(model, config)]:
         raise ValueError(f"pad_token_id is {pad_ids[0]}; expected another id than mask_token_id.")
+    of_texts = text_ids(model.config) | set(special_ids("eos_token_id", model, config))
+    if not pad_ids or pad_ids[0] in of_texts:
+        return torch.ones_like(input_ids, dtype=torch.bool)
     return input_ids != pad_ids[0]
 
 
@@ -157,4 +179,4 @@ def _queue_order(order: Any) -> str | Tensor:
     """The order in which hidden positions queue up before the logits are known."""
     if isinstance(order, Tensor):
         return order
-    return "left_to_right" if callable(order) or order in LOGIT_ORDERS else order
+    return order if isinstance(order, str) and order in QUEUE_ORDERS else "left_to_right"

@@ -15,6 +15,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .configuration_ardm import ARDMConfig
+from .networks import select_positions
 
 
 def rotary_angles(
@@ -43,6 +44,17 @@ def apply_rotary(states_BHLD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turns each pair (i, i + D/2) by its position's angle; cos and sin are (B or 1, 1, L, D)."""
     first, second = states_BHLD.chunk(2, dim=-1)
     return states_BHLD * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+class ARDMRMSNorm(nn.RMSNorm):
+    """Root mean square norm (arXiv 1910.07467), with its weight in the dtype of what it norms.
+
+    Under autocast projections give bfloat16 and weights stay float32; torch's fused kernel takes
+    one dtype alone, and would give way to a slow one.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
 class ARDMShortConv(nn.Module):
@@ -111,8 +123,8 @@ class ARDMAttention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
         self.v_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
         self.o_proj = ARDMOutputProjection(config.hidden_size, config.hidden_size)
-        self.q_norm = nn.RMSNorm(self.head_size, eps=config.rms_norm_eps)
-        self.k_norm = nn.RMSNorm(self.head_size, eps=config.rms_norm_eps)
+        self.q_norm = ARDMRMSNorm(self.head_size, eps=config.rms_norm_eps)
+        self.k_norm = ARDMRMSNorm(self.head_size, eps=config.rms_norm_eps)
 
     def forward(
         self,
@@ -165,9 +177,9 @@ class ARDMLayer(GradientCheckpointingLayer):
 
     def __init__(self, config: ARDMConfig):
         super().__init__()
-        self.attn_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.attn_norm = ARDMRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.attn = ARDMAttention(config)
-        self.mlp_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.mlp_norm = ARDMRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.conv = ARDMShortConv(config) if config.conv_kernel_size else None
         self.mlp = ARDMMLP(config)
         self.dropout = nn.Dropout(config.hidden_dropout)
@@ -191,10 +203,3 @@ class ARDMLayer(GradientCheckpointingLayer):
             hidden_states = select_positions(hidden_states, positions)
             mixed = select_positions(mixed, positions)
         return hidden_states + self.dropout(self.mlp(mixed))
-
-
-def select_positions(states_BLC: Tensor, positions: Tensor) -> Tensor:
-    """The vectors at positions bool (B, L) -> (N, C), row by row, or int64 (B, K) -> (B, K, C)."""
-    if positions.dtype == torch.bool:
-        return states_BLC[positions]
-    return states_BLC.gather(1, positions[..., None].expand(-1, -1, states_BLC.shape[-1]))

@@ -90,8 +90,8 @@ def nelbo(
         [`NELBOOutput`].
 
     Raises:
-        ValueError: on ids of the wrong shape, type or range, mask ids among them, or a number below
-            1.
+        ValueError: on ids of the wrong shape, type or range, mask ids among them, masks that do not
+            fit them, a number below 1, or if the network returns NaN.
     """
     if num_samples != "all":
         num_samples = check_integer("num_samples", num_samples, 1, others=" or 'all'")

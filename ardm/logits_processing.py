@@ -104,7 +104,11 @@ class LogitsProcessing:
         logits_NV = logits_BKV.flatten(0, 1)
         positions_N = positions_BK.flatten()
         open_N = open_BK.flatten()
+        # later steps on a CPU only: a GPU would have to wait for the answer
+        looks = step == 0 or logits_NV.device.type == "cpu"
+        was_possible_N = open_N & logits_NV.amax(-1).isfinite() if looks else None
         for processor, needs_prefix, arguments in self.processors:
+            before_NV = logits_NV
             if needs_prefix:  # one position a row
                 logits_NV = _with_prefix(processor, logits_NV, canvas, positions_N, open_N)
             elif isinstance(processor, _READS_TOKENS) and not arguments:
@@ -118,7 +122,39 @@ class LogitsProcessing:
                 asked = {name: extra[name] for name in arguments}
                 rows_NL = canvas.ids.repeat_interleave(shape[1], 0)
                 logits_NV = processor(rows_NL, logits_NV, **asked)
+            _check_like(processor, logits_NV, before_NV)
+        if was_possible_N is not None:
+            self._check_possible(logits_NV, was_possible_N)
         return logits_NV.view(shape)
+
+    def _check_possible(self, logits_NV: Tensor, was_possible_N: Tensor) -> None:
+        """Raises ValueError where finite logits became NaN, infinite, or all impossible."""
+        # the largest is NaN if one is
+        if (was_possible_N & ~logits_NV.amax(-1).isfinite()).any():
+            names = ", ".join(_name(processor) for processor, *_ in self.processors)
+            raise ValueError(
+                f"logits_processor ({names}) gave NaN, +inf or only -inf at a position;"
+                " expected finite logits for some token."
+            )
+
+
+def _name(processor: Any) -> str:
+    return getattr(processor, "__name__", type(processor).__name__)
+
+
+def _check_like(processor: Any, logits: Any, before_NV: Tensor) -> None:
+    """Raises ValueError unless a processor gave logits like those that it was given."""
+    if isinstance(logits, Tensor):
+        alike = logits.shape == before_NV.shape and logits.device == before_NV.device
+        if alike and logits.is_floating_point():
+            return
+        got = f"{logits.dtype} {tuple(logits.shape)} on {logits.device}"
+    else:
+        got = f"a {type(logits).__name__}"
+    raise ValueError(
+        f"the logits processor {_name(processor)} returned {got}; expected logits like those given,"
+        f" {before_NV.dtype} {tuple(before_NV.shape)} on {before_NV.device}."
+    )
 
 
 def _needs_prefix(processor: Any) -> bool:

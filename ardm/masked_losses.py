@@ -8,23 +8,30 @@ that neither the batch around a row nor the size of a call changes them.
 Shapes: B batch, L length, N versions of all rows.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .checks import check_integer
 from .masking import (
     IGNORED,
     check_ids,
+    check_row_integers,
+    check_rows,
     mask_last,
     maskable_tokens,
     mean_cross_entropy,
     order_uniforms,
 )
-from .networks import MaskedLanguageModel, VocabularyConfig
+from .networks import (
+    MaskedLanguageModel,
+    VocabularyConfig,
+    check_no_nan,
+    evaluating,
+    impossible_ids,
+    position_logits,
+)
 
 # Tokens a call of the network unless `batch_size` says otherwise. On a CPU larger calls only leave
 # the cache (measured: a quarter slower at 16,384); a GPU wants work. Logits take 20 bytes each on
@@ -60,17 +67,21 @@ def target_tokens(
         bool (B, L).
 
     Raises:
-        ValueError: on ids of the wrong shape, type or range, or whose probability can only be 0.
+        ValueError: on ids of the wrong shape, type or range, or whose probability can only be 0, on
+            masks that do not fit them, or a row without real tokens.
     """
     check_ids(input_ids, config.vocab_size)
     target_BL = maskable_tokens(input_ids, config.mask_token_id, attention_mask, prompt_mask)
-    for name in ("mask_token_id", "pad_token_id"):
-        impossible = getattr(config, name, None)
-        if impossible is not None and ((input_ids == impossible) & target_BL).any():
+    if attention_mask is not None:
+        check_rows(attention_mask)
+    # the mask id a second time: on a GPU nobody has looked for it yet
+    for impossible in impossible_ids(config):
+        if ((input_ids == impossible) & target_BL).any():
+            kind = "mask" if impossible == config.mask_token_id else "pad"
             raise ValueError(
-                f"input_ids holds the {name[:-9]} id {impossible} among its real tokens,"
-                " whose probability is 0;"
-                " expected text without it, or an attention_mask that is 0 there."
+                f"input_ids holds the {kind} id {impossible} among its real tokens,"
+                " whose probability is 0; expected text without it, an attention_mask that is 0"
+                " there, or a configuration that names it as the eos_token_id, too."
             )
     return target_BL
 
@@ -79,11 +90,7 @@ def row_numbers_of(row_numbers: Tensor | None, input_ids: Tensor) -> Tensor:
     """int64 (B,): what keys the rows' versions, checked; their places in the batch unless given."""
     if row_numbers is None:
         return torch.arange(len(input_ids), device=input_ids.device)
-    if row_numbers.shape != input_ids.shape[:1] or row_numbers.is_floating_point():
-        got = f"{row_numbers.dtype} {tuple(row_numbers.shape)}"
-        raise ValueError(
-            f"row_numbers is {got}; expected integers ({len(input_ids)},), one for each row."
-        )
+    check_row_integers("row_numbers", row_numbers, len(input_ids))
     # long: in int32 the limit itself would overflow
     row_numbers = row_numbers.to(input_ids.device).long()
     if (row_numbers < 0).any() or (row_numbers >= 2**31).any():
@@ -101,20 +108,6 @@ def sequences_per_call(batch_size: int | None, input_ids: Tensor, vocab_size: in
     tokens = _TOKENS_A_CALL.get(input_ids.device.type, _TOKENS_A_CALL_ELSEWHERE)
     tokens = min(tokens, _LOGITS_A_CALL // vocab_size)
     return max(1, tokens // max(input_ids.shape[1], 1))
-
-
-@contextmanager
-def evaluating(model: object) -> Iterator[None]:
-    """The model without dropout, and afterwards as it was; a mere callable is left alone."""
-    modules = model.modules() if isinstance(model, nn.Module) else ()
-    training = [module for module in modules if module.training]  # frozen parts may not be
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 @torch.no_grad()
@@ -140,6 +133,9 @@ def masked_losses(
 
     Returns:
         float64 (N,), nats per token.
+
+    Raises:
+        ValueError: if the network returns NaN.
     """
     length = input_ids.shape[1]
     chunk = sequences_per_call(batch_size, input_ids, model.config.vocab_size)
@@ -159,10 +155,8 @@ def masked_losses(
                 uniforms,
             )
             positions = labels != IGNORED
-            output = model(
-                input_ids=masked_ids,
-                attention_mask=None if attention_mask is None else attention_mask[rows],
-                logits_positions=positions,
-            )
-            losses_N[part] = mean_cross_entropy(output.logits.double(), labels, positions)
+            mask_of_rows = None if attention_mask is None else attention_mask[rows]
+            logits = position_logits(model)(masked_ids, mask_of_rows, positions)
+            losses_N[part] = mean_cross_entropy(logits.double(), labels, positions)
+            check_no_nan(losses_N[part])  # at once, not after hours
     return losses_N

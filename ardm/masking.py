@@ -20,9 +20,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .checks import check_integer
+from .id_checks import (
+    IGNORED,
+    check_ids,
+    check_like_ids,
+    check_row_integers,
+    check_rows,
+    is_looked_at,
+)
 from .randomness import keyed_uniforms, seed_from
 
-IGNORED = -100  # the label of a position outside the loss, as everywhere in transformers
 # one stream each, so that no two kinds of random number share their bits
 _STRATA = 1
 _COUNT = 2
@@ -88,9 +96,10 @@ def random_ratio_mask(
         labels: int64 (B, L), the original id where masked and -100 elsewhere.
 
     Raises:
-        ValueError: on ids of the wrong shape or type, masks inside `input_ids` at maskable
-            positions, or a `num_known` outside 0..n-1.
+        ValueError: on arguments of the wrong type, shape or device, masks inside `input_ids` at
+            maskable positions, a row without real tokens, or a `num_known` outside 0..n-1.
     """
+    mask_token_id = check_integer("mask_token_id", mask_token_id, 0)
     maskable_BL = maskable_tokens(input_ids, mask_token_id, attention_mask, prompt_mask)
     seed = seed_from(generator)
     device = input_ids.device
@@ -200,18 +209,17 @@ def maskable_tokens(
         bool (B, L).
 
     Raises:
-        ValueError: on masks of another shape than the ids, or (on a CPU) a mask id at a maskable
-            position.
+        ValueError: on masks of another type, shape or device than the ids, or (on a CPU) a row
+            without real tokens or a mask id at a maskable position.
     """
     check_ids(input_ids)
     maskable_BL = torch.ones_like(input_ids, dtype=torch.bool)
     for name, mask in (("attention_mask", attention_mask), ("prompt_mask", prompt_mask)):
-        if mask is not None and mask.shape != input_ids.shape:
-            raise ValueError(
-                f"{name} has shape {tuple(mask.shape)}; expected input_ids'"
-                f" {tuple(input_ids.shape)}."
-            )
+        if mask is not None:
+            check_like_ids(name, mask, input_ids)
     if attention_mask is not None:
+        if is_looked_at(attention_mask):
+            check_rows(attention_mask)
         maskable_BL = maskable_BL & attention_mask.bool()
     if prompt_mask is not None:
         maskable_BL = maskable_BL & ~prompt_mask.bool()
@@ -223,36 +231,15 @@ def maskable_tokens(
     return maskable_BL
 
 
-def check_ids(input_ids: Tensor, vocab_size: int | None = None) -> None:
-    """Raises ValueError unless these are integers (B, L) in range(vocab_size)."""
-    if not isinstance(input_ids, Tensor):
-        raise ValueError(
-            f"input_ids is a {type(input_ids).__name__}; expected a LongTensor of shape (B, L)."
-        )
-    if input_ids.ndim != 2 or input_ids.dtype not in (torch.int64, torch.int32):
-        raise ValueError(
-            f"input_ids has shape {tuple(input_ids.shape)} and dtype {input_ids.dtype};"
-            " expected a LongTensor (B, L)."
-        )
-    if vocab_size is not None and input_ids.numel():
-        low, high = (int(bound) for bound in input_ids.aminmax())
-        if low < 0 or high >= vocab_size:
-            raise ValueError(
-                f"input_ids holds ids in {low}..{high};"
-                f" expected 0..{vocab_size - 1} (vocab_size - 1)."
-            )
-
-
 def _checked_num_known(num_known: Tensor, num_maskable_B: Tensor) -> Tensor:
-    if num_known.shape != num_maskable_B.shape or num_known.is_floating_point():
-        got = f"{num_known.dtype} {tuple(num_known.shape)}"
-        raise ValueError(f"num_known is {got}; expected integers {tuple(num_maskable_B.shape)}.")
+    check_row_integers("num_known", num_known, len(num_maskable_B))
+    num_known = num_known.to(num_maskable_B)
     if ((num_known < 0) | (num_known >= num_maskable_B.clamp(min=1))).any():
         raise ValueError(
             f"num_known is {num_known.tolist()};"
             f" expected 0..n-1 for rows of n = {num_maskable_B.tolist()} tokens."
         )
-    return num_known.to(num_maskable_B)
+    return num_known
 
 
 # --------------------------------------------------------------------------------------------- loss

@@ -10,10 +10,10 @@ a fresh network predicts the uniform distribution over the data symbols exactly.
 Shapes: B batch, L length, C width, V vocabulary, N selected positions.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
@@ -22,45 +22,23 @@ from transformers.utils.output_capturing import capture_outputs
 from .configuration_ardm import ARDMConfig
 from .generation_ardm import ARDMGenerationMixin
 from .generation_config_ardm import ARDMGenerationConfig
-from .layers_ardm import (
-    ARDMAttention,
-    ARDMLayer,
-    ARDMOutputProjection,
-    ARDMShortConv,
-    rotary_angles,
-    select_positions,
+from .id_checks import (
+    IGNORED,
+    check_ids,
+    check_labels,
+    check_like_ids,
+    check_positions,
+    check_rows,
+    is_looked_at,
 )
-from .masking import check_ids, mean_cross_entropy
+from .layers_ardm import ARDMLayer, ARDMOutputProjection, ARDMRMSNorm, rotary_angles
+from .masking import mean_cross_entropy
+from .networks import impossible_ids, select_positions
+from .pretrained_ardm import ARDMPreTrainedModel
 
-
-class ARDMPreTrainedModel(PreTrainedModel):
-    """Initialisation, and what transformers needs to know of the architecture."""
-
-    config: ARDMConfig
-    config_class = ARDMConfig
-    base_model_prefix = "model"
-    supports_gradient_checkpointing = True
-    _no_split_modules = ["ARDMLayer"]
-    _supports_flash_attn = True
-    _supports_sdpa = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
-    _can_record_outputs = {"hidden_states": ARDMLayer, "attentions": ARDMAttention}
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, ARDMOutputProjection):
-            init.zeros_(module.weight)
-        elif isinstance(module, nn.Linear):
-            init.normal_(module.weight, 0.0, module.in_features**-0.5)
-        elif isinstance(module, nn.Embedding):
-            # a tied head must start with small logits
-            tied = self.config.tie_word_embeddings
-            init.normal_(module.weight, 0.0, self.config.hidden_size**-0.5 if tied else 1.0)
-        elif isinstance(module, nn.RMSNorm):
-            init.ones_(module.weight)
-        elif isinstance(module, ARDMShortConv):
-            init.normal_(module.weight, 0.0, len(module.weight) ** -0.5)
+# Logit of an impossible id under the logsumexp of the others, where -inf would make a loss of
+# someone else's infinite: e^-20 is less than float32 resolves.
+_FLOOR = 20.0
 
 
 class ARDMModel(ARDMPreTrainedModel):
@@ -77,14 +55,8 @@ class ARDMModel(ARDMPreTrainedModel):
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(ARDMLayer(config) for _ in range(config.num_hidden_layers))
-        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.norm = ARDMRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.embed_tokens
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.embed_tokens = value  # type: ignore[assignment]
 
     @merge_with_config_defaults
     @capture_outputs
@@ -115,15 +87,15 @@ class ARDMModel(ARDMPreTrainedModel):
 
         Raises:
             ValueError: on both or neither of ids and embeddings, a sequence longer than the model's
-                positions, or (on a CPU) ids out of range.
+                positions, a 2-D attention mask of another shape, or (on a CPU) ids out of range or
+                a row without real tokens.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError(
                 "got both or neither of input_ids and inputs_embeds; expected exactly one of them."
             )
-        compiling = torch.compiler.is_compiling()
-        if input_ids is not None and input_ids.device.type == "cpu" and not compiling:
-            check_ids(input_ids, self.config.vocab_size)  # a GPU would have to wait for the answer
+        if input_ids is not None and is_looked_at(input_ids):
+            check_ids(input_ids, self.config.vocab_size)
         hidden_states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         length = hidden_states.shape[1]
         if length > self.config.max_position_embeddings:
@@ -132,7 +104,10 @@ class ARDMModel(ARDMPreTrainedModel):
                 f"max_position_embeddings={self.config.max_position_embeddings}."
             )
         real_BL1 = None
-        if attention_mask is not None and attention_mask.ndim == 2:
+        if attention_mask is not None and getattr(attention_mask, "ndim", 2) == 2:
+            check_like_ids("attention_mask", attention_mask, hidden_states[..., 0])
+            if is_looked_at(attention_mask):
+                check_rows(attention_mask)
             real_BL1 = attention_mask[:, :, None].to(hidden_states.dtype)
             if position_ids is None:
                 position_ids = (attention_mask.long().cumsum(1) - 1).clamp(min=0)
@@ -167,6 +142,19 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
         self.lm_head = ARDMOutputProjection(config.hidden_size, config.vocab_size)
         self.post_init()
 
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """Saves the model as transformers does; with its code, `AutoModel` finds its part as well.
+
+        Args:
+            *args: as in transformers: the folder, ...
+            **kwargs: as in transformers.
+        """
+        if self._auto_class is not None:
+            module = ARDMModel.__module__.rpartition(".")[2]
+            auto_map = getattr(self.config, "auto_map", None) or {}
+            self.config.auto_map = {"AutoModel": f"{module}.{ARDMModel.__name__}"} | auto_map
+        super().save_pretrained(*args, **kwargs)
+
     def get_output_embeddings(self) -> nn.Module:
         return self.lm_head
 
@@ -193,26 +181,33 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
             attention_mask: see [`ARDMModel.forward`].
             position_ids: see [`ARDMModel.forward`].
             inputs_embeds: see [`ARDMModel.forward`].
-            labels: int64 (B, L), the hidden tokens' ids, -100 elsewhere.
+            labels: int64 (B, L), the hidden tokens' ids, -100 elsewhere, also at padding.
             logits_positions: the positions whose logits are wanted; others are never computed. bool
                 (B, L), for N true entries: logits are (N, V), in row-major order; or int64 (B, K):
                 logits are (B, K, V). With labels it must be bool, and the loss is over these
                 positions alone.
             num_maskable: int64 (B,), the number of maskable tokens of each row, its weight in the
                 loss; default: its real tokens. Needed where a prompt is outside the loss.
-            num_items_in_batch: number of maskable tokens over all accumulation steps and processes,
-                as Trainer passes it; the default is this batch's.
+            num_items_in_batch: number of labels (other than -100) over all accumulation steps and
+                processes, as Trainer counts them: the loss is this batch's share of theirs. Without
+                `num_maskable` a row then weighs as many as its labels, so that every label counts
+                the same, as in any masked language model, however batches are split.
             **kwargs: passed to [`ARDMModel.forward`].
 
         Returns:
-            `logits` (B, L, V), (N, V) or (B, K, V), -inf at the mask and pad id. `loss`, nats per
-            token: the mean cross-entropy over each row's masked tokens, averaged over rows weighted
-            by their number of maskable tokens (arXiv 2110.02037, equation 2 reweighted).
+            `logits` (B, L, V), (N, V) or (B, K, V), -inf at the mask id and at an id that is only
+            padding; or so low that their probability is below 1e-8, if `num_items_in_batch` comes
+            without labels: the caller's own loss, as Trainer's `label_smoothing_factor`, must be
+            finite. `loss`, nats per token: the mean cross-entropy over each row's masked tokens,
+            averaged over rows weighted by their number of maskable tokens (arXiv 2110.02037,
+            equation 2 reweighted).
 
         Raises:
-            ValueError: as [`ARDMModel.forward`], or if `logits_positions` and labels do not fit
-                together.
+            ValueError: as [`ARDMModel.forward`], if `logits_positions` and labels do not fit
+                together, or (on a CPU) on labels that are impossible.
         """
+        if labels is not None:
+            check_labels(labels, self.config.vocab_size, impossible_ids(self.config))
         if logits_positions is not None:
             like = input_ids if labels is None else labels
             check_positions(logits_positions, like, bool_only=labels is not None)
@@ -225,17 +220,17 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
             **kwargs,
         )
         logits = self.lm_head(outputs.last_hidden_state)
-        for impossible in {self.config.mask_token_id, self.config.pad_token_id} - {None}:
+        for impossible in impossible_ids(self.config):
             logits[..., impossible] = -torch.inf
         loss = None
         if labels is not None:
-            if num_maskable is None:
-                num_maskable = num_real(labels, attention_mask)
-            total = num_items_in_batch
-            if total is None:
-                total = num_maskable.sum().clamp(min=1)
+            if num_maskable is None and num_items_in_batch is None:
+                num_maskable = num_real(labels, attention_mask) * (labels != IGNORED).any(1)
             nats_B = mean_cross_entropy(logits, labels, logits_positions)
-            loss = (nats_B * num_maskable).sum() / total
+            loss = mean_over_tokens(nats_B, labels, num_maskable, num_items_in_batch)
+        elif num_items_in_batch is not None:
+            floor = logits.logsumexp(-1, keepdim=True) - _FLOOR
+            logits = torch.where(logits == -torch.inf, floor, logits)
         return MaskedLMOutput(
             loss=loss,
             logits=logits,
@@ -244,22 +239,36 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
         )
 
 
+def mean_over_tokens(
+    nats_B: Tensor,
+    labels: Tensor,
+    weights_B: Tensor | None,
+    num_items_in_batch: Tensor | int | None,
+) -> Tensor:
+    """The weighted mean of rows, or of a part of them its share of the whole's.
+
+        sum_b w_b nats_b / sum_b w_b  *  labels of these rows / labels of all
+
+    Args:
+        nats_B: (B,), mean over each row's masked tokens.
+        labels: int64 (B, L), -100 where there is none.
+        weights_B: (B,), w; None = each row's number of labels.
+        num_items_in_batch: number of labels of all parts; None = these rows are the whole.
+
+    Returns:
+        A scalar.
+    """
+    labels_B = (labels != IGNORED).sum(1)
+    if weights_B is None:
+        weights_B = labels_B
+    loss = (nats_B * weights_B).sum()
+    if num_items_in_batch is None:
+        return loss / weights_B.sum().clamp(min=1)
+    return loss * (labels_B.sum() / weights_B.sum().clamp(min=1)) / num_items_in_batch
+
+
 def num_real(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
     """Number of real tokens of each row, int64 (B,): without a 2-D attention mask, all of them."""
     if attention_mask is not None and attention_mask.ndim == 2:
         return attention_mask.long().sum(1)
     return torch.full(input_ids.shape[:1], input_ids.shape[1], device=input_ids.device)
-
-
-def check_positions(positions: Tensor, like: Tensor | None, bool_only: bool) -> None:
-    """Raises ValueError unless bool (B, L) of the ids' shape, or, if that may be, int64 (B, K)."""
-    if positions.dtype == torch.bool:
-        fits = like is None or positions.shape == like.shape
-    else:
-        fits = positions.dtype == torch.int64 and not bool_only
-    if not fits or positions.ndim != 2:
-        shape = "(B, L)" if like is None else tuple(like.shape)
-        raise ValueError(
-            f"logits_positions is {positions.dtype} {tuple(positions.shape)}; expected bool {shape}"
-            + ("." if bool_only else ", or int64 (B, K).")
-        )

@@ -3,16 +3,24 @@
     logits(p) = f(x)_p    for every position p that is asked for, given the known tokens of x
 
 A likelihood takes the model itself; a generation a function of ids and positions, into which the
-padding, guidance and the like have gone already.
+padding, guidance and the like have gone already. A model that knows nothing of positions (any
+masked language model of transformers) gives all logits, of which those asked for are picked.
+
+Shapes: B batch, L length, K positions of a row, N positions of all rows, V vocabulary.
 """
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 # ids int64 (B, L), positions int64 (B, K) or None: all -> logits (B, K or L, V)
 Network = Callable[[Tensor, Tensor | None], Tensor]
+# ids, attention mask (B, L) or None, positions as `MaskedLanguageModel` takes them -> logits
+PositionLogits = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]
 
 
 class VocabularyConfig(Protocol):
@@ -20,6 +28,41 @@ class VocabularyConfig(Protocol):
 
     vocab_size: int  # special ids included
     mask_token_id: Any  # int; ARDMConfig's type allows None, only to refuse it in words
+
+
+def impossible_ids(config: VocabularyConfig) -> set[int]:
+    """The ids that no text holds, and so have probability 0: the mask id, and a mere pad id.
+
+    What is padding is told by the attention mask. A pad id that is the EOS, BOS or UNK id as well
+    (`tokenizer.pad_token = tokenizer.eos_token`) stands in texts, and has a probability there.
+
+    Args:
+        config: of a model; it may lack any of these ids.
+
+    Returns:
+        One or two ids, or none.
+    """
+    padding: set[Any] = {getattr(config, "pad_token_id", None)} - text_ids(config)
+    never: set[Any] = padding | {getattr(config, "mask_token_id", None)}
+    return never - {None}
+
+
+def text_ids(config: VocabularyConfig) -> set[int]:
+    """The special ids that texts hold: EOS (one or several), BOS and UNK, as far as there are."""
+    found: set[Any] = set()
+    for name in ("eos_token_id", "bos_token_id", "unk_token_id"):
+        ids = getattr(config, name, None)
+        found |= set(ids) if isinstance(ids, (list, tuple)) else {ids}
+    return found - {None}
+
+
+def check_no_nan(values: Tensor) -> None:
+    """Raises ValueError if what comes from the network is not a number."""
+    if values.isnan().any():
+        raise ValueError(
+            "the network returned NaN or only -inf logits; expected finite logits for some token"
+            " (are its weights finite?)."
+        )
 
 
 class LogitsOutput(Protocol):
@@ -45,3 +88,94 @@ class MaskedLanguageModel(Protocol):
         attention_mask: Tensor | None,
         logits_positions: Tensor | None,
     ) -> LogitsOutput: ...
+
+
+def position_logits(model: MaskedLanguageModel, mask_token_id: int | None = None) -> PositionLogits:
+    """The model as a function from ids, attention mask and positions to logits.
+
+    A model that names `logits_positions` in its signature is asked for them, and gives its mask id
+    no probability by itself. Of any other the positions are picked from all logits, and what no
+    text holds is made impossible.
+
+    Args:
+        model: any masked language model, also within a wrapper (DDP, PEFT, torch.compile).
+        mask_token_id: the id that hides tokens; None: the configuration's.
+
+    Returns:
+        (ids, attention mask, positions) -> logits, of [`MaskedLanguageModel`]'s shapes.
+    """
+    named, passes_on = _takes_positions(model)
+    own_mask_id = getattr(model.config, "mask_token_id", None)
+    mask_token_id = own_mask_id if mask_token_id is None else mask_token_id
+    never = impossible_ids(model.config) | {mask_token_id}
+    if named:
+        never = set() if mask_token_id == own_mask_id else {mask_token_id}
+
+    def logits_at(ids: Tensor, attention_mask: Tensor | None, positions: Tensor | None) -> Tensor:
+        inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": attention_mask}
+        if named or (passes_on and _tells(positions, ids)):
+            inputs["logits_positions"] = positions
+        logits = model(**inputs).logits
+        if positions is not None and not named and logits.shape[:-1] == ids.shape:
+            logits = select_positions(logits, positions)
+        if not never:
+            return logits
+        return logits.index_fill(-1, torch.tensor([*never], device=ids.device), -torch.inf)
+
+    return logits_at
+
+
+def _takes_positions(model: MaskedLanguageModel) -> tuple[bool, bool]:
+    """Whether a model takes `logits_positions`, and whether it may be a wrapper of one that does.
+
+    `**kwargs` beside `input_ids` tell nothing: transformers' models drop what they do not know.
+    """
+    call = model.forward if isinstance(model, nn.Module) else model
+    parameters = inspect.signature(call).parameters
+    anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return "logits_positions" in parameters, anything and "input_ids" not in parameters
+
+
+def _tells(positions: Tensor | None, ids: Tensor) -> bool:
+    """Whether the shape of an answer tells if it is of these positions or of all."""
+    return positions is not None and (positions.dtype == torch.bool or positions.shape != ids.shape)
+
+
+def select_positions(values_BLV: Tensor, positions: Tensor) -> Tensor:
+    """The vectors at positions bool (B, L) -> (N, V), row by row, or int64 (B, K) -> (B, K, V)."""
+    if positions.dtype == torch.bool:
+        return values_BLV[positions]
+    return values_BLV.gather(1, positions[..., None].expand(-1, -1, values_BLV.shape[-1]))
+
+
+def execution_device(model: Any) -> torch.device:
+    """Where a model's inputs belong: where it runs if its weights lie elsewhere (offloaded).
+
+    Args:
+        model: with a `device`; accelerate's hooks tell where parts of an offloaded one run.
+
+    Returns:
+        The device.
+    """
+    if model.device.type != "meta":
+        return model.device
+    for module in model.modules():
+        hook = getattr(module, "_hf_hook", None)
+        for part in getattr(hook, "hooks", [hook]):
+            if getattr(part, "execution_device", None) is not None:
+                return torch.device(part.execution_device)
+    return model.device
+
+
+@contextmanager
+def evaluating(model: object) -> Iterator[None]:
+    """The model without dropout, and afterwards as it was; a mere callable is left alone."""
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    training = [module for module in modules if module.training]  # frozen parts may not be
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -6,9 +6,14 @@ two up is the field's commonest bug). Some orders are known before the first ste
 right, explicit); others look at the logits of the hidden positions at every step, highest score
 first:
 
-    confidence  log max_v p(v)     (as MaskGIT, arXiv 2202.04200)
-    margin      p(1st) - p(2nd)    (arXiv 2502.06768)
-    entropy     -H(p)              (as Dream's sampler)
+    confidence         log max_v p(v)
+    margin             p(1st) - p(2nd)    (arXiv 2502.06768)
+    entropy            -H(p)              (as Dream's sampler)
+    drawn_confidence   log p(x)           (as MaskGIT, arXiv 2202.04200, and LLaDA, 2502.09992)
+    drawn_probability  p(x)               (as Dream's sampler)
+
+The last two draw a token x at every hidden position first, anew at each step, and keep those that
+came out likely. They differ in what noise on the scores does, in nothing else.
 
 Shapes: B batch, L length, K positions, V vocabulary.
 """
@@ -140,22 +145,39 @@ LOGIT_ORDERS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-ORDER_NAMES = (*QUEUE_ORDERS, *LOGIT_ORDERS)
+def drawn_confidence(logits_BKV: Tensor, tokens_BK: Tensor) -> Tensor:
+    """log p(token), nats, float32 (B, K)."""
+    return logits_BKV.float().log_softmax(-1).gather(-1, tokens_BK[..., None]).squeeze(-1)
+
+
+# what the tokens were drawn with is not looked at: p is that of the logits
+DRAWN_ORDERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "drawn_confidence": drawn_confidence,
+    "drawn_probability": lambda logits_BKV, tokens_BK: drawn_confidence(
+        logits_BKV, tokens_BK
+    ).exp(),
+}
+
+
+ORDER_NAMES = (*QUEUE_ORDERS, *LOGIT_ORDERS, *DRAWN_ORDERS)
 
 
 class LogitOrder(NamedTuple):
     """An order that looks at the logits.
 
     Args:
-        score: (logits (B, K, V), open bool (B, K)) -> (B, K), highest = generated first.
+        score: (logits (B, K, V), open bool (B, K), tokens int64 (B, K) if `of_draws`) -> (B, K),
+            highest = generated first.
         tie: difference up to which two scores are equal; None: in proportion to the scores.
         whole_rows: whether it is to be given all positions, known ones included, from left to
             right; others are given those among which the step chooses.
+        of_draws: whether it looks at tokens drawn beforehand.
     """
 
-    score: Callable[[Tensor, Tensor], Tensor]
+    score: Callable[..., Tensor]
     tie: float | None = TIE
     whole_rows: bool = False
+    of_draws: bool = False
 
 
 def logit_order(order: Any, generator: torch.Generator | None = None) -> LogitOrder | None:
@@ -174,10 +196,15 @@ def logit_order(order: Any, generator: torch.Generator | None = None) -> LogitOr
             tie=None,
             whole_rows=True,
         )
-    if not isinstance(order, str) or order not in LOGIT_ORDERS:
+    if not isinstance(order, str):
+        return None
+    if order in DRAWN_ORDERS:
+        of_drawn = DRAWN_ORDERS[order]
+        return LogitOrder(lambda logits, _, tokens: of_drawn(logits, tokens), of_draws=True)
+    if order not in LOGIT_ORDERS:
         return None
     score = LOGIT_ORDERS[order]
-    return LogitOrder(lambda logits_BKV, open_BK: score(logits_BKV))
+    return LogitOrder(lambda logits, _: score(logits))
 
 
 def custom_scores(

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .named_plans import CLOCKS, SPLITS, binomial_plan, linear_time_plan
 from .plans import blockwise_steps, check_plan, fixed_size_plan, optimal_plan, uniform_plan
 from .resampling import Resampling
 
@@ -71,6 +72,7 @@ def row_plan(
     plan: Sequence[int] | str | None = None,
     losses: Sequence[float] | None = None,
     block_length: int | None = None,
+    uniforms: Tensor | None = None,
 ) -> list[list[int]]:
     """One row's plan, block by block.
 
@@ -78,9 +80,10 @@ def row_plan(
         num_masked: positions to generate.
         tokens_per_step: positions a step; or
         steps: number of steps, or of masks if those are fewer, split evenly; or
-        plan: group sizes, or "optimal": the cheapest `steps` groups by the measured losses.
+        plan: group sizes, or a name of named_plans.py for how `steps` are split.
         losses: nats at each number of known tokens, for "optimal".
         block_length: positions of a block; None: one block.
+        uniforms: float64 (num_masked,) in [0, 1), for "binomial".
 
     Returns:
         Group sizes of each block; all together they sum to `num_masked`.
@@ -98,10 +101,33 @@ def row_plan(
         return [fixed_size_plan(size, tokens_per_step or 1) for size in sizes]
     if plan == "optimal":
         return [list(_optimal(tuple(_tail(losses, num_masked)), min(steps, num_masked)))]
+    if plan in CLOCKS:
+        return _by_clock(str(plan), sizes, _even_shares(steps, len(sizes)), uniforms)
+    split = SPLITS[str(plan or "uniform")]
     return [
-        uniform_plan(size, share)
-        for size, share in zip(sizes, blockwise_steps(sizes, steps), strict=True)
+        split(size, share) for size, share in zip(sizes, blockwise_steps(sizes, steps), strict=True)
     ]
+
+
+def _by_clock(
+    plan: str, sizes: list[int], shares: list[int], uniforms: Tensor | None
+) -> list[list[int]]:
+    """Blocks whose steps are ticks, of which there may be more than positions."""
+    if plan == "linear_time":
+        return [linear_time_plan(*block) for block in zip(sizes, shares, strict=True)]
+    assert uniforms is not None
+    return [
+        binomial_plan(chances, share)
+        for chances, share in zip(uniforms.split(sizes), shares, strict=True)
+    ]
+
+
+def _even_shares(steps: int, num_blocks: int) -> list[int]:
+    if steps < num_blocks:
+        raise ValueError(
+            f"steps is {steps}; expected at least one for each of the {num_blocks} blocks."
+        )
+    return uniform_plan(steps, num_blocks)
 
 
 @lru_cache(maxsize=1024)

@@ -17,9 +17,16 @@ from itertools import repeat
 import torch
 from torch import Tensor
 
-from .masked_losses import evaluating, sequences_per_call, target_tokens
-from .networks import MaskedLanguageModel
+from .masked_losses import sequences_per_call, target_tokens
+from .networks import (
+    MaskedLanguageModel,
+    check_no_nan,
+    evaluating,
+    position_logits,
+    select_positions,
+)
 from .orders import (
+    DRAWN_ORDERS,
     ORDER_NAMES,
     CustomOrder,
     LogitOrder,
@@ -33,8 +40,9 @@ from .orders import (
 from .plans import check_plan, group_bounds
 
 Order = Tensor | str | CustomOrder
-# "random" is no path: every permutation of the positions is one of its own.
-LIKELIHOOD_ORDERS = tuple(name for name in ORDER_NAMES if name != "random")
+# "random" is no path: every permutation of the positions is one of its own. Nor is an order that
+# hangs on tokens which were drawn and not kept.
+LIKELIHOOD_ORDERS = tuple(name for name in ORDER_NAMES if name not in ("random", *DRAWN_ORDERS))
 
 
 def log_prob(
@@ -75,12 +83,12 @@ def log_prob(
         batch_size: sequences per network call; None = by memory. It does not change the result.
 
     Returns:
-        float64 (B,), nats; 0 for a row of padding and given tokens alone.
+        float64 (B,), nats; 0 for a row of given tokens alone.
 
     Raises:
         ValueError: on ids of the wrong shape, type or range, mask or pad ids among the real tokens,
             an order that is no permutation or of no known name, a plan that does not sum to every
-            row's number of tokens, or a `batch_size` below 1.
+            row's number of tokens, a `batch_size` below 1, or a network that returns NaN.
     """
     return _position_log_probs(
         model, input_ids, order, plan, attention_mask, prompt_mask, batch_size
@@ -105,7 +113,7 @@ def _position_log_probs(
     chunk = sequences_per_call(batch_size, input_ids, model.config.vocab_size)
     ids = input_ids.long()
     by_logits = logit_order(order)
-    if by_logits is None:
+    if by_logits is None or by_logits.of_draws:
         queue_BL = generation_queue(_known_scores(order, target_BL), target_BL)
         with evaluating(model):
             return _side_by_side(model, ids, attention_mask, target_BL, queue_BL, sizes, chunk)
@@ -123,7 +131,11 @@ def _known_scores(order: Order, target_BL: Tensor) -> Tensor:
         return order_to_rank(positions.to(target_BL.device))
     if order not in LIKELIHOOD_ORDERS:
         names = ", ".join(LIKELIHOOD_ORDERS)
-        hint = "; the average over random orders is bounded by nelbo" if order == "random" else ""
+        hint = ""
+        if order == "random":
+            hint = "; the average over random orders is bounded by nelbo"
+        elif order in DRAWN_ORDERS:
+            hint = "; which position comes next depends on tokens that are not in the text"
         raise ValueError(
             f"order is {order!r}; expected a LongTensor of positions, a callable or {names}{hint}."
         )
@@ -183,10 +195,12 @@ def _one_after_another(
         pool_NW = _all_positions(hidden_NL) if order.whole_rows else _hidden_first(hidden_NL)
         open_NW = hidden_NL.gather(1, pool_NW)
         logits_NWV = _logits_at(model, ids_NL, hidden_NL, attention_NL, pool_NW)
+        check_no_nan(logits_NWV)  # an order by such numbers is none
         chosen_NK = best(order.score(logits_NWV, open_NW), open_NW, order.tie, size)
         positions_NK = pool_NW.gather(1, chosen_NK)
-        logits_NKV = logits_NWV.gather(1, chosen_NK[..., None].expand(-1, -1, logits_NWV.shape[2]))
-        terms_NK = _log_probs(logits_NKV, ids_NL.gather(1, positions_NK))
+        terms_NK = _log_probs(
+            select_positions(logits_NWV, chosen_NK), ids_NL.gather(1, positions_NK)
+        )
         log_probs_BL[row_N[:, None], positions_NK] = terms_NK
         hidden_BL[row_N[:, None], positions_NK] = False
     return log_probs_BL
@@ -211,13 +225,14 @@ def _logits_at(
 ) -> Tensor:
     """The logits (N, K, V) at some positions given what is not hidden: one call of the network."""
     masked_NL = ids_NL.masked_fill(hidden_NL, model.config.mask_token_id)
-    output = model(input_ids=masked_NL, attention_mask=attention_NL, logits_positions=positions_NK)
-    return output.logits
+    return position_logits(model)(masked_NL, attention_NL, positions_NK)
 
 
 def _log_probs(logits_NKV: Tensor, tokens_NK: Tensor) -> Tensor:
     """log p of the tokens, float64 (N, K), nats."""
-    return logits_NKV.double().log_softmax(-1).gather(2, tokens_NK[..., None])[..., 0]
+    log_probs_NK = logits_NKV.double().log_softmax(-1).gather(2, tokens_NK[..., None])[..., 0]
+    check_no_nan(log_probs_NK)
+    return log_probs_NK
 
 
 def _groups(sizes: list[int], num_tokens_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:

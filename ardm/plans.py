@@ -26,7 +26,7 @@ _Line = tuple[int, int, int]  # slope, value at j = 0, start i of the group
 def uniform_plan(length: int, steps: int) -> list[int]:
     """Splits `length` positions evenly over `steps` groups; sizes differ by at most one.
 
-    Larger groups come last: the more is known, the less it costs to draw several tokens at once.
+    Larger groups come late: the more is known, the less it costs to draw several tokens at once.
 
     Args:
         length: number of positions, at least 0.
@@ -45,9 +45,8 @@ def uniform_plan(length: int, steps: int) -> list[int]:
 def cosine_plan(length: int, steps: int) -> list[int]:
     """Few tokens early and many late: after step i of S cos(pi/2 i/S) of them is still masked.
 
-    The schedule of MaskGIT (arXiv 2202.04200, section 3.3) and MD4 (arXiv 2406.04329), with
-    MaskGIT's rounding: the number still masked is rounded down, and every step generates at least
-    one position. Where steps are many, the first ones do so until the schedule has caught up.
+    The schedule of MaskGIT (arXiv 2202.04200, section 3.3) and MD4 (arXiv 2406.04329), rounded as
+    MaskGIT does: what is still masked down, and every step generates at least one position.
 
     Args:
         length: number of positions, at least 0.
@@ -80,6 +79,7 @@ def fixed_size_plan(length: int, tokens_per_step: int) -> list[int]:
     Raises:
         ValueError: if `tokens_per_step` is below 1.
     """
+    check_integer("length", length, 0)
     check_integer("tokens_per_step", tokens_per_step, 1)
     full, rest = divmod(length, tokens_per_step)
     return [tokens_per_step] * full + [rest] * bool(rest)
@@ -163,7 +163,7 @@ def monotone_fit(losses: Sequence[float] | Tensor) -> list[float]:
         losses: (L,), nats at each number of known positions 0..L-1.
 
     Returns:
-        L values in nats, with the mean of `losses`; a curve that never rises is returned as it is.
+        L values in nats, with the mean of `losses`; a curve that never rises stays as it is.
 
     Raises:
         ValueError: if `losses` is no curve of L >= 1 finite values.
@@ -183,8 +183,7 @@ def monotone_fit(losses: Sequence[float] | Tensor) -> list[float]:
 def blockwise_steps(sizes: list[int], steps: int) -> list[int]:
     """How many of `steps` steps each block of positions gets: at least one, at most its size.
 
-    Each starts with one; every further step goes to the block with the most positions a step so
-    far, the later one of equals (Adams's method of apportionment).
+    Every step beyond goes to the block with the most positions a step, the later of equals (Adams).
 
     Args:
         sizes: number of positions of each block, at least 1.
@@ -212,8 +211,10 @@ def blockwise_steps(sizes: list[int], steps: int) -> list[int]:
     return allotted
 
 
-def check_plan(plan: list[int], length: int, counted: str = "masks of every row") -> list[int]:
-    """Returns an explicit plan as a list of ints.
+def check_plan(
+    plan: Sequence[int] | Tensor, length: int, counted: str = "masks of every row"
+) -> list[int]:
+    """An explicit plan, checked.
 
     Args:
         plan: group sizes.
@@ -221,14 +222,13 @@ def check_plan(plan: list[int], length: int, counted: str = "masks of every row"
         counted: what `length` is the number of, for the message.
 
     Returns:
-        The plan.
+        The same as Python's integers.
 
     Raises:
-        ValueError: if a group is empty or the sum is another.
+        ValueError: if a size is no integer of at least 1, or the sum is another.
     """
-    sizes = [int(size) for size in plan]
-    if any(size < 1 for size in sizes):
-        raise ValueError(f"plan is {sizes}; expected every group to hold at least 1 position.")
+    given = plan.tolist() if isinstance(plan, Tensor) else plan
+    sizes = [check_integer("plan's group size", size, 1) for size in given]
     if sum(sizes) != length:
         raise ValueError(f"plan sums to {sum(sizes)}; expected {length}, the number of {counted}.")
     return sizes
@@ -241,8 +241,8 @@ def group_bounds(plans: list[list[int]]) -> Tensor:
         plans: one plan a row; they may differ in length.
 
     Returns:
-        int64 (B, S + 1) for the longest plan of S groups: group s of row b is queue[b, bounds[b,
-        s]:bounds[b, s + 1]]. Rows that finish early have empty groups at the end.
+        int64 (B, S + 1), S groups: group s of row b is queue[b, bounds[b, s]:bounds[b, s + 1]].
+        Rows that finish early have empty groups at the end.
     """
     steps = max(map(len, plans), default=0)
     padded = [[0, *plan, *[0] * (steps - len(plan))] for plan in plans]
@@ -250,6 +250,7 @@ def group_bounds(plans: list[list[int]]) -> Tensor:
 
 
 def _check_steps(steps: int, length: int) -> int:
+    check_integer("length", length, 0)
     return check_integer("steps", steps, min(length, 1), length, f" for {length} positions")
 
 
@@ -258,8 +259,8 @@ def _finite(losses: Sequence[float] | Tensor) -> list[float]:
     values = torch.tensor(numbers, dtype=torch.float64)
     if values.ndim != 1 or len(values) == 0:
         raise ValueError(f"losses has shape {tuple(values.shape)}; expected (L,), L at least 1.")
-    if not values.isfinite().all():
-        known = int(values.isfinite().logical_not().nonzero()[0])
+    if not (fits := values.abs() < 1e100).all():  # then sums of them are finite, too
+        known = int(fits.logical_not().nonzero()[0])
         raise ValueError(f"losses[{known}] is {float(values[known])}; expected finite nats.")
     return values.tolist()
 
@@ -273,9 +274,8 @@ def _as_integers(fitted: list[float]) -> list[int]:
 def _add_group(costs: list[int], losses: list[int]) -> tuple[list[int], Sequence[int]]:
     """One more group: new[j] = min over i <= j of costs[i] + (j - i + 1) losses[i].
 
-    Every start i is a line in j, of slope losses[i], and slopes never rise: the minimum is a lower
-    envelope whose lines are added at one end and left at the other (the convex hull trick). Also
-    returns the first i of each minimum.
+    Every start i is a line in j, of slope losses[i], and slopes never rise: a lower envelope whose
+    lines are added at one end and left at the other (the convex hull trick). Also the first i.
     """
     new = []
     origin = array("i")

@@ -7,6 +7,8 @@ before, on the process, or on the device. Whoever needs numbers gives their kind
 so that no two share bits.
 """
 
+from types import NoneType
+
 import torch
 from torch import Tensor
 
@@ -71,7 +73,22 @@ def _logical_shift(bits: Tensor, by: int) -> Tensor:
 
 
 def seed_from(generator: torch.Generator | None) -> int:
-    """A seed to key streams with, from a generator on any device (None: torch's global one)."""
+    """A seed to key streams with, from a generator on any device (None: torch's global one).
+
+    Args:
+        generator: its state moves on by one draw.
+
+    Returns:
+        0..2^62-1.
+
+    Raises:
+        ValueError: if it is no generator.
+    """
+    if not isinstance(generator, (torch.Generator, NoneType)):
+        raise ValueError(
+            f"generator is {generator!r}; expected a torch.Generator, as"
+            " torch.Generator().manual_seed(0), or None."
+        )
     device = generator.device if generator is not None else "cpu"
     return int(torch.randint(2**62, (), generator=generator, device=device))
 

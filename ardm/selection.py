@@ -2,12 +2,13 @@
 
     ranked = open positions, highest score first       (orders.py)
     taken  = the first `least` of them (the plan), or more while they are sure enough:
-             threshold      all with max_v p(v) >= threshold                      (arXiv 2505.22618)
+             threshold      all with max_v p(v) >= threshold (arXiv 2505.22618), or with p(x) of the
+                            token x that the order has drawn
              entropy bound  the longest prefix with sum H - max H <= bound        (arXiv 2505.24857)
 
 Drawing the taken tokens independently costs sum H - H(joint) nats, and H(joint) >= max H: so the
 bound bounds it. Orders and amounts look at the distribution after logits processors and guidance,
-before temperature, top_k and such.
+before temperature, top_k and such unless they are told to look behind them.
 
 Shapes: B batch, L length, W open positions looked at, K taken, V vocabulary.
 """
@@ -18,11 +19,13 @@ import torch
 from torch import Tensor
 
 from .canvas import ORDER_NOISE, Canvas
-from .orders import LogitOrder, best, confidence, entropy, ranking
+from .draws import Warp
+from .orders import LogitOrder, best, confidence, drawn_confidence, entropy, ranking
 from .randomness import gumbel
 
-# logits (B, W, V), ranking (B, W), open (B, W) -> ranking, how many are sure enough (B, 1)
-Amount = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+# logits (B, W, V), tokens drawn (B, W) or None, ranking (B, W), open (B, W)
+# -> ranking, how many are sure enough (B, 1)
+Amount = Callable[[Tensor, Tensor | None, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Selection:
@@ -34,17 +37,30 @@ class Selection:
             position a step it is chosen with probability softmax(scores / noise).
         amount: how many are taken beyond what the plan asks, by [`above_threshold`] or
             [`within_entropy`]; None: none.
+        warp: what is done to the logits before they are looked at, by [`warping`]; None: nothing.
     """
 
-    def __init__(self, order: LogitOrder | None, noise: float = 0.0, amount: Amount | None = None):
+    def __init__(
+        self,
+        order: LogitOrder | None,
+        noise: float = 0.0,
+        amount: Amount | None = None,
+        warp: Warp | None = None,
+    ):
         self.order = order
         self.noise = noise
         self.amount = amount
+        self.warp = warp
 
     @property
     def whole_rows(self) -> bool:
         """Whether the pool is to be all positions of the rows, from left to right."""
         return self.order is not None and self.order.whole_rows
+
+    @property
+    def of_draws(self) -> bool:
+        """Whether it wants to be given a token drawn at every position of the pool."""
+        return self.order is not None and self.order.of_draws
 
     def __call__(
         self,
@@ -54,6 +70,7 @@ class Selection:
         open_BW: Tensor,
         least_B1: Tensor,
         count: int | None = None,
+        tokens_BW: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Chooses from the pool.
 
@@ -64,28 +81,37 @@ class Selection:
             open_BW: bool (B, W), which of them may be filled.
             least_B1: int64 (B, 1), how many the plan asks for.
             count: that number, if all rows take exactly so many.
+            tokens_BW: int64 (B, W), drawn, if `of_draws`.
 
         Returns:
             int64 (B, W) indices into W, the taken ones first (with `count`: those alone), and int64
             (B, 1), how many are taken.
         """
-        scores_BW, tie = self._scores(logits_BWV, canvas, pool_BW, open_BW)
+        if self.warp is not None:
+            logits_BWV = self.warp(logits_BWV)
+        scores_BW, tie = self._scores(logits_BWV, canvas, pool_BW, open_BW, tokens_BW)
         if count is not None and self.amount is None:
             return best(scores_BW, open_BW, tie, count), least_B1
         first_BW = ranking(scores_BW, open_BW, tie)
         taken_B1 = least_B1
         if self.amount is not None:
-            first_BW, sure_B1 = self.amount(logits_BWV, first_BW, open_BW)
+            first_BW, sure_B1 = self.amount(logits_BWV, tokens_BW, first_BW, open_BW)
             taken_B1 = torch.maximum(least_B1, sure_B1)
         return first_BW, torch.minimum(taken_B1, open_BW.sum(1, keepdim=True))
 
     def _scores(
-        self, logits_BWV: Tensor, canvas: Canvas, pool_BW: Tensor, open_BW: Tensor
+        self,
+        logits_BWV: Tensor,
+        canvas: Canvas,
+        pool_BW: Tensor,
+        open_BW: Tensor,
+        tokens_BW: Tensor | None,
     ) -> tuple[Tensor, float | None]:
         """Scores, highest first, and the difference up to which two are equal."""
         if self.order is None:
             return -canvas.scores_BL.gather(1, pool_BW), 0.0
-        scores_BW = self.order.score(logits_BWV, open_BW)
+        drawn = () if tokens_BW is None else (tokens_BW,)
+        scores_BW = self.order.score(logits_BWV, open_BW, *drawn)
         if not self.noise:
             return scores_BW, self.order.tie
         place_BW = canvas.place_BL.gather(1, pool_BW)
@@ -94,10 +120,15 @@ class Selection:
 
 
 def above_threshold(threshold: float) -> Amount:
-    """All whose most likely token has at least this probability; they come before the others."""
+    """All whose likeliest, or drawn, token has at least this probability; they come first."""
 
-    def amount(logits_BWV: Tensor, first_BW: Tensor, open_BW: Tensor) -> tuple[Tensor, Tensor]:
-        sure_BW = (confidence(logits_BWV).exp() >= threshold) & open_BW
+    def amount(
+        logits_BWV: Tensor, tokens_BW: Tensor | None, first_BW: Tensor, open_BW: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        log_probs_BW = (
+            confidence(logits_BWV) if tokens_BW is None else drawn_confidence(logits_BWV, tokens_BW)
+        )
+        sure_BW = (log_probs_BW.exp() >= threshold) & open_BW
         sure_first_BW = (~sure_BW).gather(1, first_BW).to(torch.int8).argsort(dim=1, stable=True)
         return first_BW.gather(1, sure_first_BW), sure_BW.sum(1, keepdim=True)
 
@@ -107,7 +138,9 @@ def above_threshold(threshold: float) -> Amount:
 def within_entropy(bound: float) -> Amount:
     """The first ones while the sum of their entropies less the largest is at most `bound` nats."""
 
-    def amount(logits_BWV: Tensor, first_BW: Tensor, open_BW: Tensor) -> tuple[Tensor, Tensor]:
+    def amount(
+        logits_BWV: Tensor, _: Tensor | None, first_BW: Tensor, open_BW: Tensor
+    ) -> tuple[Tensor, Tensor]:
         nats_BW = entropy(logits_BWV).double().gather(1, first_BW)
         within_BW = nats_BW.cumsum(1) - nats_BW.cummax(1).values <= bound  # never falls along a row
         return first_BW, (within_BW & open_BW.gather(1, first_BW)).sum(1, keepdim=True)

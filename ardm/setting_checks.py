@@ -10,25 +10,60 @@ from collections.abc import Callable
 from functools import partial
 
 from .checks import check_integer, check_number
+from .named_plans import PLAN_NAMES
+
+# What no use comes near, and nothing overflows at: 32-bit floats, tables of passes, memory.
+_MOST = 10**9
+_MOST_PASSES_OR_ROWS = 10**6
+_LARGEST = 1e9
+_COLDEST = 1e-20
+
+
+def _check_count(name: str, value: object, minimum: int, maximum: int = _MOST) -> None:
+    if isinstance(value, int) and value.bit_length() > 256:
+        raise ValueError(
+            f"{name} has {value.bit_length()} bits; expected an integer in {minimum}..{maximum}."
+        )
+    check_integer(name, value, minimum, maximum)
 
 
 def _check_flag(name: str, value: object) -> None:
-    if value not in (True, False):
+    # numpy's bool has the name of Python's; 0 and 1 are flags, a tensor or 1.0 is none
+    if type(value).__name__ not in ("bool", "bool_", "int") or value not in (True, False):
         raise ValueError(f"{name} is {value!r}; expected True or False.")
 
 
-def _check_one_or_many(name: str, value: object, maximum: int | None = None) -> None:
+def _check_ids(name: str, value: object) -> None:
     for item in value if isinstance(value, (list, tuple)) else [value]:
-        check_integer(name, item, 0, maximum)
+        _check_count(name, item, 0)
+
+
+def _check_seed(name: str, value: object) -> None:
+    for item in value if isinstance(value, (list, tuple)) else [value]:
+        if isinstance(item, int) and item.bit_length() > 63:
+            raise ValueError(
+                f"{name} has {item.bit_length()} bits; expected an integer of at least 0 and at"
+                " most 63 bits, or a list with one a row."
+            )
+        check_integer(name, item, 0)
+
+
+def _check_temperature(name: str, value: object) -> None:
+    others = "; do_sample=False takes the likeliest token"
+    if check_number(name, value, _LARGEST, others=others) < _COLDEST:
+        raise ValueError(f"{name} is {value!r}; expected a number of at least {_COLDEST}{others}.")
 
 
 def _check_plan(name: str, value: object) -> None:
-    if isinstance(value, str) and value == "optimal":
+    if isinstance(value, str) and value in PLAN_NAMES:
         return
     if not isinstance(value, (list, tuple)):
-        raise ValueError(f"{name} is {value!r}; expected a list of group sizes, or 'optimal'.")
+        names = ", ".join(map(repr, PLAN_NAMES))
+        raise ValueError(
+            f"{name} is {value!r}; expected a list of group sizes, or with steps one of {names}."
+        )
     for size in value:
-        check_integer(f"{name}'s group size", size, 1)
+        _check_count(f"{name}'s group size", size, 1)
 
 
 def _check_losses(name: str, value: object) -> None:
@@ -36,38 +71,39 @@ def _check_losses(name: str, value: object) -> None:
         got = type(value).__name__
         raise ValueError(f"{name} is {got}; expected a list of nats, one for each step.")
     for loss in value:
-        check_number(f"a value of {name}", loss, or_zero=True)
+        _nonnegative(f"a value of {name}", loss)
 
 
-_from_one = partial(check_integer, minimum=1)
-_from_zero = partial(check_integer, minimum=0)
+_from_one = partial(_check_count, minimum=1)
+_from_zero = partial(_check_count, minimum=0)
 _share = partial(check_number, maximum=1.0)
-_nonnegative = partial(check_number, or_zero=True)
+_nonnegative = partial(check_number, maximum=_LARGEST, or_zero=True)
 
 CHECKS: dict[str, Callable[[str, object], object]] = {
     "max_new_tokens": _from_zero,
     "order_temperature": _nonnegative,
+    "select_after_warping": _check_flag,
     "tokens_per_step": _from_one,
     "steps": _from_one,
     "plan": _check_plan,
     "per_step_losses": _check_losses,
     "threshold": _share,
     "entropy_bound": _nonnegative,
-    "resample_steps": _from_zero,
+    "resample_steps": partial(_check_count, minimum=0, maximum=_MOST_PASSES_OR_ROWS),
     "resample_fraction": _share,
     "block_length": _from_one,
     "guidance_scale": _nonnegative,
     "do_sample": _check_flag,
-    "temperature": partial(check_number, others="; do_sample=False takes the likeliest token"),
+    "temperature": _check_temperature,
     "top_k": _from_one,
     "top_p": _share,
     "min_p": _share,
-    "num_return_sequences": _from_one,
-    "seed": partial(_check_one_or_many, maximum=2**63 - 1),
+    "num_return_sequences": partial(_check_count, minimum=1, maximum=_MOST_PASSES_OR_ROWS),
+    "seed": _check_seed,
     "return_dict_in_generate": _check_flag,
     "output_history": _check_flag,
     "mask_token_id": _from_zero,
     "pad_token_id": _from_zero,
     "bos_token_id": _from_zero,
-    "eos_token_id": _check_one_or_many,
+    "eos_token_id": _check_ids,
 }

@@ -137,8 +137,8 @@ def measure_step_losses(
         [`StepLosses`].
 
     Raises:
-        ValueError: on ids of the wrong shape, type or range, mask ids among them, no token at all,
-            or a number below 1.
+        ValueError: on ids of the wrong shape, type or range, mask ids among them, masks that do not
+            fit them, no token at all, a number below 1, or if the network returns NaN.
     """
     check_integer("num_orders", num_orders, 1)
     target_BL = target_tokens(model.config, input_ids, attention_mask, prompt_mask)

@@ -87,8 +87,7 @@ class Stopping:
         for length in sorted({n for first, last in spans for n in range(first, last + 1)}):
             due_B = asks_B & (first_B <= length) & (length <= complete_B) & (stop_B == self.never)
             if due_B.any():
-                answer = torch.as_tensor(criteria(text_BL[:, :length], None), device=due_B.device)
-                stop_B = stop_B.masked_fill(due_B & answer.bool(), length)
+                stop_B = stop_B.masked_fill(due_B & criteria(text_BL[:, :length], None), length)
         self.asked_B = torch.maximum(self.asked_B, complete_B)
         return stop_B
 
@@ -101,3 +100,34 @@ class Stopping:
         canvas.log_probs_BL = canvas.log_probs_BL.masked_fill(behind_BL, 0.0)
         canvas.hidden_BL = canvas.hidden_BL & ~behind_BL
         canvas.real_BL = canvas.real_BL & ~behind_BL
+
+
+def any_of(criteria: Sequence[Callable[..., Any]]) -> Callable[[Tensor, None], Tensor]:
+    """Criteria as one, which stops a row where any of them does.
+
+    Args:
+        criteria: transformers' ones, or callables (ids (B, P), None) -> bool (B,), or one bool for
+            all rows.
+
+    Returns:
+        (ids, None) -> bool (B,). It raises ValueError on an answer of another shape.
+    """
+
+    def stops(text_BP: Tensor, scores: None) -> Tensor:
+        stops_B = torch.zeros(len(text_BP), dtype=torch.bool, device=text_BP.device)
+        for criterion in criteria:
+            answer = criterion(text_BP, scores)
+            if isinstance(answer, bool):
+                answer = torch.tensor(answer)
+            if not isinstance(answer, Tensor) or answer.shape not in (stops_B.shape, ()):
+                name = getattr(criterion, "__name__", type(criterion).__name__)
+                got: Any = type(answer).__name__
+                got = tuple(answer.shape) if isinstance(answer, Tensor) else got
+                raise ValueError(
+                    f"the stopping criterion {name} answers {got};"
+                    f" expected bool ({len(stops_B)},), one for each row."
+                )
+            stops_B = stops_B | answer.to(stops_B.device).bool()
+        return stops_B
+
+    return stops

@@ -1,6 +1,8 @@
 """Checks of arguments that several modules share; whole numbers are checked by `ardm.training`."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
+from numbers import Real
 
 
 def check_choice(name: str, value: object, known: Iterable[str]) -> None:
@@ -17,3 +19,34 @@ def check_choice(name: str, value: object, known: Iterable[str]) -> None:
     names = tuple(known)
     if not isinstance(value, str) or value not in names:
         raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, names))}.")
+
+
+def is_number(value: object, inside: Callable[[float], bool]) -> bool:
+    """Whether something is a finite number (no bool) for which `inside` is true."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond all floats
+        return False
+    return math.isfinite(number) and inside(number)
+
+
+def check_number(name: str, value: object, inside: Callable[[float], bool], expected: str) -> float:
+    """A finite number of any type that is one (no bool), as Python's.
+
+    Args:
+        name: of the argument, for the message.
+        value: what was given.
+        inside: whether a number is in the range.
+        expected: that range in words, for the message.
+
+    Returns:
+        The number.
+
+    Raises:
+        ValueError: if it is none, not finite, or out of range.
+    """
+    if not is_number(value, inside):
+        raise ValueError(f"{name} is {value!r}; expected {expected}.")
+    return float(value)  # type: ignore[arg-type]

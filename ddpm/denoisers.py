@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-_ROUNDING = 1e-5  # by which a value may leave the range
+ROUNDING = 1e-5  # by which a value may leave the range, wherever images are checked
+HEALTHY = "numbers: the network's weights may be damaged, or their training has diverged"
 
 
 class Denoiser(Protocol):
@@ -55,7 +56,7 @@ def to_uint8(images: Tensor) -> Tensor:
     """
     if not images.is_floating_point():
         raise ValueError(f"images are {images.dtype}; expected floats in [-1, 1].")
-    _check_finite(images, "floats in [-1, 1]")
+    check_finite("images", images, "floats in [-1, 1]")
     return ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -65,7 +66,7 @@ def check_images(
     limit: float = 1.0,
     known: Tensor | None = None,
     flat: bool = True,
-    empty: bool = True,
+    empty: bool = False,
     wait: bool = False,
 ) -> None:
     """Finds out whether images are what models see.
@@ -75,7 +76,7 @@ def check_images(
         limit: largest absolute value; infinity for data that is no image, such as a Gaussian's.
         known: bool, broadcasts to the images: where values count; None = everywhere.
         flat: whether any (B, ...) will do: samplers and losses know no height and width.
-        empty: whether there may be no image, B = 0.
+        empty: whether there may be no image, B = 0: nothing can be drawn or learned of none.
         wait: whether to look at the values on a GPU too, which then has to finish its work first.
 
     Raises:
@@ -97,8 +98,8 @@ def check_images(
 def _check_values(values: Tensor, limit: float) -> None:
     bounded = math.isfinite(limit)
     expected = f"[{-limit:g}, {limit:g}]" if bounded else "numbers"
-    _check_finite(values, expected)
-    if bounded and values.numel() and values.abs().max() > limit + _ROUNDING:
+    check_finite("images", values, expected)
+    if bounded and values.numel() and values.abs().max() > limit + ROUNDING:
         low = float(values.min())
         high = float(values.max())
         # with so many digits that the least excess shows
@@ -108,16 +109,66 @@ def _check_values(values: Tensor, limit: float) -> None:
         )
 
 
-def _check_finite(values: Tensor, expected: str) -> None:
+def check_finite(what: str, values: Tensor, expected: str = HEALTHY) -> Tensor:
+    """Gives values back, if all of them are finite.
+
+    Args:
+        what: they are, for the message.
+        values: floats, any shape; looking at them makes a GPU finish its work first.
+        expected: for the message; by default for what a network made.
+
+    Returns:
+        The values.
+
+    Raises:
+        ValueError: if a value is not finite.
+    """
     wrong = values[~values.isfinite()]
     if len(wrong):
         raise ValueError(
-            f"images hold {len(wrong)} of {values.numel()} values that are not finite, such as"
+            f"{what} hold {len(wrong)} of {values.numel()} values that are not finite, such as"
             f" {float(wrong[0])}; expected {expected}."
         )
+    return values
 
 
 # --------------------------------------------------------------------------------------- a call
+def check_model(model: Any) -> None:
+    """Finds out whether a network can be called.
+
+    Args:
+        model: a denoiser.
+
+    Raises:
+        ValueError: if it cannot, as an argument in another's place.
+    """
+    if not callable(model):
+        raise ValueError(
+            f"the model is a {type(model).__name__}; expected a network, or a function in its"
+            " place: model(x, t, labels=None)."
+        )
+
+
+def check_labels(labels: Any, num_images: int, device: torch.device) -> None:
+    """Finds out whether there is one label an image; which ones there are, the network knows.
+
+    Args:
+        labels: int64 (B,).
+        num_images: B.
+        device: of the images.
+
+    Raises:
+        ValueError: if they are something else, or elsewhere.
+    """
+    expected = f"expected int64 ({num_images},), one class for each image"
+    if not isinstance(labels, Tensor):
+        raise ValueError(f"labels are a {type(labels).__name__}; {expected}.")
+    if labels.shape != (num_images,) or labels.dtype != torch.long:
+        raise ValueError(f"labels are {labels.dtype} {tuple(labels.shape)}; {expected}.")
+    if labels.device != device:
+        raise ValueError(f"labels are on {labels.device}; expected {device}, as the images.")
+
+
 def call_network(
     model: Denoiser, x_t: Tensor, times: Tensor, labels: Tensor | None, learned_variance: bool
 ) -> Tensor:
@@ -134,8 +185,12 @@ def call_network(
         (B, C or 2C, H, W).
 
     Raises:
-        ValueError: if the output has another shape.
+        ValueError: if it cannot be called, labels are not one an image, or the output has another
+            shape.
     """
+    check_model(model)
+    if labels is not None:
+        check_labels(labels, len(x_t), x_t.device)
     output = model(x_t, times) if labels is None else model(x_t, times, labels=labels)
     if not isinstance(output, Tensor):
         raise ValueError(f"the network gave a {type(output).__name__}; expected a tensor.")

@@ -68,7 +68,8 @@ class GaussianDiffusion(ReverseProcess):
             (B,); see losses.py for its unit.
 
         Raises:
-            ValueError: if images, timesteps or the network's output are not as they should be.
+            ValueError: if images (at least one), timesteps, labels or the network's output are not
+                as they should be.
         """
         check_images(x0)
         if not isinstance(t, Tensor):
@@ -102,7 +103,8 @@ class GaussianDiffusion(ReverseProcess):
             [`BitsPerDim`].
 
         Raises:
-            ValueError: if images or the network's output are not as they should be.
+            ValueError: if images (at least one), labels or the network's output are not as they
+                should be, or the bound is not finite.
         """
         check_images(x0)
         return bits_per_dim(

@@ -12,7 +12,7 @@ explained in samplers.py.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -20,10 +20,13 @@ from torch import Tensor
 
 from ardm.training import check_integer, evaluating, progress_bar
 
-from .denoisers import Denoiser, check_images
+from .checks import check_number
+from .denoisers import Denoiser, check_finite, check_images
 from .diffusion import GaussianDiffusion
 from .predictions import clipping
-from .samplers import prepare, sample
+from .predictors import Predictor, guided
+from .samplers import check_model_and_diffusion, prepare, sample
+from .steps import Predict
 
 
 def image_to_image(
@@ -50,8 +53,8 @@ def image_to_image(
     Raises:
         ValueError: if images or an option are not as they should be.
     """
-    if not 0 < strength <= 1:
-        raise ValueError(f"strength is {strength}; expected a number in (0, 1].")
+    check_number("strength", strength, lambda share: 0 < share <= 1, "a number in (0, 1]")
+    check_model_and_diffusion(model, diffusion)
     check_images(images)
     sampling = prepare(model, diffusion, len(images), **options)
     level = max(1, round(strength * sampling.diffusion.num_timesteps))
@@ -87,6 +90,7 @@ def inpaint(
     Raises:
         ValueError: if images, mask or an option are not as they should be.
     """
+    check_model_and_diffusion(model, diffusion)
     check_images(images, limit=math.inf)  # what lies under the mask may be anything
     _check_mask(mask, images)
     check_images(images, known=~mask)
@@ -148,6 +152,7 @@ def ddim_invert(
     steps: int | str | None = None,
     labels: Tensor | None = None,
     eta: float = 0.0,
+    guidance: Callable[[Predictor], Predict] | None = None,
     clip: bool | str = False,
     progress: bool | None = None,
 ) -> Tensor:
@@ -164,6 +169,7 @@ def ddim_invert(
         steps: how many, as for `sample`.
         labels: int64 (B,), or None.
         eta: only 0: noise that is drawn cannot be undone.
+        guidance: as for `sample`.
         clip: of the predicted images, as for `sample`.
         progress: whether to show a progress bar; None = on a terminal.
 
@@ -178,19 +184,20 @@ def ddim_invert(
         raise ValueError(
             f"eta is {eta}; expected 0: only the deterministic sampler can be inverted."
         )
+    check_model_and_diffusion(model, diffusion)
     check_images(images, limit=math.inf)
     chain = diffusion if steps is None else diffusion.respace(steps)
-    clip_x0 = clipping(clip)
+    predict = guided(Predictor(model, chain, labels, clipping(clip)), guidance)
     signal = chain.alphas_cumprod.sqrt().tolist()
     spread = (1 - chain.alphas_cumprod).sqrt().tolist()
     x = images
     with evaluating(model):
         for t in progress_bar(range(chain.num_timesteps), what="inverting", shown=progress):
             here = max(t - 1, 0)  # where x stands
-            x0 = chain.reverse(chain.call(model, x, here, labels), x, here, clip_x0).x0
+            x0 = predict(x, here).x0
             epsilon = chain.epsilon(x0, x, here)
             x = signal[t] * (images if t == 0 else x0) + spread[t] * epsilon
-    return x
+    return check_finite("the noised images", x)
 
 
 def interpolate(
@@ -202,6 +209,7 @@ def interpolate(
     weights: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
     steps: int | str | None = None,
     labels: Tensor | None = None,
+    guidance: Callable[[Predictor], Predict] | None = None,
     clip: bool | str = False,
     **options: Any,
 ) -> Tensor:
@@ -215,6 +223,7 @@ def interpolate(
         weights: places on the way, 0 = first, 1 = second.
         steps: how many, as for `sample`.
         labels: int64 (B,), or None.
+        guidance: as for `sample`, on both ways.
         clip: of the predicted images, on both ways: else the ends would not be the images.
         **options: of `sample`, but `noise`; the sampler is "ddim".
 
@@ -224,19 +233,29 @@ def interpolate(
     Raises:
         ValueError: if images or an option are not as they should be.
     """
+    check_model_and_diffusion(model, diffusion)
+    check_images(first, limit=math.inf)
+    check_images(second, limit=math.inf)
     if first.shape != second.shape:
         raise ValueError(
             f"the images have shapes {tuple(first.shape)} and {tuple(second.shape)};"
             " expected the same."
         )
     weights = list(weights) if isinstance(weights, Iterable) else []
-    if not weights or not all(math.isfinite(weight) for weight in weights):
-        raise ValueError(f"weights are {weights}; expected at least one number.")
+    if not weights:
+        raise ValueError("there are no weights; expected at least one number.")
+    for weight in weights:
+        check_number("a weight", weight, lambda _: True, "a number")
     if options.setdefault("sampler", "ddim") != "ddim":
         raise ValueError(
             f"sampler is {options['sampler']!r}; expected 'ddim', the one that can be inverted."
         )
-    common: dict[str, Any] = {"steps": steps, "labels": labels, "clip": clip}
+    common: dict[str, Any] = {
+        "steps": steps,
+        "labels": labels,
+        "guidance": guidance,
+        "clip": clip,
+    }
     # finds what is wrong before the work
     prepare(model, diffusion, len(first), **common, **options)
     start = ddim_invert(model, first, diffusion, **common)

@@ -121,6 +121,10 @@ class ForwardProcess:
         """coef1_t x_0 + coef2_t x_t, the mean of q(x_{t-1} | x_t, x_0), (B, C, H, W)."""
         return self._coef1.at(t, x0) * x0 + self._coef2.at(t, x0) * x_t
 
+    def moved_image(self, x0: Tensor, shift: Tensor, t: Tensor | int) -> Tensor:
+        """The x_0 whose posterior mean lies `shift` further, (B, C, H, W): x_0 + shift / coef1_t."""
+        return x0 + shift / self._coef1.at(t, x0)
+
     def check_times(self, t: Any, x: Tensor) -> None:
         """Raises ValueError unless t is a number or int64 (B,), in 0..T-1 (looked at on CPUs)."""
         if isinstance(t, Tensor):
@@ -131,19 +135,37 @@ class ForwardProcess:
             seen = t.device.type == "cpu" and len(t) > 0
             wrong = seen and not 0 <= int(t.min()) <= int(t.max()) < self.num_timesteps
         else:
-            wrong = not isinstance(t, int) or not 0 <= t < self.num_timesteps
+            wrong = not isinstance(t, int) or isinstance(t, bool) or not 0 <= t < self.num_timesteps
         if wrong:
             given = f"{t.min()}..{t.max()}" if isinstance(t, Tensor) else repr(t)
             raise ValueError(f"t is {given}; expected 0..{self.num_timesteps - 1}.")
 
     def _noise_for(self, x: Tensor, t: Tensor | int, noise: Tensor | None) -> Tensor:
         self.check_times(t, x)
-        if noise is not None and noise.shape != x.shape:
-            raise ValueError(
-                f"noise has shape {tuple(noise.shape)};"
-                f" expected {tuple(x.shape)}, that of the images."
-            )
-        return torch.randn_like(x) if noise is None else noise
+        return torch.randn_like(x) if noise is None else check_noise(noise, tuple(x.shape))
+
+
+def check_noise(noise: Any, shape: tuple[int, ...]) -> Tensor:
+    """The noise, once it is found to be floats of the images' shape.
+
+    Args:
+        noise: what was given.
+        shape: of the images.
+
+    Returns:
+        The noise.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    if not isinstance(noise, Tensor):
+        raise ValueError(f"noise is a {type(noise).__name__}; expected floats of shape {shape}.")
+    if not noise.is_floating_point() or noise.shape != shape:
+        raise ValueError(
+            f"noise is {noise.dtype} {tuple(noise.shape)};"
+            f" expected floats of shape {shape}, that of the images."
+        )
+    return noise
 
 
 def expanded_like(value: Tensor | float, x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ardm.training import evaluating, progress_bar
 
-from .denoisers import Denoiser
+from .denoisers import Denoiser, check_finite
 from .gaussians import discretised_log_prob, gaussian_kl
 from .predictions import clipping
 from .reverse_process import ReverseProcess
@@ -56,6 +56,10 @@ def bits_per_dim(
 
     Returns:
         [`BitsPerDim`].
+
+    Raises:
+        ValueError: if labels or the network's output are not as they should be, or a term of the
+            bound is not finite.
     """
     clip_x0 = clipping(clip)
     device = x0.device if generator is None else generator.device
@@ -67,8 +71,10 @@ def bits_per_dim(
             p = process.reverse(process.call(model, x_t, t, labels), x_t, t, clip_x0)
             posterior = process.q_posterior(x0, x_t, t)
             terms.append(bound_bits(x0, t, posterior, p.mean, p.log_variance).double())
+            if x0.device.type == "cpu":  # at once, not after all T terms
+                check_finite(f"the bound's terms at t = {t}", terms[-1])
     prior = prior_bits(process, x0)
-    per_step = torch.stack(terms, dim=1)
+    per_step = check_finite("the bound's terms", torch.stack(terms, dim=1))
     return BitsPerDim(prior + per_step.sum(1), prior, per_step)
 
 

@@ -1,12 +1,17 @@
 """The losses of a noised batch, one number an image.
 
     simple   weight_t * mean over dimensions of (target - prediction)^2
-    vlb      T * L_t, L_t the bound's term at t, bits per dimension (likelihood.py)
+    vlb      T * L_t, L_t the bound's term at t, bits per dimension (likelihood.py), tamed above 16
     hybrid   simple + T / 1000 * L_t, where L_t teaches the variance alone
 
 (arXiv 2006.11239, equation 14; arXiv 2102.09672, equation 16.) The mean of vlb over t is the bound
 without its prior. For T = 1000 the hybrid loss is simple + L_t. A fixed variance has nothing to
 learn, so that hybrid is simple. The weight is 1, or `capped_snr_weights` with `min_snr_gamma`.
+
+A grey value costs 8 bits if one knows nothing at all. A fresh network that predicts "sample" or
+"previous" pays thousands at t = 0, where it should say what it sees and says 0, and one such image
+would drown all others of its batch. Above 16 bits L_t counts as 16 (1 + log(L_t / 16)): as many
+bits as are below stay what they are, and what is above still falls. `bits_per_dim` is not tamed.
 """
 
 from collections.abc import Callable
@@ -18,6 +23,9 @@ from torch import Tensor
 from .likelihood import bound_bits
 from .reverse_process import ReverseProcess
 from .variances import LEARNED
+
+
+_TAME = 16.0  # bits per dimension, twice what a grey value costs if nothing is known
 
 
 class Noised(NamedTuple):
@@ -41,7 +49,22 @@ def _bound(process: ReverseProcess, batch: Noised, output: Tensor) -> Tensor:
     # not clipped: the gradient must not end at the border
     p = process.reverse(output, batch.x_t, batch.t)
     posterior = process.q_posterior(batch.x0, batch.x_t, batch.t)
-    return bound_bits(batch.x0, batch.t, posterior, p.mean, p.log_variance)
+    return tamed(bound_bits(batch.x0, batch.t, posterior, p.mean, p.log_variance))
+
+
+def tamed(bits: Tensor, limit: float = _TAME) -> Tensor:
+    """The bits, but limit * (1 + log(bits / limit)) above the limit; smooth and increasing.
+
+    Args:
+        bits: any shape.
+        limit: up to which they are left as they are.
+
+    Returns:
+        Of the same shape.
+    """
+    # the logarithm of a number below 0 would poison the gradient of the other branch
+    above = limit * (1 + (bits.clamp(min=limit) / limit).log())
+    return torch.where(bits > limit, above, bits)
 
 
 def _vlb(process: ReverseProcess, batch: Noised, output: Tensor) -> Tensor:

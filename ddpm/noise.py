@@ -115,7 +115,7 @@ def row_generators(num_images: int, generator: Any, seed: Any) -> Generators:
 
 
 def _streams(num_images: int, seed: Any) -> list[torch.Generator]:
-    if isinstance(seed, Integral):
+    if isinstance(seed, Integral) and not isinstance(seed, bool):
         return [stream(int(seed), row) for row in range(num_images)]
     seeds = seed.tolist() if isinstance(seed, Tensor) else seed
     several = isinstance(seeds, Sequence) and not isinstance(seeds, str)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ardm.training import Batch
 
+from .checks import is_number
 from .denoisers import Denoiser, to_model_range
 from .diffusion import GaussianDiffusion
 from .noise import RowNoise, stream
@@ -62,9 +63,10 @@ class DiffusionObjective:
                 f"timesteps are of {timesteps.num_timesteps} steps and the diffusion of"
                 f" {diffusion.num_timesteps}; expected the same."
             )
-        if not 0 <= label_dropout < 1 or (label_dropout and null_label is None):
+        share = is_number(label_dropout, lambda dropped: 0 <= dropped < 1)
+        if not share or (label_dropout and null_label is None):
             raise ValueError(
-                f"label_dropout is {label_dropout} and null_label {null_label};"
+                f"label_dropout is {label_dropout!r} and null_label {null_label};"
                 " expected [0, 1) and a label."
             )
         self.diffusion = diffusion
@@ -88,8 +90,13 @@ class DiffusionObjective:
         Returns:
             "loss", which is minimised: on average the mean over all timesteps, however they are
             chosen.
+
+        Raises:
+            ValueError: if there is no image, or images or labels are not as they should be.
         """
         numbers = batch.example_numbers.tolist()
+        if not numbers:
+            raise ValueError("the batch is empty; expected at least one image.")
         images = self._images(batch["images"], numbers)
         labels = self._labels(batch.get("labels"), numbers)
         t, weights = self._choose(numbers, batch.global_batch_size)

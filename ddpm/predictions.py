@@ -82,8 +82,10 @@ def capped_snr_weights(alphas_cumprod: Tensor, predicted: Prediction, gamma: flo
     """min(SNR_t, gamma) (d x0_hat / d output)^2: the error of the image counts, but for a cap.
 
     Whatever the network predicts, an error of the image that it means weighs the same: by the
-    signal-to-noise ratio, which is capped where the image is nearly clean.
-    Source: arXiv 2303.09556, section 3.4.
+    signal-to-noise ratio, which is capped where the image is nearly clean. Where nothing of the
+    image is left (SNR_t = 0: the last step of a zero-terminal-SNR schedule, where sampling begins)
+    the weight is 1, or nothing would be learned there.
+    Source: arXiv 2303.09556, section 3.4; arXiv 2305.08891 for those schedules.
 
     Args:
         alphas_cumprod: alpha_bar, float64 (T,).
@@ -94,7 +96,8 @@ def capped_snr_weights(alphas_cumprod: Tensor, predicted: Prediction, gamma: flo
         The weight of each timestep in the simple loss.
     """
     snr = alphas_cumprod / (1 - alphas_cumprod)
-    return Table(snr.clamp(max=gamma) * predicted.x0_from_output.values**2)
+    weights = snr.clamp(max=gamma) * predicted.x0_from_output.values**2
+    return Table(torch.where(snr > 0, weights, 1.0))
 
 
 def clipping(clip: bool | str | None) -> Callable[[Tensor], Tensor]:

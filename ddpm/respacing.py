@@ -12,6 +12,9 @@ A chain over the kept steps has the same alpha_bar there (arXiv 2102.09672, sect
 
 import re
 from itertools import accumulate
+from numbers import Integral
+
+from ardm.training import check_integer
 
 _SYNTAX = 'a number as "250", "ddim25", or a number for each section as "10,10,10"'
 
@@ -30,10 +33,13 @@ def kept_timesteps(num_timesteps: int, respacing: str | int) -> list[int]:
         ValueError: if it cannot be read or kept, or leaves a single step: that step would be t = 0,
             where pure noise is taken for an image that is all but clean.
     """
+    if isinstance(respacing, Integral) and not isinstance(respacing, bool):
+        check_integer("the number of steps", respacing, 1, num_timesteps)
     text = str(respacing).strip()
-    if re.fullmatch(r"ddim\d+", text):
+    # longer numbers than any chain has need not be converted
+    if re.fullmatch(r"ddim\d{1,9}", text):
         kept = _even_stride(num_timesteps, int(text[4:]))
-    elif re.fullmatch(r"\d+(\s*,\s*\d+)*", text):
+    elif re.fullmatch(r"\d{1,9}(\s*,\s*\d{1,9})*", text):
         kept = _sections(num_timesteps, [int(count) for count in text.split(",")])
     else:
         raise ValueError(f"respacing is {respacing!r}; expected {_SYNTAX}.")

@@ -10,14 +10,14 @@ Shapes: B images (B, C, H, W), T timesteps.
 """
 
 import copy
+import math
 from collections.abc import Callable
-from functools import cached_property
 
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from .checks import check_choice
+from .checks import check_choice, check_number
 from .denoisers import Denoiser, call_network
 from .forward_process import ForwardProcess, expanded_like
 from .predictions import PREDICTIONS, capped_snr_weights, clipping, prediction_tables
@@ -28,7 +28,9 @@ from .variances import LEARNED, VARIANCES
 class Reverse:
     """p(x_{t-1} | x_t): the image x0 that it aims at, its mean and log-variance, all (B, C, H, W).
 
-    Mean and log-variance are computed when they are asked for: deterministic samplers never do.
+    The mean is coef1_t x0 + coef2_t x_t at all times, so that what is said of one is said of the
+    other, and a sampler may read either. Mean and log-variance are computed when they are asked
+    for: deterministic samplers never do.
 
     Args:
         process: the chain.
@@ -36,37 +38,83 @@ class Reverse:
         t: int64 (B,) or one number, 0..T-1.
         x0: the image, clipped or not.
         rest: the second half of the network's output, or nothing (B, 0, H, W).
+        mean: the mean, where it is known to more digits than x0 gives it.
     """
 
     def __init__(
-        self, process: "ReverseProcess", x_t: Tensor, t: Tensor | int, x0: Tensor, rest: Tensor
+        self,
+        process: "ReverseProcess",
+        x_t: Tensor,
+        t: Tensor | int,
+        x0: Tensor,
+        rest: Tensor,
+        mean: Tensor | None = None,
     ):
         self.process = process
         self.x_t = x_t
         self.t = t
-        self.x0 = x0
         self.rest = rest
+        self._x0 = x0
+        self._mean = mean
 
-    @cached_property
+    # none of the three can be assigned: what was read before would not follow
+    @property
+    def x0(self) -> Tensor:
+        """The image that p aims at."""
+        return self._x0
+
+    @property
     def mean(self) -> Tensor:
         """coef1_t x0 + coef2_t x_t."""
-        return self.process.posterior_mean(self.x0, self.x_t, self.t)
+        if self._mean is None:
+            self._mean = self.process.posterior_mean(self.x0, self.x_t, self.t)
+        return self._mean
 
-    @cached_property
+    @property
     def log_variance(self) -> Tensor:
         """Natural logarithm, by the process's variance."""
         variance = VARIANCES[self.process.variance]
         return expanded_like(variance(self.process.log_variances, self.t, self.rest), self.x0)
 
     def with_x0(self, x0: Tensor) -> "Reverse":
-        """The same aimed at another image, which moves the mean."""
+        """The same aimed at another image, which moves the mean.
+
+        Args:
+            x0: (B, C, H, W).
+
+        Returns:
+            A new one.
+
+        Raises:
+            ValueError: if it has another shape.
+        """
+        self._check_shape("x0", x0)
         return Reverse(self.process, self.x_t, self.t, x0, self.rest)
 
     def with_mean(self, mean: Tensor) -> "Reverse":
-        """The same with another mean, aimed at the same image."""
-        moved = self.with_x0(self.x0)
-        moved.mean = mean
-        return moved
+        """The same with another mean, which moves the image by 1 / coef1_t as much.
+
+        So a shift of the mean reaches the samplers that read the image alone. A shift of
+        beta_t / sqrt(1 - beta_t) times a gradient is one of the score by that gradient, of the
+        noise by -sqrt(1 - ab_t) of it and of the image by (1 - ab_t) / sqrt(ab_t) of it.
+
+        Args:
+            mean: (B, C, H, W).
+
+        Returns:
+            A new one; its image is not clipped again.
+
+        Raises:
+            ValueError: if it has another shape.
+        """
+        self._check_shape("mean", mean)
+        x0 = self.process.moved_image(self.x0, mean - self.mean, self.t)
+        return Reverse(self.process, self.x_t, self.t, x0, self.rest, mean)
+
+    def _check_shape(self, name: str, given: Tensor) -> None:
+        if not isinstance(given, Tensor) or given.shape != self.x_t.shape:
+            found = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+            raise ValueError(f"{name} is {found}; expected {tuple(self.x_t.shape)}, as x_t.")
 
 
 class ReverseProcess(ForwardProcess):
@@ -89,12 +137,11 @@ class ReverseProcess(ForwardProcess):
     ):
         check_choice("prediction", prediction, PREDICTIONS)
         check_choice("variance", variance, VARIANCES)
-        if min_snr_gamma is not None and not min_snr_gamma > 0:
-            raise ValueError(
-                f"min_snr_gamma is {min_snr_gamma}; expected a number above 0, or None."
-            )
+        if min_snr_gamma is not None and min_snr_gamma != math.inf:
+            positive = "a number above 0, or None"
+            check_number("min_snr_gamma", min_snr_gamma, lambda gamma: gamma > 0, positive)
         super().__init__(betas)
-        if prediction == "epsilon" and self.betas[-1] == 1:
+        if prediction == "epsilon" and self.alphas_cumprod[-1] == 0:
             raise ValueError(
                 "prediction is 'epsilon' and the last beta is 1, so that x_{T-1} is nothing but"
                 " noise and a prediction of it tells nothing of the image;"

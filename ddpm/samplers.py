@@ -7,6 +7,7 @@ up, editing.py) are the same loop. Source: arXiv 2006.11239, algorithm 2; the re
 """
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,13 +17,16 @@ from torch import Tensor, nn
 
 from ardm.training import check_integer, evaluating, progress_bar
 
-from .checks import check_choice
-from .denoisers import Denoiser
+from .checks import check_choice, is_number
+from .denoisers import Denoiser, check_finite, check_labels, check_model
 from .diffusion import GaussianDiffusion
+from .forward_process import check_noise
 from .noise import Generators, RowNoise, row_generators
 from .predictions import clipping
-from .reverse_process import Reverse
+from .predictors import Predictor, guided
 from .steps import STEPS, Predict, Step
+
+_LARGEST = 2**63 - 1  # numbers that a tensor can hold
 
 
 class SamplingState(NamedTuple):
@@ -33,36 +37,6 @@ class SamplingState(NamedTuple):
     step: int
     num_steps: int
     level: int
-
-
-class Predictor:
-    """Calls the network: (x_t, t) -> p(x_{t-1} | x_t).
-
-    A guidance wraps this object, and reads from it what it needs.
-
-    Args:
-        model: a denoiser.
-        diffusion: the chain that is sampled.
-        labels: int64 (B,), or None.
-        clip: function of the predicted image.
-    """
-
-    def __init__(
-        self,
-        model: Denoiser,
-        diffusion: GaussianDiffusion,
-        labels: Tensor | None,
-        clip: Callable[[Tensor], Tensor],
-    ):
-        self.model = model
-        self.diffusion = diffusion
-        self.labels = labels
-        self.clip = clip
-
-    def __call__(self, x: Tensor, t: int) -> Reverse:
-        """p(x_{t-1} | x_t) for all images at one t."""
-        output = self.diffusion.call(self.model, x, t, self.labels)
-        return self.diffusion.reverse(output, x, t, self.clip)
 
 
 @dataclass
@@ -93,6 +67,9 @@ class Sampling:
 
         Returns:
             x at the last level.
+
+        Raises:
+            ValueError: if a value is not finite, as of a network whose weights are not.
         """
         moves = list(itertools.pairwise(levels))
         bar = progress_bar(moves, what="sampling", shown=self.progress)
@@ -106,7 +83,7 @@ class Sampling:
                     x = constrain(x, following)
                 if self.callback is not None:
                     self.callback(SamplingState(x, x0, number + 1, len(moves), following))
-        return x
+        return check_finite("the images", x)
 
 
 def prepare(
@@ -148,18 +125,18 @@ def prepare(
     Raises:
         ValueError: if an option is not as it should be.
     """
+    check_model_and_diffusion(model, diffusion)
     check_choice("sampler", sampler, STEPS)
-    if not 0 <= eta <= 1 or (eta and sampler != "ddim"):
+    most = 1 if sampler == "ddim" else 0
+    if not is_number(eta, lambda share: 0 <= share <= most):
         raise ValueError(
-            f"eta is {eta} and the sampler {sampler!r};"
+            f"eta is {eta!r} and the sampler {sampler!r};"
             " expected 0, or with 'ddim' a number in [0, 1]."
         )
     if labels is not None:
-        _check_labels(labels, num_images)
-    if guidance is not None and not callable(guidance):
-        raise ValueError(
-            f"guidance is a {type(guidance).__name__}; expected a function that wraps a predictor."
-        )
+        check_labels(labels, num_images, device_of(model))
+    if callback is not None and not callable(callback):
+        raise ValueError(f"callback is a {type(callback).__name__}; expected a function, or None.")
     spaced = diffusion if steps is None else diffusion.respace(steps)
     noise = RowNoise(row_generators(num_images, generator, seed), ahead=16)
     plain = Predictor(model, spaced, labels, clipping(clip))
@@ -167,7 +144,7 @@ def prepare(
     return Sampling(
         model=model,
         diffusion=spaced,
-        predict=plain if guidance is None else guidance(plain),
+        predict=guided(plain, guidance),
         step=STEPS[sampler](spaced, noise, **options),
         noise=noise,
         callback=callback,
@@ -224,9 +201,10 @@ def sample(
     Raises:
         ValueError: if an option is not as it should be.
     """
+    check_model_and_diffusion(model, diffusion)
     sizes = _checked_shape(shape)
     if noise is not None:
-        _check_noise(noise, sizes)
+        check_finite("noise", check_noise(noise, sizes), "a draw from N(0, 1)")
     sampling = prepare(
         model,
         diffusion,
@@ -253,27 +231,28 @@ def device_of(model: Denoiser) -> torch.device:
     return torch.get_default_device() if parameter is None else parameter.device
 
 
+def check_model_and_diffusion(model: Any, diffusion: Any) -> None:
+    """Finds out whether both are what they should be and in their places.
+
+    Args:
+        model: a denoiser.
+        diffusion: a [`GaussianDiffusion`].
+
+    Raises:
+        ValueError: if they are not.
+    """
+    check_model(model)
+    if not isinstance(diffusion, GaussianDiffusion):
+        raise ValueError(
+            f"the diffusion is a {type(diffusion).__name__}; expected a GaussianDiffusion, after"
+            " the model and the shape or images: sample(model, shape, diffusion)."
+        )
+
+
 def _checked_shape(shape: Any) -> tuple[int, ...]:
     if not isinstance(shape, Sequence) or isinstance(shape, str) or len(shape) < 2:
         raise ValueError(f"shape is {shape!r}; expected (B, C, H, W), positive integers.")
-    return tuple(check_integer(f"shape is {shape}: a size", size, 1) for size in shape)
-
-
-def _check_noise(noise: Any, shape: tuple[int, ...]) -> None:
-    if not isinstance(noise, Tensor):
-        raise ValueError(f"noise is a {type(noise).__name__}; expected floats of shape {shape}.")
-    if not noise.is_floating_point() or noise.shape != shape:
-        raise ValueError(
-            f"noise is {noise.dtype} {tuple(noise.shape)}; expected floats of shape {shape}."
-        )
-
-
-def _check_labels(labels: Any, num_images: int) -> None:
-    if not isinstance(labels, Tensor):
-        raise ValueError(
-            f"labels are a {type(labels).__name__}; expected an int64 tensor ({num_images},)."
-        )
-    if labels.shape != (num_images,) or labels.dtype != torch.long:
-        raise ValueError(
-            f"labels are {labels.dtype} {tuple(labels.shape)}; expected int64 ({num_images},)."
-        )
+    sizes = tuple(check_integer(f"shape is {shape}: a size", size, 1) for size in shape)
+    if math.prod(sizes) > _LARGEST:
+        raise ValueError(f"shape is {shape}; expected fewer numbers than a tensor can hold.")
+    return sizes

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from ardm.training import check_integer
 
+from .checks import check_number
+
 
 def linear_schedule(num_timesteps: int = 1000) -> Tensor:
     """Evenly spaced betas, 1e-4 to 0.02 for 1000 steps.
@@ -51,8 +53,7 @@ def cosine_schedule(num_timesteps: int = 1000, max_beta: float = 0.999) -> Tenso
         ValueError: if `num_timesteps` is below 2 or `max_beta` outside (0, 1].
     """
     num_timesteps = check_integer("num_timesteps", num_timesteps, 2)
-    if not 0 < max_beta <= 1:
-        raise ValueError(f"max_beta is {max_beta}; expected a number in (0, 1].")
+    check_number("max_beta", max_beta, lambda beta: 0 < beta <= 1, "a number in (0, 1]")
     shares = torch.arange(num_timesteps + 1, dtype=torch.float64) / num_timesteps
     alpha_bars = ((shares + 0.008) / 1.008 * (math.pi / 2)).cos() ** 2
     return (1 - alpha_bars[1:] / alpha_bars[:-1]).clamp(max=max_beta)
@@ -103,14 +104,16 @@ def check_betas(betas: Tensor, minimum: int = 1) -> Tensor:
 
     Raises:
         ValueError: if it is not a vector of at least `minimum` numbers in (0, 1], of which only the
-            last may be 1.
+            last may be 1, or if they leave nothing of an image long before the end.
     """
+    expected = "expected a vector of numbers, such as cosine_schedule(1000)"
     try:
-        betas = torch.as_tensor(betas, device="cpu").detach().to(torch.float64).clone()
+        given = torch.as_tensor(betas, device="cpu").detach()
     except (TypeError, ValueError, RuntimeError) as error:  # torch has no single type for this
-        raise ValueError(
-            f"betas are {betas!r}; expected a vector of numbers, such as cosine_schedule(1000)."
-        ) from error
+        raise ValueError(f"betas are {betas!r}; {expected}.") from error
+    if given.is_complex() or given.dtype == torch.bool:
+        raise ValueError(f"betas are {given.dtype}; {expected}.")
+    betas = given.to(torch.float64).clone()
     if betas.ndim != 1 or len(betas) < minimum:
         raise ValueError(
             f"betas have shape {tuple(betas.shape)}; expected (T,) with T of at least {minimum}."
@@ -121,5 +124,11 @@ def check_betas(betas: Tensor, minimum: int = 1) -> Tensor:
         raise ValueError(
             f"betas lie in [{low}, {high}];"
             " expected numbers in (0, 1], of which only the last may be 1."
+        )
+    left = (1 - betas[:-1]).prod() if len(betas) > 1 else 1
+    if left == 0:
+        raise ValueError(
+            f"{len(betas)} betas of {float(betas.mean()):.3g} on average leave nothing of the image"
+            " before the last step (alpha_bar is 0); expected fewer or smaller ones."
         )
     return betas

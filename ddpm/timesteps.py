@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ardm.training import check_integer, gather_rows
 
+from .checks import check_number
+
 
 class Timesteps(Protocol):
     """A distribution over the timesteps 0..T-1, which may learn from losses."""
@@ -79,8 +81,8 @@ class LossSecondMomentTimesteps:
     def __init__(self, num_timesteps: int, history_length: int = 10, uniform_share: float = 0.001):
         self.num_timesteps = check_integer("num_timesteps", num_timesteps, 1)
         self.history_length = check_integer("history_length", history_length, 1)
-        if not 0 <= uniform_share <= 1:
-            raise ValueError(f"uniform_share is {uniform_share}; expected a number in [0, 1].")
+        unit = "a number in [0, 1]"
+        check_number("uniform_share", uniform_share, lambda share: 0 <= share <= 1, unit)
         self.uniform_share = uniform_share
         # the newest at the end
         self.history = torch.zeros(num_timesteps, history_length, dtype=torch.float64)

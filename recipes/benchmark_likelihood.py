@@ -107,6 +107,8 @@ def main(argv: list[str] | None = None) -> None:
     model = model.to(state.device)
     ids = windows.input_ids.to(state.device)
     print(f"{len(ids)} windows of {ids.shape[1]} tokens, {corpus.held_out_name}")
+    if windows.lost:
+        print(f"the losses are of the tokens alone: {windows.lost}")
 
     source = torch.Generator().manual_seed(args.seed)
     stratified, independent = (

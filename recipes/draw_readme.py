@@ -58,7 +58,7 @@ def write_text(model_name: str, seed: int) -> Trace:
     """How a text came to be, between the two given ends."""
     model, tokenizer = load_folder(model_name)
     gap = START + tokenizer.mask_token * (NUM_CHARACTERS - len(START + END)) + END
-    input_ids = tokenizer(gap, return_tensors="pt").input_ids
+    input_ids = tokenizer(gap, add_special_tokens=False, return_tensors="pt").input_ids
     output = model.generate(
         input_ids, tokens_per_step=2, seed=seed, return_dict_in_generate=True, output_history=True
     )

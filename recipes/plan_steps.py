@@ -13,6 +13,7 @@ on windows that did not choose them. Demo model, 2 CPU cores: 75 s.
 
 import argparse
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -116,10 +117,12 @@ def main(argv: list[str] | None = None) -> None:
 
     about = {"num_orders": args.num_orders, "seed": args.seed, "machine": machine()}
     about |= {"data": corpus.held_out_name, "date": time.strftime("%Y-%m-%d")}
-    about |= {"sequence_length": length, "budgets": rows}
+    about |= {"sequence_length": length, "lost_text": asdict(windows.lost), "budgets": rows}
     save_step_losses(folder, model.generation_config, losses, about)
     print(f"{len(windows)} windows of {length} tokens, {corpus.held_out_name}.")
     print("Upper bounds on one half of them, plans from the other.")
+    if windows.lost:
+        print(f"The losses are of the tokens alone: {windows.lost}.")
     print(f"\n{table(rows, length)}\n")
     print(f"per_step_losses are in {folder / 'generation_config.json'}:", end=" ")
     print(f'generate(plan="optimal", steps=N) uses them for up to {length} masks.')

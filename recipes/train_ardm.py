@@ -5,19 +5,34 @@
     accelerate launch --num_processes 2 --cpu recipes/train_ardm.py --per_device_train_batch_size 8
 
 With no argument: 2 CPU cores, 2.5 minutes, 2.07 bits per character of held-out documentation.
-The same command again resumes a stopped run; a finished one is only scored and saved again.
+The same command again resumes a stopped run; a finished one is only scored and saved again. What
+would not be the same run (another text, tokenizer or setting in the same folder) is refused.
 """
 
 import argparse
-import sys
-import time
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ardm import ARDMConfig, ARDMForMaskedLM
-from ardm.data import Corpus, add_data_arguments, corpus_from, load_corpus, window_length
-from ardm.evaluation import BoundEvaluation, write_samples
+from ardm import ARDMForMaskedLM
+from ardm.data import (
+    Corpus,
+    add_data_arguments,
+    corpus_from,
+    load_corpus,
+    lost_in_windows,
+    window_length,
+)
+from ardm.evaluation import (
+    BoundEvaluation,
+    arguments,
+    new_model,
+    run_facts,
+    run_identity,
+    tracked_samples,
+    tracked_settings,
+    write_samples,
+)
 from ardm.hub import CardFigures, Evaluation, load_folder, save_folder
 from ardm.objective import RandomRatioObjective
 from ardm.training import (
@@ -33,8 +48,7 @@ from ardm.training import (
     training_config,
     upload_folder,
 )
-from ardm.training.card_parts import machine
-from ardm.training.local_paths import command, hyperparameters
+from ardm.training.model_folders import check_not_replacing
 
 DEFAULTS = {
     "output_dir": "runs/ardm",
@@ -43,12 +57,6 @@ DEFAULTS = {
     "learning_rate": 1e-2,
     "eval_steps": 130,
 }
-SIZES = {
-    "hidden_size": 192,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 6,
-    "intermediate_size": 512,
-}
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -56,26 +64,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     add_data_arguments(parser)
     add_training_arguments(parser, **DEFAULTS)
-    add = parser.add_argument
-    add("--muon_learning_rate", type=float, default=0.02, help="of the blocks' matrices")
-    add("--weight_power", type=float, default=1.0, help="by mask ratio; 0 = the bound's own")
-    add("--start_ratio", type=float, default=0.5, help="highest mask ratio at first; 1 = no limit")
-    add("--max_eval_windows", type=int, default=500, help="windows to validate on")
-    add("--model_name_or_path", help="go on from a saved model, with its tokenizer and sizes")
-    for name, size in SIZES.items():
-        add(f"--{name}", type=int, default=size)
-    add("--push_to_hub", action="store_true", help="upload the result to --hub_model_id")
-    add("--hub_model_id", help="user/name")
-    return parser.parse_args(argv)
-
-
-def new_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase) -> ARDMForMaskedLM:
-    torch.manual_seed(args.seed)
-    sizes = {name: getattr(args, name) for name in SIZES}
-    sizes |= {"vocab_size": len(tokenizer), "max_position_embeddings": args.sequence_length}
-    special = ("mask_token_id", "pad_token_id", "eos_token_id")
-    ids = {name: getattr(tokenizer, name) for name in special}
-    return ARDMForMaskedLM(ARDMConfig(**sizes, **ids))
+    arguments.add_model_arguments(parser)
+    return arguments.parse(parser, argv)
 
 
 def report(
@@ -88,33 +78,25 @@ def report(
     result: TrainingResult,
 ) -> None:
     bound = evaluate.figures(nats)
+    refusal = evaluate.lost.refusal
     passage = evaluate.input_ids[len(evaluate) // 2]
     samples, infilled = write_samples(model, tokenizer, passage, seed=args.seed)
-    flags = hyperparameters(vars(args))  # a saved model's sizes need not be those of the flags
-    told = {name: getattr(model.config, name, value) for name, value in flags.items()}
     figures = CardFigures(
-        model_name=args.hub_model_id,
-        num_parameters=model.num_parameters(),
-        sequence_length=args.sequence_length,
-        training_data=corpus.name,
-        hyperparameters=told,
-        seed=args.seed,
-        machine=machine(),
-        command=command(sys.argv),
-        date=time.strftime("%Y-%m-%d"),
+        **run_facts(args, corpus, model, result),
+        sequence_length=evaluate.sequence_length,
         samples=samples,
-        wall_clock_seconds=result.seconds,
-        evaluation=Evaluation.of(corpus.held_out_name, len(evaluate), bound),
+        evaluation=Evaluation.of(corpus.held_out_name, len(evaluate), bound, refusal),
         infilled=[infilled],
     )
     save_folder(args.output_dir, model, tokenizer, figures, result.history)
     print(*(f"\n--- generated in random order\n{sample}" for sample in samples), sep="\n")
     print(f"\n--- infilled: the text in [[ ]] was generated\n{infilled}\n")
-    value, error = bound["bits per character"]
-    print(
-        f"{value:.3f} +- {error:.3f} bits per character: upper bound on {len(evaluate)}"
-        f" validation windows. Saved in {args.output_dir}."
-    )
+    unit = "token" if refusal else "character"
+    value, error = bound[f"bits per {unit}"]
+    scored = f"upper bound on {len(evaluate)} validation windows"
+    print(f"{value:.3f} +- {error:.3f} bits per {unit}: {scored}. Saved in {args.output_dir}.")
+    if refusal:
+        print(f"There are {refusal}.")
     if args.push_to_hub:
         print("Uploaded to", upload_folder(args.output_dir, args.hub_model_id))
 
@@ -126,20 +108,38 @@ def main(argv: list[str] | None = None) -> None:
     if args.push_to_hub:
         check_upload(args.hub_model_id)
     check_writable(config.output_dir)
+    check_not_replacing(config.output_dir, config.resume_from_checkpoint)
     accelerator = make_accelerator(config)
     quieten(accelerator.is_main_process)
     saved = load_folder(args.model_name_or_path) if args.model_name_or_path else None
     if saved:
-        window_length(corpus, saved[0])
+        args.sequence_length = window_length(corpus, saved[0])
+        corpus = corpus_from(args)
     with accelerator.main_process_first():  # one process fills the data cache, the others read it
         tokenizer, windows = load_corpus(corpus, saved and saved[1])
-    model = saved[0] if saved else new_model(args, tokenizer)
+    sizes = {name: getattr(args, name) for name in arguments.NETWORK}
+    model = saved[0] if saved else new_model(tokenizer, args.sequence_length, args.seed, **sizes)
+    lost = lost_in_windows(windows["train"])
+    if lost and accelerator.is_main_process:
+        print(f"The tokens do not tell all of the training text: {lost}.")
     evaluate = BoundEvaluation(windows["validation"], args.max_eval_windows, seed=config.seed)
-    weighting = (args.weight_power, args.start_ratio)
-    objective = RandomRatioObjective(tokenizer.mask_token_id, config.seed, *weighting)
+    settings = {name: getattr(args, name) for name in arguments.OBJECTIVE}
+    objective = RandomRatioObjective(tokenizer.mask_token_id, config.seed, **settings)
     optimizer = muon_adamw(model, config.learning_rate, muon_learning_rate=args.muon_learning_rate)
-    tools = {"optimizer": optimizer, "eval_fn": evaluate, "accelerator": accelerator}
-    result = train(model, objective, windows["train"], config=config, **tools)
+    identity = run_identity(windows["train"], tokenizer, model, settings, fresh=not saved)
+    result = train(
+        model,
+        objective,
+        windows["train"],
+        config=config,
+        eval_fn=evaluate,
+        optimizer=optimizer,
+        accelerator=accelerator,
+        identity=identity,
+        settings=tracked_settings(args, corpus, model),
+        samples_fn=tracked_samples(tokenizer, evaluate, args.seed),
+        units_per_example={"tokens": evaluate.sequence_length},
+    )
     nats = evaluate.nats(model, num_samples=8)
     if accelerator.is_main_process:
         report(args, corpus, model, tokenizer, evaluate, nats, result)

@@ -11,8 +11,6 @@ again, for example with more of --quality_steps 10 25 50 1000.
 """
 
 import argparse
-import sys
-import time
 from dataclasses import replace
 
 from ardm.training import (
@@ -26,29 +24,34 @@ from ardm.training import (
     training_config,
     upload_folder,
 )
-from ardm.training.card_parts import machine
-from ardm.training.local_paths import command, hyperparameters
+from ardm.training.model_folders import check_not_replacing
 from ddpm import GaussianDiffusion, UNet
 from ddpm.data import ImageDataset, load_images
 from ddpm.evaluation import (
     BoundEvaluation,
     arguments,
+    check_fits,
     measure_quality,
     new_diffusion,
     new_network,
     new_objective,
     new_sample_evaluation,
+    run_facts,
+    run_identity,
     sample_grids,
+    tracked_settings,
 )
 from ddpm.hub import (
     DEMO_FOLDER,
     CardFigures,
     Likelihood,
+    load_class_names,
     load_folder,
     model_facts,
     pictures_of,
     quality_facts,
     save_folder,
+    tracked_samples,
 )
 
 DEFAULTS = {
@@ -72,30 +75,18 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model_name_or_path", help="go on from a saved model and its diffusion")
     parser.add_argument("--push_to_hub", action="store_true", help="upload to --hub_model_id")
     parser.add_argument("--hub_model_id", help="user/name")
-    return parser.parse_args(argv)
+    return arguments.parse(parser, argv)
 
 
-def chosen_model(
-    args: argparse.Namespace, data: ImageDataset, num_classes: int | None
-) -> tuple[UNet, GaussianDiffusion]:
-    if args.model_name_or_path is not None:
-        return load_folder(args.model_name_or_path)
+def chosen_model(args: argparse.Namespace, data: ImageDataset) -> tuple[UNet, GaussianDiffusion]:
+    name = args.model_name_or_path
+    if name is not None:
+        model, diffusion = load_folder(name)
+        check_fits(model, data, load_class_names(name), name)
+        return model, diffusion
     settings = arguments.network_settings(args)
-    model = new_network(data.image_size, data.num_channels, num_classes, **settings)
+    model = new_network(data.image_size, data.num_channels, data.num_classes, **settings)
     return model, new_diffusion(**arguments.process_settings(args))
-
-
-def run_facts(args: argparse.Namespace, seconds: float) -> dict:
-    return {
-        "model_name": args.hub_model_id,
-        "training_data": arguments.data_name(args),
-        "hyperparameters": hyperparameters(arguments.run_flags(args)),
-        "command": command(sys.argv),
-        "seed": args.seed,
-        "machine": machine(),
-        "date": time.strftime("%Y-%m-%d"),
-        "wall_clock_seconds": seconds,
-    }
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -103,6 +94,7 @@ def main(argv: list[str] | None = None) -> None:
     config = training_config(args)
     if args.push_to_hub:
         check_upload(args.hub_model_id)
+    check_not_replacing(config.output_dir, config.resume_from_checkpoint)
     check_writable(config.output_dir)
     accelerator = make_accelerator(config)
     quieten(accelerator.is_main_process)
@@ -110,8 +102,7 @@ def main(argv: list[str] | None = None) -> None:
         images = load_images(**arguments.image_settings(args))
     data = images["train"]
     held_out = images["validation"]
-    num_classes = None if data.class_names is None else len(data.class_names)
-    model, diffusion = chosen_model(args, data, num_classes)
+    model, diffusion = chosen_model(args, data)
     objective = new_objective(diffusion, **arguments.objective_settings(args))
     accelerator.register_for_checkpointing(objective)
     bound = None
@@ -120,7 +111,17 @@ def main(argv: list[str] | None = None) -> None:
     # made before the training: a wrong flag must not be found after it
     settings = arguments.quality_settings(args)
     quality = new_sample_evaluation(data, held_out, diffusion, **settings)
-    result = train(model, objective, data, config=config, eval_fn=bound, accelerator=accelerator)
+    result = train(
+        model,
+        objective,
+        data,
+        config=config,
+        eval_fn=bound,
+        accelerator=accelerator,
+        identity=run_identity(data, model, objective, fresh=args.model_name_or_path is None),
+        settings=tracked_settings(args, data, model),
+        samples_fn=tracked_samples(diffusion, data.image_shape, data.num_classes),
+    )
 
     figures = CardFigures(
         **model_facts(model, diffusion, data.class_names), **run_facts(args, result.seconds)
@@ -134,8 +135,8 @@ def main(argv: list[str] | None = None) -> None:
         measured = measure_quality(quality, model, diffusion, args.quality_steps)
         figures = replace(figures, **quality_facts(measured))
     if accelerator.is_main_process:
-        shape = (data.num_channels, data.image_size, data.image_size)
-        pictures = pictures_of(*sample_grids(model, diffusion, shape, num_classes))
+        grids = sample_grids(model, diffusion, data.image_shape, data.num_classes)
+        pictures = pictures_of(*grids)
         save_folder(config.output_dir, model, diffusion, figures, result.history, pictures)
         files = "README.md, samples.png, steps.png, loss_curve.png"
         print(f"Saved in {config.output_dir}: the model, {files}.")

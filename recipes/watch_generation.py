@@ -67,7 +67,9 @@ def encode_prompt(
     if prompt is None:
         return None
     text = re.sub("_{3,}", lambda gap: str(tokenizer.mask_token) * len(gap[0]), prompt)
-    ids = tokenizer(text, return_tensors="pt").input_ids.long()  # floats if the text is empty
+    # without what a tokenizer puts around a text: the model was trained on none of it
+    encoded = tokenizer(text, add_special_tokens=False, return_tensors="pt")
+    ids = encoded.input_ids.long()  # floats if the text is empty
     if not max_new_tokens and not (ids == tokenizer.mask_token_id).any():
         raise ValueError(
             f"prompt {prompt!r} has no gap; expected ___ in it,"

@@ -27,6 +27,7 @@ FIGURES = "--max_eval_images 2 --num_quality_images 4 --quality_steps 2 --valida
 PLACES = {
     "dataset_name",
     "train_dir",
+    "validation_dir",
     "train_file",
     "validation_file",
     "output_dir",
@@ -44,6 +45,8 @@ WORDS = {
     "report_to",
     "quality_steps",
     "hub_model_id",
+    "tracker_project_name",
+    "run_name",
 }
 
 
@@ -73,6 +76,7 @@ def home(tmp_path_factory):
     for name in ("train_file", "validation_file"):
         (home / f"{name}-place").mkdir()
         np.savez(home / f"{name}-place" / "pixels.npz", images=pixels, labels=labels)
+    shutil.copytree(home / "train_dir-place", home / "validation_dir-place")
     save_table(home / "dataset_name-place" / "drawings", home / "train_dir-place" / "sketches")
     (home / "inception_weights-place").mkdir()
     torch.save(FIDInception().state_dict(), home / "inception_weights-place" / "weights.pth")
@@ -96,7 +100,7 @@ def save_table(place, images):
 
 
 DATA = [
-    {"train_dir": "train_dir-place/sketches"},
+    {"train_dir": "train_dir-place/sketches", "validation_dir": "validation_dir-place/sketches"},
     {
         "train_file": "train_file-place/pixels.npz",
         "validation_file": "validation_file-place/pixels.npz",
@@ -115,7 +119,7 @@ def test_every_flag_with_a_text_is_one_or_the_other(recipe):
     args = vars(recipe.parse_args([]))
     free = {name for name, value in args.items() if value is None or isinstance(value, (str, list))}
     numbers = {"image_size", "channels", "channel_mult", "attention_resolutions", "min_snr_gamma"}
-    choices = {"schedule", "prediction", "variance", "loss", "timestep_sampler"}
+    choices = {"labels", "schedule", "prediction", "variance", "loss", "timestep_sampler"}
     assert free - numbers - choices - {"class_conditional"} == PLACES | WORDS
 
 

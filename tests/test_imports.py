@@ -20,7 +20,13 @@ ARROWS: dict[str, set[str]] = {
     "ardm.metrics": {"ardm.metrics", "ardm.training"},
     "ardm.viewing": {"ardm.viewing", "ardm.training"},
     "ardm.hub": {"ardm.hub", "ardm", "ardm.training"},
-    "ardm.evaluation": {"ardm.evaluation", "ardm", "ardm.training", "ardm.metrics"},
+    "ardm.evaluation": {
+        "ardm.evaluation",
+        "ardm",
+        "ardm.data",
+        "ardm.training",
+        "ardm.metrics",
+    },
     "ardm.harness": {"ardm.harness", "ardm", "ardm.training", "ardm.hub"},
     "ddpm": {"ddpm", "ardm.training"},
     "ddpm.models": {"ddpm.models", "ardm.training"},
@@ -42,13 +48,16 @@ CORE: dict[str, dict[str, set[str]]] = {
         # the theory: no model, no data, no Hub
         "checks": set(),
         "randomness": set(),
-        "masking": {"randomness"},
+        "id_checks": set(),
+        "masking": {"checks", "id_checks", "randomness"},
         "orders": set(),
         "plans": {"checks"},
+        "named_plans": {"checks", "plans"},
         # the network, and what counts as one
         "networks": set(),
         "configuration_ardm": set(),
-        "layers_ardm": {"configuration_ardm"},
+        "layers_ardm": {"configuration_ardm", "networks"},
+        "pretrained_ardm": {"configuration_ardm", "layers_ardm"},
         # the objects of the generation loop
         "guidance": {"networks"},
         "draws": set(),
@@ -56,9 +65,9 @@ CORE: dict[str, dict[str, set[str]]] = {
         "logits_processing": {"canvas"},
         "stopping": {"canvas"},
         "streaming": {"canvas"},
-        "selection": {"canvas", "orders", "randomness"},
+        "selection": {"canvas", "draws", "orders", "randomness"},
         "resampling": {"canvas", "orders", "randomness"},
-        "passes": {"plans", "resampling"},
+        "passes": {"named_plans", "plans", "resampling"},
         "decoding": {
             "canvas",
             "draws",
@@ -71,9 +80,10 @@ CORE: dict[str, dict[str, set[str]]] = {
             "streaming",
         },
         # from settings to these objects
-        "setting_checks": {"checks"},
-        "generation_config_ardm": {"orders", "resampling", "setting_checks"},
-        "inputs": {"canvas", "generation_config_ardm", "masking", "networks", "orders"},
+        "setting_checks": {"checks", "named_plans"},
+        "replacements": set(),
+        "generation_config_ardm": {"orders", "replacements", "resampling", "setting_checks"},
+        "inputs": {"canvas", "generation_config_ardm", "id_checks", "networks", "orders"},
         "assembly": {
             "canvas",
             "decoding",
@@ -90,13 +100,22 @@ CORE: dict[str, dict[str, set[str]]] = {
             "stopping",
             "streaming",
         },
-        "generation_ardm": {"assembly", "decoding", "generation_config_ardm", "streaming"},
+        "generation_ardm": {
+            "assembly",
+            "decoding",
+            "generation_config_ardm",
+            "networks",
+            "streaming",
+        },
         "modeling_ardm": {
             "configuration_ardm",
             "generation_ardm",
             "generation_config_ardm",
+            "id_checks",
             "layers_ardm",
             "masking",
+            "networks",
+            "pretrained_ardm",
         },
         # what a text costs
         "masked_losses": {"checks", "masking", "networks"},
@@ -105,12 +124,13 @@ CORE: dict[str, dict[str, set[str]]] = {
         "path_likelihood": {"masked_losses", "networks", "orders", "plans"},
         # what is minimised
         "objective": {"masking", "networks"},
-        "collator": {"masking"},
+        "trainer_calls": set(),
+        "collator": {"checks", "masking", "randomness", "trainer_calls"},
     },
     "ddpm": {
         # the process q, and what a network says of it
         "checks": set(),
-        "schedules": set(),
+        "schedules": {"checks"},
         "respacing": set(),
         "gaussians": set(),
         "denoisers": set(),
@@ -133,20 +153,30 @@ CORE: dict[str, dict[str, set[str]]] = {
         # from noise to images
         "noise": set(),
         "steps": {"diffusion", "noise", "reverse_process"},
+        "predictors": {"denoisers", "diffusion", "reverse_process", "steps"},
         "samplers": {
             "checks",
             "denoisers",
             "diffusion",
+            "forward_process",
             "noise",
             "predictions",
-            "reverse_process",
+            "predictors",
             "steps",
         },
-        "editing": {"denoisers", "diffusion", "predictions", "samplers"},
+        "editing": {
+            "checks",
+            "denoisers",
+            "diffusion",
+            "predictions",
+            "predictors",
+            "samplers",
+            "steps",
+        },
         "drawing": {"denoisers", "diffusion", "noise", "samplers"},
         # what is minimised
-        "timesteps": set(),
-        "objective": {"denoisers", "diffusion", "noise", "timesteps"},
+        "timesteps": {"checks"},
+        "objective": {"checks", "denoisers", "diffusion", "noise", "timesteps"},
     },
 }
 
@@ -171,8 +201,8 @@ LATE = {
     "trackio",
     "wandb",
 }
-# These two are modules of `evaluate` and of lm-evaluation-harness themselves.
-PLUGINS = {"ardm.metrics.metrics", "ardm.harness.model"}
+# These are modules of `evaluate` and of lm-evaluation-harness themselves.
+PLUGINS = {"ardm.metrics.metrics", "ardm.harness.model", "ardm.harness.surroundings"}
 
 Import = tuple[str, int, bool]  # dotted name, level, whether at the top of the module
 

@@ -6,16 +6,21 @@ The flags end here: what reads the text takes the values of a [`Corpus`].
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from itertools import islice
+from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from ..training import check_integer
 from ..training.local_paths import public
-from .texts import load_texts
-from .tokenization import build_tokenizer
+from ..training.model_folders import find_model
+from .paths import is_address
+from .pieces import documents_of
+from .texts import load_texts, load_validation_texts
+from .tokenization import build_tokenizer, with_mask_token
 from .windows import SEPARATOR, make_windows
 
 if TYPE_CHECKING:  # datasets takes a second to import
@@ -28,14 +33,21 @@ _TEXTS: dict[str, tuple[type, str]] = {
         "a `datasets` name or a local data set; nothing = the embedded Python documentation",
     ),
     "dataset_config_name": (str, "its configuration"),
-    "train_file": (str, "a text, json, csv or parquet file, or a directory of text files"),
+    "train_file": (
+        str,
+        "texts, json, csv, tsv, parquet or FASTA, folders of them, patterns, addresses",
+    ),
     "validation_file": (
         str,
-        "the same for validation; nothing = the end of the training text is held out",
+        "the same for validation; nothing = the data's own validation or test part, or its end",
     ),
     "validation_fraction": (float, "how much of it"),
     "text_column": (str, "the column of text; nothing = `text` or the only column of strings"),
+    "include": (str, "patterns of the files to read in folders; nothing = all"),
+    "exclude": (str, "patterns of the files to pass over in folders"),
 }
+_SEVERAL = ("train_file", "validation_file", "include", "exclude")
+_PATTERNS = ("include", "exclude")
 _TOKENS: dict[str, tuple[type, str]] = {
     "tokenizer": (
         str,
@@ -44,6 +56,7 @@ _TOKENS: dict[str, tuple[type, str]] = {
     "vocab_size": (int, "size of a bpe vocabulary"),
     "sequence_length": (int, "tokens of a window"),
 }
+_NAMED_FILES = 3  # on a card
 _SHOWN_DOCUMENTS = 10_000  # of a stream, to learn a tokenizer from
 
 
@@ -52,12 +65,15 @@ class Corpus:
     """Which text, and how it is cut; the fields are the flags. The default is the embedded text.
 
     Args:
-        dataset_name: as for [`ardm.data.load_texts`], like the next five.
+        dataset_name: as for [`ardm.data.load_texts`], like the next eight.
         dataset_config_name: the configuration of `dataset_name`.
-        train_file: a text, a table of texts or a directory of texts.
+        train_file: a text, a table of texts, a folder of them, a pattern or an address, or several.
         validation_file: the same, for validation.
         validation_fraction: the part held out at the end without a validation split or file.
         text_column: the column of the texts.
+        include: patterns of the files to read in folders.
+        exclude: patterns of the files to pass over.
+        line_by_line: each line of a text is a document.
         tokenizer: "char", "byte" or "bpe", learned from the training text, or the folder of a
             saved tokenizer.
         vocab_size: of "bpe".
@@ -67,10 +83,13 @@ class Corpus:
 
     dataset_name: str | None = None
     dataset_config_name: str | None = None
-    train_file: str | None = None
-    validation_file: str | None = None
+    train_file: str | tuple[str, ...] | None = None
+    validation_file: str | tuple[str, ...] | None = None
     validation_fraction: float = 0.05
     text_column: str | None = None
+    include: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
+    line_by_line: bool = False
     tokenizer: str = "char"
     vocab_size: int | None = None
     sequence_length: int | None = 128
@@ -79,13 +98,21 @@ class Corpus:
     @property
     def name(self) -> str:
         """What the text is called on a card: a name, no path of this machine."""
-        given = self.dataset_name or self.train_file
-        return public(given) if given else "Python documentation topics (standard library)"
+        given = public(self.dataset_name) or _names(self.train_file)
+        return given or "Python documentation topics (standard library)"
 
     @property
     def held_out_name(self) -> str:
         """What the validation text is called in a report: a name, no path of this machine."""
-        return public(self.validation_file or "") or f"held-out part of {self.name}"
+        return _names(self.validation_file) or f"held-out part of {self.name}"
+
+
+def _names(given: str | tuple[str, ...] | None) -> str:
+    """Of one or a few paths their names, of many the first one's and how many more there are."""
+    paths = [given] if isinstance(given, str) else list(given or ())
+    names = [public(path if is_address(path) else Path(path)) for path in paths[:_NAMED_FILES]]
+    more = len(paths) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more else "")
 
 
 class _Model(Protocol):
@@ -126,7 +153,11 @@ def _add_flags(
     for name, (kind, text) in flags.items():
         default = defaults[name]
         described = f"{text} (default: {default})"
-        group.add_argument(f"--{name}", type=kind, default=default, help=described)
+        several = {"nargs": "+"} if name in _SEVERAL else {}
+        group.add_argument(f"--{name}", type=kind, default=default, help=described, **several)
+    if "train_file" in flags:
+        described = "each line of a text is a document; otherwise each file is one"
+        group.add_argument("--line_by_line", action="store_true", help=described)
     return group
 
 
@@ -141,7 +172,13 @@ def corpus_from(args: argparse.Namespace) -> Corpus:
         The text; fields without a flag have their defaults.
     """
     given = vars(args)
-    return Corpus(**{each.name: given[each.name] for each in fields(Corpus) if each.name in given})
+    values = {each.name: given[each.name] for each in fields(Corpus) if each.name in given}
+    for name in values.keys() & set(_SEVERAL):
+        if isinstance(values[name], list):
+            values[name] = tuple(values[name])
+            if len(values[name]) == 1 and name not in _PATTERNS:
+                (values[name],) = values[name]
+    return Corpus(**values)
 
 
 # -------------------------------------------------------------------------------------- windows
@@ -163,7 +200,10 @@ def load_corpus(
     length = check_integer("sequence_length", corpus.sequence_length, 1)
     texts = load_texts(**_texts_of(corpus), streaming=corpus.streaming)
     tokenizer = tokenizer or _tokenizer(corpus, texts["train"])
-    windows = {name: make_windows(split, tokenizer, length) for name, split in texts.items()}
+    windows = {
+        name: make_windows(split, tokenizer, length, **_called(corpus, name))
+        for name, split in texts.items()
+    }
     return tokenizer, windows
 
 
@@ -187,9 +227,12 @@ def load_held_out(
     """
     length = window_length(corpus, model)
     named = _texts_of(corpus)
-    if corpus.validation_file and not corpus.train_file and not corpus.dataset_name:
-        named["train_file"] = corpus.validation_file
-    return make_windows(load_texts(**named)["validation"], tokenizer, length)
+    if corpus.validation_file:
+        training = ("dataset_name", "dataset_config_name", "train_file", "validation_fraction")
+        texts = load_validation_texts(**{k: named[k] for k in named.keys() - set(training)})
+    else:
+        texts = load_texts(**named)
+    return make_windows(texts["validation"], tokenizer, length, **_called(corpus, "validation"))
 
 
 def window_length(corpus: Corpus, model: _Model | int) -> int:
@@ -216,23 +259,38 @@ def window_length(corpus: Corpus, model: _Model | int) -> int:
 
 
 def _texts_of(corpus: Corpus) -> dict[str, Any]:
-    return {name: getattr(corpus, name) for name in _TEXTS}
+    return {name: getattr(corpus, name) for name in (*_TEXTS, "line_by_line")}
+
+
+def _called(corpus: Corpus, split: str) -> dict[str, str]:
+    """What a text is called where it is too short for a window, and what may be done."""
+    shorter = "a smaller sequence_length"
+    if split == "train":
+        return {"name": "the training text", "way_out": f"; give more text or {shorter}."}
+    if corpus.validation_file:
+        return {"name": "the validation text", "way_out": f"; give more text or {shorter}."}
+    own = "a validation_file, more text, a greater validation_fraction"
+    return {"name": "the held-out part", "way_out": f"; give {own} or {shorter}."}
 
 
 def _tokenizer(corpus: Corpus, texts: Dataset | IterableDataset) -> PreTrainedTokenizerBase:
     if corpus.tokenizer not in _KINDS:
         try:
-            return AutoTokenizer.from_pretrained(corpus.tokenizer)
+            name = find_model(corpus.tokenizer, "tokenizer.json")
+            return with_mask_token(AutoTokenizer.from_pretrained(name))
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"tokenizer is {corpus.tokenizer!r};"
                 f" expected char, byte, bpe or a saved tokenizer ({error})."
             ) from error
-    shown = _SHOWN_DOCUMENTS if corpus.streaming else None
-    documents = islice((row["text"] for row in texts), shown)
+    documents: Iterable[str] = (
+        islice((row["text"] for row in texts), _SHOWN_DOCUMENTS)
+        if corpus.streaming
+        else chain.from_iterable(documents_of(texts, "text"))
+    )
     return build_tokenizer(
         corpus.tokenizer,
-        [*(text for text in documents if text), SEPARATOR],
+        chain(documents, [SEPARATOR]),
         corpus.vocab_size,
         model_max_length=corpus.sequence_length,
     )

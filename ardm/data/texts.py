@@ -1,25 +1,33 @@
-"""Texts: from the standard library, files, directories and the Hub, to train and to validate on.
+"""Texts: from the standard library, files, folders and the Hub, to train and to validate on.
 
-Held out is the end of the corpus: training text + validation text = the whole text, in this order.
+Held out is a validation part, else a test part, else the end of the corpus: training text +
+validation text = the whole text, in this order. A file and a folder are read alike, whichever
+argument names them.
 """
 
 from __future__ import annotations
 
-import gzip
-import lzma
+import logging
 import os
-import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .characters import characters
+from .compression import DataFile, shown
+from .formats import Reading
+from .loader import Loader
+from .named import hub_rows
+from .paths import Choice, may_be_on_the_hub
+from .reports import Splits
 
 if TYPE_CHECKING:  # datasets takes a second to import
     from datasets import Dataset, IterableDataset
 
-PathLike = str | os.PathLike[str]
+logger = logging.getLogger(__name__)
 
-_OPENERS: dict[str, Any] = {".xz": lzma.open, ".gz": gzip.open}
-_BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
-_STRINGS = ("string", "large_string", "string_view")
+PathLike = str | os.PathLike[str]
+Paths = PathLike | Sequence[PathLike]
 
 
 def embedded_text() -> str:
@@ -35,10 +43,11 @@ def embedded_text() -> str:
 
 
 def read_text(path: PathLike) -> str:
-    """Reads one UTF-8 text file, as it is: line ends are kept.
+    """Reads one text file, as it is: line ends are kept.
 
     Args:
-        path: the file; decompressed when its name ends in `.xz` or `.gz`.
+        path: the file, in UTF-8 or with a byte order mark, which is dropped; unpacked when its name
+            ends in `.gz`, `.bz2`, `.xz` or `.zst`.
 
     Returns:
         The text, at least one character.
@@ -48,19 +57,10 @@ def read_text(path: PathLike) -> str:
     """
     path = Path(path)
     if path.is_dir():
-        raise ValueError(f"{path} is a directory, expected one text file")
-    try:
-        with _OPENERS.get(path.suffix, open)(path, "rb") as file:
-            text = file.read().decode("utf-8")
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist, expected a text file") from None
-    except UnicodeDecodeError as error:
-        where = f"at byte offset {error.start}: {error.reason}"
-        raise ValueError(f"{path} is not UTF-8 text ({where}); convert it to UTF-8") from error
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read, is it corrupt? ({error})") from error
+        raise ValueError(f"{shown(path)} is a directory, expected one text file")
+    text = "".join(characters(DataFile(path, str(path))))
     if not text:
-        raise ValueError(f"{path} is empty, expected text")
+        raise ValueError(f"{shown(path)} is empty, expected text")
     return text
 
 
@@ -68,30 +68,39 @@ def load_texts(
     *,
     dataset_name: str | None = None,
     dataset_config_name: str | None = None,
-    train_file: PathLike | None = None,
-    validation_file: PathLike | None = None,
+    train_file: Paths | None = None,
+    validation_file: Paths | None = None,
     validation_fraction: float = 0.05,
     text_column: str | None = None,
+    line_by_line: bool = False,
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
     streaming: bool = False,
-) -> dict[str, Dataset | IterableDataset]:
+) -> Splits:
     """Loads a corpus; with no argument, the embedded text.
 
     Args:
-        dataset_name: a data set of the Hub, or a local folder, also one written by `save_to_disk`.
+        dataset_name: a data set of the Hub, or what `train_file` may be, read in the same way.
         dataset_config_name: the configuration of `dataset_name`.
-        train_file: one text (`.txt` or any other name, also `.xz`, `.gz`), a table of texts
-            (`.json`, `.jsonl`, `.csv`, `.parquet`), or a directory of texts, one document each,
-            sorted by path.
-        validation_file: the same, for validation.
-        validation_fraction: the part held out at the end without a validation split or file, in
-            (0, 0.5]: of the characters of a single text, of the rows if there are several.
+        train_file: a text (one document, or many with `line_by_line`), a table of texts (`.json`,
+            `.jsonl`, `.ndjson`, `.csv`, `.tsv`, `.parquet`, `.arrow`: a document a row), FASTA (a
+            document a sequence), all of them also packed (`.gz`, `.bz2`, `.xz`, `.zst`, `.zip`); a
+            folder of these, a folder of `save_to_disk`, a pattern (`texts/*.txt`), an address, or
+            several of all these.
+        validation_file: the same, for validation; it comes before the data's own validation part.
+        validation_fraction: the part held out at the end without a validation part or file, in
+            (0, 0.5]: of the characters of a single document, of the documents if there are several.
         text_column: the column of the texts; by default `"text"`, or else the only column of
             strings.
-        streaming: give `IterableDataset`s; the number of rows must be known if validation rows are
-            held out.
+        line_by_line: each line of a text is a document, without its line end.
+        include: patterns of the files to read in folders, such as `"*.txt"`; none = all.
+        exclude: patterns of the files to pass over.
+        streaming: give `IterableDataset`s. Data of the Hub is then read when it is used, and the
+            number of its rows must be known if validation rows are held out; files are read first.
 
     Returns:
-        `"train"` and `"validation"`, data sets with the one column `text`.
+        `"train"` and `"validation"`, data sets with the one column `text`, mapped from the disk;
+        `.report` tells what was read, skipped and left out, and so does a line of the log.
 
     Raises:
         ValueError: arguments that do not go together, or a corpus that cannot be found, read or
@@ -102,189 +111,89 @@ def load_texts(
             f"validation_fraction is {validation_fraction}, expected more than 0 and at most 0.5"
         )
     _check_together(dataset_name, dataset_config_name, train_file, validation_file)
-    if dataset_name is not None:
-        splits = _named_splits(dataset_name, dataset_config_name, streaming)
-    elif train_file is not None:
-        splits = {"train": _file_rows(Path(train_file), streaming)}
+    loader = Loader(Reading(text_column, line_by_line), Choice(include or (), exclude or ()))
+    fraction = validation_fraction if validation_file is None else None
+    given = train_file if dataset_name is None else dataset_name
+    if given is None:
+        splits = loader.of_text(embedded_text(), fraction)
+    elif dataset_name is None or _is_local(dataset_name):
+        splits = loader.of_paths(_listed(given), dataset_config_name, fraction)
     else:
-        splits = {"train": _rows([embedded_text()])}
+        rows = hub_rows(dataset_name, dataset_config_name, streaming)
+        splits = loader.of_rows(rows, f"the data set {dataset_name!r}", fraction)
     if validation_file is not None:
-        splits["validation"] = _file_rows(Path(validation_file), streaming)
-    splits = {name: _only_text(rows, text_column) for name, rows in splits.items()}
-    if "validation" not in splits:
-        splits["train"], splits["validation"] = _hold_out(splits["train"], validation_fraction)
-    return {name: _streamed(rows) for name, rows in splits.items()} if streaming else splits
+        splits["validation"] = loader.validation(_listed(validation_file))
+    if streaming:
+        splits = {name: _streamed(rows) for name, rows in splits.items()}
+    result = Splits(splits, loader.reports)
+    logger.info("%s", result.report)
+    return result
+
+
+def load_validation_texts(
+    validation_file: Paths,
+    *,
+    text_column: str | None = None,
+    line_by_line: bool = False,
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+) -> Splits:
+    """Loads texts to validate on alone; the arguments are those of [`load_texts`].
+
+    Args:
+        validation_file: a file of texts, a folder of them, a pattern or an address, or several; of
+            what has parts, the one that would be held out.
+        text_column: the column of the texts.
+        line_by_line: each line of a text is a document.
+        include: patterns of the files to read in folders.
+        exclude: patterns of the files to pass over.
+
+    Returns:
+        `"validation"`, a data set with the one column `text`.
+    """
+    loader = Loader(Reading(text_column, line_by_line), Choice(include or (), exclude or ()))
+    splits = {"validation": loader.validation(_listed(validation_file))}
+    result = Splits(splits, loader.reports)
+    logger.info("%s", result.report)
+    return result
 
 
 def _check_together(
     dataset_name: str | None,
     dataset_config_name: str | None,
-    train_file: PathLike | None,
-    validation_file: PathLike | None,
+    train_file: Paths | None,
+    validation_file: Paths | None,
 ) -> None:
     """Raises ValueError where one argument needs or excludes another."""
     if dataset_name is not None and train_file is not None:
         raise ValueError(
-            f"got dataset_name={dataset_name!r} and train_file={str(train_file)!r},"
+            f"got dataset_name={dataset_name!r} and train_file={_told(train_file)},"
             " expected one of them"
         )
     if dataset_config_name is not None and dataset_name is None:
         raise ValueError(f"got dataset_config_name={dataset_config_name!r} without a dataset_name")
     if validation_file is not None and dataset_name is None and train_file is None:
         raise ValueError(
-            f"got validation_file={str(validation_file)!r} without a train_file or dataset_name"
+            f"got validation_file={_told(validation_file)} without a train_file or dataset_name"
         )
 
 
-def text_column_of(rows: Dataset | IterableDataset, text_column: str | None = None) -> str:
-    """Finds the column of the texts.
-
-    Args:
-        rows: a data set; a stream of unknown features has its first row looked at.
-        text_column: the name wanted; None takes `"text"`, or else the only column of strings.
-
-    Returns:
-        The column's name.
-
-    Raises:
-        ValueError: no such column of strings, or several to choose from.
-    """
-    if rows.features is None:
-        first: dict[str, Any] = next(iter(rows), {})
-        columns = list(first)
-        strings = [name for name, value in first.items() if isinstance(value, str)]
-    else:
-        columns = list(rows.features)
-        strings = [
-            name for name in columns if getattr(rows.features[name], "dtype", None) in _STRINGS
-        ]
-    wanted = text_column or ("text" if "text" in strings or len(strings) != 1 else strings[0])
-    if wanted not in strings:
-        fault = "holds no strings" if wanted in columns else "is not there"
-        raise ValueError(
-            f"text column {wanted!r} {fault};"
-            f" expected text_column to be one of {strings}, of {columns}."
-        )
-    return wanted
+def _listed(given: Paths | None) -> list[PathLike]:
+    paths = [given] if given is None or isinstance(given, (str, os.PathLike)) else list(given)
+    if not paths or None in paths:
+        raise ValueError(f"got {given!r}; expected a path, or several.")
+    return paths  # type: ignore[return-value]  # None is refused
 
 
-def _rows(texts: list[str]) -> Dataset:
-    from datasets import Dataset
+def _told(given: Paths) -> str:
+    return ", ".join(repr(shown(path)) for path in _listed(given))
 
-    return Dataset.from_dict({"text": texts})
+
+def _is_local(name: str) -> bool:
+    return os.path.lexists(name) or not may_be_on_the_hub(name)
 
 
 def _streamed(rows: Dataset | IterableDataset) -> IterableDataset:
     from datasets import Dataset
 
     return rows.to_iterable_dataset() if isinstance(rows, Dataset) else rows
-
-
-def _load(what: str, *args: Any, **kwargs: Any) -> Any:
-    """`datasets.load_dataset`, with its many errors made one that says what may be given."""
-    import datasets
-    from datasets.exceptions import DatasetsError
-
-    try:
-        return datasets.load_dataset(*args, **kwargs)
-    except (DatasetsError, OSError, ValueError) as error:
-        raise ValueError(f"cannot load {what} ({type(error).__name__}: {error})") from error
-
-
-def _named_splits(
-    name: str, config_name: str | None, streaming: bool
-) -> dict[str, Dataset | IterableDataset]:
-    from datasets import DatasetDict, load_from_disk
-
-    if any((Path(name) / marker).is_file() for marker in ("state.json", "dataset_dict.json")):
-        saved = load_from_disk(name)
-        splits = dict(saved) if isinstance(saved, DatasetDict) else {"train": saved}
-    else:
-        asked = (
-            f"the data set {name!r}; expected a data set of the Hub (owner/name),"
-            " a local folder of data files or one of save_to_disk"
-        )
-        splits = dict(_load(asked, name, config_name, streaming=streaming))
-    if "train" not in splits:
-        raise ValueError(
-            f"the data set {name!r} has the splits {sorted(splits)}, expected one called 'train'"
-        )
-    return {split: splits[split] for split in ("train", "validation") if split in splits}
-
-
-def _file_rows(path: Path, streaming: bool) -> Dataset | IterableDataset:
-    if path.is_dir():
-        return _rows([read_text(file) for file in _text_files(path)])
-    builder = _builder(path)
-    if builder is None:
-        return _rows([read_text(path)])
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist, expected a file of texts")
-    asked = f"{path}; expected a {builder} file of texts"
-    return _load(asked, builder, data_files=str(path), split="train", streaming=streaming)
-
-
-def _builder(path: Path) -> str | None:
-    suffixes = [suffix for suffix in path.suffixes if suffix not in _OPENERS]
-    return _BUILDERS.get(suffixes[-1]) if suffixes else None
-
-
-def _text_files(folder: Path) -> list[Path]:
-    files = [
-        file for file in sorted(folder.rglob("*")) if file.is_file() and not _hidden(file, folder)
-    ]
-    if not files:
-        raise ValueError(f"the directory {folder} holds no files, expected text files")
-    if tables := [file for file in files if _builder(file)]:
-        raise ValueError(
-            f"the directory {folder} holds {tables[0].name};"
-            " pass tables one by one, or as dataset_name"
-        )
-    return files
-
-
-def _hidden(file: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)
-
-
-def _only_text(
-    rows: Dataset | IterableDataset, text_column: str | None
-) -> Dataset | IterableDataset:
-    column = text_column_of(rows, text_column)
-    rows = rows.select_columns([column])
-    return rows if column == "text" else rows.rename_column(column, "text")
-
-
-def _hold_out(
-    rows: Dataset | IterableDataset, fraction: float
-) -> tuple[Dataset | IterableDataset, Dataset | IterableDataset]:
-    from datasets import Dataset
-
-    if not isinstance(rows, Dataset):
-        num_rows = _known_length(rows)
-        num_train = num_rows - _num_held_out(num_rows, fraction, "rows")
-        return rows.take(num_train), rows.skip(num_train)
-    if len(rows) == 1:
-        text = rows[0]["text"] or ""
-        num_train = len(text) - _num_held_out(len(text), fraction, "characters")
-        return _rows([text[:num_train]]), _rows([text[num_train:]])
-    num_train = len(rows) - _num_held_out(len(rows), fraction, "rows")
-    return rows.select(range(num_train)), rows.select(range(num_train, len(rows)))
-
-
-def _num_held_out(total: int, fraction: float, unit: str) -> int:
-    if total < 2:
-        raise ValueError(
-            f"the corpus has {total} {unit}, expected at least 2 to hold some out for validation"
-        )
-    return max(1, round(total * fraction))
-
-
-def _known_length(rows: IterableDataset) -> int:
-    split = (rows.info.splits or {}).get("train")
-    if split is None or not split.num_examples:
-        raise ValueError(
-            "this stream has no validation split and no known length;"
-            " give validation_file or do not stream"
-        )
-    return split.num_examples

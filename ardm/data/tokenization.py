@@ -7,26 +7,30 @@ categories.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
+from typing import TYPE_CHECKING, TypeAlias, Union
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from .columns import text_column_of
+from .pieces import documents_of, pieces_of
+
+if TYPE_CHECKING:  # datasets takes a second to import
+    from datasets import Dataset, IterableDataset
 
 UNK = "[UNK]"
 MASK = "[MASK]"
 PAD = "[PAD]"
 BYTES = 256
 
-_PIECE_CHARACTERS = 2**16
-# Byte-level BPE splits text here whatever surrounds the place: cutting there changes no token.
-_CUTS = (re.compile(r"(?<=\S\n)(?=\S)"), re.compile(r"(?<=\S)(?= \S)"))
+Texts: TypeAlias = Union[str, Iterable[str], "Dataset", "IterableDataset"]
 
 
 def build_tokenizer(
     kind: str,
-    texts: Iterable[str] | str,
+    texts: Texts,
     vocab_size: int | None = None,
     *,
     model_max_length: int | None = None,
@@ -37,7 +41,8 @@ def build_tokenizer(
         kind: `"char"`, one token for each distinct character, by code point, and `[UNK]` for any
             other; `"byte"`, the 256 bytes of UTF-8, id = byte; `"bpe"`, byte-level byte-pair
             encoding trained here.
-        texts: what to take the alphabet or the merges from (unused by `"byte"`).
+        texts: what to take the alphabet or the merges from (unused by `"byte"`): a text, several,
+            or a data set, whose column `text` or only column of strings is taken.
         vocab_size: number of embedding rows, special tokens included. For `"bpe"` the most there
             may be (4096 by default; few texts give fewer merges); the other kinds have one possible
             size, so leave it out.
@@ -48,13 +53,13 @@ def build_tokenizer(
         embedding rows.
 
     Raises:
-        ValueError: an unknown kind, no text to learn from, or a `vocab_size` that does not fit the
-            kind.
+        ValueError: an unknown kind, no text to learn from or what is none, or a `vocab_size` that
+            does not fit the kind.
     """
     builders = {"char": _char_backend, "byte": _byte_backend, "bpe": _bpe_backend}
     if kind not in builders:
         raise ValueError(f"kind is {kind!r}, expected one of {', '.join(map(repr, builders))}")
-    backend = builders[kind]([texts] if isinstance(texts, str) else texts, vocab_size)
+    backend = builders[kind](_pieces(texts), vocab_size)
     backend.add_special_tokens([MASK, PAD])
     if kind != "bpe" and vocab_size not in (None, backend.get_vocab_size()):
         raise ValueError(
@@ -73,8 +78,33 @@ def build_tokenizer(
     )
 
 
-def _char_backend(texts: Iterable[str], vocab_size: int | None) -> Tokenizer:
-    alphabet = sorted(set().union(*texts))
+def _pieces(texts: Texts) -> Iterator[str]:
+    """The texts in pieces, one at a time, whatever they come in."""
+    for document in _documents(texts):
+        if isinstance(document, str):
+            yield from pieces_of(document)
+        elif document is not None:
+            raise ValueError(f"a text is {str(document)[:40]!r}, expected a string")
+
+
+def _documents(texts: Texts) -> Iterable[object]:
+    if isinstance(texts, str):
+        return [texts]
+    if isinstance(texts, Mapping):
+        raise ValueError(f"texts is a mapping of {list(texts)}, expected one of its values")
+    if not hasattr(texts, "select_columns"):  # no data set
+        return texts
+    column = text_column_of(texts)
+    if hasattr(texts, "num_rows"):
+        return chain.from_iterable(documents_of(texts, column))
+    return (row[column] for row in texts)
+
+
+def _char_backend(pieces: Iterator[str], vocab_size: int | None) -> Tokenizer:
+    found: set[str] = set()
+    for piece in pieces:
+        found.update(piece)
+    alphabet = sorted(found)
     if not alphabet:
         raise ValueError("texts hold no characters, expected some to take the alphabet from")
     vocab = {symbol: i for i, symbol in enumerate([*alphabet, UNK])}
@@ -86,7 +116,7 @@ def _char_backend(texts: Iterable[str], vocab_size: int | None) -> Tokenizer:
     return backend
 
 
-def _byte_backend(texts: Iterable[str], vocab_size: int | None) -> Tokenizer:
+def _byte_backend(pieces: Iterator[str], vocab_size: int | None) -> Tokenizer:
     # GPT-2's alphabet: printable bytes are themselves, the others in order the code points from 256
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     hidden_bytes = sorted(set(range(BYTES)) - {ord(symbol) for symbol in alphabet})
@@ -99,7 +129,7 @@ def _byte_backend(texts: Iterable[str], vocab_size: int | None) -> Tokenizer:
     return backend
 
 
-def _bpe_backend(texts: Iterable[str], vocab_size: int | None) -> Tokenizer:
+def _bpe_backend(pieces: Iterator[str], vocab_size: int | None) -> Tokenizer:
     num_specials = 2
     vocab_size = 4096 if vocab_size is None else vocab_size
     if vocab_size < BYTES + num_specials:
@@ -107,8 +137,7 @@ def _bpe_backend(texts: Iterable[str], vocab_size: int | None) -> Tokenizer:
             f"vocab_size is {vocab_size}, expected at least {BYTES + num_specials}:"
             " 256 bytes and specials"
         )
-    pieces = (piece for text in texts for piece in pieces_of(text))
-    first = next(pieces, "")
+    first = next(filter(None, pieces), "")
     if not first:
         raise ValueError("texts hold no characters, expected some to train on")
     backend = Tokenizer(models.BPE())
@@ -124,22 +153,15 @@ def _bpe_backend(texts: Iterable[str], vocab_size: int | None) -> Tokenizer:
     return backend
 
 
-def pieces_of(text: str) -> Iterator[str]:
-    """Cuts a long text into pieces that a tokenizer takes in one go, in time linear in the text.
+def with_mask_token(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """Gives a tokenizer a mask token, as those of GPT-2, Llama or Qwen have none.
 
     Args:
-        text: any text.
+        tokenizer: any; one without a mask token is changed in place.
 
-    Yields:
-        Pieces of at most 2**17 characters, whose concatenation is the text. They end at a line
-        break, or else before a word; only text that has neither for 2**16 characters is cut
-        anywhere.
+    Returns:
+        The same tokenizer.
     """
-    start = 0
-    while len(text) - start > 2 * _PIECE_CHARACTERS:
-        window = (start + _PIECE_CHARACTERS, start + 2 * _PIECE_CHARACTERS)
-        cuts = (cut.start() for pattern in _CUTS if (cut := pattern.search(text, *window)))
-        end = next(cuts, window[1])
-        yield text[start:end]
-        start = end
-    yield text[start:]
+    if tokenizer.mask_token is None:
+        tokenizer.add_special_tokens({"mask_token": MASK})
+    return tokenizer

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..data.lost_text import UNITS, LostText
 from ..likelihood import nelbo
 from ..metrics.bits import Estimate, PositiveEstimate, bits_per_unit, perplexity
 from ..training import check_integer, measure_rows, own_share
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from ..modeling_ardm import ARDMForMaskedLM
 
-UNITS = ("num_characters", "num_bytes")
 _WINDOWS_AT_ONCE = 16  # at least, between two steps of the progress bar
 _MOST_PARTS = 50  # steps of the bar
 
@@ -36,8 +36,9 @@ class HeldOutWindows:
     """Windows that every process holds and each measures a share of.
 
     Args:
-        windows: rows with `input_ids` int64 (L,) and any of `num_characters` and `num_bytes`, as
-            `ardm.data.make_windows` makes them.
+        windows: rows with `input_ids` int64 (L,) and any of the counts that
+            `ardm.data.make_windows` gives them: `num_characters`, `num_bytes`, and of the
+            characters those that the tokens do not tell, `num_unknown` and `num_changed`.
         max_windows: how many of the first ones are taken; None = all.
 
     Raises:
@@ -64,6 +65,14 @@ class HeldOutWindows:
     def sequence_length(self) -> int:
         """L, the tokens of a window."""
         return self.input_ids.shape[1]
+
+    @property
+    def lost(self) -> LostText:
+        """The characters of these windows that their tokens do not tell; false if there are none.
+
+        Then the nats are those of the tokens alone, and there are none by character or byte.
+        """
+        return LostText.of(self.units)
 
     def measure(
         self,
@@ -108,10 +117,14 @@ class HeldOutWindows:
         Returns:
             "bits per token", "bits per character" and "bits per byte" as far as they were counted,
             and "perplexity per token", with standard errors over windows (and over what was random
-            in `nats`).
+            in `nats`). Nothing by character or byte if the tokens do not tell all of the text: it
+            would be a figure of another one.
         """
         tokens = torch.full((len(self),), self.sequence_length)
-        counts = {name.removeprefix("num_").rstrip("s"): n for name, n in self.units.items()}
+        named = {"character": "num_characters", "byte": "num_bytes"}
+        counts = {unit: self.units[name] for unit, name in named.items() if name in self.units}
+        if self.lost:
+            counts = {}
         figures: dict[str, Estimate | PositiveEstimate] = {
             f"bits per {unit}": bits_per_unit(nats, count)
             for unit, count in ({"token": tokens} | counts).items()
@@ -123,7 +136,7 @@ class BoundEvaluation(HeldOutWindows):
     """The bound of a model on the same windows with the same masks each time it is called.
 
     Args:
-        windows: as for [`HeldOutWindows`], with `num_characters`.
+        windows: as for [`HeldOutWindows`].
         max_windows: how many of the first ones are taken; None = all.
         num_samples: as in [`nelbo`], masked versions of each window.
         seed: key of the masks.
@@ -180,17 +193,23 @@ class BoundEvaluation(HeldOutWindows):
 
         Returns:
             `eval_loss` and `eval_standard_error` in nats per token, `bits_per_character` and
-            `bits_per_character_standard_error`; errors are over windows and masks.
+            `bits_per_character_standard_error`; errors are over windows and masks. In place of the
+            latter two `unknown_share` and `changed_share` if tokens do not tell all of the text.
         """
         figures = self.figures(self.nats(model, num_samples))
         token = figures["bits per token"]
-        character = figures["bits per character"]
-        return {
+        logged = {
             "eval_loss": token.value * math.log(2),
             "eval_standard_error": token.standard_error * math.log(2),
-            "bits_per_character": character.value,
-            "bits_per_character_standard_error": character.standard_error,
         }
+        character = figures.get("bits per character")
+        if character is not None:
+            logged["bits_per_character"] = character.value
+            logged["bits_per_character_standard_error"] = character.standard_error
+        if self.lost:
+            logged["unknown_share"] = self.lost.unknown_share
+            logged["changed_share"] = self.lost.changed_share
+        return logged
 
 
 def write_samples(

@@ -7,10 +7,14 @@
     generate_until(context, ...)    `generate` behind the context, cut at the first stop string
 
 Importing this module registers the model "ardm". An answer is a function of the seed and of its
-request (its context, its text, the number of its document): neighbours, batches, the order of
-requests and the number of processes do not matter. The answers to one question share their random
-numbers, so that much of the noise cancels when they are compared. Nothing is put before a text: no
-BOS token, and an empty context is none.
+request (its context and its text; where it is sampled, of the document as well): neighbours,
+batches, the order, number and numbering of documents (`--limit`, `--samples`), the number of
+processes and `--use_cache` do not matter. The answers to one question share their random numbers,
+so that much of the noise cancels when they are compared. Nothing is put before a text: no BOS
+token, and an empty context is none.
+
+A text with tokens that the tokenizer does not know has no likelihood here: a rolling request, whose
+figure becomes bits per byte, is refused; of other requests their number is told.
 """
 
 import os
@@ -32,16 +36,20 @@ from .requests import (
     batches,
     cut,
     encode_pair,
+    fingerprint_of,
     fit_context,
     generation_settings,
     padded,
+    refuse_unknown,
     text_windows,
+    warn_of_unknown,
 )
 
 try:
-    from lm_eval.api.model import LM
     from lm_eval.api.registry import register_model
     from lm_eval.models.utils import normalize_gen_kwargs
+
+    from .surroundings import Surroundings
 except ImportError as error:
     raise ImportError(
         "ardm.harness needs lm-evaluation-harness; install it with: pip install 'ardm[lm-eval]'"
@@ -58,7 +66,7 @@ Item = TypeVar("Item")
 
 
 @register_model("ardm")
-class ARDMHarness(LM):
+class ARDMHarness(Surroundings):
     """The harness' view of a model. Every option can be given in `--model_args`, as text or number.
 
     Args:
@@ -144,9 +152,10 @@ class ARDMHarness(LM):
         """
         # all are encoded first: what is wrong shows before the long work
         pairs = [(one, encode_pair(self._encode, self.longest, *one.args)) for one in requests]
+        warn_of_unknown(self.tokenizer, [scored for _, (_, scored) in pairs])
         answers = []
         for request, pair in self._progress(pairs, disable_tqdm):
-            value = self._log_likelihood(*pair, request.args[0], request.doc_id)
+            value = self._log_likelihood(*pair, request.args[0])
             answers.append((value, self.greedy and self._is_greedy(*pair)))
             self.cache_hook.add_partial("loglikelihood", request.args, answers[-1])
         return answers
@@ -169,9 +178,13 @@ class ARDMHarness(LM):
             empty text.
 
         Raises:
-            ValueError: on a text that holds the mask token.
+            ValueError: on a text that holds the mask token, or what the tokenizer does not know.
         """
-        texts = [(one, text_windows(self._encode(one.args[0]), self.longest)) for one in requests]
+        ids = [self._encode(one.args[0]) for one in requests]
+        refuse_unknown(self.tokenizer, ids)
+        texts = [
+            (one, text_windows(each, self.longest)) for one, each in zip(requests, ids, strict=True)
+        ]
         answers = []
         for request, parts in self._progress(texts, disable_tqdm):
             values = [
@@ -245,7 +258,8 @@ class ARDMHarness(LM):
         asked: dict[str, Any] = dict(normalize_gen_kwargs(gen_kwargs, room))
         until = asked.pop("until")
         length = asked.pop("max_gen_toks")
-        seed = key_seed(asked.pop("seed", self.seed), context, request.doc_id, repeat) % 2**63
+        key = (context, fingerprint_of(request.doc), repeat)
+        seed = key_seed(asked.pop("seed", self.seed), *key) % 2**63
         settings = generation_settings(asked, self.generation_order, self.tokens_per_step)
         settings["max_new_tokens"] = length
         ids = fit_context(self._encode(context), length, self.longest)
@@ -277,23 +291,3 @@ class ARDMHarness(LM):
     def _progress(self, items: Sequence[Item], disable: bool) -> Iterable[Item]:
         shown = False if disable or self._rank != 0 else None
         return progress_bar(items, what="ardm", unit="request", shown=shown)
-
-    # ----------------------------------------------------- several processes, as the harness asks
-    def all_gather(self, tensor: Tensor) -> Tensor:
-        """All processes' tensors, one after another; scalars become a vector."""
-        from accelerate.utils import gather
-
-        return gather(tensor)
-
-    def gather_object(self, obj: Any, dst: int = 0) -> list[Any] | None:
-        """All processes' objects on process `dst`, None on the others."""
-        from accelerate.utils import gather_object
-
-        objects = gather_object([obj])
-        return objects if self._rank == dst else None
-
-    def barrier(self) -> None:
-        """Waits for all processes."""
-        from accelerate import PartialState
-
-        PartialState().wait_for_everyone()

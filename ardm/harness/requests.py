@@ -1,14 +1,20 @@
 """What the evaluation harness asks, as token ids that fit the model: pairs, windows and prompts."""
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..generation_config_ardm import PLAN_SETTINGS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 # what makes a decoding greedy whatever the model's generation_config.json says
 GREEDY: dict[str, Any] = {
@@ -80,6 +86,49 @@ def encode_pair(
             f" expected at most max_position_embeddings={longest}."
         )
     return known[max(len(known) + len(scored) - longest, 0) :], scored
+
+
+def fingerprint_of(document: Any) -> str:
+    """A text that is the same for the same document, whatever its number in a task."""
+    return json.dumps(document, sort_keys=True, default=lambda value: type(value).__name__)
+
+
+def num_unknown(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Sequence[int]]) -> int:
+    """How many tokens of texts the tokenizer does not know."""
+    unknown = tokenizer.unk_token_id
+    return 0 if unknown is None else sum(list(row).count(unknown) for row in rows)
+
+
+def warn_of_unknown(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Sequence[int]]) -> None:
+    """Tells how many of the scored tokens stand for more than one text."""
+    count = num_unknown(tokenizer, rows)
+    if count:
+        logger.warning(
+            "%d of %d scored tokens are %s, which the tokenizer writes for all that it does not"
+            " know: these likelihoods are of that, not of the text",
+            count,
+            sum(len(row) for row in rows),
+            tokenizer.unk_token,
+        )
+
+
+def refuse_unknown(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Sequence[int]]) -> None:
+    """Makes sure that the likelihood of texts is one.
+
+    Args:
+        tokenizer: of the ids.
+        rows: ids of each text.
+
+    Raises:
+        ValueError: if there are unknown tokens.
+    """
+    count = num_unknown(tokenizer, rows)
+    if count:
+        raise ValueError(
+            f"{count} of {sum(len(row) for row in rows)} tokens are {tokenizer.unk_token!r}:"
+            " their likelihood, and bits per byte, would leave out what they stand for."
+            " Expected texts that the model's tokenizer knows."
+        )
 
 
 def text_windows(ids: list[int], longest: int) -> list[tuple[list[int], list[int]]]:

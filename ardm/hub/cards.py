@@ -36,19 +36,25 @@ class Evaluation:
         num_windows: windows scored.
         bits_per_token: value and standard error.
         bits_per_character: value and standard error.
+        refusal: why there is no figure by character, in words.
     """
 
     dataset: str
     num_windows: int
     bits_per_token: tuple[float, float]
     bits_per_character: tuple[float, float] | None = None
+    refusal: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dataset", public(self.dataset))
 
     @classmethod
     def of(
-        cls, dataset: str, num_windows: int, figures: Mapping[str, tuple[float, float]]
+        cls,
+        dataset: str,
+        num_windows: int,
+        figures: Mapping[str, tuple[float, float]],
+        refusal: str | None = None,
     ) -> "Evaluation":
         """From the figures of `ardm.evaluation.HeldOutWindows`.
 
@@ -57,6 +63,7 @@ class Evaluation:
             num_windows: windows scored.
             figures: value and standard error of "bits per token" and, where it is known, of
                 "bits per character".
+            refusal: why it is not, in words.
 
         Returns:
             What a card tells of them.
@@ -66,6 +73,7 @@ class Evaluation:
             num_windows=num_windows,
             bits_per_token=figures["bits per token"],
             bits_per_character=figures.get("bits per character"),
+            refusal=refusal,
         )
 
 
@@ -151,8 +159,11 @@ def _bounds(evaluation: Evaluation) -> str:
     }
     rows = [(name, "{:.4f} ± {:.4f}".format(*bound)) for name, bound in bounds.items() if bound]
     scored = f"{evaluation.num_windows:,} validation windows of {evaluation.dataset}"
+    refusal = evaluation.refusal
     return paragraphs(
-        f"{scored}; ± is one standard error.", table(["Metric", "Upper bound (NELBO)"], rows)
+        f"{scored}; ± is one standard error.",
+        table(["Metric", "Upper bound (NELBO)"], rows),
+        refusal and f"The bound is one on the tokens alone, with {refusal}.",
     )
 
 
@@ -185,7 +196,7 @@ print(tokenizer.decode(model.generate(order="random", tokens_per_step=4)[0]))
 
 # a gap filled between known ends: each mask is generated, nothing else is touched
 text = "The first part, " + tokenizer.mask_token * 20 + " and the end."
-inputs = tokenizer(text, return_tensors="pt")
+inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt")
 print(tokenizer.decode(model.generate(inputs.input_ids)[0]))
 ```
 """

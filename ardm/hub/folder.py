@@ -16,13 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from ..modeling_ardm import ARDMForMaskedLM
 from ..training import loss_curve as draw_loss_curve
 from ..training import replacing_files
 from ..training.card_parts import picture_files
 from .cards import CardFigures, model_card
+from .loading import load
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -104,26 +105,15 @@ def load_folder(
         The model in evaluation mode, and its tokenizer.
 
     Raises:
-        ValueError: if there is no such model, its files are damaged, or its vocabulary is too
-            small for the tokenizer.
+        ValueError: if there is no such model, one of its files is missing or damaged, weights are
+            missing or not finite, or the tokenizer is another model's.
     """
     name = str(name_or_path)
     if name == DEMO_FOLDER and not Path(name).exists():
         raise ValueError(
             f"there is no {DEMO_FOLDER}; make it with `make demo`, or name a --model_name_or_path."
         )
-    try:
-        model = ARDMForMaskedLM.from_pretrained(name)
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    # safetensors, strict configurations and the Hub have no common base of errors
-    except Exception as error:
-        raise ValueError(f"no model can be loaded from {name!r}: {error}") from error
-    if len(tokenizer) > model.config.vocab_size:
-        raise ValueError(
-            f"the tokenizer of {name!r} has {len(tokenizer)} tokens; expected at most the model's"
-            f" {model.config.vocab_size}."
-        )
-    return model.eval(), tokenizer
+    return load(name)
 
 
 def loss_curve(history: Sequence[Mapping[str, float]]) -> bytes:

@@ -10,6 +10,7 @@ Shapes: N scored tokens of a batch of rows, V vocabulary.
 """
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -85,6 +86,28 @@ class Scorer:
                 f" expected ids below the scorer's {self.vocab_size}."
             )
         return ids
+
+    def lost_share(self, texts: Sequence[str], ids: Sequence[list[int]]) -> float:
+        """How much of the texts the scorer's tokens do not tell.
+
+        Args:
+            texts: B texts.
+            ids: of each, as [`Scorer.ids`] gives them.
+
+        Returns:
+            Of their characters those that decoding does not give back, in [0, 1]: unknown to the
+            tokenizer, dropped, or changed by it, as to lower case. Spaces around a text are none.
+        """
+        unknown = self.tokenizer.unk_token_id
+        if unknown in (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id):
+            unknown = None  # as of GPT-2, whose bytes leave nothing unknown
+        lost = 0
+        for text, row in zip(texts, ids, strict=True):
+            told = self.tokenizer.decode(
+                [token for token in row if token != unknown], clean_up_tokenization_spaces=False
+            )
+            lost += (Counter(text.strip()) - Counter(told)).total()
+        return lost / max(sum(len(text.strip()) for text in texts), 1)
 
     @torch.no_grad()
     def nats(self, ids: Sequence[list[int]]) -> tuple[Tensor, Tensor]:

@@ -39,6 +39,9 @@ class GenerativePerplexity:
         mean_unigram_entropy_nats: of each text's token frequencies, in the scorer's tokens.
         mean_num_tokens: of a text, in the scorer's tokens.
         scorer_kind: "causal" or "masked".
+        lost_share: of the texts' characters those that the scorer's tokens do not tell, in [0, 1]:
+            unknown to its tokenizer, dropped or changed by it. Above 0 the perplexity is that of
+            another text, which the note says.
         note: how far to trust it, in words.
         reference: the same of real text.
     """
@@ -47,6 +50,7 @@ class GenerativePerplexity:
     mean_unigram_entropy_nats: Estimate
     mean_num_tokens: float
     scorer_kind: str
+    lost_share: float = 0.0
     note: str = _CAUTION
     reference: "GenerativePerplexity | None" = None
 
@@ -109,10 +113,21 @@ def generative_perplexity(
         model, tokenizer, kind=kind, batch_size=batch_size, max_length=max_length, stride=stride
     )
     figures = _figures(texts, scorer)
-    if reference_texts is None:
-        return figures
-    figures = replace(figures, reference=_figures(reference_texts, scorer))
-    return replace(figures, note=f"{_comparison(figures)} {_CAUTION}")
+    notes = [_loss("texts", figures), _CAUTION]
+    if reference_texts is not None:
+        figures = replace(figures, reference=_figures(reference_texts, scorer))
+        assert figures.reference is not None
+        notes = [_comparison(figures), _loss("reference texts", figures.reference), *notes]
+    return replace(figures, note=" ".join(filter(None, notes)))
+
+
+def _loss(what: str, figures: GenerativePerplexity) -> str:
+    if figures.lost_share == 0:
+        return ""
+    return (
+        f"WARNING: {100 * figures.lost_share:.2g} % of the {what}' characters are unknown to the"
+        " scorer's tokenizer, dropped or changed by it: the perplexity is not that of these texts."
+    )
 
 
 def _check_texts(name: str, texts: Sequence[str]) -> None:
@@ -131,6 +146,7 @@ def _figures(texts: Sequence[str], scorer: Scorer) -> GenerativePerplexity:
         mean_unigram_entropy_nats=Estimate(fmean(entropies), mean_standard_error(entropies)),
         mean_num_tokens=fmean(map(len, ids)),
         scorer_kind=scorer.kind,
+        lost_share=scorer.lost_share(texts, ids),
     )
 
 

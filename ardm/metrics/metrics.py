@@ -35,6 +35,7 @@ __all__ = [
     "Scorer",
 ]
 
+_UNTOLD = ("num_unknown", "num_changed")  # characters
 _Formula = Callable[[torch.Tensor, torch.Tensor], Estimate | PositiveEstimate]
 
 
@@ -61,6 +62,8 @@ def _results(estimate: Estimate | PositiveEstimate) -> dict[str, float]:
 def _bound(formula: _Formula, unit: str, count: str, **columns: Any) -> dict[str, Any]:
     nats = torch.tensor(columns.pop("nats"), dtype=torch.float64)
     num_units = torch.tensor(columns.pop(count), dtype=torch.float64)
+    if count != "num_tokens":
+        _check_told(unit, {name: columns.pop(name, 0) for name in _UNTOLD})
     if columns:
         raise ValueError(f"there is no option {sorted(columns)}; expected nats and {count} alone.")
     if not ((num_units >= 0) & num_units.isfinite() & ~nats.isnan()).all():
@@ -70,6 +73,16 @@ def _bound(formula: _Formula, unit: str, count: str, **columns: Any) -> dict[str
     return {**_results(formula(nats, num_units)), "unit": unit, "kind": "upper bound"}
 
 
+def _check_told(unit: str, untold: Mapping[str, Any]) -> None:
+    """Nats of tokens are none of the characters that these do not tell."""
+    for name, counts in untold.items():
+        if (number := float(torch.as_tensor(counts, dtype=torch.float64).sum())) > 0:
+            raise ValueError(
+                f"{name} is {number:g}; expected 0 for {unit}, as the nats are of the tokens alone,"
+                " which do not tell these characters: take bits_per_token."
+            )
+
+
 def _bound_figure(formula: _Formula, unit: str, count: str) -> Figure:
     return Figure(
         inputs=[{"nats": Value("float64"), count: Value("float64")}],
@@ -77,7 +90,8 @@ def _bound_figure(formula: _Formula, unit: str, count: str) -> Figure:
         usage=(
             f"nats: upper bounds on -log p of each sequence, as nelbo gives them; {count}: of each"
             " sequence. Gives value, standard_error, interval_low and interval_high (95 %) in"
-            f" {unit}; NaN errors for a single sequence."
+            f" {unit}; NaN errors for a single sequence. By character and byte also num_unknown and"
+            " num_changed, as ardm.data.make_windows counts them: above 0 the figure is refused."
         ),
     )
 
@@ -117,6 +131,7 @@ def _with_entropy(figures: GenerativePerplexity) -> dict[str, Any]:
         "mean_unigram_entropy_nats": entropy,
         "mean_unigram_entropy_standard_error_nats": error,
         "mean_num_tokens": figures.mean_num_tokens,
+        "lost_share": figures.lost_share,
     }
 
 

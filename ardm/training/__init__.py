@@ -9,6 +9,7 @@ from .config import TrainingConfig, add_training_arguments, check_integer, train
 from .curves import loss_curve, new_figure, plain, png
 from .files import (
     check_writable,
+    fingerprint,
     replacing,
     replacing_files,
     write_atomically,
@@ -40,6 +41,7 @@ __all__ = [
     "check_upload",
     "check_writable",
     "evaluating",
+    "fingerprint",
     "gather_rows",
     "key_seed",
     "loss_curve",

@@ -5,12 +5,13 @@
 The warm-up of d lets a short run forget its initial weights.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from .sharding import sharded_like
 
 
 class WeightAverage:
@@ -55,19 +56,16 @@ class WeightAverage:
                 for param, value in zip(self.params, trained, strict=False):
                     param.copy_(value)
 
-    def save(self, path: Path) -> None:
-        """Writes the average as safetensors, if there is one."""
-        if self.values:
-            from safetensors.torch import save_file
+    def state_dict(self) -> dict[str, Tensor]:
+        """The average by the parameters' numbers."""
+        return {str(i): value for i, value in enumerate(self.values)}
 
-            tensors = {str(i): value.contiguous() for i, value in enumerate(self.values)}
-            save_file(tensors, path)
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on from what [`WeightAverage.state_dict`] gave.
 
-    def load(self, path: Path) -> None:
-        """Reads what [`WeightAverage.save`] wrote."""
-        if self.values:
-            from safetensors.torch import load_file
-
-            tensors = load_file(path)
-            for index, value in enumerate(self.values):
-                value.copy_(tensors[str(index)])
+        Args:
+            state: of the same parameters, whole.
+        """
+        for index, value in enumerate(self.values):
+            value.copy_(sharded_like(state[str(index)], value))

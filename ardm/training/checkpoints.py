@@ -51,6 +51,11 @@ class CheckpointFolder:
             )
         return None
 
+    def last_step(self) -> int | None:
+        """The step of the newest checkpoint, good or damaged; None if there is none."""
+        sealed = self._sealed()
+        return _step_of(sealed[-1]) if sealed else None
+
     def path(self, step: int) -> Path:
         """Where the checkpoint of a step is, once written."""
         return self.root / f"{_STEP}{step:08d}"
@@ -113,21 +118,27 @@ class CheckpointFolder:
         """Keeps other runs out until [`CheckpointFolder.unlock`] or the process's end.
 
         Raises:
-            ValueError: if another run is writing here.
+            ValueError: if another run is writing here, or the folder cannot be locked.
         """
         try:
             import fcntl
         except ImportError:  # not on Windows
             return
-        # held open: closing it would unlock
-        self._lock = open(self.root.parent / ".training.lock", "w")  # noqa: SIM115
+        path = self.root.parent / ".training.lock"
         try:
+            self._lock = open(path, "w")  # noqa: SIM115 (closing it would unlock)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.unlock()
             raise ValueError(
                 f"another run is writing to {self.root};"
                 " wait for its end, or give another output_dir."
+            ) from error
+        except OSError as error:  # read-only, a folder in its place, a file system without locks
+            self.unlock()
+            raise ValueError(
+                f"the lock {path}, which keeps other runs out, cannot be used: {error}."
+                " Give another output_dir."
             ) from error
 
     def unlock(self) -> None:

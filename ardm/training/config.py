@@ -4,11 +4,13 @@ import argparse
 import inspect
 import math
 import re
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
+
+from .files import check_folder_name
+from .trackers import tracker_names
 
 # settings that are whole numbers, and the least that each may be
 _COUNTS = {
@@ -22,13 +24,14 @@ _COUNTS = {
     "dataloader_num_workers": 0,
 }
 _LARGEST = 2**63 - 1  # that a tensor and a generator's seed can hold
-_RANGES = {
-    "learning_rate": (0, sys.float_info.max),
-    "max_grad_norm": (0, math.inf),
-    "warmup_ratio": (0, 1),
-    "decay_ratio": (0, 1),
+# numbers: whether each is in its range, and the range in words
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "learning_rate": (lambda x: 0 <= x < math.inf, "a finite number of at least 0"),
+    "max_grad_norm": (lambda x: x >= 0, "a number of at least 0"),
+    "warmup_ratio": (lambda x: 0 <= x <= 1, "a number in [0, 1]"),
+    "decay_ratio": (lambda x: 0 <= x <= 1, "a number in [0, 1]"),
+    "ema_decay": (lambda x: 0 <= x < 1, "a number in [0, 1)"),
 }
-_TRACKERS = ("none", "tensorboard", "trackio", "wandb")
 _PRECISIONS = (None, "no", "bf16", "fp16")
 # the factor of the learning rate, from the share of the decay that is left
 _DECAYS: dict[str, Callable[[float], float]] = {
@@ -62,7 +65,10 @@ class TrainingConfig:
             checkpoint's folder, or "none" = start afresh, each time; checkpoints that are there are
             moved to `checkpoints/replaced-N`.
         seed: key of everything random.
-        report_to: tracker: "tensorboard", "trackio", "wandb" or "none".
+        report_to: trackers, one or several: "tensorboard", "trackio", "wandb", "all" that are
+            installed, or "none".
+        tracker_project_name: project of the trackers; None = the package of the model's class.
+        run_name: name of the run in the trackers; None = the output folder's.
         dataloader_num_workers: worker processes for loading data.
     """
 
@@ -83,31 +89,42 @@ class TrainingConfig:
     checkpointing_steps: int = 200
     resume_from_checkpoint: str = "latest"
     seed: int = 0
-    report_to: str = "none"
+    report_to: str | Sequence[str] = "none"
+    tracker_project_name: str | None = None
+    run_name: str | None = None
     dataloader_num_workers: int = 0
 
     def __post_init__(self) -> None:
+        check_folder_name(self.output_dir)
         for name, minimum in _COUNTS.items():
             count = check_integer(name, getattr(self, name), minimum, _LARGEST)
             setattr(self, name, count)  # of Python's own type, which JSON takes
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"{name} is {value!r}; expected a number in [{low}, {high}].")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay is {self.ema_decay}; expected a number in [0, 1).")
+        for name, (allowed, range_in_words) in _RANGES.items():
+            number = _number(getattr(self, name))
+            if not allowed(number):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected {range_in_words}.")
+            setattr(self, name, number)
         if self.lr_scheduler_type not in _DECAYS:
             raise ValueError(
                 f"lr_scheduler_type is {self.lr_scheduler_type!r};"
                 f" expected one of {sorted(_DECAYS)}."
             )
-        if self.report_to not in _TRACKERS:
-            raise ValueError(f"report_to is {self.report_to!r}; expected one of {_TRACKERS}.")
+        tracker_names(self.report_to)
         if self.mixed_precision not in _PRECISIONS:
             raise ValueError(
                 f"mixed_precision is {self.mixed_precision!r};"
                 " expected 'no', 'bf16', 'fp16' or None."
             )
+
+
+def _number(value: object) -> float:
+    """A number of any type as Python's; NaN, which is in no range, for what is none."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.nan
 
 
 def learning_rate_factor(step: int, config: TrainingConfig) -> float:
@@ -141,6 +158,8 @@ def add_training_arguments(parser: argparse.ArgumentParser, **defaults: Any) -> 
             "default": default,
             "help": f"{_described(setting.name)} (default: {default})",
         }
+        if setting.name == "report_to":
+            options["nargs"] = "+"
         if setting.type in (bool, "bool"):
             options["action"] = argparse.BooleanOptionalAction
         else:
@@ -195,4 +214,6 @@ def check_integer(
         if number >= minimum and (maximum is None or number <= maximum):
             return number
     limits = f"of at least {minimum}" if maximum is None else f"in {minimum}..{maximum}"
+    if maximum == _LARGEST:  # of the machine's, not of the matter's
+        limits = f"of at least {minimum} and below 2**63"
     raise ValueError(f"{name} is {value!r}; expected an integer {limits}{others}.")

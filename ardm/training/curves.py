@@ -93,7 +93,9 @@ def loss_curve(
         )
     figure = new_figure((7.2, 4.2))
     axes = figure.add_subplot(xlabel="optimiser step", ylabel=unit)
-    axes.set_yscale("log" if log else "linear")
+    if log:
+        drawn = np.concatenate((train.losses, validation.losses))
+        _make_logarithmic(axes, float(drawn.max() / drawn.min()))
     plain(axes)
     if shaded is not None:
         _shade(axes, *shaded)
@@ -101,6 +103,22 @@ def loss_curve(
     _draw_validation(axes, validation)
     axes.legend(frameon=False)
     return png(figure)
+
+
+def _make_logarithmic(axes: "Axes", ratio: float) -> None:
+    """A logarithmic axis that has several numbers, also where losses differ by less than 1000."""
+    from matplotlib import ticker
+
+    axes.set_yscale("log")
+    if ratio >= 1000:
+        return
+    if ratio < 10:
+        axes.yaxis.set_major_locator(ticker.MaxNLocator(6))
+        axes.yaxis.set_major_formatter(ticker.ScalarFormatter(useOffset=False))
+    else:
+        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,19 @@
 What is at a path is all of the old content or all of the new, whatever happens meanwhile.
 """
 
+import hashlib
 import json
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 _ASIDE = ".writing-"
+_OLD_ASIDE = ".unfinished-"  # of earlier versions
 _OPEN: set[str] = set()  # what this process is writing aside right now
 
 
@@ -28,16 +30,34 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         The new file, open for writing.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    aside = target.with_name(f"{_ASIDE}{os.getpid()}-{target.name}")
+    with _naming(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _OPEN.add(aside.name)
+        try:
+            with open(aside, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())  # or a crash may leave the name on an empty file
+            os.replace(aside, target)
+        finally:
+            aside.unlink(missing_ok=True)
+            _OPEN.discard(aside.name)
+
+
+@contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    """Lets an error of the disk say what could not be written, which a full disk does not."""
+    from safetensors import SafetensorError
+
     try:
-        with open(aside, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())  # or a crash may leave the name on an empty file
-        os.replace(aside, target)
-    finally:
-        aside.unlink(missing_ok=True)
+        yield
+    except SafetensorError as error:  # its own word for a disk that fails
+        raise OSError(f"{target} cannot be written: {error}") from error
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(target)) from error
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
@@ -81,18 +101,29 @@ def replacing_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
         ValueError: if a folder stands where a file is to go, or a file where a folder is.
     """
     target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    for unfinished in target.glob(f"{_ASIDE}*"):
-        if not _being_written(unfinished):
-            remove(unfinished)
-    with tempfile.TemporaryDirectory(prefix=f"{_ASIDE}{os.getpid()}-", dir=target) as aside:
-        name = Path(aside).name
-        _OPEN.add(name)
-        try:
-            yield Path(aside)
-            _place_all(Path(aside), target)
-        finally:
-            _OPEN.discard(name)
+    with _naming(target):
+        target.mkdir(parents=True, exist_ok=True)
+        clear_unfinished(target)
+        with tempfile.TemporaryDirectory(prefix=f"{_ASIDE}{os.getpid()}-", dir=target) as aside:
+            name = Path(aside).name
+            _OPEN.add(name)
+            try:
+                yield Path(aside)
+                _place_all(Path(aside), target)
+            finally:
+                _OPEN.discard(name)
+
+
+def clear_unfinished(folder: str | os.PathLike[str]) -> None:
+    """Removes what killed calls left half-written in a folder, and nothing that goes on.
+
+    Args:
+        folder: which exists; what is below its sub-folders is left alone.
+    """
+    for prefix in (_ASIDE, _OLD_ASIDE):
+        for unfinished in Path(folder).glob(f"{prefix}*"):
+            if not _being_written(unfinished):
+                remove(unfinished)
 
 
 def _place_all(aside: Path, target: Path) -> None:
@@ -136,6 +167,21 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
+def fingerprint(chunks: Iterable[bytes]) -> str:
+    """A digest of content: equal for equal bytes, however they are cut into chunks.
+
+    Args:
+        chunks: the content, piece by piece.
+
+    Returns:
+        32 hexadecimal digits, of BLAKE2b with 16 bytes.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
 def flush(path: str | os.PathLike[str]) -> None:
     """Waits until a file, or the list of a folder's files, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -145,20 +191,40 @@ def flush(path: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
+def check_folder_name(folder: object) -> None:
+    """Makes sure that a folder was named: an empty name would be the current one.
+
+    Args:
+        folder: an output folder.
+
+    Raises:
+        ValueError: if it is empty, blank or no path.
+    """
+    if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder).strip():
+        raise ValueError(
+            f"output_dir is {folder!r}; expected a folder, such as 'runs/mine' ('.' is this one)."
+        )
+
+
 def check_writable(folder: str | os.PathLike[str], num_bytes: int = 0) -> None:
     """Makes sure that a run can keep its results, before it starts.
+
+    What a killed one left half-written is removed.
 
     Args:
         folder: output folder; made if it does not exist.
         num_bytes: about how much will be written.
 
     Raises:
-        ValueError: if the folder cannot be made or written to, or the disk has less room.
+        ValueError: if the folder has no name, cannot be made or written to, or the disk has less
+            room.
     """
+    check_folder_name(folder)
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
+        clear_unfinished(folder)
+        probe = folder / f"{_ASIDE}{os.getpid()}-probe"
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from .sharding import gathered
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 logger = logging.getLogger(__name__)
-_WHOLE = ("NO", "MULTI_CPU", "MULTI_GPU")  # Accelerate's kinds of runs where none is sharded
 _MAX_SKIPPED_STEPS = 20  # in a row
 
 
@@ -25,7 +26,7 @@ class Gradients:
 
     Args:
         params: of the prepared model.
-        accelerator: knows how gradients are sharded and scaled.
+        accelerator: knows how gradients are scaled.
         max_norm: they are scaled down to it; 0 = no clipping.
         checkpoints: where they are, for those whose run has diverged.
     """
@@ -42,6 +43,7 @@ class Gradients:
         self.max_norm = max_norm or math.inf
         self.checkpoints = checkpoints
         self.num_skipped_in_a_row = 0
+        self.norm = math.nan  # of the last step, before clipping
 
     def clip(self, step: int) -> bool:
         """Scales the gradients down if their norm is too large.
@@ -55,8 +57,8 @@ class Gradients:
         Raises:
             RuntimeError: if too many steps in a row were skipped.
         """
-        norm = self._clip()
-        if norm is None or math.isfinite(norm):
+        self.norm = float(self._clip())
+        if math.isfinite(self.norm):
             self.num_skipped_in_a_row = 0
             return True
         self.num_skipped_in_a_row += 1
@@ -75,12 +77,11 @@ class Gradients:
         for param in self.params:
             param.grad = None
 
-    def _clip(self) -> Tensor | None:
-        """The norm before clipping; None where DeepSpeed clips by itself."""
-        if self.accelerator.distributed_type.value not in _WHOLE:
-            return self.accelerator.clip_grad_norm_(self.params, self.max_norm)
+    def _clip(self) -> Tensor:
+        """The norm before clipping."""
         self.accelerator.unscale_gradients()
         norm = nn.utils.get_total_norm([p.grad for p in self.params if p.grad is not None])
+        norm = gathered(norm, kept=True)
         if norm > self.max_norm:  # else it would multiply all of them by 1
             nn.utils.clip_grads_with_norm_(self.params, self.max_norm, norm)
         return norm

@@ -1,22 +1,28 @@
 """Launching: how a recipe becomes the processes, threads and log lines that were asked for.
 
-Two facts of Accelerate (issues 2741 and 2492 of its tracker), each mended here with its own means:
+Facts of Accelerate (issues 2741 and 2492 of its tracker, and its `state.py`), each mended here with
+its own means:
 
 - `accelerate launch --cpu --num_processes 2` starts one process unless MPI is installed.
   `start_processes` replaces it by torchrun, which Accelerate itself uses for several GPUs.
 - `accelerate launch` without `--cpu` sets OMP_NUM_THREADS=1, so that a CPU run uses one core.
   `use_all_threads` undoes that where nobody asked for it.
+- without an accelerator it takes each of several processes for the only one, and shards nothing.
+  `on_cpu` and `shard_as_launched` tell it.
+
+What other launchers say is in `launchers.py`.
 """
 
 import logging
 import os
 import re
 import sys
-import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
+
+from .launchers import end_with_launcher, join_processes
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -33,13 +39,14 @@ def run_recipe(main: Callable[[], None]) -> None:
 
     Raises:
         SystemExit: with a message instead of a traceback, for a user's mistake (`ValueError`), a
-            run that had to end (`RuntimeError`) or a wish (Ctrl-C).
+            disk that failed (`OSError`), a run that had to end (`RuntimeError`) or a wish (Ctrl-C).
     """
-    start_processes()
-    use_all_threads()
     try:
+        start_processes()
+        end_with_launcher()
+        use_all_threads()
         main()
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
     except KeyboardInterrupt as stop:
         raise SystemExit(f"stopped: {stop}") from stop
@@ -50,22 +57,30 @@ def start_processes() -> None:
 
     Does nothing when they exist already, when one was asked for, or without `accelerate launch`.
     Call it first.
+
+    Raises:
+        ValueError: if it cannot be told how many were asked for, or this process's place among
+            those that exist.
     """
     # it names a meeting point for several processes, and starts a single one that knows no rank
     asked_for_several = "MASTER_ADDR" in os.environ and "ACCELERATE_USE_CPU" in os.environ
+    join_processes()
     if not asked_for_several or "RANK" in os.environ or torch.cuda.is_available():
         return
     command, _ = _parent()
-    num_processes = _asked_processes(command)
-    if num_processes > 1:
-        _become(num_processes)
-    else:
-        warnings.warn(
-            "the launcher was asked for several CPU processes and started one,"
-            f" and how many cannot be told from {command};"
-            f" use: ACCELERATE_USE_CPU=true torchrun --nproc_per_node N {sys.argv[0]}",
-            stacklevel=2,
+    num_processes, num_machines = _asked_processes(command)
+    if num_machines > 1:
+        raise ValueError(
+            f"the launcher was asked for CPU processes on {num_machines} machines, which it cannot"
+            f" start; use: torchrun --nnodes {num_machines} --nproc_per_node N --rdzv_backend c10d"
+            f" --rdzv_endpoint FIRST_MACHINE {sys.argv[0]}"
         )
+    if num_processes < 2:
+        raise ValueError(
+            "the launcher was asked for several CPU processes and started one, and how many cannot"
+            f" be told from {command}; use: torchrun --nproc_per_node N {sys.argv[0]}"
+        )
+    _become(num_processes)
 
 
 def _become(num_processes: int) -> None:
@@ -86,10 +101,11 @@ def use_all_threads() -> None:
     command, environment = _parent()
     asked = any("num_cpu_threads_per_process" in word for word in command)
     if "OMP_NUM_THREADS" not in environment and not asked:
-        torch.set_num_threads(_num_cores())
+        torch.set_num_threads(num_cores())
 
 
-def _num_cores() -> int:
+def num_cores() -> int:
+    """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -107,13 +123,49 @@ def process_state(cpu: bool = False) -> "PartialState":
         An `accelerate.PartialState`.
     """
     from accelerate import PartialState
+
+    join_processes()
+    return PartialState(cpu=cpu or on_cpu())
+
+
+def on_cpu() -> bool:
+    """Whether to compute on the CPU: as the launcher was told, or for want of an accelerator.
+
+    Accelerate must be told so. On its own it takes each of several processes that torchrun
+    started on a machine without an accelerator for the only one, and its `PartialState` does not
+    look where `accelerate launch --cpu` leaves its flag.
+    """
     from accelerate.utils import parse_flag_from_env
 
-    # The launcher's --cpu is in the environment, where PartialState does not look: on its own it
-    # would take each of several CPU processes for the only one.
-    launched = parse_flag_from_env("ACCELERATE_USE_CPU")
     # random numbers are drawn in float64, which MPS does not have
-    return PartialState(cpu=cpu or launched or torch.backends.mps.is_available())
+    without = not torch.accelerator.is_available() or torch.backends.mps.is_available()
+    return without or parse_flag_from_env("ACCELERATE_USE_CPU")
+
+
+def shard_as_launched() -> None:
+    """Makes ready for an `Accelerator` that shards, where the launcher was asked for FSDP.
+
+    Call it before the `Accelerator` is made.
+
+    Raises:
+        ValueError: if it was asked for another way of sharding.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import DistributedType, parse_flag_from_env
+
+    for name in ("DeepSpeed", "Megatron_LM"):
+        if parse_flag_from_env(f"ACCELERATE_USE_{name.upper()}"):
+            raise ValueError(f"the launcher was asked for {name}; expected FSDP 2, or none.")
+    if not parse_flag_from_env("ACCELERATE_USE_FSDP"):
+        return
+    if os.environ.get("FSDP_VERSION", "1") != "2":
+        raise ValueError("the launcher was asked for FSDP 1; expected --fsdp_version 2.")
+    # it would untie tied weights, which then train each on its own
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
+    if process_state().distributed_type == DistributedType.MULTI_CPU:
+        # Accelerate shards on accelerators alone and on CPUs would forget that it was asked to,
+        # though nothing that it calls needs one
+        PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
 
 
 def quieten(is_main_process: bool) -> None:
@@ -147,18 +199,18 @@ def _parent() -> tuple[list[str], Mapping[str, str]]:
         return [], {}
 
 
-def _asked_processes(command: list[str]) -> int:
-    """The number in an `accelerate launch` command or the configuration it reads; 1 if none."""
+def _asked_processes(command: list[str]) -> tuple[int, int]:
+    """Processes and machines in an `accelerate launch` command or the configuration it reads."""
     place = next((i for i, word in enumerate(command) if _LAUNCHER.search(word)), None)
     if place is None:
-        return 1
+        return 1, 1
     from accelerate.commands.config import load_config_from_file
     from accelerate.commands.launch import launch_command_parser
 
     asked, _ = launch_command_parser().parse_known_args(command[place + 1 :])
-    if asked.num_processes is not None:
-        return asked.num_processes
     try:
-        return load_config_from_file(asked.config_file).num_processes or 1
+        config = load_config_from_file(asked.config_file)
     except FileNotFoundError:
-        return 1
+        config = asked
+    num_processes = asked.num_processes or config.num_processes or 1
+    return num_processes, asked.num_machines or config.num_machines or 1

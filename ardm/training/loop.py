@@ -8,14 +8,11 @@ one folder (`saved_run.py`); the same command again resumes.
 """
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sized
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sized
+from contextlib import closing
 from dataclasses import dataclass, field
-from types import FrameType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
@@ -23,10 +20,14 @@ from torch.utils.data import default_collate
 from tqdm.auto import tqdm
 
 from .config import TrainingConfig
+from .interrupts import Interrupts
+from .launchers import join_processes
+from .launching import on_cpu, shard_as_launched
 from .precision import choose_precision
-from .processes import agreed, progress_bar
+from .processes import progress_bar
 from .run import EvalFn, LossFn, Run
 from .stream import Collate, TrainDataset
+from .trackers import SamplesFn, check_trackers
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -65,6 +66,10 @@ def train(
     optimizer: torch.optim.Optimizer | None = None,
     collate_fn: Collate = default_collate,
     accelerator: "Accelerator | None" = None,
+    identity: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    samples_fn: SamplesFn | None = None,
+    units_per_example: Mapping[str, float] | None = None,
 ) -> TrainingResult:
     """Trains a model in place and leaves it with its averaged weights.
 
@@ -80,26 +85,37 @@ def train(
         optimizer: over the model's parameters; None = AdamW.
         collate_fn: examples -> dict of tensors.
         accelerator: for those who need one of their own; None = one made here.
+        identity: what else decides the result, by name: fingerprints of the data and the tokenizer,
+            settings of the model and of the loss; mappings may be nested, of what JSON can hold.
+            A checkpoint, or a finished run, of another identity is refused.
+        settings: of the whole recipe, for the trackers: sizes, data, tokenizer, objective.
+        samples_fn: model -> texts or pictures by name, for the trackers; called with the averaged
+            weights at each evaluation, where there is a tracker.
+        units_per_example: what trackers count beside steps, such as {"tokens": 128}; None = the
+            examples themselves.
 
     Returns:
         [`TrainingResult`].
 
     Raises:
         ValueError: before training, if the data set is empty, the output folder is not writable,
-            the disk is full, or the checkpoint belongs to another run.
-        RuntimeError: if the gradient is not finite for many steps in a row; the last checkpoint is
-            good.
-        KeyboardInterrupt: after Ctrl-C or SIGTERM, once a checkpoint is written.
+            the disk is full, the checkpoint belongs to another run, or it holds what cannot be
+            read without executing code.
+        RuntimeError: if the gradient is not finite for many steps, or several checkpoints in a row
+            cannot be written; the last checkpoint is good.
+        KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once a checkpoint is written.
     """
     if isinstance(train_dataset, Sized) and len(train_dataset) == 0:
         raise ValueError("train_dataset is empty; expected at least one example.")
     accelerator = accelerator or make_accelerator(config)
-    with closing(Run(model, optimizer, train_dataset, config, accelerator)) as run:
+    with closing(Run(model, optimizer, train_dataset, config, accelerator, identity)) as run:
         run.resume()
         first_step = run.step
+        if first_step < config.max_train_steps:
+            run.open_trackers(settings or {}, units_per_example or {"examples": 1})
         run.begin()
-        with _stop_signals() as received, _progress_bar(run) as bar:
-            _take_all_steps(run, loss_fn, collate_fn, eval_fn, received, bar)
+        with Interrupts(accelerator, first_step) as interrupts, _progress_bar(run) as bar:
+            _take_all_steps(run, loss_fn, collate_fn, eval_fn, samples_fn, interrupts, bar)
         this_call = time.perf_counter() - run.began
         # a finished run takes no time again
         total = run.seconds() if run.step > first_step else run.state.seconds
@@ -119,7 +135,8 @@ def _take_all_steps(
     loss_fn: LossFn,
     collate_fn: Collate,
     eval_fn: EvalFn | None,
-    received: list[int],
+    samples_fn: SamplesFn | None,
+    interrupts: Interrupts,
     bar: tqdm,
 ) -> None:
     config = run.config
@@ -129,45 +146,16 @@ def _take_all_steps(
         last = run.step == config.max_train_steps
         run.log_if_due(last)
         if eval_fn is not None and (last or _is_due(run.step, config.eval_steps)):
-            run.evaluate(eval_fn)
-        stop = _is_to_stop(run, last, bool(received))
+            run.evaluate(eval_fn, samples_fn)
+        stop = interrupts.agreed(run.step)
         if last or stop or _is_due(run.step, config.checkpointing_steps):
             run.save()
         if stop and not last:
-            raise KeyboardInterrupt(f"at step {run.step}; the same command resumes there.")
+            raise KeyboardInterrupt(f"at step {run.step}; {run.saved.way_on(run.step)}.")
 
 
 def _is_due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-def _is_to_stop(run: Run, last: bool, received: bool) -> bool:
-    """Whether any process got a signal. Agreeing makes GPUs wait: not at every step."""
-    if run.accelerator.num_processes == 1:
-        return received
-    due = last or _is_due(run.step, run.config.logging_steps)
-    return due and agreed(run.accelerator, received)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collects Ctrl-C and SIGTERM in place of dying of them; a second Ctrl-C interrupts at once."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _progress_bar(run: Run) -> tqdm:
@@ -192,30 +180,26 @@ def make_accelerator(config: TrainingConfig) -> "Accelerator":
     """An `accelerate.Accelerator` with the precision that the hardware is good at.
 
     Args:
-        config: precision, accumulation and tracker.
+        config: precision, accumulation and trackers.
 
     Returns:
         The accelerator.
 
     Raises:
-        ValueError: if the tracker is not installed.
+        ValueError: if a tracker is not installed, or this process is one of several and which
+            one cannot be told.
     """
     from accelerate import Accelerator
 
+    check_trackers(config.report_to)
+    join_processes()
+    shard_as_launched()
     # `accelerate launch` always sets the variable; its "no" is a default, not a choice
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     asked = config.mixed_precision or (launched if launched != "no" else None)
-    accelerator = Accelerator(
+    return Accelerator(
         mixed_precision=choose_precision(asked),
         gradient_accumulation_steps=config.gradient_accumulation_steps,
-        # random numbers are drawn in float64, which MPS does not have
-        cpu=torch.backends.mps.is_available(),
-        log_with=None if config.report_to == "none" else config.report_to,
+        cpu=on_cpu(),
         project_dir=config.output_dir,
     )
-    if config.report_to != "none" and not accelerator.log_with:
-        raise ValueError(
-            f"report_to is {config.report_to!r}, which is not installed:"
-            f" pip install {config.report_to}."
-        )
-    return accelerator

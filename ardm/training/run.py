@@ -10,8 +10,10 @@ import itertools
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -23,9 +25,13 @@ from .checkpoints import CheckpointFolder
 from .config import TrainingConfig, learning_rate_factor
 from .files import check_writable
 from .gradients import Gradients
+from .identity import num_parameters, run_identity
 from .saved_run import SavedRun
-from .state import RunIdentity, RunState
+from .sharding import PlainModel, is_sharded
+from .snapshot import Snapshot
+from .state import RunState
 from .stream import Batch, Collate, TrainDataset, example_loader
+from .trackers import SamplesFn, Throughput, Trackers
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -46,6 +52,7 @@ class Run:
         train_dataset: examples.
         config: how to train.
         accelerator: where.
+        identity: what else decides the result.
     """
 
     def __init__(
@@ -55,57 +62,49 @@ class Run:
         train_dataset: TrainDataset,
         config: TrainingConfig,
         accelerator: "Accelerator",
+        identity: Mapping[str, Any] | None = None,
     ):
         self.config = config
         self.accelerator = accelerator
         self.train_dataset = train_dataset
         self.state = RunState()
         self.begin()
+        self.package = type(model).__module__.split(".")[0]
+        self.trackers = Trackers(config.report_to)
+        self.throughput = Throughput({}, self.global_batch_size)
         # `backward` divides by it; Accelerate keeps one per Python process, perhaps an earlier
         # run's or the launcher's
         accelerator.gradient_accumulation_steps = config.gradient_accumulation_steps
         accelerator.step = 0
-        self.folder = self._open_folder(_num_parameters(model))
+        self.folder = self._open_folder(num_parameters(model))
         torch.manual_seed(config.seed + accelerator.process_index)  # dropout; kept in checkpoints
         if optimizer is None:
             optimizer = torch.optim.AdamW(
                 model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), fused=True
             )
-        identity = self._identity(model, optimizer)
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        full_identity = run_identity(config, train_dataset, model, optimizer, accelerator, identity)
+        self.plain = PlainModel(model) if is_sharded(accelerator) else None
         self.model, self.optimizer = self._prepare(model, optimizer)
         params = [param for param in self.model.parameters() if param.requires_grad]
         self.average = WeightAverage(params, config.ema_decay)
         self.gradients = Gradients(params, accelerator, config.max_grad_norm, self.folder.root)
-        self.saved = SavedRun(self.folder, identity, accelerator, self.average)
-        if config.report_to != "none":
-            accelerator.init_trackers("ardm", config=asdict(config))
+        snapshot = Snapshot(model, self.optimizer, self.average, accelerator)
+        self.saved = SavedRun(self.folder, full_identity, snapshot, accelerator)
 
-    def _open_folder(self, num_parameters: int) -> CheckpointFolder:
+    def _open_folder(self, num_values: int) -> CheckpointFolder:
         folder = CheckpointFolder(self.config.output_dir)
         # 3 checkpoints (2 kept, 1 being written) of weights, average and 2 moments in float32,
         # less what a resumed run has already
-        num_bytes = 3 * 4 * 4 * num_parameters - folder.num_bytes()
-        check_writable(self.config.output_dir, max(0, num_bytes))
-        if self.accelerator.is_main_process:
-            folder.lock()
+        num_bytes = 3 * 4 * 4 * num_values - folder.num_bytes()
+        check_writable(self.config.output_dir)
+        check_writable(folder.root, max(0, num_bytes))
         return folder
-
-    def _identity(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> RunIdentity:
-        data = self.train_dataset
-        return RunIdentity(
-            seed=self.config.seed,
-            global_batch_size=self.global_batch_size,
-            num_examples=len(data) if isinstance(data, Sized) else None,
-            num_parameters=_num_parameters(model),
-            averages_weights=self.config.ema_decay > 0,
-            optimizer=type(optimizer).__name__,
-        )
 
     def _prepare(
         self, model: nn.Module, optimizer: torch.optim.Optimizer
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
-        for group in optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])
         if self.config.compile:
             model.compile()
         return self.accelerator.prepare(model, optimizer)
@@ -128,6 +127,27 @@ class Run:
     def seconds(self) -> float:
         """Wall-clock of the run, without what a killed call did after its last checkpoint."""
         return self.state.seconds + time.perf_counter() - self.began
+
+    def open_trackers(
+        self, settings: Mapping[str, Any], units_per_example: Mapping[str, float]
+    ) -> None:
+        """Begins to tell the trackers, or goes on telling them; after [`Run.resume`].
+
+        Args:
+            settings: of the whole recipe.
+            units_per_example: what is counted.
+        """
+        config = self.config
+        self.throughput = Throughput(units_per_example, self.global_batch_size)
+        self.throughput.begin(self.step)
+        if self.accelerator.is_main_process:
+            self.trackers.open(
+                Path(config.output_dir),
+                config.tracker_project_name or self.package,
+                config.run_name,
+                self.step,
+                asdict(config) | dict(settings),
+            )
 
     # ----------------------------------------------------------------------------------- a step
     def batches(self, collate_fn: Collate) -> Iterator[list[Batch]]:
@@ -195,21 +215,35 @@ class Run:
         figures["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         if state.skipped_steps:
             figures["skipped_steps"] = state.skipped_steps
-        self._record(figures)
+        beside = {"gradient_norm": self.gradients.norm, **self.throughput.figures(self.step)}
+        self._record(figures, beside)
         state.forget_sums()
 
-    def evaluate(self, eval_fn: EvalFn) -> None:
-        """Logs the figures of the averaged weights."""
-        with self.average.in_place():
-            model = self.accelerator.unwrap_model(self.model)
+    def evaluate(self, eval_fn: EvalFn, samples_fn: SamplesFn | None = None) -> None:
+        """Logs the figures of the averaged weights, and shows the trackers what they write."""
+        with self.average.in_place(), self._whole_model() as model:
             model.eval()
             figures = {name: float(value) for name, value in eval_fn(model).items()}
-            self._record(figures, always_shown=True)
+            self._record(figures, {}, always_shown=True)
+            if samples_fn is not None and self.trackers.names:
+                devices = [self.accelerator.device] if torch.cuda.is_available() else []
+                with torch.random.fork_rng(devices):  # the run goes on with the same bits
+                    self.trackers.show(samples_fn(model), self.step)
+        self.throughput.begin(self.step)
 
-    def _record(self, figures: dict[str, float], always_shown: bool = False) -> None:
+    def _whole_model(self) -> AbstractContextManager[nn.Module]:
+        """The model as evaluations call it, each process on its own."""
+        model = self.accelerator.unwrap_model(self.model)
+        return nullcontext(model) if self.plain is None else self.plain.filled(model)
+
+    def _record(
+        self, figures: dict[str, float], beside: dict[str, float], always_shown: bool = False
+    ) -> None:
+        """Logs figures of the history, and some beside it that depend on the clock."""
         self.state.record(figures)
-        if self.config.report_to != "none":
-            self.accelerator.log(figures, step=self.step)
+        figures = figures | beside
+        self.trackers.show(figures, self.step)
+        self.accelerator.log(figures, step=self.step)  # to those of a caller's own accelerator
         if self.accelerator.is_main_process and (always_shown or not sys.stderr.isatty()):
             shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
             with logging_redirect_tqdm():  # above the progress bar, where there is one
@@ -218,33 +252,36 @@ class Run:
     # -------------------------------------------------------------------------- start and ending
     def resume(self) -> None:
         """Goes on from a checkpoint if there is one that belongs to this run."""
-        found = self.saved.find(self.config.resume_from_checkpoint, self.config.max_train_steps)
-        if found is not None:
-            self.state = self.saved.load(*found, self.optimizer)
+        config = self.config
+        if self.accelerator.is_main_process:
+            self.folder.lock()
+        state = self.saved.resume(config.resume_from_checkpoint, config.max_train_steps)
+        self.state = state or self.state
 
-    def save(self) -> None:
-        """Writes a checkpoint, or warns that it could not be written."""
-        self.saved.save(self.state, self.seconds())
+    def save(self) -> bool:
+        """Writes a checkpoint; False, with a warning, if it could not be written."""
+        last = self.step == self.config.max_train_steps
+        written = self.saved.save(self.state, self.seconds(), last)
+        self.throughput.begin(self.step)
+        return written
 
     def finish(self) -> None:
         """Leaves the model with its averaged weights, ready for use."""
         self.average.put_in_place()
         self.model.eval()
         # else the model would go on computing in the training's reduced precision
-        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        if self.plain is not None:
+            self.plain.put_in_place_of(model)
 
     def close(self) -> None:
         """Ends the trackers, and frees the folder and the accelerator for the next run."""
-        if self.config.report_to != "none":
-            # not `end_training`, which ends the process group as well
-            for tracker in self.accelerator.trackers:
-                tracker.finish()
+        self.trackers.close()
+        # not `end_training`, which ends the process group as well
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
         self.accelerator.free_memory()  # else the model would join the next run's checkpoints
         self.folder.unlock()
-
-
-def _num_parameters(model: nn.Module) -> int:
-    return sum(param.numel() for param in model.parameters())
 
 
 def _to_device(values: dict[str, Any], device: torch.device) -> dict[str, Any]:

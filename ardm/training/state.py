@@ -1,12 +1,11 @@
 """RunState: all that a run must know to go on later, beside weights, optimiser and random numbers.
 
-It is `run.json` of a checkpoint, with the [`RunIdentity`] that tells whose checkpoint it is. What
+It is `run.json` of a checkpoint, with the identity that tells whose checkpoint it is. What
 happens to a state is `run.py`'s business; here it only adds up, and goes to the file and back.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from torch import Tensor
@@ -57,7 +56,9 @@ class RunState:
         """What this process alone knows of the next log entry."""
         return [{name: float(value) for name, value in self.sums.items()}, self.num_summed]
 
-    def to_dict(self, identity: "RunIdentity", parts: list[Part], seconds: float) -> dict[str, Any]:
+    def to_dict(
+        self, identity: Mapping[str, Any], parts: list[Part], seconds: float
+    ) -> dict[str, Any]:
         """The content of `run.json`.
 
         Args:
@@ -70,7 +71,7 @@ class RunState:
         """
         return {
             "step": self.step,
-            "identity": asdict(identity),
+            "identity": dict(identity),
             "history": self.history,
             "sums": parts,
             "seconds": seconds,
@@ -102,46 +103,3 @@ class RunState:
             skipped_steps=saved.get("skipped_steps", 0),  # older checkpoints have none
             seconds=saved["seconds"],
         )
-
-
-@dataclass(frozen=True)
-class RunIdentity:
-    """What must be the same for a run to go on from a checkpoint.
-
-    Args:
-        seed: key of everything random.
-        global_batch_size: examples of one optimiser step over all processes.
-        num_examples: of the data set; None = a stream.
-        num_parameters: of the model.
-        averages_weights: whether a moving average is kept.
-        optimizer: name of its class.
-    """
-
-    seed: int
-    global_batch_size: int
-    num_examples: int | None
-    num_parameters: int
-    averages_weights: bool
-    optimizer: str
-
-    def check(self, saved: Mapping[str, Any], path: Path) -> None:
-        """Makes sure that a checkpoint is this run's.
-
-        Args:
-            saved: the identity in the checkpoint.
-            path: the checkpoint, for the message.
-
-        Raises:
-            ValueError: if it is another run's, with what differs.
-        """
-        mine = asdict(self)
-        changes = ", ".join(
-            f"{name} was {old} and is {mine.get(name)}"
-            for name, old in saved.items()
-            if old != mine.get(name)
-        )
-        if changes:
-            raise ValueError(
-                f"{path} belongs to another run: {changes}. Give the old values, another"
-                " output_dir, or resume_from_checkpoint='none' to start afresh."
-            )

@@ -4,10 +4,11 @@
 
 By itself: scikit-learn's digits. Where the data has no validation part, every 1/f-th image is held
 out, counted class by class in the data's order: no randomness, each class in proportion, f =
-`validation_fraction`.
+`validation_fraction`. What was read, and what was left out, is told in one line.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -16,11 +17,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ardm.training import check_integer
+from ardm.training import check_integer, fingerprint
 
-from .columns import Columns, table_splits
+from .finding import find_images, usable_images
 from .pixels import prepare_image
-from .sources import Source, Splits, array_file, digits, image_folder, named_data_set
+from .reports import report_of
+from .sources import Source
+
+logger = logging.getLogger(__name__)
 
 
 class ImageDataset(Dataset):
@@ -34,6 +38,7 @@ class ImageDataset(Dataset):
 
     Attributes:
         class_names: what label k is called, at k; None = there are no labels.
+        report: what was read, and what was left out, in one line.
     """
 
     def __init__(self, source: Source, numbers: np.ndarray, image_size: int, num_channels: int):
@@ -42,6 +47,17 @@ class ImageDataset(Dataset):
         self.image_size = image_size
         self.num_channels = num_channels
         self.class_names = source.class_names
+        self.report = ""
+
+    @property
+    def num_classes(self) -> int | None:
+        """How many classes there are; None = there are no labels."""
+        return None if self.class_names is None else len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Of each image: (C, S, S)."""
+        return self.num_channels, self.image_size, self.image_size
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -74,6 +90,18 @@ class ImageDataset(Dataset):
         """The images at `indices`, as a data loader asks for a batch."""
         return [self[index] for index in indices]
 
+    def fingerprint(self) -> str:
+        """A digest of all items: other pictures, order, labels, sizes or names give another one."""
+        return fingerprint(self._told())
+
+    def _told(self) -> Iterator[bytes]:
+        yield repr((self.image_size, self.num_channels, self.class_names)).encode()
+        looks = self.source.seen()
+        labels = self.source.labels
+        for number in self.numbers:
+            label = None if labels is None else int(labels[number])
+            yield f"{looks[number].digest} {label}\n".encode()
+
 
 class ImageSplits(TypedDict):
     """The parts of the data; None = nothing is held out."""
@@ -87,9 +115,11 @@ def load_images(
     dataset_name: str | None = None,
     dataset_config_name: str | None = None,
     train_dir: str | Path | None = None,
+    validation_dir: str | Path | None = None,
     train_file: str | Path | None = None,
     validation_file: str | Path | None = None,
     validation_fraction: float = 0.1,
+    labels: str = "auto",
     image_column: str | None = None,
     label_column: str | None = None,
     image_size: int | None = None,
@@ -98,17 +128,22 @@ def load_images(
 ) -> ImageSplits:
     """Finds images and splits them; with no argument, scikit-learn's digits.
 
+    Pictures that cannot be decoded are left out. What was read is logged in one line.
+
     Args:
         dataset_name: a `datasets` name or a local data set.
         dataset_config_name: its configuration.
-        train_dir: a folder of images; the names of several sub-folders are classes.
-        train_file: uint8 (N, H, W[, C]) in a .npy file, or .npz with images / arr_0 and labels /
-            arr_1.
+        train_dir: a folder of images; `train` and `val` folders in it are the parts of the data,
+            and the names of several sub-folders are classes.
+        validation_dir: the same for validation.
+        train_file: uint8 (N, H, W[, C]) in a .npy file, or .npz with images and perhaps labels.
         validation_file: the same for validation.
         validation_fraction: how much is held out where the data has no validation part; 0 =
             nothing.
-        image_column: the column of images; None = the only one.
-        label_column: the column of classes; None = the only one of type ClassLabel.
+        labels: of a folder, how classes are found, a name in `LABELS`.
+        image_column: the column of images, in a folder the table's column of file names, in .npz
+            the array; None = the only one.
+        label_column: the column of classes; None = the only one of type ClassLabel, or called so.
         image_size: pixels a side; None = as the data, if all of it is square and of one size.
         channels: 1 = grey, 3 = RGB; None = grey if all images are.
         class_conditional: whether to give labels; None = if the data has them.
@@ -120,22 +155,29 @@ def load_images(
         ValueError: if arguments do not go together, or the data cannot be found, read, sized or
             split as asked.
     """
-    places = {"dataset_name": dataset_name, "train_dir": train_dir, "train_file": train_file}
-    _check_places(places, dataset_config_name, validation_file)
     _check_numbers(image_size, channels, validation_fraction)
-    columns = Columns(image_column, label_column, labelled=class_conditional is not False)
-    if dataset_name is not None:
-        splits = table_splits(named_data_set(dataset_name, dataset_config_name), columns)
-    elif train_dir is not None:
-        splits = table_splits(image_folder(Path(train_dir)), columns)
-    else:
-        splits = _array_splits(train_file, validation_file, columns.labelled)
-    if class_conditional and splits["train"].labels is None:
+    reading = find_images(
+        dataset_name=dataset_name,
+        dataset_config_name=dataset_config_name,
+        train_dir=train_dir,
+        validation_dir=validation_dir,
+        train_file=train_file,
+        validation_file=validation_file,
+        labels=labels,
+        image_column=image_column,
+        label_column=label_column,
+        class_conditional=class_conditional,
+    )
+    sources = usable_images(reading)
+    if class_conditional and sources["train"].labels is None:
         raise ValueError(
-            "class_conditional is asked for, but the data has no labels;"
-            " name a label_column, or sort the images into one sub-folder a class."
+            "class_conditional is asked for, but the data has no labels: name a label_column, or"
+            f" sort the images into one sub-folder a class. {reading.how}"
         )
-    return _parts(splits, validation_fraction, *_form(image_size, channels, splits))
+    splits = _parts(sources, validation_fraction, *_form(image_size, channels, sources))
+    splits["train"].report = report_of(reading, splits["train"], splits["validation"])
+    logger.info("%s", splits["train"].report)
+    return splits
 
 
 def hold_out(source: Source, fraction: float) -> tuple[np.ndarray, np.ndarray]:
@@ -166,20 +208,6 @@ def hold_out(source: Source, fraction: float) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(by_class[~held_out]), np.sort(by_class[held_out])
 
 
-def _check_places(
-    places: dict[str, str | Path | None],
-    dataset_config_name: str | None,
-    validation_file: str | Path | None,
-) -> None:
-    given = [name for name, place in places.items() if place is not None]
-    if len(given) > 1:
-        raise ValueError(f"got {' and '.join(given)}; expected one of them.")
-    if dataset_config_name is not None and "dataset_name" not in given:
-        raise ValueError("got dataset_config_name without dataset_name.")
-    if validation_file is not None and "train_file" not in given:
-        raise ValueError("got validation_file without train_file.")
-
-
 def _check_numbers(image_size: int | None, channels: int | None, fraction: float) -> None:
     if image_size is not None:
         check_integer("image_size", image_size, 1)
@@ -189,23 +217,13 @@ def _check_numbers(image_size: int | None, channels: int | None, fraction: float
         raise ValueError(f"validation_fraction is {fraction}; expected 0 to 0.5.")
 
 
-def _array_splits(
-    train_file: str | Path | None, validation_file: str | Path | None, labelled: bool
-) -> Splits:
-    splits = {"train": digits() if train_file is None else array_file(Path(train_file))}
-    if validation_file is not None:
-        names = splits["train"].class_names
-        splits["validation"] = array_file(Path(validation_file), names)
-    if labelled:
-        return splits
-    return {name: Source(source.images) for name, source in splits.items()}
-
-
-def _form(image_size: int | None, channels: int | None, splits: Splits) -> tuple[int, int]:
-    """Size and channels; files are looked through only if they must tell."""
+def _form(
+    image_size: int | None, channels: int | None, sources: dict[str, Source]
+) -> tuple[int, int]:
+    """Size and channels, of the images where they are not asked for."""
     if image_size is not None and channels is not None:
         return image_size, channels
-    forms = [source.form() for source in splits.values()]
+    forms = [source.form() for source in sources.values()]
     sizes = set().union(*(size for size, _ in forms))
     num_channels = channels or (1 if all(grey for _, grey in forms) else 3)
     if image_size is not None:
@@ -219,10 +237,12 @@ def _form(image_size: int | None, channels: int | None, splits: Splits) -> tuple
     return sizes.pop()[0], num_channels
 
 
-def _parts(splits: Splits, fraction: float, image_size: int, num_channels: int) -> ImageSplits:
+def _parts(
+    sources: dict[str, Source], fraction: float, image_size: int, num_channels: int
+) -> ImageSplits:
     form = (image_size, num_channels)
-    train = splits["train"]
-    if "validation" not in splits and fraction:
+    train = sources["train"]
+    if "validation" not in sources and fraction:
         kept, held_out = hold_out(train, fraction)
         return {
             "train": ImageDataset(train, kept, *form),
@@ -230,6 +250,6 @@ def _parts(splits: Splits, fraction: float, image_size: int, num_channels: int) 
         }
     whole = {
         name: ImageDataset(source, np.arange(len(source.images)), *form)
-        for name, source in splits.items()
+        for name, source in sources.items()
     }
     return {"train": whole["train"], "validation": whole.get("validation")}

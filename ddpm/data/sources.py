@@ -1,24 +1,34 @@
-"""Where images come from: arrays, folders and data sets, each a numbered row of pictures.
+"""Numbered pictures, of an array, of files or of a table, each opened when it is asked for.
 
-A [`Source`] is a sequence of PIL images, opened one at a time, with a label each or none. Labels
-are what the data calls the classes, in `class_names` sorted or in the data's own order.
+A [`Part`] is what was found, with the data's own labels; a [`Source`] is what of it can be used,
+with labels that are numbers of its `class_names`.
 """
 
 import io
-import zipfile
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .pixels import GREY_MODES, upright_size
+from ardm.training import fingerprint
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from PIL.Image import Image
 
-Splits = dict[str, "Source"]  # "train", and "validation" if the data has it
+
+class Look(NamedTuple):
+    """What a picture is like: a digest of its content, and how it is to be looked at."""
+
+    digest: str
+    width: int
+    height: int
+    grey: bool
+    animated: bool = False  # its first frame is the image
 
 
 class ArrayImages:
@@ -30,12 +40,6 @@ class ArrayImages:
     """
 
     def __init__(self, array: np.ndarray, name: str):
-        shaped = array.ndim == 3 or (array.ndim == 4 and array.shape[-1] in (1, 3, 4))
-        if array.dtype != np.uint8 or not shaped or 0 in array.shape:
-            raise ValueError(
-                f"{name} has {array.dtype} {array.shape};"
-                " expected uint8 (N, H, W) or (N, H, W, 1, 3 or 4)."
-            )
         self.file = name
         self.array = array[..., 0] if array.ndim == 4 and array.shape[-1] == 1 else array
 
@@ -52,6 +56,53 @@ class ArrayImages:
         """What to call the image in a message."""
         return f"image {number} of {self.file}"
 
+    @cached_property
+    def looks(self) -> list[Look]:
+        """What each image is like."""
+        height, width = self.array.shape[1:3]
+        grey = self.array.ndim == 3
+        return [Look(fingerprint([each.tobytes()]), width, height, grey) for each in self.array]
+
+
+class FileImages:
+    """Images of a folder's files.
+
+    Args:
+        folder: where they lie.
+        paths: of the files, from there on.
+    """
+
+    def __init__(self, folder: Path, paths: Sequence[str]):
+        self.place = str(folder.absolute())
+        self.folder = folder
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def open(self, number: int) -> "Image":
+        """The PIL image of that number, of which only the header is read yet."""
+        from PIL import Image
+
+        return Image.open(self.folder / self.paths[number])
+
+    def name(self, number: int) -> str:
+        """What to call the image in a message."""
+        # a name that is not UTF-8 could not be printed
+        return os.fsencode(self.folder / self.paths[number]).decode(errors="replace")
+
+    def stamp(self, number: int) -> str:
+        """What changes with the file, without its being read."""
+        return _stamp(self.folder / self.paths[number])
+
+    def content(self, number: int) -> bytes:
+        """The file's bytes."""
+        return (self.folder / self.paths[number]).read_bytes()
+
+    def subset(self, numbers: Sequence[int]) -> "FileImages":
+        """Some of the images."""
+        return FileImages(self.folder, [self.paths[number] for number in numbers])
+
 
 class ColumnImages:
     """Images of a column of a `datasets.Dataset`, decoded when they are asked for.
@@ -59,13 +110,15 @@ class ColumnImages:
     Args:
         rows: the data set.
         column: the column, of a type that `datasets.Image` can be made of.
+        place: what to call the data set.
     """
 
-    def __init__(self, rows: "Dataset", column: str):
+    def __init__(self, rows: "Dataset", column: str, place: str):
         from datasets import Image
 
         self.rows = rows.select_columns(column).cast_column(column, Image(decode=False))
         self.column = column
+        self.place = place
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -74,40 +127,102 @@ class ColumnImages:
         """The PIL image of that number, of which only the header is read yet."""
         from PIL import Image
 
-        entry = self.rows[number][self.column]
-        if entry is None:
-            raise ValueError(
-                f"row {number} has no image in column {self.column!r}; remove the row."
-            )
-        file = entry["path"] if entry["bytes"] is None else io.BytesIO(entry["bytes"])
-        try:
-            return Image.open(file)
-        except (OSError, SyntaxError) as error:
-            raise ValueError(
-                f"{self.name(number)} is not an image that can be read: {error}"
-            ) from error
+        return Image.open(io.BytesIO(self.content(number)))
 
     def name(self, number: int) -> str:
         """What to call the image in a message."""
         entry = self.rows[number][self.column]
         return (entry and entry["path"]) or f"image {number} of column {self.column!r}"
 
+    def stamp(self, number: int) -> str:
+        """What changes with the content: a file's size and time, or a digest of the row's bytes."""
+        entry = self.rows[number][self.column]
+        if entry and entry["bytes"] is None:
+            return _stamp(entry["path"])
+        return fingerprint([self.content(number)])
+
+    def content(self, number: int) -> bytes:
+        """The picture as a file holds it."""
+        entry = self.rows[number][self.column]
+        if entry is None:
+            raise ValueError("the row holds no picture")
+        return Path(entry["path"]).read_bytes() if entry["bytes"] is None else entry["bytes"]
+
+    def subset(self, numbers: Sequence[int]) -> "ColumnImages":
+        """Some of the images."""
+        return ColumnImages(self.rows.select(numbers), self.column, self.place)
+
+
+Images = ArrayImages | FileImages | ColumnImages
+
+
+def _stamp(path: str | os.PathLike[str]) -> str:
+    status = os.stat(path)
+    return f"{os.fspath(path)}|{status.st_size}|{status.st_mtime_ns}"
+
+
+class Part(NamedTuple):
+    """Images as they were found, each with a label as the data writes it, or none of them.
+
+    Args:
+        images: N of them.
+        labels: text or whole numbers, None where one has no class; None = there are no labels.
+        class_names: all classes in the data's own order; None = sorted.
+    """
+
+    images: Images
+    labels: list[Any] | None = None
+    class_names: list[str] | None = None
+
+
+@dataclass
+class Reading:
+    """What was found at a place.
+
+    Args:
+        where: what was read.
+        parts: "train" and, if the data has it, "validation".
+        held_out: what the validation part is called there.
+        how: where the labels come from, or why there are none.
+        skipped: what was not read, with counts, for people.
+        unused: what could have been read, with counts.
+    """
+
+    where: str
+    parts: dict[str, Part]
+    held_out: str = ""
+    how: str = ""
+    skipped: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+
 
 @dataclass(frozen=True)
 class Source:
-    """Images and, if the data has them, their labels: int64 (N,) numbers of `class_names`."""
+    """Images that can be used and, if the data has them, their labels.
 
-    images: ArrayImages | ColumnImages
+    Args:
+        images: N of them.
+        labels: int64 (N,), numbers of `class_names`.
+        class_names: what label k is called, at k.
+        looks: what each image is like, at least of those that must be decoded to know.
+    """
+
+    images: Images
     labels: np.ndarray | None = None
     class_names: list[str] | None = None
+    looks: Sequence[Look] | None = None
+
+    def seen(self) -> Sequence[Look]:
+        """What each image is like."""
+        if self.looks is not None:
+            return self.looks
+        assert isinstance(self.images, ArrayImages)
+        return self.images.looks
 
     def form(self) -> tuple[set[tuple[int, int]], bool]:
-        """Sizes (width, height) that occur, and whether all are grey; reads every file's header."""
-        seen = set()
-        for number in range(len(self.images)):
-            with self.images.open(number) as image:
-                seen.add((upright_size(image), image.mode in GREY_MODES))
-        return {size for size, _ in seen}, all(grey for _, grey in seen)
+        """Sizes (width, height) that occur, and whether all are grey."""
+        looks = self.seen()
+        return {(look.width, look.height) for look in looks}, all(look.grey for look in looks)
 
 
 def digits() -> Source:
@@ -121,45 +236,6 @@ def digits() -> Source:
     bunch = load_digits()
     images = ArrayImages(np.round(bunch.images * 255 / 16).astype(np.uint8), "digits")
     return Source(images, bunch.target.astype(np.int64), [str(name) for name in bunch.target_names])
-
-
-def array_file(path: Path, names: list[str] | None = None) -> Source:
-    """Reads `.npy` (images) or `.npz` (images or arr_0, labels or arr_1); executes no pickle.
-
-    Args:
-        path: the file.
-        names: the class names that labels must be of; None = those that occur, sorted.
-
-    Returns:
-        The images in memory.
-
-    Raises:
-        ValueError: if there is no such file, or not what is expected is in it.
-    """
-    try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            content = {"images": content}
-        arrays = dict(content)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} cannot be read as a .npy or .npz file of numbers: {error}"
-        ) from error
-    images = arrays.get("images", arrays.get("arr_0"))
-    labels = arrays.get("labels", arrays.get("arr_1"))
-    if images is None:
-        raise ValueError(
-            f"{path} holds {sorted(arrays)}; expected images or arr_0, and perhaps labels or arr_1."
-        )
-    if labels is not None and labels.shape != images.shape[:1]:
-        raise ValueError(
-            f"{path} has labels {labels.shape} for images {images.shape};"
-            " expected one label an image."
-        )
-    source = ArrayImages(images, str(path))
-    if labels is None:
-        return Source(source)
-    return Source(source, *number_labels(labels.tolist(), names))
 
 
 def number_labels(
@@ -184,75 +260,11 @@ def number_labels(
     numeric = all(isinstance(label, int) for label in labels)
     found = [str(label) for label in sorted(set(labels), key=None if numeric else str)]
     names = found if names is None else names
+    if any("\udc80" <= sign <= "\udcff" for name in found for sign in name):
+        raise ValueError(f"the class names {found!a} are not all UTF-8; rename the folders.")
     if not set(found) <= set(names):
         raise ValueError(
             f"labels {sorted(set(found) - set(names))} are not among the training classes {names}."
         )
     places = {name: place for place, name in enumerate(names)}
     return np.array([places[str(label)] for label in labels], dtype=np.int64), names
-
-
-def image_folder(folder: Path) -> "dict[str, Dataset]":
-    """A folder of image files through `datasets`; the names of several sub-folders are classes.
-
-    Args:
-        folder: holds images, or `train` and `validation` (or `test`) folders of them.
-
-    Returns:
-        A `datasets.Dataset` for each of them.
-
-    Raises:
-        ValueError: if there is no such folder, or no image in it.
-    """
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetGenerationError
-
-    if not folder.is_dir():
-        raise ValueError(
-            f"{folder} is not a folder;"
-            " expected one with images, or with a sub-folder of images a class."
-        )
-    # named one by one: by itself `datasets` takes a class called "train" or "test" for a split
-    held_out = [name for name in ("validation", "test") if (folder / name).is_dir()]
-    parts = {"train": folder}
-    if (folder / "train").is_dir() and held_out:
-        parts = {"train": folder / "train", "validation": folder / held_out[0]}
-    files = {"train": "**"}
-    try:
-        return {
-            name: load_dataset("imagefolder", data_dir=str(part), data_files=files, split="train")
-            for name, part in parts.items()
-        }
-    except (OSError, ValueError, DatasetGenerationError) as error:
-        raise ValueError(f"no images can be loaded from {folder}: {error}") from error
-
-
-def named_data_set(name: str, config: str | None) -> "dict[str, Dataset]":
-    """A data set of the Hub, or a local one, also as written by `save_to_disk`.
-
-    Args:
-        name: its name or folder.
-        config: its configuration.
-
-    Returns:
-        `datasets.Dataset`s, "train" and, if there is one, "validation" (else "test" takes its
-        place).
-
-    Raises:
-        ValueError: if it cannot be found or read, or has no training split.
-    """
-    from datasets import DatasetDict, load_dataset, load_from_disk
-    from datasets.exceptions import DatasetGenerationError
-
-    saved = any((Path(name) / file).is_file() for file in ("state.json", "dataset_dict.json"))
-    try:
-        loaded = load_from_disk(name) if saved else load_dataset(name, config)
-    except (OSError, ValueError, RuntimeError, DatasetGenerationError) as error:
-        raise ValueError(f"the data set {name!r} cannot be loaded: {error}") from error
-    splits = dict(loaded) if isinstance(loaded, DatasetDict) else {"train": loaded}
-    if "train" not in splits:
-        raise ValueError(
-            f"the data set {name!r} has splits {sorted(splits)}; expected train among them."
-        )
-    held_out = [splits[split] for split in ("validation", "test") if split in splits]
-    return {"train": splits["train"]} | ({"validation": held_out[0]} if held_out else {})

@@ -1,8 +1,16 @@
 """What a run reports of an image model: bound, samples, and the flags that say what to run."""
 
 from .arguments import add_image_arguments, add_model_arguments, data_name, image_settings
-from .assembly import new_diffusion, new_network, new_objective, new_sample_evaluation
+from .assembly import (
+    check_fits,
+    new_diffusion,
+    new_network,
+    new_objective,
+    new_sample_evaluation,
+    run_identity,
+)
 from .evaluation import SAMPLERS, BoundEvaluation, SampleEvaluation, extractor_of
+from .facts import run_facts, tracked_settings
 from .report import measure_quality, sample_grids
 
 __all__ = [
@@ -11,6 +19,7 @@ __all__ = [
     "SampleEvaluation",
     "add_image_arguments",
     "add_model_arguments",
+    "check_fits",
     "data_name",
     "extractor_of",
     "image_settings",
@@ -19,5 +28,8 @@ __all__ = [
     "new_network",
     "new_objective",
     "new_sample_evaluation",
+    "run_facts",
+    "run_identity",
     "sample_grids",
+    "tracked_settings",
 ]

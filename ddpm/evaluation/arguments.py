@@ -1,11 +1,12 @@
 """The flags of the image recipes, and what they say, as values for the functions that do it."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ardm.training.local_paths import public
 
+from ..data.labels import LABELS
 from ..losses import LOSSES
 from ..predictions import PREDICTIONS
 from ..schedules import SCHEDULES
@@ -28,20 +29,24 @@ _IMAGES = {
     ),
     "dataset_config_name": _Flag(str, None, "its configuration"),
     "train_dir": _Flag(
-        str, None, "a folder of images; the names of several sub-folders are classes"
+        str, None, "a folder of images, or of train and val; several sub-folders are classes"
     ),
+    "validation_dir": _Flag(str, None, "the same for validation"),
     "train_file": _Flag(
-        str,
-        None,
-        "uint8 (N, H, W[, C]) in a .npy file, or .npz with images / arr_0 and labels / arr_1",
+        str, None, "uint8 (N, H, W[, C]) in a .npy file, or .npz with images and perhaps labels"
     ),
     "validation_file": _Flag(str, None, "the same for validation"),
     "validation_fraction": _Flag(
         float, 0.1, "how much is held out where the data has no validation part; 0 = nothing"
     ),
-    "image_column": _Flag(str, None, "the column of images; nothing = the only one"),
+    "labels": _Flag(
+        LABELS, "auto", "of a folder: by sub-folder, metadata.csv, or names like cat_01.jpg"
+    ),
+    "image_column": _Flag(
+        str, None, "the column of images, of file names, or the array; nothing = the only one"
+    ),
     "label_column": _Flag(
-        str, None, "the column of classes; nothing = the only one of type ClassLabel"
+        str, None, "the column or the array of classes; nothing = the only one, or called so"
     ),
     "image_size": _Flag(
         int, None, "pixels a side; nothing = as the data, if all of it is square and of one size"
@@ -196,6 +201,39 @@ def quality_settings(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Reads the flags of a training; one that would have no effect is refused.
+
+    Args:
+        parser: with all flags of this module but those of sampling, and `--model_name_or_path`.
+        argv: the words; None = those of this process.
+
+    Returns:
+        The flags.
+
+    Raises:
+        ValueError: if flags of network or diffusion are given to a saved model, which has its own,
+            or sizes beside a preset.
+    """
+    args = parser.parse_args(argv)
+    unset = argparse.Namespace(**dict.fromkeys((*_NETWORK, *_PROCESS)))
+    given = vars(parser.parse_args(argv, unset))
+    said = [f"--{name}" for name in _overruled(args) if given[name] is not None]
+    if said:
+        what = "model_name_or_path" if args.model_name_or_path else "preset"
+        raise ValueError(
+            f"got {' '.join(said)} and a {what}, which has its own; leave out the one or the other."
+        )
+    return args
+
+
+def _overruled(args: argparse.Namespace) -> list[str]:
+    """Flags that have no effect, as a saved model or a preset says what they would."""
+    if args.model_name_or_path:
+        return [*_NETWORK, *_PROCESS]
+    return [name for name in _NETWORK if name != "preset"] if args.preset else []
+
+
 def run_flags(args: argparse.Namespace) -> dict[str, Any]:
     """The flags that a training followed, by name.
 
@@ -203,9 +241,9 @@ def run_flags(args: argparse.Namespace) -> dict[str, Any]:
         args: all flags of the recipe.
 
     Returns:
-        All of them, but for those of network and diffusion where a saved model has its own.
+        All of them, but for those that a saved model or a preset overrules.
     """
-    unused = (*_NETWORK, *_PROCESS) if args.model_name_or_path else ()
+    unused = _overruled(args)
     return {name: value for name, value in vars(args).items() if name not in unused}
 
 
@@ -230,7 +268,8 @@ def held_out_name(args: argparse.Namespace) -> str:
     Returns:
         The name.
     """
-    return public(args.validation_file or "") or f"held-out part of {data_name(args)}"
+    given = args.validation_file or args.validation_dir or ""
+    return public(given) or f"held-out part of {data_name(args)}"
 
 
 def _values(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:

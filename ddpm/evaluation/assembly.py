@@ -1,12 +1,15 @@
 """Settings become objects: a diffusion, a network that fits the images, a loss, an evaluation."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from transformers import PreTrainedConfig
 
-from ardm.training import check_integer
+from ardm.training import check_integer, fingerprint
 
+from ..data import ImageDataset
 from ..diffusion import GaussianDiffusion
 from ..models.configuration_unet import UNetConfig
 from ..models.unet import UNet
@@ -14,6 +17,8 @@ from ..objective import DiffusionObjective
 from ..schedules import SCHEDULES
 from ..timesteps import LossSecondMomentTimesteps
 from .evaluation import Images, SampleEvaluation, extractor_of
+
+logger = logging.getLogger(__name__)
 
 
 def new_diffusion(schedule: str, num_timesteps: int, **settings: Any) -> GaussianDiffusion:
@@ -127,6 +132,77 @@ def new_objective(
     return DiffusionObjective(diffusion, seed, timesteps, random_flip=random_flip)
 
 
+def check_fits(
+    model: UNet, data: ImageDataset, class_names: Sequence[str] | None, name: str
+) -> None:
+    """Makes sure that a saved model can go on learning from some images.
+
+    Args:
+        model: the network.
+        data: the images.
+        class_names: of the model's labels; None = it has none, or they have no names.
+        name: of the model, for messages.
+
+    Raises:
+        ValueError: if size, channels or classes differ.
+    """
+    config = model.config
+    wanted = (config.image_size, config.in_channels)
+    if (data.image_size, data.num_channels) != wanted:
+        raise ValueError(
+            f"{name} makes images of {wanted[0]} pixels and {wanted[1]} channel(s), and these have"
+            f" {data.image_size} and {data.num_channels}: give image_size {wanted[0]} and channels"
+            f" {wanted[1]}, or train a fresh model."
+        )
+    ours = data.class_names
+    if config.num_classes is None and ours is not None:
+        raise ValueError(
+            f"{name} knows no classes, and the data has {len(ours)}; leave the labels out, with"
+            " class_conditional = False (--no-class_conditional)."
+        )
+    same = class_names is None or ours is None or list(class_names) == ours
+    if config.num_classes != (None if ours is None else len(ours)) or not same:
+        known = config.num_classes if class_names is None else list(class_names)
+        raise ValueError(
+            f"{name} has the classes {known}, and the data {ours}; expected the same, or train a"
+            " fresh model."
+        )
+
+
+def run_identity(
+    data: ImageDataset, model: UNet, objective: DiffusionObjective, *, fresh: bool
+) -> dict[str, Any]:
+    """What decides the result of a training, beside its `TrainingConfig` and optimiser.
+
+    Args:
+        data: what is trained on.
+        model: the network, before it is trained.
+        objective: what is minimised.
+        fresh: whether the seed alone made the weights; else they are told by their content.
+
+    Returns:
+        The value of `identity` for `ardm.training.train`.
+    """
+    sizes = model.config.to_dict()
+    common = PreTrainedConfig().to_dict()
+    diffusion = objective.diffusion
+    chosen = ("num_timesteps", "prediction", "variance", "loss", "min_snr_gamma")
+    weights = (tensor.cpu().numpy().tobytes() for tensor in model.state_dict().values())
+    return {
+        "data": data.fingerprint(),
+        "model": {name: sizes[name] for name in sorted(sizes.keys() - common.keys())},
+        "diffusion": {name: getattr(diffusion, name) for name in chosen}
+        | {"betas": fingerprint([diffusion.betas.numpy().tobytes()])},
+        "objective": {
+            "seed": objective.seed,
+            "timesteps": type(objective.timesteps).__name__,
+            "random_flip": objective.random_flip,
+            "label_dropout": objective.label_dropout,
+        },
+        "initial_weights": "fresh" if fresh else fingerprint(weights),
+    }
+
+
 def new_sample_evaluation(
     train: Images,
     held_out: Images | None,
@@ -162,5 +238,9 @@ def new_sample_evaluation(
         diffusion.respace(count)
     extractor = inception_weights or extractor_of(train, held_out, data_name)
     if extractor is None:
+        logger.info(
+            "no FID will be measured: the data has no classes to learn features from; give"
+            " --inception_weights, or --num_quality_images 0"
+        )
         return None
     return SampleEvaluation(train, extractor, num_images, seed=seed)

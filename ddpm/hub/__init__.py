@@ -19,6 +19,7 @@ from .pictures import (
     write_npz,
     write_png,
 )
+from .samples import tracked_samples
 
 __all__ = [
     "DEMO_FOLDER",
@@ -36,6 +37,7 @@ __all__ = [
     "pictures_of",
     "quality_facts",
     "save_folder",
+    "tracked_samples",
     "write_gif",
     "write_images",
     "write_npz",

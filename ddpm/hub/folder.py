@@ -18,8 +18,10 @@ import torch
 from ardm.training import loss_curve as draw_loss_curve
 from ardm.training import replacing_files
 from ardm.training.card_parts import picture_files
+from ardm.training.model_folders import find_model, in_one_line, read_json
 
 from ..diffusion import GaussianDiffusion
+from ..models.configuration_unet import UNetConfig
 from ..models.unet import UNet
 from .cards import CardFigures, model_card
 
@@ -105,19 +107,42 @@ def load_folder(name_or_path: str | os.PathLike[str]) -> tuple[UNet, GaussianDif
         The network in evaluation mode, and its diffusion.
 
     Raises:
-        ValueError: if there is no such model, or its files are damaged.
+        ValueError: if there is no such model, one of its files is missing or damaged, or weights
+            are missing or not finite.
     """
     name = str(name_or_path)
     if name == DEMO_FOLDER and not Path(name).exists():
         raise ValueError(
             f"there is no {name}; make it with train_ddpm.py, or name a --model_name_or_path."
         )
-    diffusion, _ = _read_diffusion(name)
+    find_model(name)
     try:
-        return UNet.from_pretrained(name).eval(), diffusion
+        _check_kind(name)
+        diffusion, _ = _read_diffusion(name)
+        return _read_network(name).eval(), diffusion
     # safetensors, strict configurations and the Hub have no common base of errors
     except Exception as error:
-        raise ValueError(f"no network can be loaded from {name!r}: {error}") from error
+        raise ValueError(f"no model can be loaded from {name!r}: {in_one_line(error)}") from error
+
+
+def _check_kind(name: str) -> None:
+    """Of a folder: the commonest mistake is one of a text model."""
+    if not Path(name).is_dir():
+        return
+    kind = read_json(Path(name, "config.json")).get("model_type")
+    if kind != UNetConfig.model_type:
+        hint = "; load it with ardm.hub.load_folder" if kind == "ardm" else ""
+        raise ValueError(
+            f"it is a model of type {kind!r}, expected {UNetConfig.model_type!r}{hint}"
+        )
+
+
+def _read_network(name: str) -> UNet:
+    model = UNet.from_pretrained(name)
+    for key, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise ValueError(f"the weights of {key} are not finite")
+    return model
 
 
 def load_class_names(name_or_path: str | os.PathLike[str]) -> list[str] | None:
@@ -132,7 +157,11 @@ def load_class_names(name_or_path: str | os.PathLike[str]) -> list[str] | None:
     Raises:
         ValueError: as [`load_folder`].
     """
-    return _read_diffusion(str(name_or_path))[1]
+    name = find_model(name_or_path, DIFFUSION_FILE)
+    try:
+        return _read_diffusion(name)[1]
+    except ValueError as error:
+        raise ValueError(f"no model can be loaded from {name!r}: {in_one_line(error)}") from error
 
 
 def _read_diffusion(name: str) -> tuple[GaussianDiffusion, list[str] | None]:
@@ -140,19 +169,22 @@ def _read_diffusion(name: str) -> tuple[GaussianDiffusion, list[str] | None]:
 
     try:
         path = cached_file(name, DIFFUSION_FILE)
-        assert path is not None
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = f"the folder has no {DIFFUSION_FILE}" if Path(name).is_dir() else error
-        raise ValueError(
-            f"there is no model in {name!r} that `save_folder` wrote: {reason}"
-        ) from error
+    except OSError as error:
+        raise ValueError(f"it has no {DIFFUSION_FILE}, which `save_folder` writes") from error
+    assert path is not None
+    settings = read_json(path)
     try:
-        settings = json.loads(text)
         betas = torch.tensor(settings["betas"], dtype=torch.float64)
         chosen = {key: settings[key] for key in _SETTINGS}
-        return GaussianDiffusion(betas, **chosen), settings.get("class_names")
+        return GaussianDiffusion(betas, **chosen), _names(settings.get("class_names"))
     except KeyError as error:
-        raise ValueError(f"{path} is damaged: it has no {error}.") from error
-    except (TypeError, ValueError, RuntimeError) as error:  # json's errors are ValueErrors
-        raise ValueError(f"{path} is damaged: {error}") from error
+        raise ValueError(f"{DIFFUSION_FILE} is damaged: it has no {error}") from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{DIFFUSION_FILE} is damaged: {error}") from error
+
+
+def _names(found: Any) -> list[str] | None:
+    texts = isinstance(found, list) and all(isinstance(name, str) for name in found)
+    if found is not None and not texts:
+        raise ValueError(f"class_names are {found!r}, expected text or null")
+    return found

@@ -21,9 +21,9 @@ from ..denoisers import to_uint8
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_PADDING = 2  # pixels around each cell
+_PADDING = 3  # pixels around each cell
 _LEGIBLE = 64  # pixels a side that a cell has at least, if nothing else is asked
-_BACKGROUND = 255
+_BACKGROUND = 160  # neither black nor white, in which images would run into each other
 
 
 def image_grid(
@@ -39,7 +39,7 @@ def image_grid(
         num_columns: images a row; None = as square a grid as can be.
         scale: how many times larger a pixel is drawn; None = so that a cell has about 64 pixels a
             side.
-        padding: white pixels around each image.
+        padding: grey pixels around each image.
 
     Returns:
         A PIL image, "L" or "RGB".

@@ -115,7 +115,11 @@ def kernel_distance(
 
 
 def precision_recall(
-    real: Tensor, generated: Tensor, *, num_neighbours: int = 3
+    real: Tensor,
+    generated: Tensor,
+    *,
+    num_neighbours: int = 3,
+    real_radii: Tensor | None = None,
 ) -> PrecisionRecall:
     """How much of what is generated looks real, and how much of what is real is covered.
 
@@ -123,6 +127,8 @@ def precision_recall(
         real: (N, F).
         generated: (M, F).
         num_neighbours: k; a ball reaches the k-th nearest other row of its own set.
+        real_radii: [`neighbour_radii`] of the real rows, where several sets are compared with them;
+            None = computed here.
 
     Returns:
         The shares, ties on the edge of a ball counted as inside.
@@ -132,8 +138,8 @@ def precision_recall(
     """
     check_integer("num_neighbours", num_neighbours, 1)
     real, generated = _checked(real, generated, least=num_neighbours + 1)
-    radii_N = _radii(real, num_neighbours)
-    radii_M = _radii(generated, num_neighbours)
+    radii_N = neighbour_radii(real, num_neighbours) if real_radii is None else real_radii
+    radii_M = neighbour_radii(generated, num_neighbours)
     inside = []
     covered_N = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     for block, radii in zip(generated.split(_BLOCK), radii_M.split(_BLOCK), strict=True):
@@ -143,6 +149,21 @@ def precision_recall(
         covered_N |= (distances <= radii[:, None]).any(0)
     precision = float(torch.cat(inside).double().mean())
     return PrecisionRecall(precision, recall=float(covered_N.double().mean()))
+
+
+def neighbour_radii(x: Tensor, num_neighbours: int) -> Tensor:
+    """Distance of each row to its k-th nearest other row.
+
+    Args:
+        x: (N, F), N > k.
+        num_neighbours: k.
+
+    Returns:
+        float64 (N,).
+    """
+    x = x.double()
+    nearest = num_neighbours + 1  # of all rows: the row itself (or its equal) is at distance 0
+    return torch.cat([_distances(b, x).kthvalue(nearest, 1).values for b in x.split(_BLOCK)])
 
 
 def _factor(covariance: Tensor) -> Tensor:
@@ -195,9 +216,3 @@ def _jackknifed(x: Tensor, y: Tensor) -> KernelDistance:
 def _distances(x: Tensor, y: Tensor) -> Tensor:
     """|x_i - y_j| from differences: |x|^2 + |y|^2 - 2 x.y loses the small ones, and ties."""
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
-
-
-def _radii(x: Tensor, num_neighbours: int) -> Tensor:
-    """Distance of each row to its k-th nearest other row, (N,)."""
-    nearest = num_neighbours + 1  # of all rows: the row itself (or its equal) is at distance 0
-    return torch.cat([_distances(b, x).kthvalue(nearest, 1).values for b in x.split(_BLOCK)])

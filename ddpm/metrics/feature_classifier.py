@@ -155,7 +155,11 @@ def accuracy(model: SmallClassifier, images: Tensor, labels: Tensor) -> float:
 
     Returns:
         The share, in [0, 1].
+
+    Raises:
+        ValueError: if images or labels are wrong, or there is none.
     """
+    _check(images, labels, least=1)
     correct = [
         (model(x)[1].argmax(1) == y).sum()
         for x, y in zip(images.split(256), labels.split(256), strict=True)
@@ -196,11 +200,11 @@ def _shifted(images: Tensor) -> Tensor:
     return windows[torch.arange(count, device=images.device), :, down, right]
 
 
-def _check(images: Tensor, labels: Tensor) -> None:
+def _check(images: Tensor, labels: Tensor, least: int = 2) -> None:
     check_images(images, flat=False, wait=True)
     shaped = labels.shape == (len(images),) and labels.dtype == torch.int64
-    if len(images) < 2 or not shaped or (labels < 0).any():
+    if len(images) < least or not shaped or (labels < 0).any():
         raise ValueError(
             f"images and labels are {tuple(images.shape)} and {labels.dtype} {tuple(labels.shape)};"
-            " expected at least 2 images and int64 (N,) labels from 0 on."
+            f" expected at least {least} images and int64 (N,) labels from 0 on."
         )

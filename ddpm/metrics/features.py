@@ -78,7 +78,7 @@ class FeatureExtractor:
             ValueError: if these are no images in [-1, 1], or the function returns no features of
                 them.
         """
-        check_images(images, flat=False, empty=False, wait=True)
+        check_images(images, flat=False, wait=True)
         if isinstance(self.function, nn.Module):
             parameter = next(self.function.parameters(), images)
             with evaluating(self.function):

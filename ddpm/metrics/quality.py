@@ -32,6 +32,7 @@ from .distances import (
     PrecisionRecall,
     frechet_distance,
     kernel_distance,
+    neighbour_radii,
     precision_recall,
 )
 from .feature_statistics import FeatureStatistics
@@ -129,6 +130,8 @@ class ImageQualityEvaluation:
         self.kid_subset_size = kid_subset_size
         self._reference = FeatureStatistics(max_kept)
         self._samples = FeatureStatistics(max_kept)
+        # of so many reference images, for all models that are compared with them
+        self._radii: tuple[int, Tensor] | None = None
 
     def update_reference(self, images: Tensor, numbers: Tensor | None = None) -> None:
         """Adds reference images.
@@ -204,12 +207,17 @@ class ImageQualityEvaluation:
             subset_size=self.kid_subset_size,
             seed=self.seed,
         )
-        return kid, precision_recall(reference, samples, num_neighbours=self.num_neighbours)
+        if self._radii is None or self._radii[0] != len(reference):
+            self._radii = len(reference), neighbour_radii(reference, self.num_neighbours)
+        manifolds = precision_recall(
+            reference, samples, num_neighbours=self.num_neighbours, real_radii=self._radii[1]
+        )
+        return kid, manifolds
 
     def _update(
         self, statistics: FeatureStatistics, images: Tensor, numbers: Tensor | None
     ) -> None:
-        check_images(images, flat=False, wait=True)
+        check_images(images, flat=False, empty=True, wait=True)
         if numbers is None:
             numbers = _next_numbers(len(statistics), len(images))
         if len(images):

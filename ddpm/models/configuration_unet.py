@@ -10,14 +10,14 @@ import math
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
 from typing_extensions import Self
 
 from .presets import PRESETS
+from .setting_names import NamedConfig
 
 
 @strict
-class _EncoderConfig(PreTrainedConfig):
+class _EncoderConfig(NamedConfig):
     """The fields that the U-Net and the classifier share, and their checks."""
 
     image_size: int = 32
@@ -36,6 +36,7 @@ class _EncoderConfig(PreTrainedConfig):
     dropout: float | int = 0.0
 
     def __post_init__(self, **kwargs):
+        self.check_names(kwargs)
         self.channel_mult = tuple(self.channel_mult)
         self.attention_resolutions = tuple(self.attention_resolutions)
         self._check_numbers()
@@ -68,7 +69,7 @@ class _EncoderConfig(PreTrainedConfig):
             The configuration.
 
         Raises:
-            ValueError: if no network of this class has that name.
+            ValueError: if no network of this class has that name, or a field has an unknown one.
         """
         presets = PRESETS[cls.model_type]
         if name not in presets:
@@ -151,7 +152,7 @@ class UNetConfig(_EncoderConfig):
             uses; for classifier-free guidance (arXiv 2207.12598). No released network has it.
 
     Raises:
-        ValueError: if sizes do not fit together.
+        ValueError: if sizes do not fit together, or a setting has an unknown name.
     """
 
     model_type = "ddpm_unet"
@@ -198,7 +199,7 @@ class ClassifierConfig(_EncoderConfig):
         num_classes: number of classes K.
 
     Raises:
-        ValueError: if sizes do not fit together.
+        ValueError: if sizes do not fit together, or a setting has an unknown name.
     """
 
     model_type = "ddpm_classifier"

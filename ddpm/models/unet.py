@@ -9,6 +9,8 @@ attention at several resolutions, resampling residual blocks and adaptive group 
 Shapes: B batch, C channels of the image, H height, W width, E = 4 * model_channels.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -51,9 +53,41 @@ class UNetPreTrainedModel(GuidedDiffusionMixin, PreTrainedModel):
             init.ones_(module.weight)
             init.zeros_(module.bias)
 
+    @classmethod
+    def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
+        """Loads a model as all of transformers' do, but only if file and network have equal weights.
+
+        Args:
+            *args: as in transformers: the folder or the name on the Hub, ...
+            output_loading_info: return the model and what differs, and raise nothing.
+            **kwargs: as in transformers. An empty `state_dict` is a fresh network.
+
+        Returns:
+            The model in evaluation mode; a pair of it and a dictionary with `output_loading_info`.
+
+        Raises:
+            ValueError: if weights are missing, which transformers would draw at random, or there
+                are some that the network has no place for.
+        """
+        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        if output_loading_info or kwargs.get("state_dict") == {}:
+            return (model, info) if output_loading_info else model
+        for kind in ("missing", "unexpected"):
+            names = sorted(info[f"{kind}_keys"])
+            if names:
+                raise ValueError(
+                    f"{len(names)} weights of {cls.__name__} are {kind}, {', '.join(names[:3])}"
+                    f"{', ...' if names[3:] else ''}; expected just those of the network that the"
+                    " configuration describes (output_loading_info=True loads what is there)."
+                )
+        return model
+
     def _check_images(self, x: Tensor, t: Tensor) -> Tensor:
         """Raises ValueError if x or t do not fit the network; returns t as (B,)."""
         config = self.config
+        for name, given in (("x", x), ("t", t)):
+            if not isinstance(given, Tensor):
+                raise ValueError(f"{name} is a {type(given).__name__}; expected a tensor.")
         expected = (config.in_channels, config.image_size, config.image_size)
         if x.ndim != 4 or x.shape[1:] != expected:
             raise ValueError(
@@ -61,6 +95,8 @@ class UNetPreTrainedModel(GuidedDiffusionMixin, PreTrainedModel):
             )
         if not x.is_floating_point():
             raise ValueError(f"x is {x.dtype}; expected floats in [-1, 1].")
+        if not len(x):
+            raise ValueError(f"there is no image, x has shape {tuple(x.shape)}; expected B >= 1.")
         if t.ndim == 0:
             return t.expand(len(x))
         if t.shape != x.shape[:1]:
@@ -206,6 +242,8 @@ class UNet(UNetPreTrainedModel):
 
 def check_labels(labels: Tensor, t: Tensor, num_rows: int) -> None:
     """Raises ValueError unless labels are int64 (B,) and, on a CPU, in 0..num_rows - 1."""
+    if not isinstance(labels, Tensor):
+        raise ValueError(f"labels are a {type(labels).__name__}; expected int64 ({len(t)},).")
     if labels.shape != t.shape or labels.dtype != torch.int64:
         raise ValueError(
             f"labels are {labels.dtype} {tuple(labels.shape)}; expected int64 ({len(t)},)."
@@ -214,5 +252,6 @@ def check_labels(labels: Tensor, t: Tensor, num_rows: int) -> None:
         return  # a GPU would have to wait for the answer
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_rows:
         raise ValueError(
-            f"labels reach from {labels.min()} to {labels.max()}; expected 0..{num_rows - 1}."
+            f"labels reach from {labels.min()} to {labels.max()}; expected 0..{num_rows - 1},"
+            f" the {num_rows} classes that the network was made for (num_classes of its config)."
         )

@@ -4,11 +4,13 @@ import copy
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 
 from ardm import ARDMForMaskedLM, ARDMGenerationConfig
 from ardm.generation_config_ardm import ORDER_NAMES, PLAN_SETTINGS, RESAMPLE_NAMES, SETTINGS
+from ardm.named_plans import PLAN_NAMES
 from ardm.setting_checks import CHECKS
 
 INTEGERS_FROM_1 = ("tokens_per_step", "steps", "num_return_sequences", "top_k", "block_length")
@@ -22,20 +24,21 @@ INTEGERS_FROM_0 = (
 )
 SHARES = ("top_p", "min_p", "threshold", "resample_fraction")  # above 0, at most 1
 NUMBERS_FROM_0 = ("order_temperature", "entropy_bound", "guidance_scale")
-FLAGS = ("do_sample", "return_dict_in_generate", "output_history")
-NO_NUMBERS = (True, "2", [1.0], float("nan"), float("inf"), -float("inf"), 1j)
+FLAGS = ("do_sample", "select_after_warping", "return_dict_in_generate", "output_history")
+NO_NUMBERS = (True, "2", [1.0], float("nan"), float("inf"), -float("inf"), 1j, torch.tensor(0.5))
+HUGE = (10**30, 10**5000)
 
 BAD = {
-    **{name: (0, -1, 1.5, 2.0, True, "2", [1], float("nan")) for name in INTEGERS_FROM_1},
-    **{name: (-1, 1.5, 2.0, True, "2", float("nan")) for name in INTEGERS_FROM_0},
-    "eos_token_id": (-1, 1.5, True, "2", [1, -2], [1, 2.5], ["2"], [None], {"a": 1}),
-    **dict.fromkeys(SHARES, (0, 0.0, -0.1, 1.0001, 2, *NO_NUMBERS)),
-    "temperature": (0, 0.0, -1.0, *NO_NUMBERS),
-    **dict.fromkeys(NUMBERS_FROM_0, (-0.1, -1, *NO_NUMBERS)),
-    **dict.fromkeys(FLAGS, ("yes", 2, 0.5, [True])),
+    **{name: (0, -1, 1.5, 2.0, True, "2", [1], float("nan"), *HUGE) for name in INTEGERS_FROM_1},
+    **{name: (-1, 1.5, 2.0, True, "2", float("nan"), *HUGE) for name in INTEGERS_FROM_0},
+    "eos_token_id": (-1, 1.5, True, "2", [1, -2], [1, 2.5], ["2"], [None], {"a": 1}, *HUGE),
+    **dict.fromkeys(SHARES, (0, 0.0, -0.1, 1.0001, 2, 10**400, *NO_NUMBERS)),
+    "temperature": (0, 0.0, -1.0, 1e-300, 1e300, 10**400, *NO_NUMBERS),
+    **dict.fromkeys(NUMBERS_FROM_0, (-0.1, -1, 1e300, 10**400, *NO_NUMBERS)),
+    **dict.fromkeys(FLAGS, ("yes", 2, 0.5, 1.0, [True], *map(torch.tensor, (True, [1, 0])))),
     "order": ("sideways", "", 3, [0, 1, 2], 1.5, True),
     "resample_order": ("remdm", "", "confidence"),
-    "plan": ("best", 4, 1.5, {"a": 1}, [0], [2, -1], [1.5], [True], ["2"], [None]),
+    "plan": ("best", 4, 1.5, {"a": 1}, [0], [2, -1], [1.5, 2.5], [True], ["2"], [None], [10**30]),
     "per_step_losses": (
         "low",
         1.0,
@@ -47,19 +50,19 @@ BAD = {
         ["1"],
         {"a": 1.0},
     ),
-    "seed": (-1, 1.5, True, "7", 2**63, [1, -1], [1, 2.5], [True], ["7"], [None]),
+    "seed": (-1, 1.5, True, "7", 2**63, [1, -1], [1, 2.5], [True], ["7"], [None], *HUGE),
 }
 GOOD = {
-    **dict.fromkeys(INTEGERS_FROM_1, (1, 7)),
-    **dict.fromkeys(INTEGERS_FROM_0, (0, 7)),
+    **dict.fromkeys(INTEGERS_FROM_1, (1, 7, np.int64(7))),
+    **dict.fromkeys(INTEGERS_FROM_0, (0, 7, np.uint8(7))),
     "eos_token_id": (0, 7, [1], [1, 2]),
     **dict.fromkeys(SHARES, (1e-09, 0.5, 1, 1.0)),
-    "temperature": (1e-6, 1, 5.5),
+    "temperature": (1e-6, 1, 5.5, np.float32(0.5)),
     **dict.fromkeys(NUMBERS_FROM_0, (0, 0.0, 1, 7.5)),
-    **dict.fromkeys(FLAGS, (True, False)),
+    **dict.fromkeys(FLAGS, (True, False, np.bool_(True))),
     "order": (*ORDER_NAMES, torch.arange(3), lambda logits, masked, generator: masked),
     "resample_order": RESAMPLE_NAMES,
-    "plan": ([1], [3, 2, 1], (2, 2)),
+    "plan": ([1], [3, 2, 1], (2, 2), *PLAN_NAMES),
     "per_step_losses": ([0.0], [3.0, 1], (2.0, 1.5)),
     "seed": (0, 2**63 - 1, [1, 2], (3, 4)),
 }
@@ -217,6 +220,37 @@ def test_settings_of_a_later_version_are_named_and_dropped(tmp_path):
     (tmp_path / "generation_config.json").write_text('{"steps": 0}')
     with pytest.raises(ValueError, match="steps is 0"):
         ARDMGenerationConfig.from_pretrained(tmp_path)
+
+
+def test_a_misspelt_setting_is_an_error_wherever_it_is_set(tiny_model, tmp_path):
+    hint = r"\['tokens_per_stepp'\] \(did you mean tokens_per_step\?\)"
+    model = tiny_model()
+    misspelt = {"tokens_per_stepp": 2}
+    ARDMGenerationConfig(steps=2).save_pretrained(tmp_path)
+    for make in (
+        lambda: ARDMGenerationConfig(**misspelt),
+        lambda: ARDMGenerationConfig.from_pretrained(tmp_path, **misspelt),
+        lambda: model.generate(**misspelt),
+    ):
+        with pytest.raises(ValueError, match=hint):
+            make()
+    assert ARDMGenerationConfig.from_pretrained(tmp_path, steps=3, local_files_only=True).steps == 3
+    passed = ARDMGenerationConfig()
+    passed.tokens_per_stepp = 2
+    with pytest.raises(ValueError, match=hint):
+        model.generate(generation_config=passed)
+    model.generation_config.tokens_per_stepp = 2
+    with pytest.raises(ValueError, match=hint):
+        model.generate()
+
+
+def test_no_message_holds_a_limit_of_the_machine():
+    for name, values in BAD.items():
+        for value in values:
+            with pytest.raises(ValueError, match=name) as refused:
+                ARDMGenerationConfig(**{name: value})
+            expected = str(refused.value).split("expected")[1]
+            assert not re.search(r"\d{11}|e\+?[1-9]\d\d|inf", expected), expected
 
 
 def test_a_model_without_settings_has_its_special_ids(tiny_model):

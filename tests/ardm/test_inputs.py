@@ -4,6 +4,8 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
+from ardm.orders import ORDER_NAMES
+
 from .rows import MASK, PAD, full, masks
 
 
@@ -57,8 +59,9 @@ def test_corners(model):
     assert torch.equal(out.sequences, known) and out.sequences is not known
     assert (out.num_forward_passes, out.tokens_per_forward) == (0, 0.0)
     only_padding = padded([[MASK, MASK], []], 2, "right")
-    out = model.generate(*only_padding, seed=1)
-    assert (out[0] < MASK).all() and (out[1] == PAD).all()
+    for settings in ({}, {"resample_steps": 2}, {"guidance_scale": 2.0}, {"order": "confidence"}):
+        with pytest.raises(ValueError, match="attention_mask is 0 all over row 1"):
+            model.generate(*only_padding, seed=1, **settings)
     assert (model.generate(*only_padding, max_new_tokens=2, seed=1)[1] < MASK).sum() == 2
     hidden_padding = model.generate(masks(1, 3), torch.tensor([[1, 1, 0]]))
     # what is padding is not generated
@@ -71,8 +74,33 @@ def test_corners(model):
     assert torch.equal(ids, masks(3, 4))
 
 
-def test_an_empty_batch_gives_an_empty_batch(model):
-    assert model.generate(masks(0, 4)).shape == (0, 4)
+@pytest.mark.parametrize("order", ORDER_NAMES)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"steps": 2},
+        {"plan": "binomial", "steps": 2},
+        {"plan": "linear_time", "steps": 2},
+        {"threshold": 0.5},
+        {"entropy_bound": 0.5},
+        {"block_length": 2},
+        {"guidance_scale": 2.0},
+        {"resample_steps": 1},
+        {"resample_steps": 1, "resample_order": "remdm_conf"},
+        {"num_return_sequences": 2},
+        {"seed": []},
+        {"eos_token_id": 0},
+    ],
+)
+def test_nothing_to_generate_gives_an_empty_result(model, order, settings):
+    for batch, length in ((0, 4), (0, 0), (2, 0)):
+        settings = settings | ({"seed": [1, 2]} if batch and "seed" in settings else {})
+        out = full(model, masks(batch, length), order=order, output_history=True, **settings)
+        rows = batch * settings.get("num_return_sequences", 1)
+        for table in (out.sequences, out.order, out.log_probs):
+            assert table.shape == (rows, length)
+        assert (out.num_forward_passes, out.tokens_per_forward, out.history) == (0, 0.0, ())
 
 
 # ---------------------------------------------------------------------------------------- bad input
@@ -125,6 +153,10 @@ def test_an_empty_batch_gives_an_empty_batch(model):
         ({"generation_config": GenerationConfig(num_beams=2)}, "generation_config"),
         ({"attention_mask": torch.ones(2, 3)}, "attention_mask"),
         ({"attention_mask": [[1] * 4] * 2}, "attention_mask"),
+        ({"attention_mask": torch.full((2, 4), 0.5)}, "attention_mask holds other numbers"),
+        ({"attention_mask": torch.full((2, 4), torch.nan)}, "attention_mask holds other numbers"),
+        ({"attention_mask": torch.tensor([[0, 0, 0, -9e9]] * 2)}, "attention_mask holds other"),
+        ({"plan": "cosine"}, "plan is 'cosine' without steps"),
         ({"input_ids": [[3, 3]]}, "input_ids is a list"),
         ({"input_ids": torch.tensor([3, 3])}, "input_ids has shape"),
         ({"input_ids": torch.ones(2, 4)}, "float32"),
@@ -137,3 +169,19 @@ def test_bad_input_is_refused_by_name(model, settings, message):
     arguments = {"input_ids": masks(2, 4)} | settings
     with pytest.raises(ValueError, match=message):
         model.generate(**arguments)
+
+
+@pytest.mark.parametrize("eos_token_id", [4, [0, 4]])
+def test_a_pad_id_that_texts_hold_is_text_unless_a_mask_says_otherwise(tiny_model, eos_token_id):
+    """The usual `tokenizer.pad_token = tokenizer.eos_token`."""
+    model = tiny_model(vocab_size=5, pad_token_id=PAD, eos_token_id=eos_token_id, scale=0.0)
+    ids = torch.tensor([[PAD, 1, MASK, MASK, MASK, MASK, MASK, MASK]])  # begins with it, as GPT-2's
+    rows = model.generate(ids.repeat(200, 1), seed=1)
+    assert (rows[:, :2] == ids[:, :2]).all() and (rows != MASK).all()
+    ended = (rows[:, 2:] == PAD).any(1)
+    assert 0.5 < ended.double().mean() < 1.0  # written one time in four, and what ends a row
+    after = (rows[:, 2:] == PAD).long().cumsum(1) > 0
+    if eos_token_id == PAD:
+        assert (rows[:, 2:][after] == PAD).all()
+    hidden = model.generate(ids, torch.tensor([[0, 1, 1, 1, 1, 1, 0, 0]]), seed=1)
+    assert (hidden[0, 6:] == MASK).all() and (hidden[0, 2:6] != MASK).all()

@@ -170,8 +170,8 @@ def test_padding_batch_and_chunks_change_nothing(model):
             )
         alone = nelbo(model, torch.tensor(rows[:1]), generator=generator(), **options)
         torch.testing.assert_close(alone.nats, reference.nats[:1], rtol=0, atol=1e-5)
-        empty_first = (right != PAD) & (torch.arange(3)[:, None] > 0)
-        rest = nelbo(model, right, empty_first, generator=generator(), **options)
+        given = {"prompt_mask": (torch.arange(3)[:, None] == 0).expand_as(right)}
+        rest = nelbo(model, right, right != PAD, generator=generator(), **options, **given)
         torch.testing.assert_close(rest.nats[1:], reference.nats[1:], rtol=0, atol=1e-5)
         first_two = nelbo(model, right[:2], right[:2] != PAD, generator=generator(), **options)
         torch.testing.assert_close(first_two.nats, reference.nats[:2], rtol=0, atol=1e-5)
@@ -229,10 +229,9 @@ def test_corners(model, num_samples):
     two = nelbo(model, torch.tensor([[0, 1]]), num_samples=num_samples)
     assert two.nats.isfinite().all()
 
-    attention_mask = torch.tensor([[1, 1, 1], [0, 0, 0]])
-    mixed = nelbo(
-        model, torch.zeros(2, 3, dtype=torch.long), attention_mask, num_samples=num_samples
-    )
+    ids = torch.zeros(2, 3, dtype=torch.long)
+    given = torch.tensor([[0, 0, 0], [1, 1, 1]])
+    mixed = nelbo(model, ids, prompt_mask=given, num_samples=num_samples)
     assert mixed.nats[0] > 0 and mixed.nats[1] == 0 and mixed.num_tokens.tolist() == [3, 0]
     assert mixed.bits_per_token[1].isnan()
 
@@ -240,11 +239,8 @@ def test_corners(model, num_samples):
 @pytest.mark.parametrize("num_samples", [2, "all"])
 def test_nothing_is_asked_for(model, num_samples):
     ids = torch.zeros(2, 3, dtype=torch.long)
-    out = nelbo(model, ids, torch.zeros(2, 3), num_samples=num_samples)
+    out = nelbo(model, ids, prompt_mask=torch.ones(2, 3), num_samples=num_samples)
     assert out.nats.tolist() == [0, 0] and out.num_tokens.tolist() == [0, 0]
-    assert nelbo(
-        model, ids, prompt_mask=torch.ones(2, 3), num_samples=num_samples
-    ).nats.tolist() == [0, 0]
     assert nelbo(model, ids[:0], num_samples=num_samples).nats.shape == (0,)
 
 

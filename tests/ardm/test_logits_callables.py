@@ -171,3 +171,52 @@ def test_what_is_no_processor_is_refused(model, monkeypatch, processors, message
     )
     with pytest.raises(ValueError, match=message):
         model.generate(torch.full((2, 8), MASK), logits_processor=processors)
+
+
+# ------------------------------------------------------------------------- what a callable returns
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda logits: logits[:1],
+        lambda logits: logits[:, :-1],
+        lambda logits: logits[None],
+        lambda logits: logits.long(),
+        lambda logits: logits > 0,
+        lambda logits: logits.to("meta"),
+        lambda logits: logits.tolist(),
+        lambda logits: None,
+        lambda logits: logits * float("nan"),
+        lambda logits: logits + float("inf"),
+        lambda logits: torch.full_like(logits, -torch.inf),
+        lambda logits: logits.fill_(-torch.inf),
+        lambda logits: torch.where(torch.arange(4) == 1, torch.nan, logits),
+    ],
+)
+@pytest.mark.parametrize("order", ["random", "confidence", "drawn_confidence"])
+def test_spoilt_logits_are_the_processors_fault_by_name(tiny_model, spoil, order):
+    def meddling(input_ids, logits):
+        return spoil(logits)
+
+    for settings in ({}, {"tokens_per_step": 2}, {"guidance_scale": 2.0}):
+        with pytest.raises(ValueError, match=r"logits.processor .*meddling"):
+            tiny_model().generate(
+                torch.tensor([[1, 3, 3, 3]] * 2),
+                logits_processor=[lambda ids, logits: logits, meddling],
+                order=order,
+                **settings,
+            )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_logits_of_another_precision_are_taken(tiny_model, dtype):
+    out = tiny_model().generate(
+        torch.full((2, 4), 3), logits_processor=[lambda ids, logits: logits.to(dtype)], seed=1
+    )
+    assert (out < 3).all()
+
+
+def test_a_networks_own_nan_is_not_the_processors_fault(tiny_model):
+    model = tiny_model()
+    model.lm_head.weight.data[0] = torch.nan
+    with pytest.raises(ValueError, match="the network returned NaN"):
+        model.generate(torch.full((1, 4), 3), logits_processor=[lambda ids, logits: logits * 1])

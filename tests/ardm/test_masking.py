@@ -98,6 +98,7 @@ def test_labels_and_ids_are_two_halves_and_only_maskable_tokens_are_drawn(
 ):
     torch.manual_seed(seed)
     ids, attention, prompt = ids_of(batch, length), *torch.randint(0, 2, (2, batch, length))
+    attention[~attention.any(1), 0] = 1  # a row without real tokens is refused
     outside = (attention == 0) | (prompt == 1)
     ids[outside] = torch.randint(0, MASK + 1, (int(outside.sum()),))  # mask ids are allowed there
     maskable = (~outside).sum(1)

@@ -136,7 +136,8 @@ def test_scores_are_their_definitions(batch, width, vocab, scale, seed):
 
 def test_orders_have_the_public_names():
     known = ["random", "left_to_right", "right_to_left"]
-    assert list(ORDER_NAMES) == [*known, "confidence", "margin", "entropy"]
+    of_logits = ["confidence", "margin", "entropy", "drawn_confidence", "drawn_probability"]
+    assert list(ORDER_NAMES) == [*known, *of_logits]
 
 
 def test_the_surest_position_has_the_highest_score():

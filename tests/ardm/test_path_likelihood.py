@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ardm import log_prob
-from ardm.orders import ORDER_NAMES
+from ardm.orders import DRAWN_ORDERS, ORDER_NAMES
 from ardm.path_likelihood import LIKELIHOOD_ORDERS, _position_log_probs
 from ardm.plans import fixed_size_plan
 
@@ -40,7 +40,7 @@ def close(actual, expected, tolerance=1e-6):
 
 
 def test_every_named_order_but_random_is_a_path(model):
-    assert {*ORDER_NAMES} - {*LIKELIHOOD_ORDERS} == {"random"}
+    assert {*ORDER_NAMES} - {*LIKELIHOOD_ORDERS} == {"random", *DRAWN_ORDERS}
     ids = torch.tensor([[0, 1, 2]])
     for order in LIKELIHOOD_ORDERS:
         assert log_prob(model, ids, order).isfinite().all()
@@ -212,7 +212,8 @@ def test_adaptive_orders_with_padding_prompts_and_calls(model, order):
     prompt[:, 0] = 1  # what is given is not chosen, and makes the rest conditional
     given = _position_log_probs(model, ids, order, None, real, prompt, None)
     assert (given[:, 0] == 0).all() and (given[0, 1:5] < 0).all() and (given[real == 0] == 0).all()
-    nothing = log_prob(model, ids, order, attention_mask=torch.zeros_like(ids))
+    everything = torch.ones_like(ids)
+    nothing = log_prob(model, ids, order, attention_mask=real, prompt_mask=everything)
     assert nothing.tolist() == [0, 0, 0, 0]
     assert log_prob(model, ids[:0], order).shape == (0,)
 
@@ -314,11 +315,8 @@ def test_generate_reports_the_same_log_probability(model, order, tokens_per_step
 def test_nothing_is_asked_for(model, plan):
     call, calls = recorded(model)
     ids, order = torch.zeros(2, 3, dtype=torch.long), torch.arange(3)
-    assert log_prob(call, ids, order, plan=plan, attention_mask=torch.zeros(2, 3)).tolist() == [
-        0,
-        0,
-    ]
-    assert log_prob(call, ids, order, plan=plan, prompt_mask=torch.ones(2, 3)).tolist() == [0, 0]
+    given = torch.ones(2, 3)
+    assert log_prob(call, ids, order, plan=plan, prompt_mask=given).tolist() == [0, 0]
     assert log_prob(call, ids[:0], order, plan=plan).shape == (0,)
     assert log_prob(call, ids[:, :0], order[:0], plan=plan).tolist() == [0, 0]
     assert not calls
@@ -356,12 +354,13 @@ ONE = torch.tensor([[0, 1, 2]])
         ({"order": "rightwards"}, "order is 'rightwards'.*left_to_right"),
         ({"plan": [1, 1]}, "plan sums to 2; expected 3, the tokens of row 0"),
         ({"plan": [1, 3]}, "plan sums to 4; expected 3"),
-        ({"plan": [1.5, 1.5]}, "plan sums to 2"),
+        ({"plan": [1.5, 1.5]}, "plan's group size is 1.5"),
         ({"plan": [3, 0]}, "at least 1"),
         ({"plan": [4, -1]}, "at least 1"),
         ({"plan": []}, "plan sums to 0; expected 3"),
         ({"plan": "optimal"}, "plan is 'optimal'; expected a list"),
         ({"plan": 3}, "plan is 3; expected a list"),
+        ({"order": "drawn_confidence"}, "depends on tokens that are not in the text"),
         ({"plan": [3], "prompt_mask": torch.tensor([[1, 0, 0]])}, "plan sums to 3; expected 2"),
         (
             {

@@ -109,6 +109,9 @@ def cases(draw):
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     shape = draw(st.integers(1, 4)), draw(st.integers(1, 8))
     edges = torch.randint(0, shape[1] + 1, (2, shape[0], 1), generator=generator).sort(0).values
+    if not settings.get("max_new_tokens"):  # a row has a real token at least
+        edges[0].clamp_(max=shape[1] - 1)
+        edges[1] = torch.maximum(edges[1], edges[0] + 1)
     real = (torch.arange(shape[1]) >= edges[0]) & (torch.arange(shape[1]) < edges[1])
     ids = torch.randint(0, 3, shape, generator=generator)
     hidden = torch.rand(shape, generator=generator) < 0.6

@@ -95,3 +95,32 @@ def test_the_end_is_the_same_however_many_at_a_time(model, order):
     assert len((one != PAD).sum(1).unique()) > 3
     for more in ({"tokens_per_step": 3}, {"steps": 2}, {"block_length": 5}, {"threshold": 0.3}):
         assert torch.equal(constant.generate(masks(10, 12), **settings, **more), one), more
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        torch.zeros(3, dtype=torch.bool),
+        torch.zeros(2, 1),
+        torch.zeros(0),
+        None,
+        "yes",
+        1.5,
+        [False],
+    ],
+)
+def test_a_criterion_answers_once_a_row(tiny_model, answer):
+    def odd(input_ids, scores):
+        return answer
+
+    model = tiny_model(pad_token_id=2)
+    with pytest.raises(ValueError, match=r"criterion odd answers .*expected bool \(2,\)"):
+        model.generate(torch.full((2, 4), 3), stopping_criteria=[lambda ids, _: False, odd])
+
+
+@pytest.mark.parametrize("answer", [True, torch.tensor(True), torch.tensor([True, True])])
+def test_one_answer_may_be_for_all_rows(tiny_model, answer):
+    model = tiny_model(pad_token_id=2, scale=0.1)
+    ids = torch.full((2, 4), 3)
+    out = model.generate(ids, stopping_criteria=[lambda ids, _: False, lambda ids, _: answer])
+    assert (out[:, 1:] == 2).all()

@@ -26,6 +26,9 @@ GIVEN = {
     "validation_file": "b.txt",
     "validation_fraction": 0.25,
     "text_column": "body",
+    "include": ("*.txt", "*.md"),
+    "exclude": ("old",),
+    "line_by_line": True,
     "tokenizer": "bpe",
     "vocab_size": 300,
     "sequence_length": 16,
@@ -41,7 +44,8 @@ def parsed(add_arguments, *words):
 
 def words_of(values):
     for name, value in values.items():
-        yield from [f"--{name}"] if value is True else [f"--{name}", value]
+        words = value if isinstance(value, tuple) else () if value is True else (value,)
+        yield from (f"--{name}", *words)
 
 
 @pytest.fixture
@@ -57,6 +61,8 @@ def test_every_field_has_a_flag_and_its_default():
     given = parsed(add_data_arguments, *words_of(GIVEN))
     assert GIVEN.keys() == {field.name for field in fields(Corpus)}
     assert asdict(corpus_from(given)) == GIVEN
+    several = GIVEN | {"train_file": ("a.txt", "b.txt"), "validation_file": ("c.txt", "d")}
+    assert asdict(corpus_from(parsed(add_data_arguments, *words_of(several)))) == several
 
 
 def test_a_saved_model_is_scored_on_windows_of_its_own_length_unless_told():
@@ -87,6 +93,9 @@ def test_names_tell_no_folder(tmp_path, monkeypatch):
         assert Corpus(dataset_name=f"{folder}/set").name == "set"
         assert Corpus(train_file="x.txt", validation_file=file).held_out_name == "mine.txt"
         assert Corpus(train_file=file).held_out_name == "held-out part of mine.txt"
+        assert Corpus(train_file=(file, f"{folder}/set")).name == "mine.txt, set"
+        many = Corpus(validation_file=tuple(f"{folder}/{i}.txt" for i in range(5)))
+        assert many.held_out_name == "0.txt, 1.txt, 2.txt and 2 more"
     assert Corpus(dataset_name="user/name").name == "user/name"  # of the Hub
     assert Corpus().name == "Python documentation topics (standard library)"
     assert Corpus().held_out_name == f"held-out part of {Corpus().name}"
@@ -169,3 +178,31 @@ def test_windows_fit_the_model():
             window_length(Corpus(sequence_length=length), 32)
         with pytest.raises(ValueError, match=expected):
             load_held_out(Corpus(sequence_length=length), 32, build_tokenizer("byte", []))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_part_too_short_for_a_window_is_named(write, streaming):
+    file = str(write("short.txt", "x" * 360))
+    corpora = {
+        "the held-out part has 18 tokens.*at least 32.*greater validation_fraction": {},
+        "the validation text has 20 tokens.*at least 32.*more text": {
+            "validation_file": str(write("other.txt", "x" * 20))
+        },
+    }
+    for match, more in corpora.items():
+        corpus = Corpus(train_file=file, sequence_length=32, streaming=streaming, **more)
+        with pytest.raises(ValueError, match=match):
+            list(load_corpus(corpus)[1]["validation"])
+    corpus = Corpus(train_file=file, validation_fraction=0.5, sequence_length=200)
+    with pytest.raises(ValueError, match="the training text has 180 tokens"):
+        load_corpus(corpus)
+
+
+def test_held_out_text_of_several_files_is_read_once(write, caplog):
+    files = tuple(str(write(f"{i}.txt", TEXT)) for i in range(2))
+    tokenizer = build_tokenizer("byte", [])
+    with caplog.at_level("INFO", "ardm.data"):
+        rows = load_held_out(Corpus(validation_file=files, sequence_length=10), 10, tokenizer)
+    assert len(rows) == (2 * len(TEXT) + 2) // 10
+    lines = [each.message for each in caplog.records if "read" in each.message]
+    assert lines == ["validation: read 2 documents (3,600 characters) from 2 files"]

@@ -1,14 +1,17 @@
 """Laws of the texts: nothing of a corpus is lost or twice, and what cannot be read is named."""
 
+import bz2
 import gzip
 import json
 import lzma
+import os
+from pathlib import Path
 from pydoc_data.topics import topics
 
 import datasets
 import pytest
 
-from ardm.data import embedded_text, load_texts, read_text
+from ardm.data import embedded_text, load_texts, load_validation_texts, read_text
 
 SAMPLE = "The quick brown fox - naïve, 東京, 😀.\n\n  Over  the\r\nlazy dog.\n" * 20
 
@@ -28,7 +31,8 @@ def test_embedded_text_is_one_long_sorted_text():
 
 
 @pytest.mark.parametrize(
-    ("suffix", "pack"), [("", bytes), (".xz", lzma.compress), (".gz", gzip.compress)]
+    ("suffix", "pack"),
+    [("", bytes), (".xz", lzma.compress), (".gz", gzip.compress), (".bz2", bz2.compress)],
 )
 def test_read_text_keeps_every_character(suffix, pack, write):
     assert read_text(write(f"a.txt{suffix}", pack(SAMPLE.encode()))) == SAMPLE
@@ -97,9 +101,9 @@ def test_directory_is_its_files_in_order(write):
         list(splits["train"]["text"]) == TEXTS[:3]
         and list(splits["validation"]["text"]) == TEXTS[1:2]
     )
-    write("3.csv", "text\na\n")
-    with pytest.raises(ValueError, match=r"3\.csv"):
-        load_texts(train_file=path.parent)
+    write("3.csv", "text\na\nb\n")
+    splits = load_texts(train_file=path.parent, validation_file=path)
+    assert list(splits["train"]["text"]) == [*TEXTS[:3], "a", "b"]
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -139,7 +143,7 @@ def test_load_errors_name_what_was_asked(tmp_path, write):
     for arguments, match in [
         ({"dataset_name": "nobody/nothing"}, "nobody/nothing.*Hub"),
         ({"dataset_name": str(tmp_path / "nope")}, "nope.*save_to_disk"),
-        ({"dataset_name": str(tmp_path / "test")}, r"\['test'\].*'train'"),
+        ({"dataset_name": str(tmp_path / "test")}, r"\['test'\].*train"),
         ({"dataset_name": str(tmp_path / "short")}, "1 characters"),
         ({"dataset_name": "x", "train_file": "y"}, "one of them"),
         ({"dataset_config_name": "x"}, "without a dataset_name"),
@@ -147,8 +151,120 @@ def test_load_errors_name_what_was_asked(tmp_path, write):
         ({"train_file": tmp_path / "void"}, "void holds no files"),
         ({"train_file": tmp_path / "nope.txt"}, "nope.txt does not exist"),
         ({"train_file": tmp_path / "nope.csv"}, "nope.csv does not exist"),
-        ({"train_file": write("bad.jsonl", "{not json")}, "bad.jsonl.*json file"),
-        ({"train_file": jsonl, "streaming": True}, "validation_file"),
+        ({"train_file": write("bad.jsonl", "{not json")}, "bad.jsonl.*json"),
+        ({"dataset_name": str(jsonl), "dataset_config_name": "x"}, "configurations alone"),
+        ({"train_file": []}, "expected a path"),
+        ({"dataset_name": str(tmp_path / "short"), "line_by_line": True}, "expected it for files"),
+        ({"dataset_name": str(tmp_path / "short"), "include": ["*"]}, "expected it for files"),
     ]:
         with pytest.raises(ValueError, match=match):
             load_texts(**arguments)
+
+
+# ------------------------------------------------------------------- one rule for every argument
+FOLDERS = {
+    "code": {"a.py": "x = 1\n\ny = 2\n", "b.py": "z\n", "__init__.py": "", "logo.png": b"\x89\0"},
+    "rows": {"a.jsonl": '{"text": "one"}\n{"text": "two"}\n', "b.csv": "text\nNA\nnull\n"},
+    "parts": {"train/a.txt": "a", "train/b.txt": "b", "val/c.txt": "c", "test/d.txt": "d"},
+    "named": {"wiki.train.tokens": "a", "wiki.test.tokens": "b", "README.md": "c"},
+    "set[1]": {"t[1].jsonl": '{"text": "one"}\n{"text": "two"}\n'},
+}
+DOCUMENTS = {
+    "code": (["x = 1\n\ny = 2\n"], ["z\n"]),
+    "rows": (["one", "two", "NA"], ["null"]),
+    "parts": (["a", "b"], ["c"]),
+    "named": (["a"], ["b"]),
+    "set[1]": (["one"], ["two"]),
+}
+
+
+def documents(**arguments):
+    splits = load_texts(**arguments)
+    return tuple([row["text"] for row in splits[name]] for name in ("train", "validation"))
+
+
+@pytest.fixture(params=FOLDERS)
+def folder(request, write):
+    for name, content in FOLDERS[request.param].items():
+        path = write(f"{request.param}/{name}", content)
+    write("set1/t1.jsonl", '{"text": "wrong"}\n{"text": "wrong"}\n')
+    root = path
+    while root.name != request.param:
+        root = root.parent
+    return root
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("line_by_line", [False, True])
+def test_a_folder_is_the_same_text_by_any_argument(folder, line_by_line, streaming):
+    options = {"line_by_line": line_by_line, "streaming": streaming}
+    if line_by_line and folder.name in ("rows", "set[1]"):
+        for name in ("train_file", "dataset_name"):
+            with pytest.raises(ValueError, match="line_by_line is for texts"):
+                load_texts(**{name: str(folder)}, **options)
+        return
+    by_file = documents(train_file=folder, **options)
+    assert documents(dataset_name=str(folder), **options) == by_file
+    assert documents(train_file=folder.as_uri(), **options) == by_file
+    assert documents(train_file=[str(folder)], **options) == by_file
+    if not line_by_line:
+        assert by_file == DOCUMENTS[folder.name]
+
+
+def test_validation_text_is_what_would_be_held_out(folder):
+    alone = load_validation_texts(str(folder))
+    train, held_out = DOCUMENTS[folder.name]
+    has_parts = folder.name in ("parts", "named")
+    assert list(alone["validation"]["text"]) == (held_out if has_parts else train + held_out)
+    both = load_texts(train_file=folder, validation_file=folder)
+    assert list(both["validation"]["text"]) == list(alone["validation"]["text"])
+    assert list(both["train"]["text"]) == (train if has_parts else train + held_out)
+    assert ("not used" in both.report) == has_parts
+
+
+def test_a_replaced_file_is_read_anew(write):
+    for suffix in ("txt", "csv", "jsonl", "parquet"):
+        path = write(f"a.{suffix}", "")
+        read = []
+        for word in ("first", "other"):  # of one size
+            table = rows(word, word)
+            content = {"txt": f"{word} {word}", "csv": f"text\n{word}\n{word}\n"}.get(suffix)
+            if content is not None:
+                path.write_text(content)
+            elif suffix == "jsonl":
+                table.to_json(path)
+            else:
+                table.to_parquet(path)
+            os.utime(path, (1, 1))
+            splits = load_texts(train_file=path)
+            read.append((splits["train"]["text"][0][:5], splits["train"]._fingerprint))
+        assert [text for text, _ in read] == ["first", "other"]
+        assert len({key for _, key in read}) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["./gone", "../gone", "~/gone", "/gone", "a/b/c", "gone.txt", "a/gone.jsonl.gz"]
+)
+def test_a_mistyped_path_is_no_name_of_the_hub(name, monkeypatch):
+    monkeypatch.setattr("ardm.data.named._load", None)
+    for argument in ("dataset_name", "train_file"):
+        with pytest.raises(ValueError, match=f"{Path(name).name} does not exist"):
+            load_texts(**{argument: name})
+
+
+def test_one_line_tells_what_was_read(folder, caplog):
+    with caplog.at_level("INFO", "ardm.data"):
+        splits = load_texts(train_file=folder)
+    assert [record.message for record in caplog.records] == [splits.report]
+    counts = splits.reports["train"].counts()
+    num_documents = len(DOCUMENTS[folder.name][0]) + (
+        0 if "validation" in splits.reports else len(DOCUMENTS[folder.name][1])
+    )
+    assert counts["documents"] == num_documents
+    if folder.name == "code":
+        assert "skipped: 1 empty file (__init__.py), 1 picture (logo.png)" in splits.report
+
+
+def test_line_ends_stay_and_a_byte_order_mark_goes(write):
+    path = write("a.txt", b"\xef\xbb\xbfone\r\ntwo\r\n")
+    assert "".join("".join(part) for part in documents(train_file=path)) == "one\r\ntwo\r\n"

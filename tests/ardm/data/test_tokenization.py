@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from ardm.data import build_tokenizer, embedded_text, tokenization
+from ardm.data import build_tokenizer, embedded_text
 
 ALPHABET = "ab c\n\n\tZ.é😀[]MASK"
 SAMPLE = (
@@ -99,14 +99,3 @@ def test_bpe_has_the_size_asked_for_and_is_deterministic():
 def test_tokenizer_errors(args, match):
     with pytest.raises(ValueError, match=match):
         build_tokenizer(*args)
-
-
-@kinds
-def test_cutting_a_text_changes_no_token(kind, monkeypatch):
-    text = embedded_text()[:30_000] + SAMPLE
-    monkeypatch.setattr(tokenization, "_PIECE_CHARACTERS", 200)
-    pieces = list(tokenization.pieces_of(text))
-    assert len(pieces) > 50 and "".join(pieces) == text and max(map(len, pieces)) <= 400
-    tokenizer = build_tokenizer("char", text) if kind == "char" else TOKENIZERS[kind]
-    cut = [i for piece in pieces for i in plain_ids(tokenizer, piece)]
-    assert cut == plain_ids(tokenizer, text)

@@ -76,7 +76,9 @@ def test_eos_token_joins_documents_and_has_no_characters():
 
 @kinds
 def test_windows_go_on_across_batches_and_streams_are_equal(kind, monkeypatch):
+    monkeypatch.setattr("ardm.data.windows._CHARACTERS_AT_ONCE", 100)
     monkeypatch.setattr("ardm.data.windows._DOCUMENTS_AT_ONCE", 3)
+    monkeypatch.setattr("ardm.data.pieces._DOCUMENTS_AT_ONCE", 4)
     documents = rows(*[SAMPLE[i : i + 37] for i in range(0, 1500, 37)])
     windows = make_windows(documents, TOKENIZERS[kind], 50)
     joined = plain_ids(TOKENIZERS[kind], "\n\n".join(documents["text"]))
@@ -104,6 +106,7 @@ def test_shards_of_a_stream_are_windowed_apart():
 
 
 def test_stream_reads_no_further_than_asked(monkeypatch):
+    monkeypatch.setattr("ardm.data.windows._CHARACTERS_AT_ONCE", 1)
     monkeypatch.setattr("ardm.data.windows._DOCUMENTS_AT_ONCE", 1)
     read = []
 
@@ -121,7 +124,7 @@ def test_second_call_is_read_from_the_cache(monkeypatch):
     first = make_windows(rows(SAMPLE), build_tokenizer("bpe", SAMPLE, 300), 16)
     tokenizer = pickle.loads(pickle.dumps(build_tokenizer("bpe", SAMPLE, 300)))
     tokenizer("used before", truncation=True, max_length=3, padding="max_length")
-    monkeypatch.setattr("ardm.data.windows._Windower.__call__", None)  # nothing is tokenized again
+    monkeypatch.setattr("ardm.data.windows._Windower.windows", None)  # nothing is tokenized again
     second = make_windows(rows(SAMPLE), tokenizer, 16)
     assert first.cache_files == second.cache_files and first._fingerprint == second._fingerprint
     assert (ids_of(first) == ids_of(second)).all()
@@ -137,10 +140,16 @@ def test_cache_tells_inputs_apart(change):
     assert first.cache_files != second.cache_files
 
 
-def test_windows_of_files_on_disk_are_cached_beside_them(tmp_path):
+def test_windows_of_files_on_disk_leave_these_alone(tmp_path):
     rows(SAMPLE, SAMPLE).save_to_disk(tmp_path / "saved")
+    before = sorted((tmp_path / "saved").rglob("*"))
     windows = make_windows(datasets.load_from_disk(tmp_path / "saved"), TOKENIZERS["char"], 16)
-    assert all(file["filename"].startswith(str(tmp_path / "saved")) for file in windows.cache_files)
+    assert sorted((tmp_path / "saved").rglob("*")) == before
+    [file] = windows.cache_files
+    assert file["filename"].startswith(str(tmp_path / "cache" / "windows"))
+    assert (
+        ids_of(windows) == ids_of(make_windows(rows(SAMPLE, SAMPLE), TOKENIZERS["char"], 16))
+    ).all()
 
 
 def test_processes_lose_less_than_a_window_each():

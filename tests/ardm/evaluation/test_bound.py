@@ -168,6 +168,26 @@ def test_units_that_were_not_counted_have_no_figure(units):
     assert [*figures] == ["bits per token", *counted, "perplexity per token"]
 
 
+@pytest.mark.parametrize("name", ["num_unknown", "num_changed"])
+def test_what_the_tokens_do_not_tell_leaves_figures_by_token_alone(model, name):
+    told = rows(5)
+    untold = [{**row, name: 2 if number == 3 else 0} for number, row in enumerate(told)]
+    nats = torch.rand(5, dtype=torch.float64)
+    windows = BoundEvaluation(untold)
+    assert windows.lost.num_characters == sum(int(row["num_characters"]) for row in told)
+    assert "2 (8 %)" in windows.lost.refusal
+    assert [*windows.figures(nats)] == ["bits per token", "perplexity per token"]
+    assert windows.figures(nats)["bits per token"] == HeldOutWindows(told).figures(nats)[
+        "bits per token"
+    ]
+    logged = windows(model)
+    share = {"num_unknown": "unknown_share", "num_changed": "changed_share"}[name]
+    assert logged[share] == 2 / 25 and "bits_per_character" not in logged
+    assert logged["eval_loss"] == BoundEvaluation(told)(model)["eval_loss"]
+    without = HeldOutWindows(untold, 3)  # the windows that are scored count, not the others
+    assert not without.lost and "bits per character" in without.figures(nats[:3])
+
+
 def test_one_window_has_no_interval():
     for figure in HeldOutWindows(rows(1)).figures(torch.tensor([3.0])).values():
         assert math.isfinite(figure.value) and math.isnan(figure.standard_error)

@@ -99,7 +99,7 @@ def test_likelihoods_depend_on_their_request_alone(harness):
     assert [
         harness(num_samples=4).loglikelihood([one], disable_tqdm=True)[0] for one in asked
     ] == together
-    assert together[0] != together[-1]  # another document has other random numbers
+    assert together[0] == together[-1]  # another document's number is no part of the request
     assert harness(num_samples=4, seed=1).loglikelihood(asked, disable_tqdm=True) != together
 
 
@@ -118,10 +118,8 @@ def bounds(monkeypatch):
 
 def test_answers_to_one_question_share_their_random_numbers(harness, bounds):
     h = harness(num_samples=2, greedy="off")
-    for document, option in ((0, "ca"), (0, "cb"), (1, "ca"), (1, "cb")):
-        h.loglikelihood(
-            requests("loglikelihood", ("ab", option), first=document), disable_tqdm=True
-        )
+    for context, option in (("ab", "ca"), ("ab", "cb"), ("b", "ca"), ("b", "cb")):
+        h.loglikelihood(requests("loglikelihood", (context, option)), disable_tqdm=True)
     seeds = [seed for seed, _ in bounds]
     assert seeds[0] == seeds[1] != seeds[2] == seeds[3]
 
@@ -228,7 +226,13 @@ def test_repeats_and_documents_are_different_samples(harness):
     (one,) = requests("generate_until", ("", settings))
     assert len(set(harness(batch_size=2).generate_until([one] * 6, disable_tqdm=True))) > 3
     documents = requests("generate_until", *[("", settings)] * 6)
-    assert len(set(harness().generate_until(documents, disable_tqdm=True))) > 3
+    for number, request in enumerate(documents):
+        request.doc = {"question": number}
+    written = harness().generate_until(documents, disable_tqdm=True)
+    assert len(set(written)) > 3
+    for request in documents:  # whatever its number is
+        request.doc_id = 10 - request.doc_id
+    assert harness().generate_until(documents[3:], disable_tqdm=True) == written[3:]
 
 
 def test_generation_stops_at_the_first_stop_string(harness):
@@ -325,6 +329,17 @@ def test_options_arrive_as_text(harness, tmp_path):
 
 
 def test_a_missing_harness_is_said(monkeypatch):
-    monkeypatch.setitem(sys.modules, "lm_eval.api.model", None)
+    monkeypatch.setitem(sys.modules, "lm_eval.api.registry", None)
     with pytest.raises(ImportError, match=r"pip install 'ardm\[lm-eval\]'"):
         importlib.reload(importlib.import_module("ardm.harness.model"))
+
+
+# ---------------------------------------------------------------------------------- unknown letters
+def test_a_text_of_another_alphabet_has_no_bits(harness, caplog):
+    h = harness(num_samples=2, greedy="off")
+    with pytest.raises(ValueError, match="3 of 4 tokens"):
+        h.loglikelihood_rolling(requests("loglikelihood_rolling", ("axyz",)), disable_tqdm=True)
+    scores(h, ("axyz", "ab"))
+    assert not caplog.records  # what is given has no likelihood to lose
+    scores(h, ("ab", "ax"))
+    assert "1 of 2 scored tokens" in caplog.text

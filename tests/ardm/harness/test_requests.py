@@ -3,15 +3,19 @@
 import pytest
 import torch
 
+from ardm.data.tokenization import build_tokenizer
 from ardm.harness.requests import (
     Prompt,
     batches,
     cut,
     encode_pair,
+    fingerprint_of,
     fit_context,
     generation_settings,
     padded,
+    refuse_unknown,
     text_windows,
+    warn_of_unknown,
 )
 
 
@@ -102,3 +106,21 @@ def test_a_text_ends_at_the_first_stop_string():
     assert cut("one two three", ["three", "t"]) == "one "
     assert cut("one", ["", "x"]) == "one"
     assert cut("", ["a"]) == ""
+
+
+def test_a_document_is_known_by_its_content():
+    one = {"b": [1, object()], "a": "x"}
+    assert fingerprint_of(one) == fingerprint_of({"a": "x", "b": [1, object()]})
+    assert fingerprint_of(one) != fingerprint_of({**one, "a": "y"})
+
+
+def test_unknown_tokens_are_told_or_refused(caplog):
+    tokenizer = build_tokenizer("char", "abc")
+    unknown = tokenizer.unk_token_id
+    warn_of_unknown(tokenizer, [[0, 1], [2]])
+    refuse_unknown(tokenizer, [[0, 1], [2]])
+    assert not caplog.records
+    warn_of_unknown(tokenizer, [[0, unknown], [unknown]])
+    assert "2 of 3 scored tokens" in caplog.text
+    with pytest.raises(ValueError, match="2 of 3 tokens"):
+        refuse_unknown(tokenizer, [[0, unknown], [unknown]])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 
+from ardm.data import LostText
 from ardm.evaluation import HeldOutWindows
 from ardm.hub.cards import CardFigures, Evaluation, model_card
 
@@ -137,3 +138,16 @@ def test_a_sample_cannot_leave_its_fence(text):
     assert set(fence) == {"`"} and closing == fence
     assert "\n".join(inside) == text
     assert not any(line.strip().startswith(fence) for line in inside)
+
+
+def test_a_bound_on_a_text_that_the_tokens_do_not_tell_says_so():
+    lost = LostText(100, num_unknown=7)
+    figures = {"bits per token": (3.0, 0.1)}
+    card = model_card(
+        CardFigures(model_name="m", evaluation=Evaluation.of("data", 3, figures, lost.refusal))
+    )
+    assert "on the tokens alone" in card and "of 100 characters 7 (7 %) are unknown" in card
+    assert "| bits per character" not in card
+    [result] = ModelCard(card).data.eval_results
+    assert result.metric_type == "bits_per_token"
+    assert "tokens alone" not in model_card(FULL)

@@ -5,7 +5,14 @@ import math
 import pytest
 import torch
 from scipy import stats
-from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
+from tokenizers import Tokenizer, decoders, models, normalizers
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+)
 
 from ardm.data.tokenization import build_tokenizer
 from ardm.metrics.bits import perplexity
@@ -101,3 +108,30 @@ def test_texts_without_a_token_to_score_are_refused():
     with pytest.raises(ValueError, match="no token to score"):
         # no BOS: one token alone is not scored
         generative_perplexity(["", "a"], scorer("causal"), TOKENIZER)
+
+
+@pytest.mark.parametrize("kind", ["causal", "masked"])
+@pytest.mark.parametrize(
+    ("texts", "share"), [(["abcd", "東京ab"], 2 / 8), (["dcba", " a b "], 0), (["a", "éé"], 2 / 3)]
+)
+def test_what_is_unknown_to_the_scorer_is_said(kind, texts, share):
+    figures = generative_perplexity(texts, scorer(kind), TOKENIZER)
+    assert figures.lost_share == pytest.approx(share)
+    assert ("WARNING" in figures.note) == (share > 0)
+    beside = generative_perplexity(["ab"], scorer(kind), TOKENIZER, reference_texts=texts)
+    assert beside.lost_share == 0 and beside.reference.lost_share == pytest.approx(share)
+    assert ("reference texts' characters are unknown" in beside.note) == (share > 0)
+
+
+def test_dropped_and_changed_characters_are_lost_to_the_scorer(lossy):
+    figures = generative_perplexity(["Ab 東"], scorer("causal"), lossy)
+    assert figures.lost_share == pytest.approx(2 / 4)
+
+
+@pytest.fixture
+def lossy():
+    """Without an unknown token, and in lower case."""
+    backend = Tokenizer(models.BPE(vocab={"a": 0, "b": 1, " ": 2}, merges=[]))
+    backend.normalizer = normalizers.Lowercase()
+    backend.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(tokenizer_object=backend)

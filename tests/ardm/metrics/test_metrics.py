@@ -80,6 +80,17 @@ def test_batches_are_joined():
     assert metric.compute() == load("bits_per_character").compute(nats=NATS, num_characters=UNITS)
 
 
+@pytest.mark.parametrize("name", ["bits_per_character", "bits_per_byte"])
+@pytest.mark.parametrize("untold", ["num_unknown", "num_changed"])
+def test_characters_that_the_tokens_do_not_tell_are_refused(name, untold):
+    columns = {"nats": NATS, BOUNDS[name][0]: UNITS}
+    plain = load(name).compute(**columns)
+    assert load(name).compute(**columns, **{untold: [0, 0, 0]}) == plain
+    for counts in ([0, 2, 0], torch.tensor([0, 2, 0]), 2):
+        with pytest.raises(ValueError, match=f"{untold} is 2; expected 0 for bits per"):
+            load(name).compute(**columns, **{untold: counts})
+
+
 def test_without_a_configuration_it_is_bits_per_token():
     assert load().compute(nats=NATS, num_tokens=UNITS)["unit"] == "bits per token"
 

@@ -1,11 +1,12 @@
 """Short runs of the tiny network, and what is compared of them."""
 
 import signal
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from ardm.training import TrainingConfig, TrainingResult, muon_adamw, train
+from ardm.training import TrainingConfig, TrainingResult, make_accelerator, muon_adamw, train
 from ardm.training.checkpoints import CheckpointFolder
 
 from . import training_job as job
@@ -35,6 +36,7 @@ def fit(
     eval_fn=None,
     model=None,
     accelerator=None,
+    identity=None,
     **settings,
 ):
     """A run of 12 steps with a checkpoint at each third, unless told otherwise."""
@@ -44,9 +46,11 @@ def fit(
         "checkpointing_steps": 3,
         "logging_steps": 2,
     }
-    config = TrainingConfig(output_dir=str(folder), mixed_precision="no", **(defaults | settings))
+    defaults["mixed_precision"] = "no"
+    config = TrainingConfig(output_dir=str(folder), **(defaults | settings))
     model = job.Net(dropout) if model is None else model
-    optimizer = OPTIMIZERS[optimizer](model)
+    if isinstance(optimizer, str):
+        optimizer = OPTIMIZERS[optimizer](model)
     result = train(
         model,
         loss_fn,
@@ -55,6 +59,7 @@ def fit(
         optimizer=optimizer,
         eval_fn=eval_fn,
         accelerator=accelerator,
+        identity=identity,
     )
     return Outcome(model, optimizer, result, CheckpointFolder(folder))
 
@@ -93,3 +98,52 @@ def assert_same(left: Outcome, right: Outcome):
     assert left.result.history == right.result.history
     assert equal(left.model.state_dict(), right.model.state_dict())
     assert equal(left.optimizer.state_dict(), right.optimizer.state_dict())
+
+
+# --------------------------------------------------- what else a checkpoint may hold, and may not
+class History:
+    """What a run is told to checkpoint: it takes part in the training."""
+
+    def __init__(self):
+        self.seen = torch.zeros(0, dtype=torch.int64)
+        self.num_calls = 0
+
+    def __call__(self, model, batch):
+        self.num_calls += 1
+        self.seen = torch.cat((self.seen, batch.example_numbers))
+        values = job.loss_fn(model, batch)
+        return values | {"loss": values["loss"] * (1 + 0.1 * self.num_calls)}
+
+    def state_dict(self):
+        return {"seen": self.seen, "num_calls": self.num_calls}
+
+    def load_state_dict(self, state):
+        self.seen = state["seen"]
+        self.num_calls = state["num_calls"]
+
+
+def run_with_history(folder, history=None, **settings):
+    """A run with dropout that checkpoints its history."""
+    history = History() if history is None else history
+    accelerator = make_accelerator(TrainingConfig(str(folder), 1, mixed_precision="no"))
+    accelerator.register_for_checkpointing(history)
+    outcome = fit(
+        folder, dropout=0.5, loss_fn=history, accelerator=accelerator, max_train_steps=6, **settings
+    )
+    return outcome, history
+
+
+def seal_again(folder, step):
+    """Makes a changed checkpoint whole again, as somebody who may write there would."""
+    folder.path(step).rename(folder.writing_path(step))
+    folder.seal(step)
+
+
+class Payload:
+    """A pickle that makes a file when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (Path(self.path),)

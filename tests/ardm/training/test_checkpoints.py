@@ -249,3 +249,49 @@ def test_room_that_is_taken_already(folder):
     write(folder, 2)
     folder.set_aside(1)
     assert folder.num_bytes() == size
+
+
+# ---------------------------------------------------------------------------------------- locks
+def test_a_lock_keeps_others_out_until_it_is_freed(folder):
+    folder.lock()
+    other = CheckpointFolder(folder.root.parent)
+    with pytest.raises(ValueError, match="another run is writing to"):
+        other.lock()
+    folder.unlock()
+    other.lock()
+    other.unlock()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
+def test_a_file_system_without_locks_is_told_in_one_line(folder, monkeypatch, number):
+    def refuse(*args):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    expected = rf"the lock .*\.training\.lock, .* cannot be used: .*{os.strerror(number)}"
+    with pytest.raises(ValueError, match=expected) as refused:
+        folder.lock()
+    assert "another output_dir" in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("obstacle", ["folder", "read-only"])
+def test_a_lock_that_cannot_be_made_is_told_in_one_line(folder, monkeypatch, obstacle):
+    path = folder.root.parent / ".training.lock"
+    if obstacle == "folder":
+        path.mkdir()
+    else:
+
+        def refuse(*args):
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+        monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(ValueError, match=r"the lock .*\.training\.lock, .* cannot be used: "):
+        folder.lock()
+
+
+def test_the_last_step_counts_damaged_ones(folder):
+    assert folder.last_step() is None
+    for step in (3, 20):
+        write(folder, step)
+    (folder.path(20) / "model").unlink()
+    assert folder.last_step() == 20

@@ -101,3 +101,19 @@ def test_a_missing_matplotlib_is_named_with_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"ardm\[plots\]"):
         new_figure((1, 1))
+
+
+@pytest.mark.parametrize("ratio", [1, 1.0001, 1.3, 2, 6, 12, 40, 700, 2e4, 1e7])
+@pytest.mark.parametrize("largest", [0.9, 1.1, 300.0])
+def test_a_logarithmic_axis_has_several_numbers(drawn, ratio, largest):
+    losses = np.geomspace(largest, largest / ratio, 20)
+    loss_curve([{"step": k, "loss": loss} for k, loss in enumerate(losses, 1)], unit="", log=True)
+    (axes,) = drawn
+    assert axes.get_yscale() == "log"
+    low, high = axes.get_ylim()
+    numbers = [
+        label
+        for tick in (*axes.yaxis.get_major_ticks(), *axes.yaxis.get_minor_ticks())
+        if low <= tick.get_loc() <= high and (label := tick.label1.get_text())
+    ]
+    assert 2 <= len(numbers) <= 12 and len(set(numbers)) == len(numbers)

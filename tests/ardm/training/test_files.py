@@ -1,17 +1,24 @@
 """A file is all old or all new, whatever happens."""
 
 import errno
+import hashlib
+import itertools
 import json
 import math
 import os
+import subprocess
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import SafetensorError
 
 from ardm.training import files
 from ardm.training.files import (
     check_writable,
+    fingerprint,
     replacing,
     replacing_files,
     write_json_atomically,
@@ -50,6 +57,29 @@ def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
             file.write(b"half")
             raise KeyboardInterrupt
         assert contents(tmp_path) == before
+
+
+def test_a_full_disk_is_told_with_the_file_it_was_about(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(OSError, match=r"\[Errno 28\] No space left on device: '.*README.md'"):
+        write_text_atomically(tmp_path / "README.md", "new")
+    with (
+        pytest.raises(OSError, match=r"No space left on device: '.*model'"),
+        replacing_files(tmp_path / "model") as aside,
+    ):
+        (aside / "weights").write_text("new")
+    with (
+        pytest.raises(OSError, match=r"model cannot be written: .*os error 28"),
+        replacing_files(tmp_path / "model"),
+    ):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+    assert contents(tmp_path) == {}
+
+
+def test_an_error_that_names_its_file_stays_as_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"), replacing(tmp_path / "file"):
+        (tmp_path / "nowhere").read_text()
+    assert contents(tmp_path) == {}
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -131,6 +161,29 @@ def test_a_save_into_the_same_folder_leaves_one_that_is_going_on_alone(tmp_path)
     assert other.is_dir()
 
 
+def test_what_killed_calls_left_is_removed_at_the_next_start(tmp_path):
+    number = dead_process()
+    for name in (".unfinished-x1", f".writing-{number}-x1", f".writing-{number}-README.md"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").write_text("half")
+    (tmp_path / f".writing-{number}-file").write_text("half")
+    kept = {f".writing-{os.getppid()}-file": "going on", "notes": "mine", "writing-1-a": "mine"}
+    for name, text in kept.items():
+        (tmp_path / name).write_text(text)
+    with replacing(tmp_path / "new") as file:
+        check_writable(tmp_path)
+        file.write(b"whole")
+    assert contents(tmp_path) == kept | {"new": "whole"}
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+def dead_process():
+    """The number of a process that is no more."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
 def test_a_leftover_may_be_a_file_or_a_link(tmp_path):
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "notes").write_text("mine")
@@ -165,6 +218,14 @@ def test_a_writable_folder_is_made_and_left_clean(tmp_path):
     assert list((tmp_path / "a" / "b").iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["", " ", "\n\t", None, 3])
+def test_a_folder_without_a_name_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"output_dir is .*; expected a folder"):
+        check_writable(name)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_under_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
@@ -187,3 +248,17 @@ def test_a_full_disk_is_told_before(tmp_path, monkeypatch):
     check_writable(tmp_path, 3 * 2**20)
     with pytest.raises(ValueError, match="has 3 MiB free; this run needs about 5 MiB"):
         check_writable(tmp_path, 5 * 2**20)
+
+
+# --------------------------------------------------------------------------------- fingerprints
+@given(st.binary(max_size=50), st.lists(st.integers(0, 50), max_size=5))
+def test_a_fingerprint_is_of_the_bytes_however_they_are_cut(content, cuts):
+    places = [0, *sorted(min(cut, len(content)) for cut in cuts), len(content)]
+    chunks = [content[start:stop] for start, stop in itertools.pairwise(places)]
+    assert fingerprint(chunks) == fingerprint([content])
+    assert fingerprint([content, b"x"]) != fingerprint([content])
+
+
+def test_a_fingerprint_is_blake2b_of_16_bytes():
+    assert fingerprint([]) == "cae66941d9efbd404e4d88758ea67670"
+    assert fingerprint(iter([b"a", b"b"])) == hashlib.blake2b(b"ab", digest_size=16).hexdigest()

@@ -123,8 +123,8 @@ def test_an_accelerator_of_ones_own(tmp_path, whole):
         "average.safetensors",
         "manifest.json",
         "model.safetensors",
-        "optimizer.bin",
-        "random_states_0.pkl",
+        "optimizer.safetensors",
+        "random_0.safetensors",
         "run.json",
     }
 

@@ -123,7 +123,7 @@ def test_history_holds_the_means_since_the_last_entry(tmp_path):
     for entry, (start, stop) in zip(history, [(0, 10), (10, 20), (20, 24)], strict=True):
         assert entry["loss"] == pytest.approx(sum(values[start:stop]) / (stop - start), abs=1e-6)
         assert entry["number"] == pytest.approx((start * 4 + stop * 4 - 1) / 2)
-    config = TrainingConfig("", 12)
+    config = TrainingConfig("out", 12)
     rates = [1e-2 * learning_rate_factor(entry["step"] - 1, config) for entry in history]
     assert [entry["learning_rate"] for entry in history] == pytest.approx(rates)
 

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.data import IterableDataset
 
 from ardm.training import TrainingConfig, muon_adamw, train
+from ardm.training.launchers import end_with_launcher
 from ardm.training.launching import start_processes
 from ardm.training.saved_run import SavedRun
 
@@ -143,4 +144,5 @@ def slow_down_saving(seconds: float) -> None:
 
 if __name__ == "__main__":
     start_processes()
+    end_with_launcher()
     main()

@@ -14,15 +14,7 @@ from ddpm.data.images import hold_out, load_images
 from ddpm.data.sources import number_labels
 
 
-@pytest.fixture(autouse=True)
-def caches(tmp_path, monkeypatch):
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    datasets.disable_progress_bars()
-
-
-def draw(path, colour, size=(12, 10), mode="RGB"):
+def paint(path, colour, size=(12, 10), mode="RGB"):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, colour).convert(mode).save(path)
 
@@ -30,8 +22,8 @@ def draw(path, colour, size=(12, 10), mode="RGB"):
 @pytest.fixture
 def folder(tmp_path):
     for number in range(4):
-        draw(tmp_path / f"data/zebra/{number}.png", (number, 0, 0))
-        draw(tmp_path / f"data/ape/{number}.jpg", "white")
+        paint(tmp_path / f"data/zebra/{number}.png", (number, 0, 0))
+        paint(tmp_path / f"data/ape/{number}.jpg", "white")
     return tmp_path / "data"
 
 
@@ -119,18 +111,18 @@ def test_sub_folders_are_classes_in_sorted_order(folder):
 
 def test_size_and_channels_are_the_images_own(tmp_path):
     for number in range(3):
-        draw(tmp_path / f"flat/{number}.png", "gray", size=(9, 9), mode="L")
+        paint(tmp_path / f"flat/{number}.png", "gray", size=(9, 9), mode="L")
     train = load_images(train_dir=tmp_path / "flat", validation_fraction=0)["train"]
     assert (train.image_size, train.num_channels, train.class_names) == (9, 1, None)
-    draw(tmp_path / "flat/coloured.png", "red", size=(9, 9))
+    paint(tmp_path / "flat/coloured.png", "red", size=(9, 9))
     train = load_images(train_dir=tmp_path / "flat", validation_fraction=0)["train"]
     assert (train.num_channels, len(train)) == (3, 4)
 
 
 def test_classes_called_train_and_test_are_classes(tmp_path):
     for name in ("train", "tram"):
-        draw(tmp_path / f"vehicles/{name}/test_1.png", "white")
-        draw(tmp_path / f"vehicles/{name}/validation.png", "white")
+        paint(tmp_path / f"vehicles/{name}/test_1.png", "white")
+        paint(tmp_path / f"vehicles/{name}/validation.png", "white")
     data = load_images(train_dir=tmp_path / "vehicles", image_size=4, validation_fraction=0)
     assert data["train"].class_names == ["train", "tram"] and len(data["train"]) == 4
 
@@ -138,7 +130,7 @@ def test_classes_called_train_and_test_are_classes(tmp_path):
 def test_train_and_test_folders_are_the_split(tmp_path):
     for split, count in (("train", 3), ("test", 2)):
         for name, number in ((name, number) for name in "ba" for number in range(count)):
-            draw(
+            paint(
                 tmp_path / f"data/{split}/{name}/{number}.png", "white" if name == "a" else "black"
             )
     data = load_images(train_dir=tmp_path / "data", image_size=4)
@@ -187,9 +179,74 @@ def test_labels_are_numbered_by_sorted_names():
     assert number_labels(["b", "a", "b"])[0].tolist() == [1, 0, 1]
     numbers, names = number_labels([10, 9, 10])
     assert (numbers.tolist(), names) == ([1, 0, 1], ["9", "10"])
-    for labels, message in ([[1.5], "neither"], [["c"], "not among"]):
+    for labels, message in (
+        [[1.5], "neither"],
+        [["c"], "not among"],
+        [["\udce9"], "not all UTF-8"],
+    ):
         with pytest.raises(ValueError, match=message):
             number_labels(labels, ["a"])
+
+
+# ------------------------------------------------------------------------------------ fingerprints
+def test_the_fingerprint_is_of_content_not_of_place(draw, tmp_path):
+    folder = draw(tmp_path / "one", *(f"{name}/{k}.png" for name in "ab" for k in range(3)))
+    options = {"image_size": 8, "validation_fraction": 0}
+    first = load_images(train_dir=folder, **options)["train"].fingerprint()
+    moved = folder.rename(tmp_path / "two")
+    assert load_images(train_dir=moved, **options)["train"].fingerprint() == first
+    (moved / "a" / "9.png").write_text("damaged")  # and left out
+    assert load_images(train_dir=moved, **options)["train"].fingerprint() == first
+
+
+CHANGES = {
+    "another picture": lambda draw, folder: draw(folder, "a/0.png"),
+    "one more": lambda draw, folder: draw(folder, "a/7.png"),
+    "one less": lambda draw, folder: (folder / "a/0.png").unlink(),
+    "another class": lambda draw, folder: (folder / "a/0.png").rename(folder / "b/7.png"),
+    "another name": lambda draw, folder: (folder / "a").rename(folder / "c"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_other_images_have_another_fingerprint(draw, tmp_path, change):
+    folder = draw(tmp_path, *(f"{name}/{k}.png" for name in "ab" for k in range(3)))
+    options = {"train_dir": folder, "image_size": 8, "validation_fraction": 0}
+    before = load_images(**options)["train"].fingerprint()
+    CHANGES[change](draw, folder)
+    assert load_images(**options)["train"].fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"image_size": 9},
+        {"channels": 1},
+        {"class_conditional": False},
+        {"validation_fraction": 0.5},
+        {"labels": "filename"},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_images_that_are_read_otherwise_have_another_fingerprint(draw, tmp_path, other):
+    folder = draw(tmp_path, *(f"{name}/{name}x_{k}.png" for name in "ab" for k in range(4)))
+    options = {"train_dir": folder, "image_size": 8, "validation_fraction": 0}
+    before = load_images(**options)["train"].fingerprint()
+    assert load_images(**options | other)["train"].fingerprint() != before
+
+
+def test_arrays_of_one_shape_have_their_own_fingerprints(tmp_path):
+    images = np.zeros((20, 6, 6), dtype=np.uint8)
+    other = images.copy()
+    other[19, 5, 5] = 1
+    labels = np.arange(20) % 2
+    arrays = [(images, labels), (other, labels), (images, 1 - labels), (images, labels + 1)]
+    prints = set()
+    for number, (pixels, classes) in enumerate(arrays):
+        np.savez(tmp_path / f"{number}.npz", images=pixels, labels=classes)
+        data = load_images(train_file=tmp_path / f"{number}.npz", validation_fraction=0)
+        prints.add(data["train"].fingerprint())
+    assert len(prints) == len(arrays)
 
 
 # ---------------------------------------------------------------------------------------- bad input
@@ -198,6 +255,12 @@ def test_labels_are_numbered_by_sorted_names():
     [
         ({"train_dir": "nowhere"}, "not a folder"),
         ({"train_file": "nowhere.npz"}, "cannot be read"),
+        ({"validation_dir": "b"}, "validation_dir without train_dir"),
+        ({"train_file": "a", "validation_dir": "b"}, "validation_dir without train_dir"),
+        ({"train_file": "a", "labels": "folder"}, "labels without train_dir or dataset_name"),
+        ({"labels": "folder"}, "labels without train_dir or dataset_name"),
+        ({"label_column": "b"}, "label_column without"),
+        ({"train_dir": "a", "labels": "names"}, "labels is 'names'; expected one of auto, folder"),
         ({"train_dir": "a", "train_file": "b"}, "got train_dir and train_file; expected one"),
         ({"validation_file": "b"}, "validation_file without train_file"),
         ({"dataset_config_name": "b"}, "dataset_config_name without dataset_name"),
@@ -218,22 +281,12 @@ def test_bad_folders_are_refused(tmp_path, folder):
         load_images(train_dir=tmp_path / "empty")
     with pytest.raises(ValueError, match=r"1 size\(s\): 12 x 10; expected squares"):
         load_images(train_dir=folder)
-    draw(folder / "ape/9.png", "white", size=(7, 7))
+    paint(folder / "ape/9.png", "white", size=(7, 7))
     with pytest.raises(ValueError, match=r"2 size\(s\): 7 x 7, 12 x 10"):
         load_images(train_dir=folder)
-    draw(tmp_path / "flat/0.png", "white")
+    paint(tmp_path / "flat/0.png", "white")
     with pytest.raises(ValueError, match="no labels"):
         load_images(train_dir=tmp_path / "flat", class_conditional=True)
-
-
-@pytest.mark.parametrize("kept", [0, 40])
-def test_a_damaged_file_is_named(folder, kept):
-    broken = folder / "ape/1.jpg"
-    broken.write_bytes(broken.read_bytes()[:kept] if kept else b"no picture")
-    options = {"image_size": 8, "channels": 3, "validation_fraction": 0}
-    train = load_images(train_dir=folder, **options)["train"]
-    with pytest.raises(ValueError, match=r"ape/1\.jpg"):
-        train.__getitems__(range(len(train)))
 
 
 def test_a_choice_between_columns_is_asked_for(saved):

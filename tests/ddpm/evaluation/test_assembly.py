@@ -1,5 +1,7 @@
 """Settings become objects: defaults fit together, each setting reaches what it names."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from ddpm.evaluation.assembly import (
     new_network,
     new_objective,
     new_sample_evaluation,
+    run_identity,
 )
 from ddpm.timesteps import LossSecondMomentTimesteps, UniformTimesteps
 
@@ -111,3 +114,52 @@ def test_samples_are_evaluated_if_they_are_asked_for_and_something_tells_images_
         )
     with pytest.raises(ValueError, match="41"):
         new_sample_evaluation(train, None, diffusion, num_images=4, steps=["41"])
+
+
+def test_without_features_it_is_said_that_there_is_no_fid(caplog):
+    unlabelled = [{"images": torch.zeros(1, 8, 8, dtype=torch.uint8)} for _ in range(3)]
+    with caplog.at_level("INFO"):
+        assert not new_sample_evaluation(
+            unlabelled, None, new_diffusion("cosine", 40), num_images=4, steps=["10"]
+        )
+    assert "no FID will be measured" in caplog.text and "--inception_weights" in caplog.text
+
+
+# ----------------------------------------------------------------------------------- what it is
+def identity(num_images=60, process=None, fresh=True, **objective):
+    data = ImageDataset(digits(), np.arange(num_images), 8, 1)
+    settings = {"timestep_sampler": "uniform", "seed": 0, "random_flip": False} | objective
+    diffusion = new_diffusion(**({"schedule": "cosine", "num_timesteps": 40} | (process or {})))
+    return run_identity(data, network(8, 1, 10), new_objective(diffusion, **settings), fresh=fresh)
+
+
+def test_a_run_is_the_same_again():
+    assert identity() == identity() and json.loads(json.dumps(identity())) == identity()
+    assert identity()["initial_weights"] == "fresh"
+    assert "transformers_version" not in identity()["model"]
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("data", {"num_images": 59}),
+        ("diffusion", {"process": {"schedule": "linear"}}),
+        ("diffusion", {"process": {"prediction": "v_prediction"}}),
+        ("diffusion", {"process": {"min_snr_gamma": 5.0}}),
+        ("diffusion", {"process": {"num_timesteps": 41}}),
+        ("objective", {"random_flip": True}),
+        ("objective", {"timestep_sampler": "loss_second_moment"}),
+        ("objective", {"seed": 1}),
+        ("initial_weights", {"fresh": False}),
+    ],
+)
+def test_what_decides_a_result_makes_another_run(part, changes):
+    one = identity()
+    other = identity(**changes)
+    assert {name for name in one if one[name] != other[name]} == {part}
+    assert one.keys() == other.keys()
+
+
+def test_saved_weights_are_told_by_their_content():
+    weights = identity(fresh=False)["initial_weights"]
+    assert weights == identity(fresh=False, num_images=9)["initial_weights"] != "fresh"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from ardm.training import loss_curve
 from ddpm import hub
@@ -140,7 +141,7 @@ def change(**changes):
     ("damage", "message"),
     [
         (lambda settings: json.dumps(settings)[:40], "damaged"),
-        (lambda settings: "[]", "damaged"),
+        (lambda settings: "[]", "holds a list"),
         (
             lambda settings: json.dumps({k: v for k, v in settings.items() if k != "betas"}),
             "it has no 'betas'",
@@ -150,13 +151,15 @@ def change(**changes):
         (change(betas=[[0.1]]), "damaged"),
         (change(betas=[0.1, 2.0]), "damaged"),
         (change(prediction="noise"), "prediction is 'noise'"),
+        (change(class_names=[1, 2, 3]), "class_names are [1, 2, 3]"),
+        (change(class_names="abc"), "class_names are 'abc'"),
     ],
 )
 def test_a_damaged_diffusion_says_what_is_wrong(tmp_path, saved, damage, message):
     shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "diffusion_config.json"
     path.write_text(damage(json.loads(path.read_text())))
-    with pytest.raises(ValueError, match=r"diffusion_config\.json is damaged") as caught:
+    with pytest.raises(ValueError, match=r"diffusion_config\.json (is damaged|holds)") as caught:
         hub.load_folder(tmp_path)
     assert message in str(caught.value)
 
@@ -167,17 +170,65 @@ def test_the_missing_demo_is_named_with_what_makes_it(tmp_path, monkeypatch):
         hub.load_folder(hub.DEMO_FOLDER)
 
 
-def test_a_missing_or_damaged_network_is_a_value_error(tmp_path, saved):
-    with pytest.raises(ValueError, match="there is no model"):
+def without(path):
+    path.unlink()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [without, cut, emptied], ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "diffusion_config.json"])
+def test_a_damaged_file_of_a_folder_is_a_value_error_of_one_line(tmp_path, saved, file, damage):
+    folder = shutil.copytree(saved, tmp_path / "run")
+    damage(folder / file)
+    with pytest.raises(ValueError, match=r"no model can be loaded from .*run") as caught:
+        hub.load_folder(folder)
+    assert "\n" not in str(caught.value) and str(folder) in str(caught.value)
+
+
+def weights_changed(folder, change):
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    change(weights)
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+STEM = "encoder.stem.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weights: weights.pop(STEM), "weights of UNet are missing"),
+        (lambda weights: weights.update(more=torch.zeros(1)), "weights of UNet are unexpected"),
+        (lambda weights: weights.update({STEM: torch.zeros(1)}), "no model can be loaded"),
+        (lambda weights: weights[STEM].view(-1)[:1].fill_(math.nan), "not finite"),
+    ],
+    ids=["missing", "unknown", "resized", "nan"],
+)
+def test_weights_that_are_not_the_networks_are_refused(tmp_path, saved, change, message):
+    folder = shutil.copytree(saved, tmp_path / "run")
+    weights_changed(folder, change)
+    with pytest.raises(ValueError, match=message):
+        hub.load_folder(folder)
+
+
+def test_a_folder_of_a_text_model_is_named_as_such(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "ardm"}')
+    with pytest.raises(ValueError, match=r"type 'ardm'.*ardm\.hub\.load_folder"):
         hub.load_folder(tmp_path)
-    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
-    weights = tmp_path / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(ValueError, match="no network can be loaded"):
-        hub.load_folder(tmp_path)
-    weights.unlink()
-    with pytest.raises(ValueError, match="no network can be loaded"):
-        hub.load_folder(tmp_path)
+
+
+@pytest.mark.parametrize("load", [hub.load_folder, hub.load_class_names])
+def test_a_folder_that_is_not_there_is_refused_at_once(tmp_path, load):
+    with pytest.raises(ValueError, match=r"no model can be loaded from .*gone.*no such folder"):
+        load(tmp_path / "gone")
 
 
 # ----------------------------------------------------------------------------------- loss curve

@@ -49,12 +49,22 @@ def test_cells_of_a_grid_are_the_images(channels, columns, scale, padding):
                 cell = array[top + y : top + 4 * scale : scale, left + x : left + 6 * scale : scale]
                 assert np.array_equal(cell, pixels[number].permute(1, 2, 0))
         seen[top : top + 4 * scale, left : left + 6 * scale] = True
-    assert (array[~seen] == 255).all()
+    assert (array[~seen] == array[0, 0]).all() and 50 < array[0, 0, 0] < 205
 
 
 def test_a_grid_is_square_and_legible_by_itself():
-    assert image_grid(torch.zeros(9, 1, 8, 8)).size == (3 * 66 + 2,) * 2
-    assert image_grid(torch.zeros(10, 1, 256, 256)).size == (4 * 258 + 2, 3 * 258 + 2)
+    assert image_grid(torch.zeros(9, 1, 8, 8)).size == (3 * 67 + 3,) * 2
+    assert image_grid(torch.zeros(10, 1, 256, 256)).size == (4 * 259 + 3, 3 * 259 + 3)
+
+
+@pytest.mark.parametrize("value", [-1.0, 1.0])
+def test_black_and_white_images_do_not_run_into_each_other(value):
+    row = np.asarray(image_grid(torch.full((2, 1, 8, 8), value), 2))[40].astype(int)
+    shade = row[40]
+    edges = np.flatnonzero(np.diff((row == shade).astype(int)))
+    assert len(edges) == 4  # of two images, with a gap before, between and behind
+    gaps = row[row != shade]
+    assert len(gaps) >= 7 and np.abs(gaps - shade).min() > 50
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 4, 4), (3, 4, 4), (0, 3, 4, 4), (1, 4, 4, 3)])
@@ -149,7 +159,7 @@ def test_gif_shows_every_frame(tmp_path, channels):
         for number in range(gif.n_frames):
             gif.seek(number)
             durations.append(gif.info["duration"])
-            values.append(gif.convert("L").getpixel((3, 3)))
+            values.append(gif.convert("L").getpixel((5, 5)))
         assert gif.info["loop"] == 0
     assert values[:3] == pytest.approx([0, 128, 255], abs=1) and sum(durations) == 3 * 50 + 700
 

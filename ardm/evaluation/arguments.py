@@ -1,0 +1,70 @@
+"""Flags of a training, beside those of its text and of the loop: network, objective, what for."""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+NETWORK = {
+    "hidden_size": 192,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
+    "intermediate_size": 512,
+}
+OBJECTIVE = ("weight_power", "start_ratio")
+_OF_A_SAVED_MODEL = (*NETWORK, "tokenizer", "vocab_size")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of a training.
+
+    Args:
+        parser: the recipe's parser.
+    """
+    add = parser.add_argument
+    add("--muon_learning_rate", type=float, default=0.02, help="of the blocks' matrices")
+    add("--weight_power", type=float, default=1.0, help="by mask ratio; 0 = the bound's own")
+    add("--start_ratio", type=float, default=0.5, help="highest mask ratio at first; 1 = no limit")
+    add("--max_eval_windows", type=int, default=500, help="windows to validate on")
+    add("--model_name_or_path", help="go on from a saved model, with its tokenizer and sizes")
+    for name, size in NETWORK.items():
+        add(f"--{name}", type=int, default=size, help=f"of a new model (default: {size})")
+    add("--push_to_hub", action="store_true", help="upload the result to --hub_model_id")
+    add("--hub_model_id", help="user/name")
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Reads the flags of a training; it is said which of them have no effect.
+
+    Args:
+        parser: with the flags of [`add_model_arguments`] and of `ardm.data`.
+        argv: the words; None = those of this process.
+
+    Returns:
+        The flags. The `sequence_length` of a saved model is None unless it is given: its own.
+    """
+    args = parser.parse_args(argv)
+    if args.model_name_or_path is None:
+        return args
+    names = (*_OF_A_SAVED_MODEL, "sequence_length")
+    given = vars(parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(names))))
+    said = [f"--{name}" for name in _OF_A_SAVED_MODEL if given[name] is not None]
+    if said:
+        logger.warning("not used, as the saved model has its own: %s", " ".join(said))
+    args.sequence_length = given["sequence_length"]
+    return args
+
+
+def run_flags(args: argparse.Namespace) -> dict[str, Any]:
+    """The flags that a training followed, by name.
+
+    Args:
+        args: all flags of the recipe.
+
+    Returns:
+        All of them, but for those that a saved model overrules.
+    """
+    unused = _OF_A_SAVED_MODEL if args.model_name_or_path else ()
+    return {name: value for name, value in vars(args).items() if name not in unused}

@@ -1,0 +1,96 @@
+"""What is told of a run beside its figures: to its card, and to trackers while it goes on."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..data import Corpus
+from ..training import TrainingResult
+from ..training.card_parts import machine
+from ..training.local_paths import command, hyperparameters, public
+from .arguments import NETWORK, run_flags
+from .bound import HeldOutWindows, write_samples
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from ..modeling_ardm import ARDMForMaskedLM
+
+
+def run_facts(
+    args: argparse.Namespace, corpus: Corpus, model: "ARDMForMaskedLM", result: TrainingResult
+) -> dict[str, Any]:
+    """What a card says of how a model was trained.
+
+    Args:
+        args: all flags of the recipe.
+        corpus: the text.
+        model: as trained.
+        result: of the training.
+
+    Returns:
+        Fields of `ardm.hub.CardFigures`.
+    """
+    return {
+        "model_name": args.hub_model_id,
+        "num_parameters": model.num_parameters(),
+        "training_data": corpus.name,
+        "hyperparameters": _settings(args, model),
+        "seed": args.seed,
+        "machine": machine(),
+        "command": command(sys.argv),
+        "date": time.strftime("%Y-%m-%d"),
+        "wall_clock_seconds": result.seconds,
+    }
+
+
+def tracked_settings(
+    args: argparse.Namespace, corpus: Corpus, model: "ARDMForMaskedLM"
+) -> dict[str, Any]:
+    """What trackers are told of a run: its text, its network and the flags that it followed.
+
+    Args:
+        args: all flags of the recipe.
+        corpus: the text.
+        model: the network.
+
+    Returns:
+        Value by name, without this machine's folders.
+    """
+    facts = {
+        "training_data": corpus.name,
+        "vocab_size": model.config.vocab_size,
+        "num_parameters": model.num_parameters(),
+    }
+    return _settings(args, model) | facts
+
+
+def tracked_samples(
+    tokenizer: "PreTrainedTokenizerBase", windows: HeldOutWindows, seed: int
+) -> Callable[[Any], dict[str, list[str] | str]]:
+    """What trackers are shown at evaluations: texts, and a gap that was filled in.
+
+    Args:
+        tokenizer: the model's.
+        windows: the one in their middle has the gap.
+        seed: key of what is drawn.
+
+    Returns:
+        model -> texts by name.
+    """
+
+    def samples(model: Any) -> dict[str, list[str] | str]:
+        passage = windows.input_ids[len(windows) // 2]
+        texts, infilled = write_samples(model, tokenizer, passage, seed=seed)
+        return {"samples": texts, "infilled": infilled}
+
+    return samples
+
+
+def _settings(args: argparse.Namespace, model: "ARDMForMaskedLM") -> dict[str, Any]:
+    """The flags that the training followed, with sizes as the model has them."""
+    sizes = {name: getattr(model.config, name) for name in NETWORK}
+    begun = {"initial_weights": public(args.model_name_or_path)} if args.model_name_or_path else {}
+    return hyperparameters(run_flags(args)) | sizes | begun

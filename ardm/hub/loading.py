@@ -1,0 +1,95 @@
+"""From the files of a saved text model to network and tokenizer, or one line on what is wrong.
+
+Nothing is filled in: a weight that is missing or not finite, a setting that cannot be read or a
+special token that stands for something else is an error, not a model that writes nonsense.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from ..generation_config_ardm import ARDMGenerationConfig
+from ..modeling_ardm import ARDMForMaskedLM
+from ..training.model_folders import find_model, in_one_line, read_json
+
+_MODEL_TYPE = "ardm"
+_JSON = ("config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json")
+_FAULTS = {
+    "missing_keys": "the network has parameters that are not",
+    "unexpected_keys": "there are parameters unknown to the network",
+    "mismatched_keys": "there are parameters of another size than the network's",
+}
+_IDS = ("mask_token_id", "pad_token_id", "eos_token_id")
+
+
+def load(name_or_path: str | os.PathLike[str]) -> tuple[ARDMForMaskedLM, PreTrainedTokenizerBase]:
+    """Reads a model and its tokenizer, and makes sure that they are whole and fit each other.
+
+    Args:
+        name_or_path: a folder, or "user/name" on the Hub.
+
+    Returns:
+        The model in evaluation mode, and its tokenizer.
+
+    Raises:
+        ValueError: if there is no such model, a file is damaged, or two do not fit.
+    """
+    name = find_model(name_or_path)
+    try:
+        _check_files(name)
+        model = _model(name)
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        _check_fit(model, tokenizer)
+    # safetensors, strict configurations, tokenizers and the Hub have no common base of errors
+    except Exception as error:
+        raise ValueError(f"no model can be loaded from {name!r}: {in_one_line(error)}") from error
+    return model.eval(), tokenizer
+
+
+def _check_files(name: str) -> None:
+    """Of a folder: transformers goes on without a settings file that it cannot read."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return
+    contents = {each: read_json(folder / each) for each in _JSON if (folder / each).exists()}
+    kind = contents["config.json"].get("model_type")
+    if kind != _MODEL_TYPE:
+        hint = "; load it with ddpm.hub.load_folder" if str(kind).startswith("ddpm") else ""
+        raise ValueError(f"it is a model of type {kind!r}, expected {_MODEL_TYPE!r}{hint}")
+    if "tokenizer.json" not in contents:
+        raise ValueError("the folder has no tokenizer.json, expected that of a fast tokenizer")
+    if "generation_config.json" in contents:
+        ARDMGenerationConfig.from_pretrained(name)
+
+
+def _model(name: str) -> ARDMForMaskedLM:
+    # a size that does not match is no error then, but told like other faults
+    how: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    model, info = ARDMForMaskedLM.from_pretrained(name, **how)
+    for fault, of_what in _FAULTS.items():
+        if found := sorted(map(str, info[fault])):
+            raise ValueError(f"{of_what} in its weights, such as {found[0]}")
+    for key, weight in model.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise ValueError(f"the weights of {key} are not finite")
+    return model
+
+
+def _check_fit(model: ARDMForMaskedLM, tokenizer: PreTrainedTokenizerBase) -> None:
+    size = max(len(tokenizer), *(number + 1 for number in tokenizer.get_vocab().values()))
+    if size > model.config.vocab_size:
+        raise ValueError(
+            f"the tokenizer has {size} tokens; expected at most the model's"
+            f" {model.config.vocab_size}"
+        )
+    if tokenizer.mask_token_id is None:
+        raise ValueError("the tokenizer has no mask token, expected the model's")
+    for name in _IDS:
+        theirs = getattr(tokenizer, name)
+        ours = getattr(model.config, name)
+        allowed = ours if isinstance(ours, list) else [ours]
+        if None not in (theirs, ours) and theirs not in allowed:
+            raise ValueError(f"the tokenizer's {name} is {theirs}, expected the model's {ours}")

@@ -1,0 +1,100 @@
+"""Ids and the masks beside them, checked: types, shapes, ranges.
+
+What is in a tensor is looked at on a CPU alone where a training step asks: a GPU would have to wait
+for the answer.
+
+Shapes: B batch, L length, K positions of a row.
+"""
+
+import torch
+from torch import Tensor
+
+IGNORED = -100  # the label of a position outside the loss, as everywhere in transformers
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+def is_looked_at(values: Tensor) -> bool:
+    """Whether the content of a tensor is checked: not on a GPU, nor while it is compiled."""
+    return values.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def check_ids(input_ids: Tensor, vocab_size: int | None = None, name: str = "input_ids") -> None:
+    """Raises ValueError unless these are integers (B, L) in range(vocab_size)."""
+    if not isinstance(input_ids, Tensor):
+        raise ValueError(
+            f"{name} is a {type(input_ids).__name__}; expected a LongTensor of shape (B, L)."
+        )
+    if input_ids.ndim != 2 or input_ids.dtype not in (torch.int64, torch.int32):
+        raise ValueError(
+            f"{name} has shape {tuple(input_ids.shape)} and dtype {input_ids.dtype};"
+            " expected a LongTensor (B, L)."
+        )
+    if vocab_size is not None and input_ids.numel():
+        low, high = (int(bound) for bound in input_ids.aminmax())
+        if low < 0 or high >= vocab_size:
+            raise ValueError(
+                f"{name} holds ids in {low}..{high}; expected 0..{vocab_size - 1} (vocab_size - 1)."
+            )
+
+
+def check_like_ids(name: str, mask: Tensor, input_ids: Tensor) -> None:
+    """Raises ValueError unless a mask is a tensor of the ids' shape on their device."""
+    if not isinstance(mask, Tensor):
+        raise ValueError(
+            f"{name} is a {type(mask).__name__}; expected a tensor {tuple(input_ids.shape)}."
+        )
+    if mask.shape != input_ids.shape or mask.device != input_ids.device:
+        raise ValueError(
+            f"{name} has shape {tuple(mask.shape)} on {mask.device}; expected input_ids'"
+            f" {tuple(input_ids.shape)} on {input_ids.device}."
+        )
+
+
+def check_rows(attention_mask: Tensor) -> None:
+    """Raises ValueError if a row of a 2-D mask has no real token: nothing can be said of it."""
+    empty_B = ~attention_mask.bool().any(1)
+    if attention_mask.shape[1] and empty_B.any():
+        raise ValueError(
+            f"attention_mask is 0 all over row {int(empty_B.nonzero()[0])};"
+            " expected a 1 at each real token, at least one a row."
+        )
+
+
+def check_row_integers(name: str, numbers: Tensor, num_rows: int) -> None:
+    """Raises ValueError unless these are integers, one for each row."""
+    if not isinstance(numbers, Tensor):
+        got = f"the {type(numbers).__name__} {numbers!r}"
+    elif numbers.dtype in _INTEGERS and numbers.shape == (num_rows,):
+        return
+    else:
+        got = f"{numbers.dtype} {tuple(numbers.shape)}"
+    raise ValueError(f"{name} is {got}; expected integers ({num_rows},), one for each row.")
+
+
+def check_labels(labels: Tensor, vocab_size: int, impossible: set[int]) -> None:
+    """Raises ValueError on labels (on a CPU) whose probability can only be 0."""
+    if not isinstance(labels, Tensor) or not is_looked_at(labels):
+        check_ids(labels, name="labels")
+        return
+    check_ids(labels.where(labels != IGNORED, 0), vocab_size, "labels")
+    for token in impossible:
+        if (labels == token).any():
+            raise ValueError(
+                f"labels hold {token}, the mask or pad id, whose probability is 0; expected -100"
+                " there, or for a pad id that texts hold a configuration that names it as the"
+                " eos_token_id (bos_token_id, unk_token_id), too."
+            )
+
+
+def check_positions(positions: Tensor, like: Tensor | None, bool_only: bool) -> None:
+    """Raises ValueError unless bool (B, L) of the ids' shape, or, if that may be, int64 (B, K)."""
+    if positions.dtype == torch.bool:
+        fits = like is None or positions.shape == like.shape
+    else:
+        fits = positions.dtype == torch.int64 and not bool_only
+    if not fits or positions.ndim != 2:
+        shape = "(B, L)" if like is None else tuple(like.shape)
+        raise ValueError(
+            f"logits_positions is {positions.dtype} {tuple(positions.shape)}; expected bool {shape}"
+            + ("." if bool_only else ", or int64 (B, K).")
+        )

@@ -1,0 +1,115 @@
+"""Model folders: what is known of a saved model before it is read, or written over.
+
+A model is named by a folder, or by "user/name" on the Hub.
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+_CONFIG = "config.json"
+_WRITTEN_AS_PATH = re.compile(r"[./~]|[a-zA-Z]:|.*[\\]|.*/.*/|.*/$")
+_SECONDS = 10.0  # for the Hub to answer
+
+
+def find_model(name_or_path: str | os.PathLike[str], file: str = _CONFIG) -> str:
+    """Makes sure that there is a saved model, at once: transformers asks a silent Hub for a minute.
+
+    Args:
+        name_or_path: a folder, or a name on the Hub.
+        file: that each such model has.
+
+    Returns:
+        The folder or the name, as transformers takes it.
+
+    Raises:
+        ValueError: if there is none, or the Hub cannot be asked.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    name = os.fspath(name_or_path)
+    if os.path.isdir(name):
+        if not os.path.isfile(os.path.join(name, file)):
+            raise ValueError(
+                f"no model can be loaded from {name!r}: the folder has no {file}; expected a folder"
+                " that a training left."
+            )
+        return name
+    expected = "expected a folder that exists, or user/name on the Hub"
+    if not name or os.path.exists(name) or _WRITTEN_AS_PATH.match(name):
+        reason = "it is a file" if os.path.isfile(name) else "there is no such folder"
+        raise ValueError(f"no model can be loaded from {name!r}: {reason}; {expected}.")
+    try:
+        if not isinstance(try_to_load_from_cache(name, file), str):
+            get_hf_file_metadata(hf_hub_url(name, file), timeout=_SECONDS)
+    # the Hub's library, and the one that it asks with, have no common base of errors
+    except Exception as error:
+        raise ValueError(
+            f"no model can be loaded from {name!r}: there is no such folder, and the Hub gives none"
+            f" of that name ({in_one_line(error)}); {expected}."
+        ) from error
+    return name
+
+
+def in_one_line(error: BaseException, most: int = 200) -> str:
+    """What an error says, on one line: those of transformers and the Hub are pages.
+
+    Args:
+        error: any.
+        most: characters, then an ellipsis.
+
+    Returns:
+        The text, behind the error's kind if that is an unusual one.
+    """
+    text = " ".join(str(error).split())
+    if not isinstance(error, (OSError, ValueError)):  # whose text says little without it
+        text = f"{type(error).__name__}: {text}"
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The content of a model's JSON file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        A dictionary.
+
+    Raises:
+        ValueError: if the file cannot be read or holds anything else.
+    """
+    name = Path(path).name
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{name} is damaged ({in_one_line(error)})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{name} holds a {type(content).__name__}, expected an object")
+    return content
+
+
+def check_not_replacing(
+    output_dir: str | os.PathLike[str], resume_from_checkpoint: str = "latest"
+) -> None:
+    """Makes sure that a run does not write over a model that it does not go on from.
+
+    Args:
+        output_dir: of the run.
+        resume_from_checkpoint: of the run; "none" = what is there may be replaced.
+
+    Raises:
+        ValueError: if the folder holds a model and no checkpoints, by which a run would know it.
+    """
+    folder = Path(output_dir)
+    checkpoints = folder / "checkpoints"
+    has_model = any(folder.glob("*.safetensors")) if folder.is_dir() else False
+    if not has_model or resume_from_checkpoint == "none":
+        return
+    if not checkpoints.is_dir() or not any(checkpoints.glob("step-*")):
+        raise ValueError(
+            f"{output_dir} holds a model without checkpoints, which this run would write over;"
+            " expected another output_dir, or resume_from_checkpoint='none' to replace it."
+        )

@@ -1,0 +1,59 @@
+"""What was read of images, what was skipped and what is not used: counted, and told in a line."""
+
+from collections.abc import Collection
+from typing import Protocol
+
+from ardm.training.splits import split_of
+
+from .sources import Reading, Source
+
+
+class _Part(Protocol):
+    """What a report must know of a part of the data."""
+
+    source: Source
+    image_size: int
+
+    def __len__(self) -> int: ...
+
+
+def report_of(reading: Reading, train: _Part, held_out: _Part | None) -> str:
+    """Tells how images were read.
+
+    Args:
+        reading: what was found.
+        train: the training images.
+        held_out: the validation images, if there are any.
+
+    Returns:
+        One line, such as "read 24 images from photos: 20 to train on, 4 held out (val); 2 classes
+        by folder; skipped: 1 hidden file(s)".
+    """
+    total = len(train) + (0 if held_out is None else len(held_out))
+    drawn = "drawn evenly" if "validation" not in reading.parts else reading.held_out
+    if split_of(drawn.rpartition("/")[2]) == "test":
+        drawn += ", as there is no validation part"
+    held = "nothing held out" if held_out is None else f"{len(held_out)} held out ({drawn})"
+    names = train.source.class_names
+    classes = f"no classes ({reading.how})" if reading.how else "no classes"
+    if names is not None:
+        classes = f"{len(names)} class{'es' * (len(names) != 1)} ({reading.how})"
+    told = [f"read {total:,} images from {reading.where}: {len(train):,} to train on, {held}"]
+    told += [classes, *_forms(train)]
+    told += _listed("skipped", reading.skipped) + _listed("not used", reading.unused)
+    return "; ".join(told)
+
+
+def _forms(part: _Part) -> list[str]:
+    looks = part.source.seen()
+    small = sum(min(look.width, look.height) < part.image_size for look in looks)
+    animated = sum(look.animated for look in looks)
+    told = {
+        f"smaller than {part.image_size} pixels, and enlarged": small,
+        "of several frames, of which the first counts": animated,
+    }
+    return [f"{count} {what}" for what, count in told.items() if count]
+
+
+def _listed(what: str, entries: Collection[str]) -> list[str]:
+    return [f"{what}: {', '.join(entries)}"] if entries else []

@@ -1,0 +1,57 @@
+"""What is told of a run beside its figures: to its card, and to trackers while it goes on."""
+
+import argparse
+import sys
+import time
+from typing import Any
+
+from ardm.training.card_parts import machine
+from ardm.training.local_paths import command, hyperparameters
+
+from ..data import ImageDataset
+from ..models.unet import UNet
+from .arguments import data_name, run_flags
+
+
+def run_facts(args: argparse.Namespace, seconds: float) -> dict[str, Any]:
+    """What a card says of how a model was trained.
+
+    Args:
+        args: all flags of the recipe.
+        seconds: wall-clock seconds of the training.
+
+    Returns:
+        Fields of `ddpm.hub.CardFigures`.
+    """
+    return {
+        "model_name": args.hub_model_id,
+        "training_data": data_name(args),
+        "hyperparameters": hyperparameters(run_flags(args)),
+        "command": command(sys.argv),
+        "seed": args.seed,
+        "machine": machine(),
+        "date": time.strftime("%Y-%m-%d"),
+        "wall_clock_seconds": seconds,
+    }
+
+
+def tracked_settings(args: argparse.Namespace, data: ImageDataset, model: UNet) -> dict[str, Any]:
+    """What trackers are told of a run: its data, its network and the flags that it followed.
+
+    Args:
+        args: all flags of the recipe.
+        data: the training images.
+        model: the network.
+
+    Returns:
+        Value by name, without this machine's folders.
+    """
+    facts = {
+        "training_data": data_name(args),
+        "num_images": len(data),
+        "image_size": data.image_size,
+        "num_channels": data.num_channels,
+        "num_classes": data.num_classes,
+        "num_parameters": model.num_parameters(),
+    }
+    return hyperparameters(run_flags(args)) | facts

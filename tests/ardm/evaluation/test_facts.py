@@ -1,0 +1,78 @@
+"""What is told of a run is what it followed, without this machine's folders."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from ardm.data import Corpus, build_tokenizer
+from ardm.evaluation import (
+    HeldOutWindows,
+    new_model,
+    run_facts,
+    tracked_samples,
+    tracked_settings,
+    write_samples,
+)
+from ardm.hub import CardFigures, model_card
+from ardm.training import TrainingResult
+
+TOKENIZER = build_tokenizer("char", "abcd ")
+SIZES = {
+    "hidden_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 8,
+}
+CORPUS = Corpus(train_file="/secret/text.txt")
+FLAGS = {
+    "learning_rate": 0.01,
+    "tokenizer": "char",
+    "vocab_size": 77,
+    "hub_model_id": None,
+    "seed": 3,
+    "train_file": "/secret/text.txt",
+    "output_dir": "/secret/run",
+}
+
+
+@pytest.fixture
+def model():
+    return new_model(TOKENIZER, 9, **SIZES).eval()
+
+
+def flags(saved=None):
+    return SimpleNamespace(**FLAGS, **dict.fromkeys(SIZES, 99), model_name_or_path=saved)
+
+
+def test_a_card_tells_what_was_followed_and_sizes_as_they_are(model):
+    facts = run_facts(flags(), CORPUS, model, TrainingResult(seconds=5.0))
+    assert facts["hyperparameters"].items() >= (SIZES | {"learning_rate": 0.01}).items()
+    assert facts["hyperparameters"]["tokenizer"] == "char"
+    assert facts["num_parameters"] == model.num_parameters()
+    card = model_card(CardFigures(**facts))
+    assert "secret" not in card and "text.txt" in card
+
+
+def test_of_a_saved_model_neither_tokenizer_nor_vocabulary_are_told_as_chosen(model):
+    facts = run_facts(flags("/secret/begun"), CORPUS, model, TrainingResult())
+    told = facts["hyperparameters"]
+    assert told.items() >= SIZES.items() and told["initial_weights"] == "begun"
+    assert not {"tokenizer", "vocab_size"} & told.keys()
+
+
+def test_trackers_are_told_of_the_text_and_the_network(model):
+    told = tracked_settings(flags(), CORPUS, model)
+    expected = {"training_data": "text.txt", "vocab_size": len(TOKENIZER), "learning_rate": 0.01}
+    assert told.items() >= (expected | SIZES).items()
+    assert "secret" not in str(told)
+
+
+def test_trackers_are_shown_samples_of_the_model(model):
+    ids = torch.arange(5).repeat(6, 9)[:, :9] % 5
+    windows = HeldOutWindows([{"input_ids": row} for row in ids])
+    before = torch.random.get_rng_state()
+    shown = tracked_samples(TOKENIZER, windows, seed=4)(model)
+    assert torch.equal(torch.random.get_rng_state(), before)  # dropout of the training goes on
+    texts, infilled = write_samples(model, TOKENIZER, ids[3], seed=4)
+    assert shown == {"samples": texts, "infilled": infilled}

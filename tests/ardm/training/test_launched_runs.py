@@ -1,0 +1,93 @@
+"""Real launchers: one run of N processes, sharded or not, that ends with its launcher."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from ardm.training.checkpoints import CheckpointFolder
+
+from .test_training_job import JOB, command, complete, wait_for
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).parents[3]
+SHARDED = [
+    "--use_fsdp",
+    *("--fsdp_version", "2"),
+    *("--fsdp_auto_wrap_policy", "NO_WRAP"),
+    *("--num_machines", "1"),
+    *("--mixed_precision", "no"),
+    *("--dynamo_backend", "no"),
+]
+LAUNCHERS = {
+    "accelerate": [str(BIN / "accelerate"), "launch", "-q", "--cpu", "--num_processes", "1"],
+    "accelerate of 2": [str(BIN / "accelerate"), "launch", "-q", "--cpu", "--num_processes", "2"],
+    "torchrun": [str(BIN / "torchrun"), "--nproc_per_node", "2"],
+    "sharded": [str(BIN / "accelerate"), "launch", *SHARDED, "--num_processes", "2"],
+}
+
+pytestmark = pytest.mark.slow
+
+
+def launched(name, folder, *flags, **settings):
+    """The call of a job under a launcher, and its result file."""
+    call, result = command(folder, *flags, **settings)
+    place = call["args"].index(str(JOB))
+    call["args"] = [*LAUNCHERS[name], *call["args"][place:]]
+    return call, result
+
+
+def complete_under(name, *args, **settings):
+    call, result = launched(name, *args, **settings)
+    done = subprocess.run(**call, timeout=200)
+    assert done.returncode == 0, done.stdout
+    return result
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("name", ["torchrun", "sharded"])
+def test_two_processes_are_the_run_of_one(tmp_path, name, optimizer):
+    flags = ["--optimizer", optimizer]
+    one = complete(tmp_path / "one", *flags, eval_steps=4)
+    half = {"per_device_train_batch_size": 2, "eval_steps": 4}
+    two = json.loads(complete_under(name, tmp_path / "two", *flags, **half).read_text())
+    assert two["num_processes"] == 2
+    for left, right in zip(one["history"], two["history"], strict=True):
+        assert left == pytest.approx(right, abs=1e-4)
+    for weight, values in one["weights"].items():
+        found = torch.tensor(two["weights"][weight])
+        assert torch.allclose(torch.tensor(values), found, atol=1e-4), weight
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_a_run_ends_with_its_launcher_and_goes_on(tmp_path, name, number):
+    call, result = launched(name, tmp_path / "run", "--step_seconds", "0.3", checkpointing_steps=0)
+    process = subprocess.Popen(**call)
+    wait_for(result.with_suffix(".began").exists, process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    process.communicate(timeout=100)  # until all have closed their output
+    _, left = psutil.wait_procs(family, timeout=60)
+    assert not left and not result.exists()
+    assert CheckpointFolder(tmp_path / "run").newest() is not None
+    assert complete_under(name, tmp_path / "run").exists()
+
+
+def test_every_configuration_starts(tmp_path):
+    """With what this machine has: on CPUs, two processes where a configuration asks for several."""
+    for file in sorted((ROOT / "recipes" / "accelerate").glob("*.yaml")):
+        number = "1" if file.stem == "one_gpu" else "2"
+        options = ["--config_file", str(file), "--mixed_precision", "no", "--num_processes", number]
+        call, result = command(tmp_path / file.stem, max_train_steps=2)
+        call["env"] |= {"FSDP_AUTO_WRAP_POLICY": "NO_WRAP"}
+        place = call["args"].index(str(JOB))
+        launcher = [str(BIN / "accelerate"), "launch", "-q", *options]
+        done = subprocess.run(**(call | {"args": launcher + call["args"][place:]}), timeout=200)
+        assert done.returncode == 0, done.stdout
+        assert f'"num_processes": {number}' in result.read_text()

@@ -1,0 +1,93 @@
+"""A model that is not there is refused at once, and one that is there is not written over."""
+
+import json
+import time
+
+import pytest
+
+from ardm.training.model_folders import check_not_replacing, find_model, in_one_line, read_json
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    return tmp_path / "model"
+
+
+def test_a_folder_is_found(folder):
+    assert find_model(folder) == find_model(str(folder)) == str(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "./nowhere", "/nowhere", "~/nowhere", "a/b/c", "runs/ardm/", "runs\\ardm", "{here}/gone"],
+)
+def test_what_is_written_as_a_path_is_not_asked_for_on_the_hub(name, folder, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", None)
+    name = name.format(here=folder)
+    with pytest.raises(ValueError, match="there is no such folder; expected a folder that exists"):
+        find_model(name)
+
+
+def test_a_folder_without_a_model_and_a_file_are_named_as_such(folder):
+    (folder / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"the folder has no config\.json"):
+        find_model(folder)
+    (folder / "a.txt").write_text("a")
+    with pytest.raises(ValueError, match="it is a file"):
+        find_model(folder / "a.txt")
+
+
+@pytest.mark.parametrize("name", ["runs/mistyped", "mistyped", "a b/c"])
+def test_the_hub_is_asked_once(name, monkeypatch, tmp_path):
+    asked = []
+
+    def unreachable(url, **options):
+        asked.append(url)
+        raise ConnectionError("no\nanswer")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", unreachable)
+    began = time.perf_counter()
+    with pytest.raises(ValueError, match="there is no such folder, and the Hub gives none") as error:
+        find_model(name)
+    assert len(asked) <= 1 and time.perf_counter() - began < 5
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_of_the_cache_needs_no_hub(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", None)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: "/cache/config.json")
+    assert find_model("user/name") == "user/name"
+
+
+def test_errors_in_one_line():
+    assert in_one_line(ValueError("a\n  b")) == "a b"
+    assert in_one_line(KeyError("name")) == "KeyError: 'name'"
+    assert len(in_one_line(ValueError("x" * 500))) == 200
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "\x00", '{"a": 1'])
+def test_json_that_is_no_settings_is_named(tmp_path, content):
+    path = tmp_path / "config.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"^config\.json (is damaged|holds a list)"):
+        read_json(path)
+    path.write_text(json.dumps({"a": 1}))
+    assert read_json(path) == {"a": 1}
+
+
+def test_a_model_without_checkpoints_is_not_written_over(folder):
+    check_not_replacing(folder)  # no weights: no model
+    check_not_replacing(folder / "new")
+    (folder / "model-00001-of-00002.safetensors").write_text("weights")
+    for asked in ("latest", "elsewhere/step-00000003"):
+        with pytest.raises(ValueError, match=r"holds a model without checkpoints.*'none'"):
+            check_not_replacing(folder, asked)
+    check_not_replacing(folder, "none")
+    (folder / "checkpoints").mkdir()
+    with pytest.raises(ValueError, match="without checkpoints"):
+        check_not_replacing(folder)
+    (folder / "checkpoints" / "step-00000003").mkdir()
+    check_not_replacing(folder)

@@ -1,0 +1,104 @@
+"""Tables of images: parts by any name, classes by type or by name, what is damaged left out."""
+
+import io
+
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict
+from datasets import Image as ImageFeature
+from PIL import Image
+
+from ddpm.data import load_images
+from ddpm.data.columns import table_reading
+
+
+def content(shade):
+    file = io.BytesIO()
+    Image.new("L", (6, 6), shade).save(file, format="png")
+    return file.getvalue()
+
+
+def table(num_rows, labels=None, label="label", **more):
+    columns = {"image": [{"bytes": content(k), "path": None} for k in range(num_rows)]} | more
+    if labels is not None:
+        columns[label] = labels
+    return Dataset.from_dict(columns).cast_column("image", ImageFeature())
+
+
+def saved(folder, **parts):
+    DatasetDict(parts).save_to_disk(folder / "data")
+    return str(folder / "data")
+
+
+@pytest.mark.parametrize("held_out", ["validation", "valid", "val", "dev", "test", "VAL"])
+@pytest.mark.parametrize("train", ["train", "Train"])
+def test_the_part_that_is_held_out_may_have_any_usual_name(tmp_path, train, held_out):
+    name = saved(tmp_path, **{train: table(4), held_out: table(2), "extra": table(3)})
+    data = load_images(dataset_name=name)
+    assert (len(data["train"]), len(data["validation"])) == (4, 2)
+    assert "not used: 3 rows of extra" in data["train"].report
+
+
+@pytest.mark.parametrize("label", ["label", "class", "category"])
+@pytest.mark.parametrize("labels", [["b", "a"] * 2, [7, 3] * 2], ids=["text", "numbers"])
+def test_a_column_that_is_called_so_gives_the_classes(tmp_path, label, labels):
+    name = saved(tmp_path, train=table(4, labels, label))
+    data = load_images(dataset_name=name, validation_fraction=0)["train"]
+    assert data.class_names == sorted({str(each) for each in labels})
+    assert f"(column '{label}')" in data.report
+
+
+def test_without_such_a_column_the_others_are_told(tmp_path):
+    name = saved(tmp_path, train=table(4, kind=["a", "b"] * 2))
+    data = load_images(dataset_name=name, validation_fraction=0)
+    assert "no classes (no column among ['image', 'kind'])" in data["train"].report
+
+
+@pytest.mark.parametrize("missing", [None, -1])
+def test_images_without_a_class_are_refused(tmp_path, missing):
+    rows = table(4, [0, 1, 1, missing]).cast_column("label", ClassLabel(names=["x", "y"]))
+    name = saved(tmp_path, train=rows)
+    with pytest.raises(ValueError, match=r"1 of 4 image\(s\) have no class by column 'label'"):
+        load_images(dataset_name=name)
+    data = load_images(dataset_name=name, class_conditional=False, validation_fraction=0)
+    assert len(data["train"]) == 4
+
+
+def test_damaged_and_missing_pictures_are_left_out(tmp_path):
+    rows = table(6, ["a", "b", "c"] * 2).to_list()
+    rows[1]["image"]["bytes"] = content(9)[:40]
+    rows[2]["image"] = None
+    rows[3]["image"]["bytes"] = b""
+    broken = Dataset.from_list(rows).cast_column("image", ImageFeature())
+    data = load_images(dataset_name=saved(tmp_path, train=broken), validation_fraction=0)["train"]
+    assert [data[k]["images"].max() for k in range(len(data))] == [0, 4, 5]
+    assert [int(data[k]["labels"]) for k in range(3)] == [0, 1, 2]
+    assert "3 unusable image(s)" in data.report and "the row holds no picture" in data.report
+
+
+def test_a_path_that_would_be_a_pattern_is_refused(tmp_path):
+    folder = tmp_path / "set[1]"
+    folder.mkdir()
+    table(3).to_parquet(folder / "train.parquet")
+    with pytest.raises(ValueError, match="reads as a pattern; rename"):
+        load_images(dataset_name=str(folder))
+    table(3).save_to_disk(folder / "saved")  # which is not searched for
+    assert len(load_images(dataset_name=str(folder / "saved"), validation_fraction=0)["train"]) == 3
+
+
+@pytest.mark.parametrize("parts", [["val"], ["train", "val", "valid"]])
+def test_parts_that_cannot_be_told_apart_are_refused(tmp_path, parts):
+    with pytest.raises(ValueError, match="the data set"):
+        table_reading(saved(tmp_path, **{part: table(2) for part in parts}), None)
+
+
+def test_a_part_without_the_column_is_named(tmp_path):
+    name = saved(tmp_path, train=table(2, [0, 1]), test=table(2))
+    with pytest.raises(ValueError, match=r"test has the columns \['image'\]; expected 'label'"):
+        table_reading(name, None)
+
+
+@pytest.mark.parametrize("content", [1, 1.5], ids=["int", "float"])
+def test_a_column_of_something_else_is_named(tmp_path, content):
+    rows = Dataset.from_dict({"image": [content] * 3})
+    with pytest.raises(ValueError, match="column 'image' holds no pictures, but"):
+        table_reading(saved(tmp_path, train=rows), None)

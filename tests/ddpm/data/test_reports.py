@@ -1,0 +1,50 @@
+"""The one line that tells how images were read."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from ddpm.data.reports import report_of
+from ddpm.data.sources import Look, Reading
+
+
+def part(num_images, names=None, looks=()):
+    class Part:
+        source = SimpleNamespace(class_names=names, seen=lambda: looks)
+        image_size = 8
+
+        def __len__(self):
+            return num_images
+
+    return Part()
+
+
+def test_all_is_told_in_one_line():
+    reading = Reading("photos", {"train": None, "validation": None}, "val", "folder")
+    reading.skipped += ["2 hidden file(s)", "1 other file(s) (.txt)"]
+    reading.unused.append("4 image(s) of test")
+    looks = [Look("", 4, 9, False), Look("", 9, 9, False, True)]
+    assert report_of(reading, part(1200, ["a", "b"], looks), part(34)) == (
+        "read 1,234 images from photos: 1,200 to train on, 34 held out (val); 2 classes (folder);"
+        " 1 smaller than 8 pixels, and enlarged; 1 of several frames, of which the first counts;"
+        " skipped: 2 hidden file(s), 1 other file(s) (.txt); not used: 4 image(s) of test"
+    )
+
+
+@pytest.mark.parametrize(
+    ("held_out", "names", "how", "expected"),
+    [
+        (None, None, "", "3 to train on, nothing held out; no classes"),
+        (part(1), ["a"], "folder", "3 to train on, 1 held out (drawn evenly); 1 class (folder)"),
+        (None, None, "not asked for", "nothing held out; no classes (not asked for)"),
+    ],
+)
+def test_what_there_is_none_of_is_told_too(held_out, names, how, expected):
+    reading = Reading("x", {"train": None}, how=how)
+    assert report_of(reading, part(3, names), held_out).endswith(expected)
+
+
+@pytest.mark.parametrize("name", ["test", "data/Test", "in/deep/testing"])
+def test_a_test_part_is_held_out_for_a_reason(name):
+    reading = Reading("x", {"train": None, "validation": None}, name)
+    assert f"({name}, as there is no validation part)" in report_of(reading, part(1), part(1))
