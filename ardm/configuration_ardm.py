@@ -6,6 +6,7 @@ diffusion is a property of the network: orders, plans and temperatures belong to
 `ARDMGenerationConfig`.
 """
 
+import os
 import warnings
 from dataclasses import fields
 from difflib import get_close_matches
@@ -14,7 +15,6 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
-from typing_extensions import Self
 
 # what transformers itself puts into a configuration, beside the fields of its base class
 _OF_TRANSFORMERS = {
@@ -139,7 +139,7 @@ class ARDMConfig(PreTrainedConfig):
         return config
 
     @classmethod
-    def from_json_file(cls, json_file: str) -> Self:
+    def from_json_file(cls, json_file: str | os.PathLike[str]) -> Any:
         """Reads a configuration, by the rules of [`ARDMConfig.from_dict`]."""
         return cls.from_dict(cls._dict_from_json_file(json_file))
 

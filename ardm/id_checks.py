@@ -60,7 +60,7 @@ def check_rows(attention_mask: Tensor) -> None:
         )
 
 
-def check_row_integers(name: str, numbers: Tensor, num_rows: int) -> None:
+def check_row_integers(name: str, numbers: object, num_rows: int) -> None:
     """Raises ValueError unless these are integers, one for each row."""
     if not isinstance(numbers, Tensor):
         got = f"the {type(numbers).__name__} {numbers!r}"

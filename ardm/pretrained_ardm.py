@@ -56,7 +56,8 @@ class ARDMPreTrainedModel(PreTrainedModel):
         Raises:
             ValueError: if weights are missing, which transformers would draw at random.
         """
-        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        model, info = loaded
         if output_loading_info:
             return model, info
         missing = sorted(info["missing_keys"])
@@ -79,7 +80,7 @@ class ARDMPreTrainedModel(PreTrainedModel):
         new_num_tokens: int | None = None,
         pad_to_multiple_of: int | None = None,
         mean_resizing: bool = True,
-    ) -> nn.Module:
+    ) -> nn.Embedding:
         """Makes the vocabulary larger or smaller, as transformers does.
 
         Args:

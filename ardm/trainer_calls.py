@@ -8,6 +8,7 @@ frame on the stack is a Trainer's, that of the process a data loader's worker wa
 
 import os
 import sys
+from types import FrameType
 from typing import NamedTuple
 
 import torch
@@ -29,7 +30,7 @@ def trainer_call() -> TrainerCall | None:
     module = sys.modules.get("transformers.trainer")
     if module is None:  # nobody has asked for a Trainer yet
         return None
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     trainer = None
     evaluating = False
     while frame is not None:
@@ -37,7 +38,7 @@ def trainer_call() -> TrainerCall | None:
         if isinstance(owner, module.Trainer):
             trainer = trainer or owner
             evaluating = evaluating or frame.f_code.co_name == _EVALUATION
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     if trainer is None:
         return None
     own_loss = trainer.label_smoother is not None or trainer.compute_loss_func is not None

@@ -122,7 +122,7 @@ class ForwardProcess:
         return self._coef1.at(t, x0) * x0 + self._coef2.at(t, x0) * x_t
 
     def moved_image(self, x0: Tensor, shift: Tensor, t: Tensor | int) -> Tensor:
-        """The x_0 whose posterior mean lies `shift` further, (B, C, H, W): x_0 + shift / coef1_t."""
+        """The x_0 whose posterior mean lies `shift` further: x_0 + shift / coef1_t."""
         return x0 + shift / self._coef1.at(t, x0)
 
     def check_times(self, t: Any, x: Tensor) -> None:

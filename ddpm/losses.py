@@ -24,7 +24,6 @@ from .likelihood import bound_bits
 from .reverse_process import ReverseProcess
 from .variances import LEARNED
 
-
 _TAME = 16.0  # bits per dimension, twice what a grey value costs if nothing is known
 
 

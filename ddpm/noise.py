@@ -115,9 +115,9 @@ def row_generators(num_images: int, generator: Any, seed: Any) -> Generators:
 
 
 def _streams(num_images: int, seed: Any) -> list[torch.Generator]:
-    if isinstance(seed, Integral) and not isinstance(seed, bool):
+    if not isinstance(seed, bool) and isinstance(seed, Integral):
         return [stream(int(seed), row) for row in range(num_images)]
-    seeds = seed.tolist() if isinstance(seed, Tensor) else seed
+    seeds: Any = seed.tolist() if isinstance(seed, Tensor) else seed
     several = isinstance(seeds, Sequence) and not isinstance(seeds, str)
     if not several or not all(isinstance(each, Integral) for each in seeds):
         raise ValueError(f"seed is {seed!r}; expected an integer, or one for each image.")

@@ -60,8 +60,8 @@ def guided(predictor: Predictor, guidance: Any) -> Predict:
         A function of (x, t).
 
     Raises:
-        ValueError: if the guidance is no such function; on a call, if it gives no [`Reverse`], which
-            is all that samplers read.
+        ValueError: if the guidance is no such function; on a call, if it gives no [`Reverse`],
+            which is all that samplers read.
     """
     if guidance is None:
         return predictor

@@ -13,13 +13,14 @@ A chain over the kept steps has the same alpha_bar there (arXiv 2102.09672, sect
 import re
 from itertools import accumulate
 from numbers import Integral
+from typing import SupportsIndex
 
 from ardm.training import check_integer
 
 _SYNTAX = 'a number as "250", "ddim25", or a number for each section as "10,10,10"'
 
 
-def kept_timesteps(num_timesteps: int, respacing: str | int) -> list[int]:
+def kept_timesteps(num_timesteps: int, respacing: str | SupportsIndex) -> list[int]:
     """The timesteps that a respacing keeps.
 
     Args:
@@ -33,7 +34,7 @@ def kept_timesteps(num_timesteps: int, respacing: str | int) -> list[int]:
         ValueError: if it cannot be read or kept, or leaves a single step: that step would be t = 0,
             where pure noise is taken for an image that is all but clean.
     """
-    if isinstance(respacing, Integral) and not isinstance(respacing, bool):
+    if not isinstance(respacing, (str, bool)) and isinstance(respacing, Integral):
         check_integer("the number of steps", respacing, 1, num_timesteps)
     text = str(respacing).strip()
     # longer numbers than any chain has need not be converted

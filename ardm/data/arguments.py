@@ -153,7 +153,7 @@ def _add_flags(
     for name, (kind, text) in flags.items():
         default = defaults[name]
         described = f"{text} (default: {default})"
-        several = {"nargs": "+"} if name in _SEVERAL else {}
+        several: dict[str, Any] = {"nargs": "+"} if name in _SEVERAL else {}
         group.add_argument(f"--{name}", type=kind, default=default, help=described, **several)
     if "train_file" in flags:
         described = "each line of a text is a document; otherwise each file is one"
@@ -262,7 +262,7 @@ def _texts_of(corpus: Corpus) -> dict[str, Any]:
     return {name: getattr(corpus, name) for name in (*_TEXTS, "line_by_line")}
 
 
-def _called(corpus: Corpus, split: str) -> dict[str, str]:
+def _called(corpus: Corpus, split: str) -> dict[str, Any]:
     """What a text is called where it is too short for a window, and what may be done."""
     shorter = "a smaller sequence_length"
     if split == "train":

@@ -118,7 +118,7 @@ def _dialect(file: DataFile) -> _Dialect:
     fitting = [
         dialect
         for separator in _SEPARATORS[file.suffix]
-        for quoting in (csv.QUOTE_MINIMAL, *[csv.QUOTE_NONE] * (separator == "\t"))
+        for quoting in _quotings(separator)
         if (dialect := _fitting(file, separator, quoting)) is not None
     ]
     separators = {each.separator for each in fitting if each.width > 1}
@@ -135,6 +135,10 @@ def _dialect(file: DataFile) -> _Dialect:
             pass  # says which row it is
     # quotes that quote nothing, as .tsv has them, end in the middle of a row
     return min(chosen, key=lambda each: each.broken)
+
+
+def _quotings(separator: str) -> tuple[_Quoting, ...]:
+    return (csv.QUOTE_MINIMAL, csv.QUOTE_NONE) if separator == "\t" else (csv.QUOTE_MINIMAL,)
 
 
 def _fitting(file: DataFile, separator: str, quoting: _Quoting) -> _Dialect | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -97,7 +97,8 @@ def _documents(texts: Texts) -> Iterable[object]:
     column = text_column_of(texts)
     if hasattr(texts, "num_rows"):
         return chain.from_iterable(documents_of(texts, column))
-    return (row[column] for row in texts)
+    rows: Iterable[Any] = texts
+    return (row[column] for row in rows)
 
 
 def _char_backend(pieces: Iterator[str], vocab_size: int | None) -> Tokenizer:

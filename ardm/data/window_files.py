@@ -76,7 +76,7 @@ def _fingerprint(dataset: Dataset, windower: Windower) -> str:
     """Ours: datasets would hash the tokenizer's pickle, which changes once it is used."""
     from datasets.fingerprint import Hasher
 
-    key = [*UNITS, windower.id_type, windower.definition]
+    key: list[object] = [*UNITS, windower.id_type, windower.definition]
     key += [windower.eos_token_id, windower.unk_token_id]
     return Hasher.hash([*key, dataset._fingerprint, windower.sequence_length, windower.column])
 

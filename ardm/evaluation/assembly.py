@@ -38,11 +38,12 @@ def new_model(
     torch.manual_seed(seed)
     # a vocabulary may have gaps
     highest = max(tokenizer.get_vocab().values())
-    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in _SPECIAL}
+    ids: dict[str, Any] = {
+        f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in _SPECIAL
+    }
     vocab_size = max(len(tokenizer), highest + 1)
-    config = ARDMConfig(
-        vocab_size=vocab_size, max_position_embeddings=sequence_length, **ids, **sizes
-    )
+    lengths = {"vocab_size": vocab_size, "max_position_embeddings": sequence_length}
+    config = ARDMConfig(**(ids | lengths | sizes))
     return ARDMForMaskedLM(config)
 
 

@@ -4,13 +4,13 @@ A call must name settings that the configuration has. A saved file may hold othe
 versions, which are left out with a warning. The same rule as of text models' configurations.
 """
 
+import os
 import warnings
 from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
 from transformers import PreTrainedConfig
-from typing_extensions import Self
 
 # what transformers itself puts into a configuration, beside the fields of its base class
 _OF_TRANSFORMERS = {
@@ -72,7 +72,7 @@ class NamedConfig(PreTrainedConfig):
         return config
 
     @classmethod
-    def from_json_file(cls, json_file: str) -> Self:
+    def from_json_file(cls, json_file: str | os.PathLike[str]) -> Any:
         """Reads a configuration, by the rules of `from_dict`."""
         return cls.from_dict(cls._dict_from_json_file(json_file))
 
@@ -82,7 +82,7 @@ class NamedConfig(PreTrainedConfig):
 
     @classmethod
     def check_names(cls, names: dict[str, Any]) -> None:
-        """Raises ValueError, with the nearest known name, unless all are fields or transformers'."""
+        """Raises ValueError with the nearest known name for what is no field or transformers'."""
         known = cls._known_names()
         unknown = sorted(set(names) - known)
         if unknown:

@@ -55,7 +55,7 @@ class UNetPreTrainedModel(GuidedDiffusionMixin, PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
-        """Loads a model as all of transformers' do, but only if file and network have equal weights.
+        """Loads a model as all of transformers' do, if file and network have the same weights.
 
         Args:
             *args: as in transformers: the folder or the name on the Hub, ...
@@ -69,7 +69,8 @@ class UNetPreTrainedModel(GuidedDiffusionMixin, PreTrainedModel):
             ValueError: if weights are missing, which transformers would draw at random, or there
                 are some that the network has no place for.
         """
-        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        model, info = loaded
         if output_loading_info or kwargs.get("state_dict") == {}:
             return (model, info) if output_loading_info else model
         for kind in ("missing", "unexpected"):

@@ -177,9 +177,10 @@ def test_what_the_tokens_do_not_tell_leaves_figures_by_token_alone(model, name):
     assert windows.lost.num_characters == sum(int(row["num_characters"]) for row in told)
     assert "2 (8 %)" in windows.lost.refusal
     assert [*windows.figures(nats)] == ["bits per token", "perplexity per token"]
-    assert windows.figures(nats)["bits per token"] == HeldOutWindows(told).figures(nats)[
-        "bits per token"
-    ]
+    assert (
+        windows.figures(nats)["bits per token"]
+        == HeldOutWindows(told).figures(nats)["bits per token"]
+    )
     logged = windows(model)
     share = {"num_unknown": "unknown_share", "num_changed": "changed_share"}[name]
     assert logged[share] == 2 / 25 and "bits_per_character" not in logged

@@ -50,7 +50,9 @@ def test_the_hub_is_asked_once(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", unreachable)
     began = time.perf_counter()
-    with pytest.raises(ValueError, match="there is no such folder, and the Hub gives none") as error:
+    with pytest.raises(
+        ValueError, match="there is no such folder, and the Hub gives none"
+    ) as error:
         find_model(name)
     assert len(asked) <= 1 and time.perf_counter() - began < 5
     assert "\n" not in str(error.value)
