@@ -202,13 +202,16 @@ def test_commands_of_a_recipe_parse(path, monkeypatch, tmp_path):
 
 def test_flags_in_the_text_are_of_some_recipe(monkeypatch, capsys):
     from accelerate.commands.launch import launch_command_parser
+    from torch.distributed.run import get_args_parser
 
     for path in RECIPES:
         words = ["run", "--help"] if path.stem == "lm_eval_ardm" else ["--help"]
         monkeypatch.setattr(sys, "argv", [str(path), *words])
         with pytest.raises(SystemExit, match="0"):
             recipe(path.stem).main()
-    known = FLAG.findall(capsys.readouterr().out + launch_command_parser().format_help())
+    launchers = (launch_command_parser(), get_args_parser())
+    helps = [capsys.readouterr().out, *(launcher.format_help() for launcher in launchers)]
+    known = FLAG.findall(" ".join(helps))
     for path in PAGES:
         text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
         assert set(FLAG.findall(text)) <= {*known, "--model"}, path.name

@@ -2,13 +2,16 @@
 
 import functools
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import lm_eval.tasks
 import pytest
+import torch
+
+from ardm.data import build_tokenizer, load_texts
+from ardm.evaluation import new_model
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,8 +47,23 @@ def tasks(recipe, tmp_path):
     return folder
 
 
-def test_it_prints_a_table_for_the_demo(tmp_path, saved, evaluate, capsys):
-    shutil.copytree(saved.folder, tmp_path / "runs" / "ardm")
+@pytest.fixture
+def demo(tmp_path):
+    """A model in runs/ardm that knows the letters of the embedded text."""
+    folder = tmp_path / "runs" / "ardm"
+    texts = load_texts()
+    letters = [row["text"] for split in texts.values() for row in split]
+    tokenizer = build_tokenizer("char", letters)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = new_model(tokenizer, 32, intermediate_size=32, **sizes)
+    with torch.no_grad():
+        model.lm_head.weight.normal_(std=0.1)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@pytest.mark.usefixtures("demo")
+def test_it_prints_a_table_for_the_demo(evaluate, capsys):
     evaluate()
     table = capsys.readouterr().out
     pattern = r"\|docs_choice\|.*\|acc +\|↑ +\|([\d.]+)\|± +\|([\d.]+)\|"
@@ -53,6 +71,12 @@ def test_it_prints_a_table_for_the_demo(tmp_path, saved, evaluate, capsys):
     assert 0 <= float(accuracy) <= 1 and 0 <= float(error) < 0.2
     bits = re.search(r"\|docs_bits *\|.*\|bits_per_byte\|↓ +\|([\d.]+)\|", table)[1]
     assert 2 < float(bits) < 8
+
+
+def test_a_text_of_letters_that_the_model_does_not_know_is_refused(saved, evaluate, tasks):
+    model = ["--model_args", f"pretrained={saved.folder}"]
+    with pytest.raises(ValueError, match=r"tokens are '\[UNK\]'"):
+        evaluate(*model, "--tasks", "docs_bits", "--include_path", tasks)
 
 
 def test_it_prints_a_table_for_own_tasks(saved, evaluate, tasks, capsys):
@@ -86,8 +110,8 @@ def test_the_command_and_the_model_are_filled_in(recipe, words, completed):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # the harness reads all of its own tasks, three times
-def test_the_same_table_on_two_processes(tmp_path, saved):
-    shutil.copytree(saved.folder, tmp_path / "runs" / "ardm")
+@pytest.mark.usefixtures("demo")
+def test_the_same_table_on_two_processes(tmp_path):
     script = [str(ROOT / "recipes" / "lm_eval_ardm.py")]
     launcher = ["-m", "accelerate.commands.launch", "-q", "--cpu", "--num_processes", "2"]
     launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]

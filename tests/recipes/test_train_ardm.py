@@ -113,6 +113,10 @@ NO_PATHS = {
     "mixed_precision",
     "report_to",
     "hub_model_id",
+    "run_name",
+    "tracker_project_name",
+    "include",
+    "exclude",
 }
 
 

@@ -1,11 +1,13 @@
 """Laws of the tokenizers: text -> ids -> text is the identity, and special tokens come last."""
 
+import datasets
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ardm.data import build_tokenizer, embedded_text
+from ardm.data.tokenization import with_mask_token
 
 ALPHABET = "ab c\n\n\tZ.é😀[]MASK"
 SAMPLE = (
@@ -99,3 +101,35 @@ def test_bpe_has_the_size_asked_for_and_is_deterministic():
 def test_tokenizer_errors(args, match):
     with pytest.raises(ValueError, match=match):
         build_tokenizer(*args)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("kind", ["char", "bpe"])
+def test_a_data_set_gives_its_texts_and_not_its_columns(kind, streaming):
+    texts = [SAMPLE, "", None, "Q" * 50]
+    rows = datasets.Dataset.from_dict({"number": range(4), "text": texts})
+    rows = rows.to_iterable_dataset() if streaming else rows
+    found = build_tokenizer(kind, rows, 400 if kind == "bpe" else None)
+    expected = build_tokenizer(kind, [SAMPLE, "Q" * 50], 400 if kind == "bpe" else None)
+    assert found.get_vocab() == expected.get_vocab()
+
+
+@pytest.mark.parametrize(
+    ("texts", "match"),
+    [
+        ({"train": ["a"]}, r"mapping of \['train'\]"),
+        ([{"text": "a"}], "expected a string"),
+        ([1], "a text is '1'"),
+    ],
+)
+def test_what_is_no_text_is_refused(texts, match):
+    with pytest.raises(ValueError, match=match):
+        build_tokenizer("char", texts)
+
+
+def test_a_mask_token_is_given_to_those_without_and_left_to_others():
+    backend = build_tokenizer("byte", []).backend_tokenizer
+    plain = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="a")
+    own = PreTrainedTokenizerFast(tokenizer_object=backend, mask_token="[PAD]")
+    assert with_mask_token(plain).mask_token_id == build_tokenizer("byte", []).mask_token_id
+    assert with_mask_token(own).mask_token == "[PAD]"
