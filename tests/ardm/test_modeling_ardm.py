@@ -7,6 +7,7 @@ import warnings
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.nn.attention.flex_attention import flex_attention
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, pipeline
 
 from ardm import ARDMConfig, ARDMForMaskedLM, ARDMGenerationConfig, ARDMModel
@@ -255,18 +256,19 @@ def test_eager_is_sdpa(model):
         assert weights.transpose(1, 3)[RIGHT == PAD].sum() == 0  # nobody looks at padding
 
 
-@pytest.mark.slow  # compiles its kernel
-def test_flex_is_sdpa(tiny_model):
+def test_flex_is_sdpa(tiny_model, monkeypatch):
+    # Not compiled: torch's kernel for CPUs is wrong (NaN) on some of them, with any model.
+    monkeypatch.setattr(
+        "transformers.integrations.flex_attention.compile_friendly_flex_attention",
+        lambda *qkv, training=False, **options: flex_attention(*qkv, **options),
+    )
     # heads of 16
     model = tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD, hidden_size=32)
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's and transformers' own, on CPU
+        warnings.simplefilter("ignore")  # that it is not compiled
         sdpa = model(RIGHT, RIGHT != PAD).logits
-        try:
-            model.set_attn_implementation("flex_attention")
-            flex = model(RIGHT, RIGHT != PAD).logits
-        except (ImportError, NotImplementedError, RuntimeError) as error:
-            pytest.skip(f"flex attention does not run here: {type(error).__name__}: {error}")
+        model.set_attn_implementation("flex_attention")
+        flex = model(RIGHT, RIGHT != PAD).logits
     close(flex[RIGHT != PAD], sdpa[RIGHT != PAD], atol=1e-4)
 
 

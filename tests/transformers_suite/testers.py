@@ -37,7 +37,7 @@ class TextTester:
         return ARDMConfig(
             vocab_size=99,
             mask_token_id=1,  # low, as the tests make the vocabulary smaller
-            pad_token_id=0,
+            pad_token_id=2,  # not 0, which the tests' labels are
             hidden_size=self.hidden_size,
             num_hidden_layers=self.num_hidden_layers,
             num_attention_heads=self.num_attention_heads,
@@ -47,7 +47,7 @@ class TextTester:
 
     def prepare_config_and_inputs_for_common(self):
         size = [self.batch_size, self.seq_length]
-        input_ids = ids_tensor(size, 80) + 2
+        input_ids = ids_tensor(size, 80) + 3
         return self.get_config(), {
             "input_ids": input_ids,
             "attention_mask": random_attention_mask(size),
