@@ -1,7 +1,7 @@
 """The losses of a noised batch, one number an image.
 
     simple   weight_t * mean over dimensions of (target - prediction)^2
-    vlb      T * L_t, L_t the bound's term at t, bits per dimension (likelihood.py), tamed above 16
+    vlb      T * L_t, L_t the bound's term at t, bits per dimension (likelihood.py)
     hybrid   simple + T / 1000 * L_t, where L_t teaches the variance alone
 
 (arXiv 2006.11239, equation 14; arXiv 2102.09672, equation 16.) The mean of vlb over t is the bound
@@ -10,8 +10,9 @@ learn, so that hybrid is simple. The weight is 1, or `capped_snr_weights` with `
 
 A grey value costs 8 bits if one knows nothing at all. A fresh network that predicts "sample" or
 "previous" pays thousands at t = 0, where it should say what it sees and says 0, and one such image
-would drown all others of its batch. Above 16 bits L_t counts as 16 (1 + log(L_t / 16)): as many
-bits as are below stay what they are, and what is above still falls. `bits_per_dim` is not tamed.
+would drown all others of its batch. For these two, above 16 bits L_t counts as
+16 (1 + log(L_t / 16)): what is below stays what it is, and what is above still falls.
+`bits_per_dim` is never tamed.
 """
 
 from collections.abc import Callable
@@ -48,7 +49,8 @@ def _bound(process: ReverseProcess, batch: Noised, output: Tensor) -> Tensor:
     # not clipped: the gradient must not end at the border
     p = process.reverse(output, batch.x_t, batch.t)
     posterior = process.q_posterior(batch.x0, batch.x_t, batch.t)
-    return tamed(bound_bits(batch.x0, batch.t, posterior, p.mean, p.log_variance))
+    bits = bound_bits(batch.x0, batch.t, posterior, p.mean, p.log_variance)
+    return tamed(bits) if process.predicts_what_is_seen else bits
 
 
 def tamed(bits: Tensor, limit: float = _TAME) -> Tensor:

@@ -154,6 +154,8 @@ class ReverseProcess(ForwardProcess):
         # a respaced chain keeps both tables: "previous" means the mean of the network's own chain
         coefficients = (self.posterior_mean_coef1, self.posterior_mean_coef2)
         self._predicted = prediction_tables(prediction, self.alphas_cumprod, *coefficients)
+        # a fresh network says 0: what it predicts is then no image at all where all can be seen
+        self.predicts_what_is_seen = bool(self._predicted.x0_from_output.values[0].abs() > 0.5)
         self.loss_weights = None
         if min_snr_gamma is not None:
             self.loss_weights = capped_snr_weights(

@@ -111,7 +111,8 @@ class DPMSolverStep:
 
     That drift is trusted for as long a way as it was seen on and no longer. Evenly spaced timesteps
     are far from even in h: the one before the last, onto t = 0, is 3 to 5 times as long as the one
-    before it, and there the plain formula overshoots so far that first order is better.
+    before it, and there the plain formula overshoots so far that first order is better. Where steps
+    get shorter, it is the plain formula.
 
     Args:
         diffusion: the chain.

@@ -65,7 +65,7 @@ def test_what_may_be_is_said_by_the_caller():
         check_images(flat)
         with pytest.raises(ValueError, match=r"of shape .*expected floats \(B, C, H, W\)"):
             check_images(flat, flat=False)
-    check_images(X[:0], flat=False)
+    check_images(X[:0], flat=False, empty=True)
     with pytest.raises(ValueError, match=r"no image.*\(0, 3, 4, 4\).*at least one"):
         check_images(X[:0], empty=False)
 

@@ -40,7 +40,7 @@ def test_images_that_are_none_are_refused_before_the_network_is_called():
                 edit(model, bad, diffusion)
     for options, message in (
         ({"weights": ()}, "weights"),
-        ({"weights": [math.nan]}, "weights"),
+        ({"weights": [math.nan]}, "a weight is nan"),
         ({"sampler": "heun"}, "sampler"),
         ({"eta": 3}, "eta"),
         ({"clip": "so"}, "clip"),

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from ddpm.diffusion import GaussianDiffusion
-from ddpm.losses import LOSSES
+from ddpm.losses import LOSSES, tamed
 from ddpm.predictions import PREDICTIONS
-from ddpm.schedules import cosine_schedule, linear_schedule
+from ddpm.schedules import cosine_schedule, linear_schedule, zero_terminal_snr
 
 B, T = 6, 1000
 TIMES = torch.tensor([0, 1, 2, 300, 700, 999])
@@ -171,3 +171,45 @@ def test_a_row_does_not_depend_on_the_others():
             one = slice(row, row + 1)
             alone = diffusion.losses(lambda x, t, s=one: output[s], x0[one], TIMES[one], noise[one])
             torch.testing.assert_close(alone[0], together[row])
+
+
+@pytest.mark.parametrize("schedule", [linear_schedule, cosine_schedule])
+@pytest.mark.parametrize("loss", ["vlb", "hybrid"])
+@pytest.mark.parametrize("variance", ["learned", "learned_range"])
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_a_fresh_network_begins_at_a_loss_that_can_be_learned_from(
+    prediction, variance, loss, schedule
+):
+    """A network that says 0 pays thousands of bits at t = 0 for "sample" and "previous"."""
+    x0, noise, output = batch()
+    diffusion = GaussianDiffusion(schedule(1000), prediction, variance, loss)
+    fresh = torch.zeros_like(output).requires_grad_()
+    t = torch.zeros(len(x0), dtype=torch.int64)
+    start = diffusion.losses(lambda x, t: fresh, x0, t, noise)
+    assert (start / (1000 if loss == "vlb" else 1) < 150).all()
+    start.sum().backward()
+    assert fresh.grad.isfinite().all() and fresh.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("limit", [2.0, 16.0])
+def test_tamed_bits_are_themselves_below_the_limit_and_rise_smoothly_above(limit):
+    below = torch.linspace(-3, limit, 20, dtype=torch.float64)
+    assert torch.equal(tamed(below, limit), below)
+    above = torch.linspace(limit, 1e4, 1000, dtype=torch.float64, requires_grad=True)
+    bits = tamed(above, limit)
+    (slope,) = torch.autograd.grad(bits.sum(), above)
+    assert bits.max() < 10 * limit and (slope > 0).all() and slope[0] == 1
+    torch.testing.assert_close(slope, limit / above.detach())
+
+
+def test_a_terminal_step_without_any_signal_is_learned():
+    """arXiv 2305.08891: there is where sampling begins, and SNR = 0 would weigh it with 0."""
+    diffusion = GaussianDiffusion(
+        zero_terminal_snr(linear_schedule(100)), "v_prediction", "fixed_small", min_snr_gamma=5.0
+    )
+    x0, noise, output = batch()
+    output = output[:, :2]
+    last = torch.full((len(x0),), 99)
+    plain = output.clone().requires_grad_()
+    diffusion.losses(lambda x, t: plain, x0, last, noise).sum().backward()
+    assert (plain.grad != 0).all()

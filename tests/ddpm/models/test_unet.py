@@ -226,11 +226,19 @@ def test_save_and_load(tiny, tmp_path, variant):
     assert type(AutoConfig.from_pretrained(tmp_path)) is UNetConfig
 
 
-def test_a_missing_weight_is_initialised(tiny, tmp_path):
+def test_a_missing_or_superfluous_weight_is_refused(tiny, tmp_path):
     model = tiny()
     model.head.register_parameter("bias", None)
     model.save_pretrained(tmp_path)
-    assert (UNet.from_pretrained(tmp_path).head.bias == 0).all()
+    with pytest.raises(ValueError, match=r"1 weights of UNet are missing, head.bias"):
+        UNet.from_pretrained(tmp_path)
+    loaded, info = UNet.from_pretrained(tmp_path, output_loading_info=True)
+    assert info["missing_keys"] == {"head.bias"} and (loaded.head.bias == 0).all()
+    model = tiny()
+    model.more = torch.nn.Linear(2, 2)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"2 weights of UNet are unexpected, more.bias"):
+        UNet.from_pretrained(tmp_path)
 
 
 def test_blocks_that_must_not_be_split_exist(tiny):
