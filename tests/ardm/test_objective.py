@@ -95,9 +95,11 @@ def test_settings_out_of_range_are_refused(wrong):
 
 def test_the_sum_over_micro_batches_does_not_depend_on_the_split():
     """Rows of different lengths: the gradient of 1 x 8, 2 x 4 and 8 x 1 is the same."""
-    lengths = torch.tensor([6, 1, 3, 6, 2, 5, 4, 0])
+    lengths = torch.tensor([6, 1, 3, 6, 2, 5, 4, 2])
     real = (torch.arange(LENGTH) < lengths[:, None]).long()
-    whole = batch_of(attention_mask=real)
+    given = torch.zeros_like(real)
+    given[7] = 1  # a row of which nothing is asked
+    whole = batch_of(attention_mask=real, prompt_mask=given)
     gradients = []
     for size in (8, 4, 1):
         model = Recorder()
@@ -110,6 +112,13 @@ def test_the_sum_over_micro_batches_does_not_depend_on_the_split():
         gradients.append(model.table.grad)
     torch.testing.assert_close(gradients[1], gradients[0])
     torch.testing.assert_close(gradients[2], gradients[0])
+
+
+def test_a_row_of_padding_alone_is_refused():
+    real = torch.ones(8, LENGTH, dtype=torch.long)
+    real[3] = 0
+    with pytest.raises(ValueError, match="0 all over row 3"):
+        RandomRatioObjective(MASK)(Recorder(), batch_of(attention_mask=real))
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 3.0])
