@@ -8,11 +8,11 @@ that is reached, and x0 from `predict`:
     ddim          a' x0 + sqrt(s'^2 - sigma^2) eps + sigma z,  sigma^2 = eta^2 posterior_variance
     heun          ddim with eta = 0, then again with the mean of the x0 at both ends: the
                   trapezoidal rule for d(x/s) / d(a/s) = x0, of second order, two network calls
-    dpm_solver++  (s'/s) x - a' (e^-h - 1) (x0 + (x0 - x0_last) min(h, h_last) / (2 h_last)),
-                  h = log(a' s / (a s')), of second order, one network call
+    dpm_solver++  (s'/s) x - a' (e^-h - 1) (x0 + (x0 - x0_last) reach / (2 h_last)),
+                  h = log(a' s / (a s')) and reach = min(h, max(h_last, LONG_STEP))
 
 Sources: arXiv 2006.11239, algorithm 2; arXiv 2010.02502, equations 12 and 16; arXiv 2206.00364,
-algorithm 1, for this ODE; arXiv 2211.01095, algorithm 2, which has h in place of min(h, h_last).
+algorithm 1, for this ODE; arXiv 2211.01095, algorithm 2, of second order, which has reach = h.
 
 eps is always taken from x0, so that clipping x0 also changes eps.
 """
@@ -29,6 +29,9 @@ from .noise import RowNoise
 from .reverse_process import Reverse
 
 Predict = Callable[[Tensor, int], Reverse]  # (x_t, t) -> p(x_{t-1} | x_t)
+
+# in h, half of log-SNR: a drift that was seen on a shorter way is trusted as far as this
+LONG_STEP = 0.5
 
 
 class Step(Protocol):
@@ -109,10 +112,11 @@ class HeunStep:
 class DPMSolverStep:
     """Second order from one network call a step: the image's drift is taken from the step before.
 
-    That drift is trusted for as long a way as it was seen on and no longer. Evenly spaced timesteps
-    are far from even in h: the one before the last, onto t = 0, is 3 to 5 times as long as the one
-    before it, and there the plain formula overshoots so far that first order is better. Where steps
-    get shorter, it is the plain formula.
+    On a long step that drift is trusted for as long a way as it was seen on and no longer. Evenly
+    spaced timesteps are far from even in h: in few steps the one before the last, onto t = 0, is 3
+    to 5 times as long as the one before it, and there the formula of second order overshoots so far
+    that first order is better. Steps of at most LONG_STEP, all that there are in many steps, are
+    the formula, so that the order of convergence is its own.
 
     Args:
         diffusion: the chain.
@@ -136,7 +140,8 @@ class DPMSolverStep:
             h = self.log_snr_half[t - 1] - self.log_snr_half[t]
             h_last = self.log_snr_half[t] - self.log_snr_half[t + 1]
             if math.isfinite(h_last):
-                aim = x0 + (x0 - self.last[1]) * (min(h, h_last) / (2 * h_last))
+                reach = min(h, max(h_last, LONG_STEP))
+                aim = x0 + (x0 - self.last[1]) * (reach / (2 * h_last))
         self.last = t, x0
         return self.euler.move(x, aim, t), x0
 

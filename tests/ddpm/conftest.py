@@ -71,3 +71,15 @@ def mixture():
     """Three components."""
     means, weights = torch.tensor([[-0.6, 0.1, 0.8], [0.3, 0.5, 0.2]], dtype=torch.float64)
     return ExactMixture(means, weights, 0.05)
+
+
+@pytest.fixture
+def mixture_of():
+    """(means, std, weights or None for equal ones) -> [`ExactMixture`]."""
+
+    def build(means, std, weights=None):
+        means = torch.tensor(means, dtype=torch.float64)
+        weights = torch.ones_like(means) if weights is None else torch.tensor(weights).double()
+        return ExactMixture(means, weights / weights.sum(), std)
+
+    return build
