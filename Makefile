@@ -3,9 +3,10 @@
 
 PYTHON ?= python3
 VENV := .venv
+CONSTRAINTS := constraints.txt
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -c $(CONSTRAINTS)
 
 # Flags that accelerate would otherwise ask for or warn about. It gives a process one CPU thread unless told.
 LAUNCH = $(BIN)/accelerate launch -q --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
@@ -13,7 +14,7 @@ LAUNCH = $(BIN)/accelerate launch -q --num_processes 1 --num_machines 1 --mixed_
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow lint format types docstrings clean
+.PHONY: help setup demo test test-slow test-lowest lint format types docstrings clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,10 +22,10 @@ help:  ## list the targets
 setup: $(READY)  ## create .venv and install the package with its tools
 
 # torch goes first: what depends on it must find it there, not choose another version.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python >= 3.10 is needed, this is " + sys.version)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) torch==2.13.0
+	$(PIP) torch
 	$(PIP) -e '.[dev,images,plots]'
 	@touch $@
 
@@ -36,9 +37,15 @@ test: $(READY)  ## run the quick tests
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest \
 		--numprocesses auto --maxprocesses 4 --dist worksteal
 
-# One after the other: many of these start processes or threads of their own.
+# Two side by side, of one thread each: half of these start two processes of their own, and more would only wait.
 test-slow: $(READY)  ## run the slow tests
-	$(BIN)/python -m pytest -m slow --timeout 900
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m slow --timeout 900 \
+		--numprocesses 2 --dist worksteal
+
+# The same in an environment of its own, for Python 3.10: make test-lowest PYTHON=python3.10. torch's lowest version
+# comes as the index has it, with 3 GB of CUDA libraries unless pip's own variables name a build for CPUs.
+test-lowest:  ## run the quick tests with the lowest versions of constraints-lowest.txt
+	$(MAKE) test VENV=.venv-lowest CONSTRAINTS=constraints-lowest.txt
 
 lint: $(READY)  ## check style and import order
 	$(BIN)/ruff check .
@@ -54,6 +61,6 @@ types: $(READY)  ## check types
 docstrings: $(READY)  ## check docstrings against signatures (lint checks what is raised)
 	$(BIN)/pydoclint --quiet $(wildcard ardm ddpm recipes)
 
-clean:  ## remove .venv, builds and caches, never what a run wrote
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean:  ## remove environments, builds and caches, never what a run wrote
+	rm -rf $(VENV) .venv-lowest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find ardm ddpm recipes tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -106,7 +106,6 @@ class GaussianDiffusion(ReverseProcess):
             ValueError: if images (at least one), labels or the network's output are not as they
                 should be, or the bound is not finite.
         """
-        check_images(x0)
         return bits_per_dim(
             self, model, x0, labels, clip=clip, generator=generator, progress=progress
         )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ardm.training import evaluating, progress_bar
 
-from .denoisers import Denoiser, check_finite
+from .denoisers import Denoiser, check_finite, check_images
 from .gaussians import discretised_log_prob, gaussian_kl
 from .predictions import clipping
 from .reverse_process import ReverseProcess
@@ -58,9 +58,10 @@ def bits_per_dim(
         [`BitsPerDim`].
 
     Raises:
-        ValueError: if labels or the network's output are not as they should be, or a term of the
-            bound is not finite.
+        ValueError: if images (at least one), labels or the network's output are not as they should
+            be, or a term of the bound is not finite.
     """
+    check_images(x0)
     clip_x0 = clipping(clip)
     device = x0.device if generator is None else generator.device
     terms = []

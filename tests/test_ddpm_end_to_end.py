@@ -12,32 +12,25 @@ SIZES = {"image_size": 8, "in_channels": 1, "model_channels": 32, "num_res_block
 LEVELS = {"channel_mult": (1, 2), "attention_resolutions": (4,), "norm_num_groups": 8}
 
 
-@pytest.fixture
-def two_threads():
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(1)
-
-
 @pytest.mark.slow
-def test_digits(tmp_path, two_threads):
+def test_digits(tmp_path):
     images = load_images()
     torch.manual_seed(0)
     model = UNet(UNetConfig(**SIZES, **LEVELS, num_classes=10))
     diffusion = GaussianDiffusion(cosine_schedule(1000))
     bound = BoundEvaluation(images["validation"], diffusion)
     settings = {"learning_rate": 2e-3, "ema_decay": 0.99, "checkpointing_steps": 0}
-    config = TrainingConfig(str(tmp_path), 800, 64, **settings)
+    config = TrainingConfig(str(tmp_path), 800, 32, **settings)
     objective = DiffusionObjective(diffusion)
     before = bound(model)
     result = train(model, objective, images["train"], config=config, eval_fn=bound)
-    after = bound(model)
+    after = result.history[-1]
     assert before["eval_loss"] > 0.9  # a fresh network predicts 0, whose loss is about 1
     assert after["eval_loss"] < 0.2 and result.skipped_steps == 0
     assert after["bits_per_dim"] < 5 < before["bits_per_dim"]
 
     extractor = extractor_of(images["train"], images["validation"], "digits")
-    check_samplers(model, diffusion, SampleEvaluation(images["train"], extractor, 300))
+    check_samplers(model, diffusion, SampleEvaluation(images["train"], extractor, 200))
 
     # an image shows the digit that was asked for, as far as the classifier can tell
     labels = torch.arange(200) % 10

@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from sklearn.datasets import load_digits
 from transformers import AutoModel
 
 import ddpm.hub.folder
@@ -341,9 +342,12 @@ def test_two_processes_train_and_score_as_one(tmp_path, monkeypatch, timesteps):
     from ddpm.metrics.feature_classifier import train_feature_classifier
 
     monkeypatch.setattr(evaluation, "train_feature_classifier", train_feature_classifier)
+    digits = load_digits()
+    pixels = (digits.images[:300] * 255 / 16).astype(np.uint8)  # few: the classifier learns quickly
+    np.savez(tmp_path / "digits.npz", images=pixels, labels=digits.target[:300])
     quality = "--num_quality_images 9 --quality_steps 3"
     process = f"--timestep_sampler {timesteps} --num_timesteps 3 --loss hybrid"
-    common = (SMALL, quality, process, "--output_dir")
+    common = (SMALL, quality, process, "--train_file", tmp_path / "digits.npz", "--output_dir")
     folders = [tmp_path / "one", tmp_path / "two"]
     recipe("train_ddpm").main(words(*common, folders[0]))
     launched("train_ddpm", *common, folders[1], "--per_device_train_batch_size 2")

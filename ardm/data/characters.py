@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import mimetypes
+import re
 from collections.abc import Iterable, Iterator
 
 from .compression import DataFile
@@ -39,6 +40,8 @@ def characters(file: DataFile) -> Iterator[str]:
     with file.open() as stream:
         chunk = stream.read(_PIECE_BYTES)
         mark, encoding = _mark_of(chunk)
+        if not mark and b"\0" in chunk and _may_be_utf16(chunk):
+            raise ValueError(_null_characters(file))  # before another fault is found in it
         decoder = codecs.getincrementaldecoder(encoding)()
         start = len(mark)  # offset in the file of the next byte that is to be decoded
         chunk = chunk[start:]
@@ -53,11 +56,7 @@ def characters(file: DataFile) -> Iterator[str]:
                 where = start - waiting + error.start
                 raise ValueError(_other_encoding(file, encoding, where, error.reason)) from error
             if "\0" in text:
-                raise ValueError(
-                    f"{file.shown} holds null characters, as binary files do, and UTF-16 without a"
-                    " byte order mark; expected UTF-8 text: convert it, or leave it out"
-                    " (--exclude in a folder)."
-                )
+                raise ValueError(_null_characters(file))
             if text:
                 yield text
             start += len(chunk)
@@ -69,11 +68,20 @@ def _mark_of(start: bytes) -> tuple[bytes, str]:
     return next(found, (b"", "utf-8"))
 
 
+def _null_characters(file: DataFile) -> str:
+    return (
+        f"{file.shown} holds null characters, as binary files do, and UTF-16 without a byte order"
+        " mark; expected UTF-8 text: convert it, such as by iconv -f utf-16le -t utf-8, or leave it"
+        " out (--exclude in a folder)."
+    )
+
+
 def _other_encoding(file: DataFile, encoding: str, offset: int, reason: str) -> str:
     name = encoding.upper().removesuffix("-LE").removesuffix("-BE")
     return (
         f"{file.shown} is not {name} text (at byte offset {offset}: {reason}); convert it to UTF-8,"
-        " such as by iconv -f latin1 -t utf-8, or leave it out (--exclude in a folder)."
+        " such as by iconv -f latin1 -t utf-8 if it is Latin-1, or leave it out (--exclude in a"
+        " folder)."
     )
 
 
@@ -84,22 +92,25 @@ def lines(pieces: Iterable[str]) -> Iterator[str]:
         pieces: of the text.
 
     Yields:
-        Lines, each with its "\n"; nothing else ends one.
+        Lines, each with its "\n". Nothing else ends one, but in a text without any "\n" a "\r"
+        does, as on old Macs.
     """
     begun: list[str] = []
+    old_mac = True
     for piece in pieces:
         first, *others = piece.split("\n")
         begun.append(first)
         for other in others:
+            old_mac = False
             yield "".join(begun) + "\n"
             begun = [other]
-    if rest := "".join(begun):
-        yield rest
+    rest = "".join(begun)
+    yield from re.findall(r"[^\r]*\r|[^\r]+", rest) if old_mac else filter(None, [rest])
 
 
 def without_line_end(line: str) -> str:
-    r"""A line without the "\n" or "\r\n" at its end."""
-    return line[:-2] if line.endswith("\r\n") else line.removesuffix("\n")
+    r"""A line without the "\n", "\r\n" or "\r" at its end."""
+    return line.removesuffix("\n").removesuffix("\r")
 
 
 def why_no_text(file: DataFile) -> str | None:
@@ -131,9 +142,23 @@ def _binary(start: bytes, encoding: str) -> bool:
     if encoding != "utf-8":
         return False
     if b"\0" in start:
-        return True
+        return not _may_be_utf16(start)
     try:
         codecs.getincrementaldecoder("utf-8")().decode(start)
     except UnicodeDecodeError:
         return len(start.translate(None, _NEVER_TEXT)) < len(start)
     return False
+
+
+def _may_be_utf16(start: bytes) -> bool:
+    """Whether bytes are characters of UTF-16 without a byte order mark, half of them Latin."""
+    in_front = start[::2].count(0)  # where Latin letters have theirs
+    behind = start[1::2].count(0)
+    if in_front == behind or 4 * max(in_front, behind) < len(start):
+        return False
+    decoder = codecs.getincrementaldecoder("utf-16-be" if in_front > behind else "utf-16-le")()
+    try:
+        text = decoder.decode(start)
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character.isspace() for character in text)

@@ -63,9 +63,21 @@ def choose_column(
         The name.
 
     Raises:
-        ValueError: no such column of strings, or several to choose from.
-        NoTexts: no column of strings, and none is asked for.
+        ValueError: no such column of strings, several to choose from, or two of that name.
+        NoTexts: no column of strings nor one called "text", and none is asked for.
     """
+    chosen = _chosen(strings, columns, wanted, where)
+    if (number := [*columns].count(chosen)) > 1:
+        raise ValueError(
+            f"{where} has {number} columns called {chosen!r}; expected one: rename the others, or"
+            " name another column by text_column."
+        )
+    return chosen
+
+
+def _chosen(
+    strings: Collection[str], columns: Collection[str], wanted: str | None, where: str
+) -> str:
     if wanted in strings or (wanted is None and "text" in strings):
         return wanted or "text"
     if wanted is None:
@@ -77,7 +89,7 @@ def choose_column(
                 )
         if len(strings) == 1:
             return next(iter(strings))
-        if not strings:
+        if not strings and "text" not in columns:
             raise NoTexts(_no_column("text", strings, columns, where))
     both = {"prompt", "completion"} <= set(strings) and wanted is None
     raise ValueError(
@@ -87,8 +99,11 @@ def choose_column(
 
 
 def _no_column(wanted: str, strings: Collection[str], columns: Collection[str], where: str) -> str:
+    if not columns:
+        return f'{where} holds no rows; expected some such as {{"text": "..."}}.'
     fault = "holds no strings" if wanted in columns else "is not there"
+    way_out = " Write the text of each row as one string in a column 'text'." * (not strings)
     return (
         f"text column {wanted!r} of {where} {fault};"
-        f" expected text_column to be one of {[*strings]}, of {[*columns]}."
+        f" expected text_column to be one of {[*strings]}, of {[*columns]}.{way_out}"
     )

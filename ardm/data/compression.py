@@ -61,6 +61,12 @@ class DataFile:
         return kept[-1] if kept else ""
 
     @property
+    def is_zip(self) -> bool:
+        """Whether it is a zip on the disk, by its name."""
+        name = PurePosixPath(self.address or self.path.name)
+        return self.member is None and name.suffix.lower() == ".zip"
+
+    @property
     def shown(self) -> str:
         """The name as it can be printed, whatever bytes it is made of."""
         return shown(self.name)
@@ -134,9 +140,22 @@ def check_readable(path: Path) -> None:
         raise ValueError(
             f"{shown(path)} is a pipe or a device; expected a file: write the text to one first."
         )
-    if is_archive(path.name):
+    check_no_archive(path.name, shown(path))
+
+
+def check_no_archive(name: str, told: str) -> None:
+    """Makes sure that a name is not that of an archive.
+
+    Args:
+        name: whose suffixes tell.
+        told: what to call it.
+
+    Raises:
+        ValueError: if it is.
+    """
+    if is_archive(name):
         raise ValueError(
-            f"{shown(path)} is an archive; expected files of texts: unpack it, and give the folder."
+            f"{told} is an archive; expected files of texts: unpack it, and give the folder."
         )
 
 

@@ -8,12 +8,16 @@ What lies beside such sub-folders, or is of another kind than such files, belong
 from __future__ import annotations
 
 import re
+from itertools import count
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from ..training.splits import choose_splits, split_of
 from .compression import DataFile
 from .reports import TextReport
+
+_ROOT_FILE = "dataset_dict.json"
+_DATASET_FILES = {"state.json", "dataset_info.json", _ROOT_FILE}
 
 Named = dict[str, list[DataFile]]
 
@@ -54,6 +58,27 @@ def parts_of(files: list[DataFile], where: str, report: TextReport) -> Parts:
     return Parts(named[chosen.train], named[chosen.held_out], chosen.held_out)
 
 
+def without_dataset_files(files: list[DataFile], report: TextReport) -> list[DataFile]:
+    """Passes over what `save_to_disk` writes beside the texts; elsewhere such a name may be a text.
+
+    Args:
+        files: with their paths as names.
+        report: where those are counted that are passed over.
+
+    Returns:
+        The other files.
+    """
+    paths = [PurePosixPath(file.name) for file in files]
+    saved = {path.parent for path in paths if path.match("*.arrow") or path.match(_ROOT_FILE)}
+    kept = []
+    for path, file in zip(paths, files, strict=True):
+        if path.name in _DATASET_FILES and path.parent in saved:
+            report.skip("file of `datasets`", file.shown)
+        else:
+            kept.append(file)
+    return kept
+
+
 def note_held_out(part: str, report: TextReport) -> None:
     """Says in a report that a part is held out, and of a test part, why."""
     missing = ", as there is no validation part" if split_of(part) == "test" else ""
@@ -67,7 +92,7 @@ def _tells_parts(names: set[str]) -> bool:
 
 def _by_folder(files: list[DataFile]) -> Named:
     """Files by the part's folder, "" = beside these; empty if there are no such folders."""
-    for depth in (0, 1):  # the second as in `data/train`, beside a card
+    for depth in count():  # below 0 as in `data/train`, beside a card
         tops = {
             name: place[depth]
             for name, place in ((file.name, PurePosixPath(file.name).parts) for file in files)
@@ -79,9 +104,9 @@ def _by_folder(files: list[DataFile]) -> Named:
                 top = tops.get(file.name, "")
                 named.setdefault(top if split_of(top) else "", []).append(file)
             return named
-        if len({PurePosixPath(name).parts[0] for name in tops}) != 1:
-            break
-    return {}
+        if len({PurePosixPath(name).parts[: depth + 1] for name in tops}) != 1:
+            return {}
+    raise AssertionError("a path ends")
 
 
 def _by_name(files: list[DataFile]) -> Named:

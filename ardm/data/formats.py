@@ -21,6 +21,7 @@ _TABLES: dict[str, Callable[[DataFile, str | None], Table]] = {
     ".csv": separated_table,
     ".tsv": separated_table,
     ".tab": separated_table,
+    ".psv": separated_table,
     ".json": json_table,
     ".jsonl": json_table,
     ".jsonlines": json_table,
@@ -29,7 +30,8 @@ _TABLES: dict[str, Callable[[DataFile, str | None], Table]] = {
     ".arrow": arrow_table,
 }
 _BINARY_TABLES = (".parquet", ".arrow")
-_FASTA = (".fasta", ".fas", ".fa", ".faa", ".fna", ".ffn", ".frn")
+_FASTA = (".fasta", ".fas", ".fa", ".faa", ".fna", ".ffn", ".frn", ".fsa", ".afa", ".a2m", ".a3m")
+_FASTQ = (".fastq", ".fq")
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Reading:
             yield from (None if cell is None else (cell,) for cell in table.cells(column))
         elif file.suffix in _FASTA:
             yield from _sequences(file)
+        elif file.suffix in _FASTQ:
+            yield from _reads(file)
         elif self.line_by_line:
             yield from ((without_line_end(line),) for line in lines(characters(file)))
         else:
@@ -67,7 +71,12 @@ class Reading:
 
 def is_text(file: DataFile) -> bool:
     """Whether a file is a plain text, which may be read as one document or line by line."""
-    return file.suffix not in _TABLES and file.suffix not in _FASTA
+    return not is_table(file) and file.suffix not in (*_FASTA, *_FASTQ)
+
+
+def is_table(file: DataFile) -> bool:
+    """Whether a file has columns."""
+    return file.suffix in _TABLES
 
 
 def is_binary_table(file: DataFile) -> bool:
@@ -93,3 +102,19 @@ def _sequences(file: DataFile) -> Iterator[Document]:
     if record is None:
         raise ValueError(f"{file.shown} holds no sequences; expected FASTA, or another suffix.")
     yield record
+
+
+def _reads(file: DataFile) -> Iterator[Document]:
+    """The sequences of a FASTQ file, of four lines each, without their names and qualities."""
+    all_lines = enumerate(map(without_line_end, lines(characters(file))), 1)
+    for number, name in all_lines:
+        if not name:  # between records, or at the end
+            continue
+        sequence, plus, quality = (next(all_lines, (0, ""))[1] for _ in range(3))
+        whole = name.startswith("@") and plus.startswith("+") and len(sequence) == len(quality)
+        if not whole:
+            raise ValueError(
+                f"{file.shown}, line {number}: no record of FASTQ; expected four lines:"
+                " '@' and a name, the sequence, '+', and as many qualities; or another suffix."
+            )
+        yield (sequence,)

@@ -71,7 +71,8 @@ def split_rows(
 def _num_held_out(total: int, fraction: float, unit: str, report: TextReport) -> int:
     if total < 2:
         raise ValueError(
-            f"the corpus has {total} {unit}, expected at least 2 to hold some out for validation"
+            f"the text to train on has {total} {unit[:-1] if total == 1 else unit}; expected at"
+            " least 2 to hold some out: give more text, or a validation_file."
         )
     number = max(1, round(total * fraction))
     last = f"the last {number:,} {unit}" if number > 1 else f"the last of {total:,} {unit}"

@@ -16,7 +16,7 @@ from .formats import Reading
 from .held_out import count_rows, count_spool, only_text, split_rows, split_spool
 from .named import Rows, declares_configurations, is_saved, repository_rows, saved_rows
 from .paths import Choice, local_path
-from .reading import find_files, spool_files
+from .reading import check_settings, find_files, note_overlap, spool_files
 from .reports import TextReport
 from .storage import Spool
 
@@ -34,11 +34,13 @@ class Loader:
         reading: what is a document.
         choice: which files of folders are read.
         reports: of "train" and "validation", as far as these are read.
+        files: to train on, as far as there are such.
     """
 
     reading: Reading
     choice: Choice
     reports: dict[str, TextReport] = field(default_factory=dict)
+    files: list[DataFile] = field(default_factory=list)
 
     def of_text(self, text: str, fraction: float | None) -> Rows:
         """A single document.
@@ -73,6 +75,9 @@ class Loader:
             return self.of_rows(tables, shown(given[0]), fraction)
         report = self._report("train")
         parts = find_files(given, self.choice, report)
+        self.files.extend(parts.train)
+        if fraction is not None:  # or the validation texts are to be found, too
+            check_settings(self.reading, [*parts.train, *parts.held_out])
         with Spool() as spool:
             spool_files(spool, parts.train, self.reading, report, given)
             if parts.name is None:
@@ -82,7 +87,7 @@ class Loader:
             report.notes.append(f"not used: {parts.name}")
             return {"train": train}
         note_held_out(parts.name, report)
-        return {"train": train, "validation": self._rows(parts.held_out, given)}
+        return {"train": train, "validation": self._rows(parts.held_out, given, parts.name)}
 
     def of_rows(self, tables: Rows, where: str, fraction: float | None) -> Rows:
         """Data sets of `datasets`.
@@ -129,14 +134,20 @@ class Loader:
             return self._counted(tables[name], self._report("validation"))
         report = self._report("validation")
         parts = find_files(given, self.choice, report)
-        return self._rows(parts.held_out or parts.train, given)
+        files = parts.held_out or parts.train
+        if self.files or "train" not in self.reports:  # and no rows of a table
+            check_settings(self.reading, [*self.files, *files])
+        note_overlap(self.files, files, report)
+        return self._rows(files, given)
 
     def _report(self, name: str) -> TextReport:
         return self.reports.setdefault(name, TextReport())
 
-    def _rows(self, files: list[DataFile], given: list[PathLike]) -> Dataset:
+    def _rows(
+        self, files: list[DataFile], given: list[PathLike], part: str | None = None
+    ) -> Dataset:
         with Spool() as spool:
-            spool_files(spool, files, self.reading, self._report("validation"), given)
+            spool_files(spool, files, self.reading, self._report("validation"), given, part)
             return spool.rows()
 
     def _counted(

@@ -77,7 +77,7 @@ class LostText:
             "dropped or changed by the tokenizer": self.num_changed,
         }
         counts = (
-            f"{number:,} ({100 * number / max(self.num_characters, 1):.2g} %) are {what}"
+            f"{number:,} ({100 * number / max(self.num_characters, 1):.3g} %) are {what}"
             for what, number in parts.items()
             if number
         )

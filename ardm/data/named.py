@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from ..training import fingerprint
 from ..training.local_paths import public
-from .compression import DataFile, shown
+from .compression import DataFile, check_no_archive, shown
 
 if TYPE_CHECKING:  # datasets takes a second to import
     from datasets import Dataset, IterableDataset
@@ -34,20 +36,32 @@ def download(address: str) -> DataFile:
         The file, with the format that the address ends in.
 
     Raises:
-        ValueError: if it cannot be had.
+        ValueError: if it cannot be had, or is an archive.
     """
     from datasets import DownloadConfig, DownloadManager
 
     told = public(address)
+    path_there = unquote(urlsplit(address).path)
+    check_no_archive(path_there, told)
+    begin = time.time()
     try:
         config = DownloadConfig(max_retries=1)
-        path = DownloadManager(download_config=config).download(address)
+        path = Path(DownloadManager(download_config=config).download(address))
+        if path.stat().st_mtime < begin and _has_no_mark(path):
+            config.force_download = True
+            path = Path(DownloadManager(download_config=config).download(address))
     except (OSError, ValueError, ImportError) as error:
         reason = f"{type(error).__name__}: {error}".replace(address, told)
         raise ValueError(
             f"{told} cannot be fetched ({reason}); expected the address of one file of texts."
         ) from error
-    return DataFile(Path(path), told, address=unquote(urlsplit(address).path))
+    return DataFile(path, told, address=path_there)
+
+
+def _has_no_mark(path: Path) -> bool:
+    """Whether a file in the cache has no ETag, by which `datasets` knows a changed one."""
+    facts = path.with_name(f"{path.name}.json")
+    return facts.is_file() and json.loads(facts.read_text(encoding="utf-8"))["etag"] is None
 
 
 def is_saved(folder: Path) -> bool:
@@ -71,8 +85,11 @@ def saved_rows(folder: Path) -> Rows:
 
     try:
         saved = load_from_disk(str(folder))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"the data set {shown(folder)} cannot be read ({error}).") from error
+    except (OSError, ValueError, LookupError, TypeError) as error:  # the last ones of its own files
+        raise ValueError(
+            f"the data set {shown(folder)} cannot be read, is it empty or damaged?"
+            f" ({type(error).__name__}: {error})"
+        ) from error
     splits = dict(saved) if isinstance(saved, DatasetDict) else {"train": saved}
     return {str(name): _known_by_content(rows) for name, rows in splits.items()}
 

@@ -100,15 +100,35 @@ def local_path(given: str | os.PathLike[str]) -> Path:
         The path, which need not exist.
 
     Raises:
-        ValueError: if nothing is given.
+        ValueError: if nothing is given, or what can be no path.
     """
     text = os.fspath(given)
     if not text:
         raise ValueError("a path is ''; expected a file of texts or a folder of them.")
+    path = _local_path(text)
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # those who read it say so
+    except (OSError, ValueError) as error:  # too long, or with a null character
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(
+            f"{text[:80]!r} is no path ({reason}); expected a file of texts."
+        ) from None
+    return path
+
+
+def _local_path(text: str) -> Path:
     if text.lower().startswith("file:"):
-        return Path(url2pathname(urlsplit(text.replace("#", "%23")).path))
+        address = urlsplit(text.replace("#", "%23"))
+        if address.netloc not in ("", "localhost"):
+            raise ValueError(
+                f"{text!r} names the machine {address.netloc!r}; expected a file of this one, such"
+                f" as file:///{address.netloc}{address.path}."
+            )
+        return Path(url2pathname(address.path))
     path = Path(text)
-    return path if os.path.lexists(path) or not text.startswith("~") else path.expanduser()
+    return path if os.path.lexists(path) else Path(os.path.expanduser(text))
 
 
 def matching(given: str | os.PathLike[str], report: TextReport) -> list[Path]:
@@ -166,7 +186,7 @@ def files_at(path: Path, report: TextReport) -> list[DataFile]:
         ValueError: if there is no file, or it may not be looked at.
     """
     if path.is_dir():
-        found = [file for each in _walked(path, report) for file in _unpacked(each, report)]
+        found = [file for each in _walked(path, report) for file in unpacked(each, report)]
         if not found:
             raise ValueError(
                 f"the directory {shown(path)} holds no files of texts; expected some"
@@ -174,14 +194,24 @@ def files_at(path: Path, report: TextReport) -> list[DataFile]:
             )
         return found
     check_readable(path)
-    file = DataFile(path, str(path))
-    if file.path.suffix.lower() != ".zip":
-        return [file]
-    return _unpacked(DataFile(path, path.name), report)
+    name = path.name if path.suffix.lower() == ".zip" else str(path)
+    return unpacked(DataFile(path, name), report)
 
 
-def _unpacked(file: DataFile, report: TextReport) -> list[DataFile]:
-    if file.path.suffix.lower() != ".zip":
+def unpacked(file: DataFile, report: TextReport) -> list[DataFile]:
+    """A file, or those in it if it is a zip.
+
+    Args:
+        file: on the disk.
+        report: where those are counted that are not read.
+
+    Returns:
+        The files, sorted by path.
+
+    Raises:
+        ValueError: if the zip is damaged.
+    """
+    if not file.is_zip:
         return [file]
     members = zip_members(file.path, file.name)
     return [each for each in members if not _passed_over(each.member or "", each.shown, report)]

@@ -14,10 +14,11 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from .characters import characters, lines
+from .columns import NoTexts
 from .compression import DataFile
 from .tables import Table
 
-_SEPARATORS = {".csv": ",;\t|", ".tsv": "\t", ".tab": "\t"}
+_SEPARATORS = {".csv": ",;\t|", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
 _LOOK_LINES = 1000
 _NUMBER = re.compile(r"\s*[+-]?(\d[\d_, ]*)?[.,]?\d+([eE][+-]?\d+)?\s*%?\s*")
 _NAME = re.compile(r"[^\W\d]\w*")
@@ -39,7 +40,7 @@ _Quoting = Literal[0, 3]  # csv.QUOTE_MINIMAL, csv.QUOTE_NONE
 class _Dialect(NamedTuple):
     separator: str
     quoting: _Quoting
-    width: int
+    width: int | None  # of a row; None = that of the first one
     broken: bool = False  # in the last row of the look
 
 
@@ -57,12 +58,13 @@ def separated_table(file: DataFile, text_column: str | None) -> Table:
     Raises:
         ValueError: if the rows have unequal numbers of cells, or if it cannot be told what
             separates them or what the first row is.
+        NoTexts: if there are no rows.
     """
     dialect = _dialect(file)
     look = list(_rows(file, dialect, _LOOK_LINES))
     names = [cell.strip() for cell in look[0]]
     named = _is_of_names(names, look[1:], text_column, file)
-    columns = names if named else [str(number) for number in range(dialect.width)]
+    columns = names if named else [str(number) for number in range(len(names))]
     content = look[1:] if named else look
     texts = [
         name
@@ -81,6 +83,7 @@ def separated_table(file: DataFile, text_column: str | None) -> Table:
 def _rows(file: DataFile, dialect: _Dialect, num_lines: int | None = None) -> Iterator[list[str]]:
     """Rows; an empty line is an empty cell of a single column, and nothing beside others."""
     reader = _reader(file, dialect.separator, dialect.quoting, num_lines)
+    width = dialect.width
     while True:
         try:
             row = next(reader, None)
@@ -93,9 +96,10 @@ def _rows(file: DataFile, dialect: _Dialect, num_lines: int | None = None) -> It
             ) from error
         if row is None:
             return
-        if row and len(row) != dialect.width:
-            raise _uneven(file, reader.line_num, len(row), dialect.width)
-        if row or dialect.width == 1:
+        width = width or len(row)
+        if row and len(row) != width:
+            raise _uneven(file, reader.line_num, len(row), width)
+        if row or width == 1:
             yield row or [""]
 
 
@@ -121,7 +125,7 @@ def _dialect(file: DataFile) -> _Dialect:
         for quoting in _quotings(separator)
         if (dialect := _fitting(file, separator, quoting)) is not None
     ]
-    separators = {each.separator for each in fitting if each.width > 1}
+    separators = {each.separator for each in fitting if each.width != 1}
     if len(separators) > 1:
         raise ValueError(
             f"{file.shown} may be separated by any of {sorted(separators)}; expected one that"
@@ -130,9 +134,9 @@ def _dialect(file: DataFile) -> _Dialect:
     separator = separators.pop() if separators else _SEPARATORS[file.suffix][0]
     chosen = [each for each in fitting if each.separator == separator]
     if not chosen:
-        first = next(_reader(file, separator, csv.QUOTE_MINIMAL, None))
-        for _ in _rows(file, _Dialect(separator, csv.QUOTE_MINIMAL, len(first))):
+        for _ in _rows(file, _Dialect(separator, csv.QUOTE_MINIMAL, None)):
             pass  # says which row it is
+        raise NoTexts(f"{file.shown} holds no rows; expected a table with a column of texts.")
     # quotes that quote nothing, as .tsv has them, end in the middle of a row
     return min(chosen, key=lambda each: each.broken)
 

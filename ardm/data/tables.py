@@ -34,7 +34,8 @@ class Table(NamedTuple):
 def json_table(file: DataFile, text_column: str | None) -> Table:
     """Reads json: one value a line, a list of values, or an object with a list of them.
 
-    A value is an object, whose keys are the columns, or a string: the text itself.
+    A value is an object, whose keys are the columns, or a string: the text itself. A null is a row
+    without a text.
 
     Args:
         file: json, jsonl and the like.
@@ -50,7 +51,7 @@ def json_table(file: DataFile, text_column: str | None) -> Table:
     wanted = text_column or "text"
     look = [row for _, row in islice(_values(file, wanted), _LOOK_ROWS)]
     columns = dict.fromkeys(key for row in look for key in row)
-    strings = [name for name in columns if _holds_strings(name, look)]
+    strings = [name for name in columns if _holds_strings(name, look, wanted)]
 
     def cells(column: str) -> Iterator[str | None]:
         for number, row in _values(file, wanted):
@@ -65,16 +66,16 @@ def json_table(file: DataFile, text_column: str | None) -> Table:
     return Table([*columns], strings, cells)
 
 
-def _holds_strings(name: str, rows: list[dict[str, Any]]) -> bool:
+def _holds_strings(name: str, rows: list[dict[str, Any]], wanted: str) -> bool:
     cells = [row[name] for row in rows if row.get(name) is not None]
-    return bool(cells) and all(isinstance(cell, str) for cell in cells)
+    return (bool(cells) or name == wanted) and all(isinstance(cell, str) for cell in cells)
 
 
 def _values(file: DataFile, wanted: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows and their numbers from 1."""
     values = _by_line(file) if file.suffix != ".json" else _of_any_shape(file, wanted)
     for number, value in enumerate(values, 1):
-        if isinstance(value, str):
+        if value is None or isinstance(value, str):
             value = {wanted: value}
         if not isinstance(value, dict):
             raise ValueError(
@@ -130,8 +131,8 @@ def _nested(content: Any, wanted: str, file: DataFile) -> Iterable[Any]:
             " texts as jsonl, an object a line."
         )
     raise NoTexts(
-        f"{file.shown} holds an object with {[*content]} and no {wanted!r};"
-        ' expected rows such as {"text": "..."}: one a line, a list of them, or text_column.'
+        f"{file.shown} holds an object with {[*content]} and no {wanted!r} that is a text or a list"
+        ' of texts; expected rows such as {"text": "..."}, one a line or in a list, or text_column.'
     )
 
 
@@ -186,7 +187,7 @@ def _too_deep(file: DataFile) -> ValueError:
 
 def _no_json(file: DataFile, error: json.JSONDecodeError, where: str = "") -> ValueError:
     return ValueError(
-        f"{file.shown}{where} cannot be read as json: {error.msg};"
+        f"{file.shown}{where} cannot be read as json: {error.msg.removesuffix(' at')};"
         ' expected rows such as {"text": "..."}.'
     )
 

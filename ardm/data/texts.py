@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,10 +83,10 @@ def load_texts(
         dataset_name: a data set of the Hub, or what `train_file` may be, read in the same way.
         dataset_config_name: the configuration of `dataset_name`.
         train_file: a text (one document, or many with `line_by_line`), a table of texts (`.json`,
-            `.jsonl`, `.ndjson`, `.csv`, `.tsv`, `.parquet`, `.arrow`: a document a row), FASTA (a
-            document a sequence), all of them also packed (`.gz`, `.bz2`, `.xz`, `.zst`, `.zip`); a
-            folder of these, a folder of `save_to_disk`, a pattern (`texts/*.txt`), an address, or
-            several of all these.
+            `.jsonl`, `.ndjson`, `.csv`, `.tsv`, `.parquet`, `.arrow`: a document a row), FASTA or
+            FASTQ (a document a sequence), all of them also packed (`.gz`, `.bz2`, `.xz`, `.zst`,
+            `.zip`); a folder of these, a folder of `save_to_disk`, a pattern (`texts/*.txt`), an
+            address, or several of all these.
         validation_file: the same, for validation; it comes before the data's own validation part.
         validation_fraction: the part held out at the end without a validation part or file, in
             (0, 0.5]: of the characters of a single document, of the documents if there are several.
@@ -110,7 +110,16 @@ def load_texts(
         raise ValueError(
             f"validation_fraction is {validation_fraction}, expected more than 0 and at most 0.5"
         )
-    _check_together(dataset_name, dataset_config_name, train_file, validation_file)
+    _check_together(dataset_name, dataset_config_name, train_file)
+    if dataset_name is None and train_file is None:
+        of_files = {
+            "validation_file": None if validation_file is None else _told(validation_file),
+            "text_column": text_column,
+            "line_by_line": line_by_line,
+            "include": include,
+            "exclude": exclude,
+        }
+        _check_not_given(of_files)
     loader = Loader(Reading(text_column, line_by_line), Choice(include or (), exclude or ()))
     fraction = validation_fraction if validation_file is None else None
     given = train_file if dataset_name is None else dataset_name
@@ -162,7 +171,6 @@ def _check_together(
     dataset_name: str | None,
     dataset_config_name: str | None,
     train_file: Paths | None,
-    validation_file: Paths | None,
 ) -> None:
     """Raises ValueError where one argument needs or excludes another."""
     if dataset_name is not None and train_file is not None:
@@ -172,17 +180,20 @@ def _check_together(
         )
     if dataset_config_name is not None and dataset_name is None:
         raise ValueError(f"got dataset_config_name={dataset_config_name!r} without a dataset_name")
-    if validation_file is not None and dataset_name is None and train_file is None:
-        raise ValueError(
-            f"got validation_file={_told(validation_file)} without a train_file or dataset_name"
-        )
+
+
+def _check_not_given(of_files: Mapping[str, object]) -> None:
+    """Raises ValueError for what the embedded text has no use for."""
+    for name, value in of_files.items():
+        if value:
+            raise ValueError(f"got {name}={value} without a train_file or dataset_name")
 
 
 def _listed(given: Paths | None) -> list[PathLike]:
-    paths = [given] if given is None or isinstance(given, (str, os.PathLike)) else list(given)
-    if not paths or None in paths:
+    paths = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    if not paths or not all(isinstance(each, (str, os.PathLike)) for each in paths):
         raise ValueError(f"got {given!r}; expected a path, or several.")
-    return paths  # type: ignore[return-value]  # None is refused
+    return paths  # type: ignore[return-value]  # others are refused
 
 
 def _told(given: Paths) -> str:

@@ -260,6 +260,5 @@ def test_workers_draw_the_masks_of_one_process(tiny_model, tmp_path, start):
         if workers:
             settings["dataloader_multiprocessing_context"] = start
         trainer = trainer_of(ARDMForMaskedLM(config), tmp_path, **settings)
-        losses.append([trainer.evaluate()["eval_loss"], trainer.train().training_loss])
-        losses[-1].append(trainer.evaluate()["eval_loss"])
+        losses.append([trainer.train().training_loss, trainer.evaluate()["eval_loss"]])
     assert losses[0] == losses[1]

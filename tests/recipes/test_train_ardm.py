@@ -258,15 +258,13 @@ def test_measured_losses_stay_with_the_weights_that_they_are_of(model_folder):
 
 
 @pytest.mark.slow
-def test_one_and_two_processes_give_the_same_losses(tmp_path, text_file, small, launched):
-    def run(folder, flags=(), more=()):
-        launched("train_ardm", flags, small(folder, "--train_file", text_file, *more))
-        state = folder / "checkpoints" / "step-00000006" / "run.json"
-        return json.loads(state.read_text())
-
-    one = run(tmp_path / "one")
-    halves = ["--per_device_train_batch_size", 2]
-    two = run(tmp_path / "two", ["--num_processes", 2, "--cpu"], halves)
+def test_one_and_two_processes_give_the_same_losses(tmp_path, text_file, small, train, launched):
+    given = ["--train_file", text_file]
+    train(tmp_path / "one", *given)
+    halves = small(tmp_path / "two", *given, "--per_device_train_batch_size", 2)
+    launched("train_ardm", ["--num_processes", 2, "--cpu"], halves)
+    state = "checkpoints/step-00000006/run.json"
+    one, two = (json.loads((tmp_path / name / state).read_text()) for name in ("one", "two"))
     of_the_second = tmp_path / "two" / "checkpoints" / "step-00000006" / "random_1.safetensors"
     assert of_the_second.is_file()  # there were two
     assert one["identity"] == two["identity"]

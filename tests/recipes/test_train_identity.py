@@ -84,7 +84,7 @@ def test_a_text_in_other_letters_has_no_bound_by_character(saved, train, tmp_pat
     train(tmp_path / "run", "--model_name_or_path", saved.folder, "--train_file", chinese)
     told = capsys.readouterr().out
     assert "The tokens do not tell all of the training text: of" in told
-    assert "(1e+02 %) are unknown to the tokenizer ([UNK])" in told
+    assert "(100 %) are unknown to the tokenizer ([UNK])" in told
     assert re.search(r"[\d.]+ bits per token: upper bound", told)
     assert not re.search(r"\d bits per character", told)
     card = (tmp_path / "run" / "README.md").read_text()

@@ -59,7 +59,7 @@ def test_a_character_cut_off_at_the_end_is_named(piece, file):
 
 
 def test_null_characters_are_refused(piece, file):
-    for content in (b"abc\0def", "abcd".encode("utf-16-le")):
+    for content in (b"abc\0def", *map("naïve abc".encode, ("utf-16-le", "utf-16-be"))):
         with pytest.raises(ValueError, match="null characters"):
             list(characters(file(content)))
 
@@ -73,9 +73,17 @@ def test_lines_end_at_line_feeds_alone(size):
     assert list(lines([])) == []
 
 
+@pytest.mark.parametrize("size", [1, 2, 5, 1000])
+@pytest.mark.parametrize("end", ["", "rest"])
+def test_lines_of_old_macs_end_at_returns(size, end):
+    text = "one\r\rtwo, 東京\r" + end
+    pieces = [text[i : i + size] for i in range(0, len(text), size)]
+    assert list(lines(pieces)) == ["one\r", "\r", "two, 東京\r", *filter(None, [end])]
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
-    [("a\n", "a"), ("a\r\n", "a"), ("a\r", "a\r"), ("\n", ""), ("\r\n", ""), ("a\n\n", "a\n")],
+    [("a\n", "a"), ("a\r\n", "a"), ("a\r", "a"), ("\n", ""), ("\r\n", ""), ("a\n\n", "a\n")],
 )
 def test_one_line_end_is_taken_off(line, expected):
     assert without_line_end(line) == expected
@@ -94,6 +102,11 @@ KINDS = {
     "code.ts": (b"let x = 1", None),
     "latin.txt": ("naïve".encode("latin-1"), None),  # somebody's text: to be refused, not skipped
     "wide.txt": ("text".encode("utf-16"), None),
+    "unmarked-le.txt": ("naïve text\r\n".encode("utf-16-le"), None),
+    "unmarked-be.txt": ("naïve text, 東京 😀\n".encode("utf-16-be"), None),
+    "cut-wide.txt": (("abc" * 8 + "d" + "😀" * 5).encode("utf-16-le") * 2**11, None),
+    "numbers.bin": (b"\x01\0\x02\0\x03\0", "binary file"),
+    "samples.bin": (b"\x00\xd8\x41\x00" * 9, "binary file"),
     "colour.log": (b"\x1b[31mred\x1b[0m\x08\x0c", None),
     "cut.txt": ("東".encode() * 2**15, None),  # the look ends within a character
 }

@@ -39,6 +39,8 @@ def test_column_by_name_or_the_only_one(row, wanted, expected):
         ({"n": 1}, r"'text'.*is not there.*one of \[\]"),
         ({"text": 1, "a": "b", "c": "d"}, "'text'.*holds no strings"),
         # the only strings name the rows: they are not to be taken for the texts
+        ({"text": ["a", "b"]}, "'text'.*holds no strings.*Write the text of each row"),
+        ({"prompt": [{"role": "user"}], "completion": [{"role": "x"}]}, "Write the text of each"),
         (
             {"messages": [{"role": "user", "content": "a"}], "id": "x"},
             "'messages', chats.*one text",
@@ -62,7 +64,15 @@ def test_wanted_column_is_one_of_strings(wanted):
 def test_table_without_strings_is_told_from_one_with_several():
     with pytest.raises(NoTexts):
         choose_column([], ["n"], None, "t")
-    for strings, wanted in ((["a", "b"], None), ([], "n")):
+    # ... and from one whose texts are no strings: they are somebody's, and not to be passed over
+    for strings, wanted, other in ((["a", "b"], None, "n"), ([], "n", "n"), ([], None, "text")):
         with pytest.raises(ValueError, match="of t") as caught:
-            choose_column(strings, [*strings, "n"], wanted, "t")
+            choose_column(strings, [*strings, other], wanted, "t")
         assert not isinstance(caught.value, NoTexts)
+
+
+@pytest.mark.parametrize("wanted", ["a", None])
+def test_two_columns_of_the_name_are_refused(wanted):
+    with pytest.raises(ValueError, match="t has 2 columns called 'a'; expected one"):
+        choose_column(["a"], ["a", "n", "a"], wanted, "t")
+    assert choose_column(["a"], ["a", "n", "n"], wanted, "t") == "a"

@@ -30,6 +30,8 @@ def test_sub_folders_are_parts(train, name):
     assert parts(*files) == (files[:2], files[2:], name)
     inner = [f"data/{file}" for file in files]
     assert parts(*inner) == (inner[:2], inner[2:], name)
+    deep = [f"/home/a.zip/data/{file}" for file in files]
+    assert parts(*deep) == (deep[:2], deep[2:], name)
     assert parts(*files, "README.md") == (files[:2], files[2:], name)  # counted
 
 
@@ -66,6 +68,7 @@ def test_validation_comes_before_test(make):
         ["train.txt", "test.csv"],
         ["constrain.txt", "latest.txt"],
         ["x/train/a.txt", "y/test/b.txt"],
+        ["z/x/train/a.txt", "z/y/test/b.txt"],
     ],
 )
 def test_other_names_are_all_trained_on(names):

@@ -125,6 +125,7 @@ def test_characters_of_the_alphabet_are_told_and_no_others(text):
 def test_it_says_how_much():
     lost = LostText(1000, 30, 1)
     assert (lost.unknown_share, lost.changed_share) == (0.03, 0.001)
+    assert "200 (100 %) are unknown" in str(LostText(200, num_unknown=200))
     assert "of 1,000 characters 30 (3 %) are unknown to the tokenizer ([UNK])" in str(lost)
     assert "and 1 (0.1 %) are dropped or changed by the tokenizer" in str(lost)
     assert "no bits per character or byte" in lost.refusal

@@ -1,13 +1,22 @@
 """Laws of named data: what cannot be had is said at once, and what was replaced is read anew."""
 
+import functools
+import http.server
 import os
+import threading
 import time
+import zipfile
+from itertools import chain
 
 import datasets
 import pytest
 
 from ardm.data import load_texts, named
 from ardm.data.named import declares_configurations, download, hub_rows, repository_rows, saved_rows
+
+
+def text_of(splits):
+    return "".join(chain(*(rows["text"] for rows in splits.values())))
 
 
 def rows(*texts):
@@ -93,6 +102,15 @@ def test_repository_with_configurations_is_read_as_its_card_says(repository):
         repository_rows(renamed, "first")
 
 
+@pytest.mark.parametrize("damage", ["no rows", "no list", "no json"])
+def test_saved_data_that_is_none_is_named(damage, tmp_path):
+    rows(*["a"] * (damage != "no rows")).save_to_disk(tmp_path / "set")
+    if damage != "no rows":
+        (tmp_path / "set" / "state.json").write_text("{}" if damage == "no list" else "{")
+    with pytest.raises(ValueError, match=r"set cannot be read, is it empty or damaged\? \(\w+"):
+        load_texts(train_file=tmp_path / "set")
+
+
 def test_cards_without_configurations_declare_none(write):
     folder = write("d/README.md", "---\nlicense: mit\n---\n# configs:\n").parent
     assert not declares_configurations(folder) and not declares_configurations(folder / "gone")
@@ -144,3 +162,49 @@ def test_addresses_are_files_of_their_format(write, monkeypatch):
     for address in ("https://host/x/a%20b.jsonl?download=true", "hf://datasets/u/n/a.jsonl"):
         splits = load_texts(train_file=address)
         assert list(splits["train"]["text"]) == ["a"]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("train/a.txt", "to train")
+        archive.writestr("test/logo.png", b"\x89PNG\0")
+        archive.writestr("test/a.txt", "to hold out")
+    splits = load_texts(train_file="https://host/x.zip?download=true")
+    assert list(splits["train"]["text"]) + list(splits["validation"]["text"]) == [
+        "to train",
+        "to hold out",
+    ]
+    assert "1 picture" in splits.report
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_replaced_file_is_fetched_anew(marked, write, tmp_path, monkeypatch):
+    path = write("a.txt", "first text")
+    fetched = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def end_headers(self):
+            if marked:
+                self.send_header("ETag", path.read_text()[:5])
+            super().end_headers()
+
+        def log_message(self, *_):
+            fetched.append(self.command)
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "DOWNLOADED_DATASETS_PATH", tmp_path / "downloads")
+    serving = functools.partial(Handler, directory=str(path.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serving) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/a.txt"
+        for text in ("first text", "other text"):
+            path.write_text(text)
+            assert text_of(load_texts(train_file=address)) == text
+        before = fetched.count("GET")
+        load_texts(train_file=address)
+        assert fetched.count("GET") - before == (not marked)  # what is known is not fetched again
+        server.shutdown()
+
+
+def test_archives_are_refused_before_they_are_fetched(monkeypatch):
+    monkeypatch.setattr(datasets.DownloadManager, "download", lambda *_: pytest.fail("fetched"))
+    for name in ("a.tar.gz", "a.7z"):
+        with pytest.raises(ValueError, match=rf"https://host/{name} is an archive.*unpack"):
+            load_texts(train_file=f"https://host/{name}?x=1")

@@ -76,8 +76,23 @@ def test_home_and_file_addresses(write, tmp_path, monkeypatch):
     assert local_path(path.as_uri()) == path
     assert not is_address(path.as_uri()) and not is_address(str(path)) and not is_address("a:b")
     assert is_address("https://host/a.txt") and is_address("hf://datasets/u/n/a.txt")
-    with pytest.raises(ValueError, match="a path is ''"):
-        local_path("")
+    assert local_path("~nobody-of-this-name/a.txt").name == "a.txt"  # to be refused as missing
+    assert local_path("file://localhost" + path.as_uri().removeprefix("file://")) == path
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ("", "a path is ''"),
+        ("a\0b", "is no path .*null"),
+        ("a" * 5000, "is no path .File name too long"),
+        ("file://host/a.txt", "names the machine 'host'.*file:///host/a.txt"),
+    ],
+)
+def test_what_can_be_no_path_is_refused(given, match):
+    with pytest.raises(ValueError, match=match) as caught:
+        local_path(given)
+    assert len(str(caught.value)) < 250
 
 
 @pytest.mark.parametrize(

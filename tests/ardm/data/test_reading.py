@@ -1,7 +1,12 @@
 """Laws of reading: every file is read, skipped or refused, and every document counted."""
 
+import shutil
+import zipfile
+
+import datasets
 import pytest
 
+from ardm.data import load_texts, load_validation_texts
 from ardm.data.formats import Reading
 from ardm.data.paths import Choice
 from ardm.data.reading import find_files, spool_files
@@ -56,8 +61,6 @@ def test_lines_are_documents_and_empty_ones_are_counted(folder):
     texts, report = read(folder, line_by_line=True, include=["*.txt", "*.jsonl"])
     assert texts == ["x", "y", "z", "a row", "null"]
     assert report.left_out == {"row without a text": 1, "empty document": 3}
-    with pytest.raises(ValueError, match=r"line_by_line is for texts, and b/c\.jsonl"):
-        read(folder, line_by_line=True, include=["*.jsonl"])
 
 
 @pytest.mark.parametrize(
@@ -83,6 +86,91 @@ def test_nothing_left_is_refused_with_the_counts(folder):
     with pytest.raises(ValueError, match=r"t\.csv: no documents.*left out: 2 rows without a text"):
         (folder / "t.csv").write_text("text,n\n,1\n,2\n")
         read(folder / "t.csv")
+
+
+def test_held_out_part_without_documents_is_named(write):
+    write("d/train.txt", "text")
+    given = write("d/test.txt", "").parent
+    with pytest.raises(ValueError, match=r"^the held-out part 'test' of .*d: no documents"):
+        load_texts(train_file=given)
+
+
+@pytest.mark.parametrize(
+    ("setting", "fits", "other"),
+    [("line_by_line", "a.txt", "b/c.jsonl"), ("text_column", "b/c.jsonl", "a.txt")],
+)
+def test_settings_that_no_file_has_a_use_for_are_refused(setting, fits, other, folder):
+    asked = {setting: True if setting == "line_by_line" else "text"}
+    for files in ((fits, other), (other, fits), (fits, fits)):
+        train, held_out = (str(folder / name) for name in files)
+        load_texts(train_file=train, validation_file=held_out, **asked)
+    load_texts(train_file=folder, exclude=["numbers.csv"], **asked)
+    told = rf"{setting}.* is for .*{other.split('/')[-1]}"
+    unfit = str(folder / other)
+    for given in ({}, {"validation_file": unfit}):
+        with pytest.raises(ValueError, match=told):
+            load_texts(train_file=unfit, **given, **asked)
+    with pytest.raises(ValueError, match=told):
+        load_validation_texts(unfit, **asked)
+    with pytest.raises(ValueError, match=f"{setting}=.* without a train_file"):
+        load_texts(**asked)
+
+
+PARTS = {"train.txt": "to train", "valid.txt": "to hold out", "test.txt": "not used"}
+
+
+@pytest.mark.parametrize("form", ["{}", "{}/*", "{}/*.txt", "{}/../p*/*", "{}.zip", "deep.zip"])
+@pytest.mark.parametrize("folders", [False, True])
+def test_parts_are_the_same_in_folders_patterns_and_zips(form, folders, write):
+    names = {name: name.replace(".txt", "/a.txt") if folders else name for name in PARTS}
+    for name, text in PARTS.items():
+        folder = write(f"parts/{names[name]}", text)
+    folder = folder.parent.parent if folders else folder.parent
+    for zipped, root in ((f"{folder}.zip", ""), (folder.parent / "deep.zip", "x/y/")):
+        with zipfile.ZipFile(zipped, "w") as archive:
+            for name, text in PARTS.items():
+                archive.writestr(root + names[name], text)
+    if folders and form == "{}/*.txt":
+        form = "{}/*/*.txt"
+    given = str(folder.parent / form) if form == "deep.zip" else form.format(folder)
+    splits = load_texts(train_file=given)
+    assert {name: list(rows["text"]) for name, rows in splits.items()} == {
+        "train": ["to train"],
+        "validation": ["to hold out"],
+    }
+    assert "1 file of test" in splits.report and "from 1 file; held out: valid" in splits.report
+
+
+@pytest.mark.parametrize("form", ["{}", "{}/*", "{}/**/*", "{}.zip"])
+def test_files_of_datasets_beside_texts_are_no_texts(form, write, tmp_path):
+    tables = {name: datasets.Dataset.from_dict({"text": [name, "x"]}) for name in ("train", "test")}
+    datasets.DatasetDict(tables).save_to_disk(tmp_path / "saved" / "in" / "two")
+    tables["train"].save_to_disk(tmp_path / "saved" / "in" / "one")
+    shutil.make_archive(str(tmp_path / "saved"), "zip", tmp_path / "saved")
+    texts, report = read(form.format(tmp_path / "saved"))
+    assert texts == ["train", "x", "test", "x", "train", "x"]
+    assert len(report.skipped.pop("file of `datasets`")) == 7 and not report.skipped
+    write("d/state.json", '["a text"]')
+    texts, _ = read(write("d/a.txt", "a").parent)
+    assert texts == ["a", "a text"]
+
+
+def test_files_trained_and_validated_on_are_told(folder):
+    file = str(folder / "a.txt")
+    for train in (folder, file, str(folder / "*.txt"), [file, folder / "code.py"]):
+        splits = load_texts(train_file=train, validation_file=file)
+        assert "validation: read 1 document" in splits.report
+        assert "trained on, too: 1 of the files" in splits.report
+    splits = load_texts(train_file=folder / "b", validation_file=file)
+    assert "trained on" not in splits.report
+
+
+def test_choice_is_among_all_that_fits_a_pattern(folder):
+    texts, report = read(str(folder / "*"), include=["*.jsonl", "code.*"])
+    assert texts == ["a row", "null", "x = 1\n"]
+    assert len(report.skipped["file not included"]) == len(FILES) - 2
+    texts, report = read(str(folder / "*"), exclude=[folder.parent.name, "b", "*.json"])
+    assert texts == ["one document", "x = 1\n"]  # folders above the pattern are not asked
 
 
 @pytest.mark.parametrize("name", ["latin.txt", "broken.jsonl", "cut.gz", "uneven.csv"])

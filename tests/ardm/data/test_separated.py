@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from ardm.data.columns import NoTexts
 from ardm.data.compression import DataFile
 from ardm.data.formats import Reading
 
@@ -31,11 +32,11 @@ def written(rows, separator, **options):
     return file.getvalue()
 
 
-@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.tab"])
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.tab", "t.psv"])
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("num_columns", [1, 2, 4])
 def test_cells_are_texts_whatever_separates_them(name, separator, num_columns, texts):
-    if name != "t.csv" and separator != "\t":
+    if name != "t.csv" and separator != {"t.psv": "|"}.get(name, "\t"):
         return
     cells = [random.Random(i).choice(WORDS) for i in range(300)]
     header = ["n", "text", "m", "k"][2 - min(num_columns, 2) :][:num_columns]
@@ -55,6 +56,20 @@ def test_empty_cells_are_rows_without_a_text(columns, texts):
     )
     for end in ("\n", "\r\n"):
         assert texts(end.join(rows) + end) == ["a", None, "b", None, None]
+
+
+def test_rows_may_end_as_on_old_macs(texts):
+    assert texts("text,n\ra,1\r\r,2\rb,3\r") == ["a", None, "b"]
+    assert texts("text\tn\ra\t1\rb\t2", "t.tsv") == ["a", "b"]
+    with pytest.raises(ValueError, match=r"t\.csv, line 1 cannot be read as a table"):
+        texts('text,n\ra,1\r"b\nc",2\r')
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.psv"])
+def test_table_without_rows_is_none(name, texts):
+    for content in ("\n", "\r\n\r\n"):
+        with pytest.raises(NoTexts, match=rf"{name} holds no rows"):
+            texts(content, name)
 
 
 def test_empty_lines_of_several_columns_are_no_rows(texts):
@@ -123,6 +138,7 @@ def test_quotes_of_tsv_may_quote_nothing(texts):
         ("text,n\n" + "a,1\n" * 2000 + "b,2,3\n", "line 2002: a row of 3 cells"),
         ('text,n\n"a" b,1\n', "line 2 cannot be read as a table"),
         ('text,n\n"a,1\n', "cannot be read as a table"),
+        ("text,n,text\na,1,b\n", "has 2 columns called 'text'"),
         ("text;a,n\nx;b,1\n", r"may be separated by any of \[',', ';'\]"),
     ],
 )

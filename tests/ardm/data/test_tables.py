@@ -55,6 +55,10 @@ def test_json_of_any_shape(name, size, texts, monkeypatch):
         ("two.json", '{"text": "a"}\n{"text": "b"}', ["a", "b"]),
         ("columns.json", '{"text": ["a", "b"], "n": [1, 2]}', ["a", "b"]),
         ("some.jsonl", '{"n": 1}\n{"text": "a"}\n', [None, "a"]),
+        ("nulls.jsonl", 'null\n{"text": "a"}\nnull\n', [None, "a", None]),
+        ("nulls.json", '[{"text": "a"}, null]', ["a", None]),
+        ("only.jsonl", '{"text": null}\nnull\n', [None, None]),
+        ("mac.jsonl", '{"text": "a"}\r{"text": "b\\r"}\r', ["a", "b\r"]),
         ("none.json", "[]", []),
     ],
 )
@@ -77,6 +81,7 @@ def test_json_of_strings_and_of_columns(name, content, expected, texts):
         ("number.json", "[1, 2]", "row 1: got '1'"),
         ("mixed.jsonl", '{"text": "a"}\n' * 1200 + '{"text": 5}\n', "row 1201.*'5', a int"),
         ("lists.json", '{"a": [{"text": "x"}], "b": [{"text": "y"}]}', r"lists \['a', 'b'\]"),
+        ("turned.json", '{"text": {"0": "a"}}', "no 'text' that is a text or a list of texts"),
         ("settings.json", '{"name": "a", "version": "1"}', "no 'text'"),
     ],
 )

@@ -144,7 +144,7 @@ def test_load_errors_name_what_was_asked(tmp_path, write):
         ({"dataset_name": "nobody/nothing"}, "nobody/nothing.*Hub"),
         ({"dataset_name": str(tmp_path / "nope")}, "nope.*save_to_disk"),
         ({"dataset_name": str(tmp_path / "test")}, r"\['test'\].*train"),
-        ({"dataset_name": str(tmp_path / "short")}, "1 characters"),
+        ({"dataset_name": str(tmp_path / "short")}, "1 character;.*validation_file"),
         ({"dataset_name": "x", "train_file": "y"}, "one of them"),
         ({"dataset_config_name": "x"}, "without a dataset_name"),
         ({"validation_file": "x"}, "without a train_file"),
@@ -154,6 +154,9 @@ def test_load_errors_name_what_was_asked(tmp_path, write):
         ({"train_file": write("bad.jsonl", "{not json")}, "bad.jsonl.*json"),
         ({"dataset_name": str(jsonl), "dataset_config_name": "x"}, "configurations alone"),
         ({"train_file": []}, "expected a path"),
+        ({"train_file": b"a.txt"}, "got b'a.txt'; expected a path"),
+        ({"train_file": [3]}, r"got \[3\]; expected a path"),
+        ({"include": ["*"]}, "include=.*without a train_file"),
         ({"dataset_name": str(tmp_path / "short"), "line_by_line": True}, "expected it for files"),
         ({"dataset_name": str(tmp_path / "short"), "include": ["*"]}, "expected it for files"),
     ]:

@@ -50,33 +50,38 @@ def complete_under(name, *args, **settings):
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-@pytest.mark.parametrize("name", ["torchrun", "sharded"])
-def test_two_processes_are_the_run_of_one(tmp_path, name, optimizer):
+def test_two_processes_are_the_run_of_one(tmp_path, optimizer):
     flags = ["--optimizer", optimizer]
     one = complete(tmp_path / "one", *flags, eval_steps=4)
     half = {"per_device_train_batch_size": 2, "eval_steps": 4}
-    two = json.loads(complete_under(name, tmp_path / "two", *flags, **half).read_text())
-    assert two["num_processes"] == 2
-    for left, right in zip(one["history"], two["history"], strict=True):
-        assert left == pytest.approx(right, abs=1e-4)
-    for weight, values in one["weights"].items():
-        found = torch.tensor(two["weights"][weight])
-        assert torch.allclose(torch.tensor(values), found, atol=1e-4), weight
+    for name in ("torchrun", "sharded"):
+        two = json.loads(complete_under(name, tmp_path / name, *flags, **half).read_text())
+        assert two["num_processes"] == 2
+        for left, right in zip(one["history"], two["history"], strict=True):
+            assert left == pytest.approx(right, abs=1e-4)
+        for weight, values in one["weights"].items():
+            found = torch.tensor(two["weights"][weight])
+            assert torch.allclose(torch.tensor(values), found, atol=1e-4), (name, weight)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_a_run_ends_with_its_launcher_and_goes_on(tmp_path, name, number):
-    call, result = launched(name, tmp_path / "run", "--step_seconds", "0.3", checkpointing_steps=0)
-    process = subprocess.Popen(**call)
-    wait_for(result.with_suffix(".began").exists, process)
-    family = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(number)
-    process.communicate(timeout=100)  # until all have closed their output
-    _, left = psutil.wait_procs(family, timeout=60)
-    assert not left and not result.exists()
-    assert CheckpointFolder(tmp_path / "run").newest() is not None
-    assert complete_under(name, tmp_path / "run").exists()
+def test_a_run_ends_with_its_launcher_and_goes_on(tmp_path, name):
+    call, result = launched(name, tmp_path / "run", "--step_seconds", "0.5", checkpointing_steps=0)
+    began = result.with_suffix(".began")
+    folder = CheckpointFolder(tmp_path / "run")
+    for number in (signal.SIGTERM, signal.SIGKILL):  # the second run goes on from the first
+        before = folder.newest()
+        process = subprocess.Popen(**call)
+        wait_for(began.exists, process)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        process.communicate(timeout=100)  # until all have closed their output
+        _, left = psutil.wait_procs(family, timeout=60)
+        assert not left and not result.exists()
+        assert folder.newest() not in (None, before)
+        began.unlink()
+    report = json.loads(complete_under(name, tmp_path / "run").read_text())
+    assert 1 < report["resumed_from"] < 12
 
 
 def test_every_configuration_starts(tmp_path):

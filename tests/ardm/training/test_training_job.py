@@ -64,7 +64,7 @@ def wait_for(condition, process, seconds=100):
 
 
 def test_one_process_and_two_are_the_same_run(tmp_path):
-    one = complete(tmp_path / "one", processes=1)
+    one = complete(tmp_path / "one")
     two = complete(tmp_path / "two", processes=2, per_device_train_batch_size=2)
     in_turn = {"gradient_accumulation_steps": 2}
     parts = complete(tmp_path / "parts", per_device_train_batch_size=2, **in_turn)
