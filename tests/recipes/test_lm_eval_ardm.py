@@ -17,23 +17,35 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def evaluate(recipe, monkeypatch, tmp_path):
-    """Runs the recipe in tmp_path on small tasks: words.
+def own_tasks_only(monkeypatch):
+    """Leaves out what takes the harness longer than all else.
 
-    Like a program of its own it changes `sys.argv` and the environment. Left out is what takes the
-    harness longer than all else: to read the thousands of files of its own tasks, and to ask
-    programs of the system what machine this is. The slow test runs all of it.
+    That is to read the thousands of files of its own tasks, and to ask programs of the system what
+    machine this is. The slow test runs all of it.
     """
     own_tasks_only = functools.partial(lm_eval.tasks.TaskManager, include_defaults=False)
     monkeypatch.setattr(lm_eval.tasks, "TaskManager", own_tasks_only)
     monkeypatch.setattr("torch.utils.collect_env.get_pretty_env_info", lambda: "")
+
+
+@pytest.fixture
+def whole(own_tasks_only, recipe, monkeypatch, tmp_path):
+    """The recipe's module, to be run in tmp_path.
+
+    Like a program of its own it changes `sys.argv` and the environment.
+    """
     monkeypatch.setattr(sys, "argv", ["lm_eval_ardm.py"])
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     monkeypatch.chdir(tmp_path)
-    module = recipe("lm_eval_ardm")
-    module.QUESTIONS = 10
-    module.PAGES = 3
-    return lambda *words: module.main([*map(str, words)])
+    return recipe("lm_eval_ardm")
+
+
+@pytest.fixture
+def evaluate(whole):
+    """Runs the recipe on small tasks: words."""
+    whole.QUESTIONS = 10
+    whole.PAGES = 3
+    return lambda *words: whole.main([*map(str, words)])
 
 
 @pytest.fixture
@@ -109,17 +121,19 @@ def test_the_command_and_the_model_are_filled_in(recipe, words, completed):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # the harness reads all of its own tasks, three times
+@pytest.mark.timeout(600)  # the harness reads all of its own tasks, twice
 @pytest.mark.usefixtures("demo")
-def test_the_same_table_on_two_processes(tmp_path):
-    script = [str(ROOT / "recipes" / "lm_eval_ardm.py")]
+def test_the_same_table_on_two_processes(whole, tmp_path, capsys):
+    whole.main([])
+    script = str(ROOT / "recipes" / "lm_eval_ardm.py")
     launcher = ["-m", "accelerate.commands.launch", "-q", "--cpu", "--num_processes", "2"]
     launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    tables = []
-    for words in (script, launcher + script):
-        command = [sys.executable, *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=290, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr[-3000:]
-        tables.append([line for line in done.stdout.splitlines() if line.startswith("|docs_")])
-        assert ("on rank 1" in done.stderr) == (words != script)  # there were two
+    command = [sys.executable, *launcher, script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=290, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "on rank 1" in done.stderr  # there were two
+    tables = [
+        [line for line in printed.splitlines() if line.startswith("|docs_")]
+        for printed in (capsys.readouterr().out, done.stdout)
+    ]
     assert len(tables[0]) == 2 and tables[0] == tables[1]

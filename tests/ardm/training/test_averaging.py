@@ -1,4 +1,4 @@
-"""The average is its recurrence, warm-up and all, and takes the weights' place and gives it back."""
+"""The average is its recurrence, warm-up and all; it takes the weights' place and gives it back."""
 
 import pytest
 import torch
