@@ -221,7 +221,7 @@ def test_a_terminal_step_without_any_signal_is_learned():
 @pytest.mark.parametrize("variance", VARIANCES)
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_a_fresh_network_learns(prediction, variance, loss):
-    """Thirty steps on one batch lower its loss, and all gradients stay finite."""
+    """A dozen steps on one batch lower its loss, and all gradients stay finite."""
     torch.manual_seed(0)
     sizes = {"model_channels": 32, "channel_mult": (1,), "num_res_blocks": 1}
     model = UNet(UNetConfig(image_size=4, in_channels=1, attention_resolutions=(), **sizes))
@@ -231,11 +231,11 @@ def test_a_fresh_network_learns(prediction, variance, loss):
     t = torch.linspace(0, 999, 32).long()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     found = []
-    for _ in range(30):
+    for _ in range(13):
         found.append(diffusion.losses(model, x0, t, noise).mean())
         optimizer.zero_grad()
         found[-1].backward()
         assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
         optimizer.step()
     found = torch.stack(found).detach()
-    assert found.isfinite().all() and found[-1] < 0.7 * found[0]
+    assert found.isfinite().all() and found[-1] < 0.8 * found[0]

@@ -107,7 +107,10 @@ def test_saved_data_that_is_none_is_named(damage, tmp_path):
     rows(*["a"] * (damage != "no rows")).save_to_disk(tmp_path / "set")
     if damage != "no rows":
         (tmp_path / "set" / "state.json").write_text("{}" if damage == "no list" else "{")
-    with pytest.raises(ValueError, match=r"set cannot be read, is it empty or damaged\? \(\w+"):
+    unread = r"set cannot be read, is it empty or damaged\? \(\w+"
+    # datasets 4.4 reads a table without rows
+    message = rf"{unread}|holds no strings" if damage == "no rows" else unread
+    with pytest.raises(ValueError, match=message):
         load_texts(train_file=tmp_path / "set")
 
 

@@ -12,6 +12,9 @@ from ardm.training.sharding import PlainModel, gathered, sharded_like
 
 from . import training_job as job
 
+# torch 2.6 says so of CPUs, whose generator nothing here uses
+pytestmark = pytest.mark.filterwarnings("ignore:DTensor random operators:UserWarning")
+
 
 @pytest.fixture(scope="module")
 def mesh():
