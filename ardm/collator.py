@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from .checks import check_integer
 from .masking import (
     IGNORED,
+    LAST_ID,
     mask_last,
     maskable_tokens,
     order_uniforms,
@@ -73,9 +74,9 @@ class RandomRatioCollator:
     ):
         if mask_token_id is None:
             raise ValueError("mask_token_id is None; expected the id of the mask token.")
-        self.mask_token_id = check_integer("mask_token_id", mask_token_id, 0)
+        self.mask_token_id = check_integer("mask_token_id", mask_token_id, 0, LAST_ID)
         if pad_token_id is not None:
-            pad_token_id = check_integer("pad_token_id", pad_token_id, 0)
+            pad_token_id = check_integer("pad_token_id", pad_token_id, 0, LAST_ID)
         if pad_token_id == self.mask_token_id:
             raise ValueError(f"pad_token_id is {pad_token_id}, the mask id; expected another one.")
         self.pad_token_id = pad_token_id

@@ -117,13 +117,18 @@ class ARDMConfig(PreTrainedConfig):
             The configuration, or with `return_unused_kwargs` a pair of it and a dictionary.
 
         Raises:
-            ValueError: if settings do not fit, the call has some of unknown names, or the file asks
-                for a kernel.
+            ValueError: if settings do not fit, the call has some of unknown names, the file has a
+                vocabulary without mask id, or asks for a kernel.
         """
         wants_unused = kwargs.pop("return_unused_kwargs", False)
         own = _names(cls) - _names(PreTrainedConfig)
         chosen = {name: kwargs.pop(name) for name in own & set(kwargs)}  # to be checked as well
         content = _without_kernels(config_dict, kwargs.get("attn_implementation"))
+        if "vocab_size" in content and "mask_token_id" not in content | chosen:
+            raise ValueError(
+                f"the configuration has vocab_size={content['vocab_size']} and no mask_token_id;"
+                " expected the id that hides tokens: any other would be taken for it."
+            )
         unknown = sorted(set(content) - cls._known_names())
         if unknown:
             warnings.warn(

@@ -157,7 +157,9 @@ class ARDMGenerationMixin:
         if pretrained_model_name_or_path is None:  # weights of the call: no file beside them
             return
         download = dict(zip(_DOWNLOAD_ARGUMENTS, args, strict=False)) | kwargs
-        download.pop("trust_remote_code", None)
+        # beside these come settings of the call that replace the model's: its own to check
+        known = {*_DOWNLOAD_ARGUMENTS, *SETTINGS}
+        download = {name: value for name, value in download.items() if name in known}
         try:
             self.generation_config = self.generation_config_class.from_pretrained(
                 pretrained_model_name_or_path,

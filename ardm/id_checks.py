@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 IGNORED = -100  # the label of a position outside the loss, as everywhere in transformers
+LAST_ID = 2**31 - 1  # no vocabulary is larger
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
@@ -50,6 +51,15 @@ def check_like_ids(name: str, mask: Tensor, input_ids: Tensor) -> None:
         )
 
 
+def check_zero_one(name: str, mask: Tensor) -> None:
+    """Raises ValueError if a mask holds more than 0 and 1: neither weights nor numbers of parts."""
+    if mask.dtype != torch.bool and ((mask != 0) & (mask != 1)).any():
+        low, high = (value.item() for value in mask.aminmax())
+        raise ValueError(
+            f"{name} holds other numbers than 0 and 1, in {low}..{high}; expected 0 and 1 alone."
+        )
+
+
 def check_rows(attention_mask: Tensor) -> None:
     """Raises ValueError if a row of a 2-D mask has no real token: nothing can be said of it."""
     empty_B = ~attention_mask.bool().any(1)
@@ -71,12 +81,34 @@ def check_row_integers(name: str, numbers: object, num_rows: int) -> None:
     raise ValueError(f"{name} is {got}; expected integers ({num_rows},), one for each row.")
 
 
-def check_labels(labels: Tensor, vocab_size: int, impossible: set[int]) -> None:
-    """Raises ValueError on labels (on a CPU) whose probability can only be 0."""
+def check_attention(mask_B1LL: Tensor) -> None:
+    """Raises ValueError if a mask of the attention (bool or added to scores) hides a whole row."""
+    visible = mask_B1LL
+    if mask_B1LL.is_floating_point():
+        visible = mask_B1LL > torch.finfo(mask_B1LL.dtype).min
+    empty_B = ~visible.bool().flatten(1).any(1)
+    if visible[0].numel() and empty_B.any():
+        raise ValueError(
+            f"attention_mask {tuple(mask_B1LL.shape)} hides all of row"
+            f" {int(empty_B.nonzero()[0])}; expected at least one position that is seen."
+        )
+
+
+def check_labels(
+    labels: Tensor, vocab_size: int, impossible: set[int], like: Tensor | None = None
+) -> None:
+    """Raises ValueError on labels of another shape, or (on a CPU) whose probability is 0."""
     if not isinstance(labels, Tensor) or not is_looked_at(labels):
         check_ids(labels, name="labels")
+    else:
+        check_ids(labels.where(labels != IGNORED, 0), vocab_size, "labels")
+    if like is not None and labels.shape != like.shape:
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)}; expected that of the ids,"
+            f" {tuple(like.shape)}."
+        )
+    if not is_looked_at(labels):
         return
-    check_ids(labels.where(labels != IGNORED, 0), vocab_size, "labels")
     for token in impossible:
         if (labels == token).any():
             raise ValueError(

@@ -9,11 +9,11 @@ Shapes: B batch, L length.
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .canvas import Canvas, append_masks, row_streams
 from .generation_config_ardm import ARDMGenerationConfig
-from .id_checks import check_ids, check_rows
+from .id_checks import check_ids, check_rows, check_zero_one
 from .networks import MaskedLanguageModel, VocabularyConfig, execution_device, text_ids
 from .orders import QUEUE_ORDERS
 
@@ -56,6 +56,7 @@ def make_canvas(
     """
     ids, real_BL = _checked(model, input_ids, attention_mask, config)
     mask_token_id = _mask_token_id(model, config)
+    _check_masks(ids, real_BL, mask_token_id, model, config)
     copies = config.num_return_sequences or 1
     new_tokens = _num_new_tokens(model, input_ids, config)
     if new_tokens:
@@ -76,7 +77,7 @@ def _num_new_tokens(
 ) -> int:
     """How many masks are appended, checked against the model's positions if it has a limit."""
     new_tokens = config.max_new_tokens
-    longest = getattr(model.config, "max_position_embeddings", None)
+    longest = _max_length(model)
     if input_ids is None and new_tokens is None:
         if longest is None:
             raise ValueError(
@@ -92,6 +93,19 @@ def _num_new_tokens(
             f" {length + new_tokens}; expected at most max_position_embeddings={longest}."
         )
     return new_tokens
+
+
+def _max_length(model: GenerativeModel) -> int | None:
+    """The longest sequence; None without a limit.
+
+    RoBERTa and its relatives begin to count behind their padding's position, and name the rows.
+    """
+    longest = getattr(model.config, "max_position_embeddings", None)
+    for name, module in model.named_modules() if isinstance(model, nn.Module) else ():
+        counted = name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
+        if counted and module.padding_idx is not None:
+            return module.num_embeddings - module.padding_idx - 1
+    return longest
 
 
 def special_ids(name: str, model: MaskedLanguageModel, config: ARDMGenerationConfig) -> list[int]:
@@ -129,6 +143,24 @@ def _mask_token_id(model: MaskedLanguageModel, config: ARDMGenerationConfig) -> 
     return ids[0]
 
 
+def _check_masks(
+    ids: Tensor,
+    real_BL: Tensor,
+    mask_token_id: int,
+    model: MaskedLanguageModel,
+    config: ARDMGenerationConfig,
+) -> None:
+    """Raises ValueError if the call's mask id leaves masks of the model, or ends texts."""
+    own_id = getattr(model.config, "mask_token_id", None)
+    if own_id not in (None, mask_token_id) and (real_BL & (ids == own_id)).any():
+        raise ValueError(
+            f"mask_token_id is {mask_token_id}, and input_ids hold {own_id}, by which the model"
+            f" hides tokens; expected input_ids without it, or mask_token_id={own_id}."
+        )
+    if mask_token_id in special_ids("eos_token_id", model, config):
+        raise ValueError(f"eos_token_id is {mask_token_id}; expected another id than the mask's.")
+
+
 def _checked(
     model: GenerativeModel,
     input_ids: Tensor | None,
@@ -154,11 +186,7 @@ def _checked(
         raise ValueError(
             f"attention_mask is {got}; expected a tensor {tuple(input_ids.shape)} like input_ids."
         )
-    if ((attention_mask != 0) & (attention_mask != 1)).any():
-        raise ValueError(
-            "attention_mask holds other numbers than 0 and 1;"
-            " expected 1 on real tokens and 0 on padding."
-        )
+    check_zero_one("attention_mask", attention_mask)
     return input_ids.long(), attention_mask.bool().to(input_ids.device)
 
 

@@ -23,6 +23,7 @@ from .masking import stratified_num_masked
 from .networks import MaskedLanguageModel
 from .randomness import keyed_uniforms, seed_from
 
+_MOST = 2**20  # versions of a row: their keys and losses are kept in memory
 _COUNT_STREAM = 21
 
 
@@ -91,11 +92,11 @@ def nelbo(
 
     Raises:
         ValueError: on ids of the wrong shape, type or range, mask ids among them, masks that do not
-            fit them, a number below 1, or if the network returns NaN.
+            fit them, a number out of range, or if the network returns NaN.
     """
     if num_samples != "all":
-        num_samples = check_integer("num_samples", num_samples, 1, others=" or 'all'")
-    check_integer("num_orders", num_orders, 1)
+        num_samples = check_integer("num_samples", num_samples, 1, _MOST, others=" or 'all'")
+    check_num_orders(num_orders, input_ids)
     if num_orders > 1 and num_samples != "all":
         raise ValueError(
             f"num_orders is {num_orders} with num_samples={num_samples};"
@@ -118,6 +119,12 @@ def nelbo(
     if num_samples == "all":
         return _over_all_counts(losses_N, num_tokens_B, num_orders)
     return _over_strata(losses_N * num_tokens_B[versions.row], num_tokens_B, num_samples)
+
+
+def check_num_orders(num_orders: int, input_ids: Tensor) -> None:
+    """Raises ValueError unless it is a number whose versions of a row can be kept in memory."""
+    length = input_ids.shape[-1] if isinstance(input_ids, Tensor) and input_ids.ndim else 1
+    check_integer("num_orders", num_orders, 1, max(_MOST // max(length, 1), 1))
 
 
 def every_count(num_tokens_B: Tensor, numbers_B: Tensor, num_orders: int) -> Versions:

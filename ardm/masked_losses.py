@@ -19,6 +19,7 @@ from .masking import (
     check_ids,
     check_row_integers,
     check_rows,
+    check_zero_one,
     mask_last,
     maskable_tokens,
     mean_cross_entropy,
@@ -68,13 +69,22 @@ def target_tokens(
 
     Raises:
         ValueError: on ids of the wrong shape, type or range, or whose probability can only be 0, on
-            masks that do not fit them, or a row without real tokens.
+            masks that do not fit them, a row without real tokens, or a configuration without mask
+            id.
     """
     check_ids(input_ids, config.vocab_size)
+    if getattr(config, "mask_token_id", None) is None:
+        raise ValueError(
+            "the model's configuration has no mask_token_id; expected the id that hides a token:"
+            " model.config.mask_token_id = tokenizer.mask_token_id."
+        )
     target_BL = maskable_tokens(input_ids, config.mask_token_id, attention_mask, prompt_mask)
+    # a second time: on a GPU nobody has looked yet
+    for name, mask in (("attention_mask", attention_mask), ("prompt_mask", prompt_mask)):
+        if mask is not None:
+            check_zero_one(name, mask)
     if attention_mask is not None:
         check_rows(attention_mask)
-    # the mask id a second time: on a GPU nobody has looked for it yet
     for impossible in impossible_ids(config):
         if ((input_ids == impossible) & target_BL).any():
             kind = "mask" if impossible == config.mask_token_id else "pad"

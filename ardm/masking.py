@@ -23,10 +23,12 @@ from torch.nn import functional as F
 from .checks import check_integer
 from .id_checks import (
     IGNORED,
+    LAST_ID,
     check_ids,
     check_like_ids,
     check_row_integers,
     check_rows,
+    check_zero_one,
     is_looked_at,
 )
 from .randomness import keyed_uniforms, seed_from
@@ -99,7 +101,7 @@ def random_ratio_mask(
         ValueError: on arguments of the wrong type, shape or device, masks inside `input_ids` at
             maskable positions, a row without real tokens, or a `num_known` outside 0..n-1.
     """
-    mask_token_id = check_integer("mask_token_id", mask_token_id, 0)
+    mask_token_id = check_integer("mask_token_id", mask_token_id, 0, LAST_ID)
     maskable_BL = maskable_tokens(input_ids, mask_token_id, attention_mask, prompt_mask)
     seed = seed_from(generator)
     device = input_ids.device
@@ -217,6 +219,8 @@ def maskable_tokens(
     for name, mask in (("attention_mask", attention_mask), ("prompt_mask", prompt_mask)):
         if mask is not None:
             check_like_ids(name, mask, input_ids)
+            if is_looked_at(mask):
+                check_zero_one(name, mask)
     if attention_mask is not None:
         if is_looked_at(attention_mask):
             check_rows(attention_mask)

@@ -24,11 +24,13 @@ from .generation_ardm import ARDMGenerationMixin
 from .generation_config_ardm import ARDMGenerationConfig
 from .id_checks import (
     IGNORED,
+    check_attention,
     check_ids,
     check_labels,
     check_like_ids,
     check_positions,
     check_rows,
+    check_zero_one,
     is_looked_at,
 )
 from .layers_ardm import ARDMLayer, ARDMOutputProjection, ARDMRMSNorm, rotary_angles
@@ -87,8 +89,8 @@ class ARDMModel(ARDMPreTrainedModel):
 
         Raises:
             ValueError: on both or neither of ids and embeddings, a sequence longer than the model's
-                positions, a 2-D attention mask of another shape, or (on a CPU) ids out of range or
-                a row without real tokens.
+                positions, a 2-D attention mask of another shape, or (on a CPU) ids out of range, a
+                2-D mask of other numbers than 0 and 1, or a row in which nothing is seen.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError(
@@ -107,10 +109,13 @@ class ARDMModel(ARDMPreTrainedModel):
         if attention_mask is not None and getattr(attention_mask, "ndim", 2) == 2:
             check_like_ids("attention_mask", attention_mask, hidden_states[..., 0])
             if is_looked_at(attention_mask):
+                check_zero_one("attention_mask", attention_mask)
                 check_rows(attention_mask)
             real_BL1 = attention_mask[:, :, None].to(hidden_states.dtype)
             if position_ids is None:
                 position_ids = (attention_mask.long().cumsum(1) - 1).clamp(min=0)
+        elif isinstance(attention_mask, Tensor) and is_looked_at(attention_mask):
+            check_attention(attention_mask)
         if position_ids is None:
             position_ids = torch.arange(length, device=hidden_states.device)[None]
         rotary = rotary_angles(self.config, position_ids, hidden_states.dtype)
@@ -204,10 +209,12 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
 
         Raises:
             ValueError: as [`ARDMModel.forward`], if `logits_positions` and labels do not fit
-                together, or (on a CPU) on labels that are impossible.
+                together, on labels of another shape, or (on a CPU) on labels that are impossible.
         """
         if labels is not None:
-            check_labels(labels, self.config.vocab_size, impossible_ids(self.config))
+            like = input_ids if inputs_embeds is None else inputs_embeds[..., 0]
+            check_labels(labels, self.config.vocab_size, impossible_ids(self.config), like)
+            labels = labels.long()  # cross-entropy takes no int32
         if logits_positions is not None:
             like = input_ids if labels is None else labels
             check_positions(logits_positions, like, bool_only=labels is not None)
@@ -264,7 +271,9 @@ def mean_over_tokens(
     loss = (nats_B * weights_B).sum()
     if num_items_in_batch is None:
         return loss / weights_B.sum().clamp(min=1)
-    return loss * (labels_B.sum() / weights_B.sum().clamp(min=1)) / num_items_in_batch
+    # no label in any part: 0, as without the argument
+    num_items = torch.as_tensor(num_items_in_batch, device=loss.device).clamp(min=1)
+    return loss * (labels_B.sum() / weights_B.sum().clamp(min=1)) / num_items
 
 
 def num_real(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:

@@ -16,6 +16,10 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
 
 # ids int64 (B, L), positions int64 (B, K) or None: all -> logits (B, K or L, V)
 Network = Callable[[Tensor, Tensor | None], Tensor]
@@ -102,9 +106,15 @@ def position_logits(model: MaskedLanguageModel, mask_token_id: int | None = None
         mask_token_id: the id that hides tokens; None: the configuration's.
 
     Returns:
-        (ids, attention mask, positions) -> logits, of [`MaskedLanguageModel`]'s shapes.
+        (ids, attention mask, positions) -> logits, of [`MaskedLanguageModel`]'s shapes; ValueError
+        if the model answers in another shape, or has no attention mask and rows have padding.
+
+    Raises:
+        ValueError: if the model predicts next tokens.
     """
+    check_bidirectional(model)
     named, passes_on = _takes_positions(model)
+    takes_mask = _takes_mask(model)
     own_mask_id = getattr(model.config, "mask_token_id", None)
     mask_token_id = own_mask_id if mask_token_id is None else mask_token_id
     never = impossible_ids(model.config) | {mask_token_id}
@@ -113,9 +123,16 @@ def position_logits(model: MaskedLanguageModel, mask_token_id: int | None = None
 
     def logits_at(ids: Tensor, attention_mask: Tensor | None, positions: Tensor | None) -> Tensor:
         inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": attention_mask}
-        if named or (passes_on and _tells(positions, ids)):
-            inputs["logits_positions"] = positions
+        if not takes_mask and attention_mask is not None and not attention_mask.all():
+            raise ValueError(
+                f"{type(model).__name__} takes no attention_mask and would read padding as text;"
+                " expected rows of one length without padding, one call a length."
+            )
+        asked = positions if named or (passes_on and _tells(positions, ids)) else None
+        if asked is not None:
+            inputs["logits_positions"] = asked
         logits = model(**inputs).logits
+        _check_answer(logits, ids, asked, named, model.config.vocab_size)
         if positions is not None and not named and logits.shape[:-1] == ids.shape:
             logits = select_positions(logits, positions)
         if not never:
@@ -134,6 +151,43 @@ def _takes_positions(model: MaskedLanguageModel) -> tuple[bool, bool]:
     parameters = inspect.signature(call).parameters
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     return "logits_positions" in parameters, anything and "input_ids" not in parameters
+
+
+def _takes_mask(model: MaskedLanguageModel) -> bool:
+    """Whether a model reads an attention mask: not one that swallows it beside its `input_ids`."""
+    call = model.forward if isinstance(model, nn.Module) else model
+    parameters = inspect.signature(call).parameters
+    return "attention_mask" in parameters or "input_ids" not in parameters
+
+
+def check_bidirectional(model: MaskedLanguageModel) -> None:
+    """Raises ValueError for a decoder of transformers, whose logits at p are those of p + 1."""
+    while isinstance(model, nn.Module) and isinstance(getattr(model, "module", None), nn.Module):
+        model = model.module  # type: ignore[assignment]  # DDP
+    kind = str(getattr(model.config, "model_type", None))
+    decoder = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
+    masked = MODEL_FOR_MASKED_LM_MAPPING_NAMES.get(kind)
+    if decoder != masked and decoder in {base.__name__ for base in type(model).__mro__}:
+        raise ValueError(
+            f"{type(model).__name__} is a {decoder}, which predicts the next token from those to"
+            " the left; expected a masked language model, whose logits at a position are of that"
+            " position and see both sides."
+        )
+
+
+def _check_answer(
+    logits: Tensor, ids: Tensor, asked: Tensor | None, heard: bool, vocab_size: int
+) -> None:
+    """Raises ValueError unless the logits are of what was asked for, or of all if not heard."""
+    fits = logits.shape[:-1] == ids.shape and not (heard and asked is not None)
+    if asked is not None:
+        # how many a bool mask asks for a GPU would have to count: they are where they are used
+        fits |= logits.ndim == 2 if asked.dtype == torch.bool else logits.shape[:-1] == asked.shape
+    if not fits or logits.shape[-1] != vocab_size:
+        raise ValueError(
+            f"the model answers with logits {tuple(logits.shape)} to ids {tuple(ids.shape)};"
+            f" expected vocab_size={vocab_size} logits for each position asked for."
+        )
 
 
 def _tells(positions: Tensor | None, ids: Tensor) -> bool:

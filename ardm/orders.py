@@ -23,11 +23,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-# Scores closer than this are equal: rounding must not decide which comes first.
-TIE = 1e-5  # nats, or probability
-_RELATIVE_TIE = 1e-6  # of scores whose scale is not known
+from .ranking import TIE
 
 # (logits (B, L, V), hidden bool (B, L), generator) -> scores (B, L), higher = generated earlier
 CustomOrder = Callable[[Tensor, Tensor, torch.Generator | None], Tensor]
@@ -153,11 +150,18 @@ def drawn_confidence(logits_BKV: Tensor, tokens_BK: Tensor) -> Tensor:
 # what the tokens were drawn with is not looked at: p is that of the logits
 DRAWN_ORDERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "drawn_confidence": drawn_confidence,
-    "drawn_probability": lambda logits_BKV, tokens_BK: drawn_confidence(
-        logits_BKV, tokens_BK
-    ).exp(),
+    # float64: a probability far below those of float32 is not 0
+    "drawn_probability": lambda logits_BKV, tokens_BK: (
+        drawn_confidence(logits_BKV, tokens_BK).double().exp()
+    ),
 }
 
+# (scores (B, K), logits (B, K, V)) -> (B, K), the probabilities that a score's rounding goes with;
+# in a large vocabulary they are all far below any fixed tie
+_SCALES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "margin": lambda _, logits_BKV: confidence(logits_BKV).exp(),
+    "drawn_probability": lambda scores_BK, _: scores_BK,
+}
 
 ORDER_NAMES = (*QUEUE_ORDERS, *LOGIT_ORDERS, *DRAWN_ORDERS)
 
@@ -168,7 +172,8 @@ class LogitOrder(NamedTuple):
     Args:
         score: (logits (B, K, V), open bool (B, K), tokens int64 (B, K) if `of_draws`) -> (B, K),
             highest = generated first.
-        tie: difference up to which two scores are equal; None: in proportion to the scores.
+        tie: difference up to which two scores are equal; None: in proportion to the row's largest.
+        scale: (scores, logits) -> (B, K), what the tie is in units of; None: 1.
         whole_rows: whether it is to be given all positions, known ones included, from left to
             right; others are given those among which the step chooses.
         of_draws: whether it looks at tokens drawn beforehand.
@@ -176,8 +181,18 @@ class LogitOrder(NamedTuple):
 
     score: Callable[..., Tensor]
     tie: float | None = TIE
+    scale: Callable[[Tensor, Tensor], Tensor] | None = None
     whole_rows: bool = False
     of_draws: bool = False
+
+    def scores_and_tie(
+        self, logits: Tensor, open_BK: Tensor, *tokens_BK: Tensor
+    ) -> tuple[Tensor, Tensor | float | None]:
+        """Scores (B, K), and the tie to rank them with: a number, one a position, or None."""
+        scores_BK = self.score(logits, open_BK, *tokens_BK)
+        if self.scale is None or self.tie is None:
+            return scores_BK, self.tie
+        return scores_BK, self.tie * self.scale(scores_BK, logits)
 
 
 def logit_order(order: Any, generator: torch.Generator | None = None) -> LogitOrder | None:
@@ -198,13 +213,16 @@ def logit_order(order: Any, generator: torch.Generator | None = None) -> LogitOr
         )
     if not isinstance(order, str):
         return None
+    scale = _SCALES.get(order)
     if order in DRAWN_ORDERS:
         of_drawn = DRAWN_ORDERS[order]
-        return LogitOrder(lambda logits, _, tokens: of_drawn(logits, tokens), of_draws=True)
+        return LogitOrder(
+            lambda logits, _, tokens: of_drawn(logits, tokens), scale=scale, of_draws=True
+        )
     if order not in LOGIT_ORDERS:
         return None
     score = LOGIT_ORDERS[order]
-    return LogitOrder(lambda logits, _: score(logits))
+    return LogitOrder(lambda logits, _: score(logits), scale=scale)
 
 
 def custom_scores(
@@ -239,59 +257,3 @@ def custom_scores(
             "the order's scores are NaN at a masked position; expected numbers, higher = earlier."
         )
     return scores
-
-
-def ranking(scores_BK: Tensor, open_BK: Tensor, tie: float | None = TIE) -> Tensor:
-    """Sorts candidates, highest score first and the leftmost first among equals.
-
-    Positions in the same situation have the same score but for rounding (all interior positions of
-    a fully masked row, say), and rounding changes with the batch around a row. So candidates whose
-    scores follow each other more closely than `tie` count as equal.
-
-    Args:
-        scores_BK: (B, K).
-        open_BK: bool (B, K); the others come last.
-        tie: in the scores' unit; None: a millionth of the row's largest.
-
-    Returns:
-        int64 (B, K), indices into K.
-    """
-    tie_B1: Tensor | float = 0.0 if tie is None else tie
-    if tie is None:
-        known_BK = scores_BK.masked_fill(~open_BK | scores_BK.isinf(), 0)
-        tie_B1 = known_BK.abs().amax(1, keepdim=True) * _RELATIVE_TIE
-    limits = torch.finfo(scores_BK.dtype)
-    # an open position with -inf, too, comes before those that are closed
-    scores_BK = scores_BK.clamp(limits.min, limits.max).masked_fill(~open_BK, -torch.inf)
-    values_BK, index_BK = scores_BK.sort(dim=1, descending=True, stable=True)
-    # not tied: two closed ones, whose difference is NaN
-    tied_BK = values_BK[:, :-1] - values_BK[:, 1:] <= tie_B1
-    level_BK = F.pad((~tied_BK).cumsum(1), (1, 0))
-    return index_BK.gather(1, (level_BK * scores_BK.shape[1] + index_BK).argsort(1))
-
-
-def best(scores_BK: Tensor, open_BK: Tensor | None, tie: float | None, count: int) -> Tensor:
-    """The set that the first `count` of [`ranking`] are.
-
-    Without its sort wherever no tie is cut: nearly always.
-
-    Args:
-        scores_BK: (B, K), finite unless `tie` is None.
-        open_BK: bool (B, K), at least `count` in each row; None: all.
-        tie: as for [`ranking`].
-        count: how many of each row.
-
-    Returns:
-        int64 (B, count), indices into K; their order has no meaning.
-    """
-    on_cpu = scores_BK.device.type == "cpu"  # a GPU would have to wait for the answer
-    if on_cpu and tie is not None and count < scores_BK.shape[1]:
-        open_scores_BK = (
-            scores_BK if open_BK is None else scores_BK.masked_fill(~open_BK, -torch.inf)
-        )
-        values_BK, index_BK = open_scores_BK.topk(count + 1, dim=1)
-        # a tie inside the set does not matter; one between its last and the next does, and is rare
-        if (values_BK[:, -2] - values_BK[:, -1]).amin() > tie:
-            return index_BK[:, :-1]
-    open_BK = torch.ones_like(scores_BK, dtype=torch.bool) if open_BK is None else open_BK
-    return ranking(scores_BK, open_BK, tie)[:, :count]

@@ -30,7 +30,6 @@ from .orders import (
     ORDER_NAMES,
     CustomOrder,
     LogitOrder,
-    best,
     check_order,
     generation_queue,
     logit_order,
@@ -38,6 +37,7 @@ from .orders import (
     order_to_rank,
 )
 from .plans import check_plan, group_bounds
+from .ranking import best
 
 Order = Tensor | str | CustomOrder
 # "random" is no path: every permutation of the positions is one of its own. Nor is an order that
@@ -196,7 +196,8 @@ def _one_after_another(
         open_NW = hidden_NL.gather(1, pool_NW)
         logits_NWV = _logits_at(model, ids_NL, hidden_NL, attention_NL, pool_NW)
         check_no_nan(logits_NWV)  # an order by such numbers is none
-        chosen_NK = best(order.score(logits_NWV, open_NW), open_NW, order.tie, size)
+        scores_NW, tie = order.scores_and_tie(logits_NWV, open_NW)
+        chosen_NK = best(scores_NW, open_NW, tie, size)
         positions_NK = pool_NW.gather(1, chosen_NK)
         terms_NK = _log_probs(
             select_positions(logits_NWV, chosen_NK), ids_NL.gather(1, positions_NK)

@@ -28,8 +28,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from .canvas import REVISION, Canvas
-from .orders import TIE, ranking
 from .randomness import gumbel
+from .ranking import TIE, ranking
 
 
 class ResampleOrder(NamedTuple):

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from .canvas import ORDER_NOISE, Canvas
 from .draws import Warp
-from .orders import LogitOrder, best, confidence, drawn_confidence, entropy, ranking
+from .orders import LogitOrder, confidence, drawn_confidence, entropy
 from .randomness import gumbel
+from .ranking import best, ranking
 
 # logits (B, W, V), tokens drawn (B, W) or None, ranking (B, W), open (B, W)
 # -> ranking, how many are sure enough (B, 1)
@@ -106,14 +107,14 @@ class Selection:
         pool_BW: Tensor,
         open_BW: Tensor,
         tokens_BW: Tensor | None,
-    ) -> tuple[Tensor, float | None]:
+    ) -> tuple[Tensor, Tensor | float | None]:
         """Scores, highest first, and the difference up to which two are equal."""
         if self.order is None:
             return -canvas.scores_BL.gather(1, pool_BW), 0.0
         drawn = () if tokens_BW is None else (tokens_BW,)
-        scores_BW = self.order.score(logits_BWV, open_BW, *drawn)
         if not self.noise:
-            return scores_BW, self.order.tie
+            return self.order.scores_and_tie(logits_BWV, open_BW, *drawn)
+        scores_BW = self.order.score(logits_BWV, open_BW, *drawn)
         place_BW = canvas.place_BL.gather(1, pool_BW)
         uniforms_BW = canvas.uniforms(ORDER_NOISE, place_BW, canvas.step_B1)
         return scores_BW + self.noise * gumbel(uniforms_BW), 0.0

@@ -18,8 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checks import check_integer
-from .likelihood import by_row, every_count
+from .likelihood import by_row, check_num_orders, every_count
 from .masked_losses import masked_losses, row_numbers_of, target_tokens
 from .networks import MaskedLanguageModel
 from .plans import check_plan
@@ -140,7 +139,7 @@ def measure_step_losses(
         ValueError: on ids of the wrong shape, type or range, mask ids among them, masks that do not
             fit them, no token at all, a number below 1, or if the network returns NaN.
     """
-    check_integer("num_orders", num_orders, 1)
+    check_num_orders(num_orders, input_ids)
     target_BL = target_tokens(model.config, input_ids, attention_mask, prompt_mask)
     num_tokens_B = target_BL.sum(1)
     seed = seed_from(generator)

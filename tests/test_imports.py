@@ -50,7 +50,8 @@ CORE: dict[str, dict[str, set[str]]] = {
         "randomness": set(),
         "id_checks": set(),
         "masking": {"checks", "id_checks", "randomness"},
-        "orders": set(),
+        "ranking": set(),
+        "orders": {"ranking"},
         "plans": {"checks"},
         "named_plans": {"checks", "plans"},
         # the network, and what counts as one
@@ -65,8 +66,8 @@ CORE: dict[str, dict[str, set[str]]] = {
         "logits_processing": {"canvas"},
         "stopping": {"canvas"},
         "streaming": {"canvas"},
-        "selection": {"canvas", "draws", "orders", "randomness"},
-        "resampling": {"canvas", "orders", "randomness"},
+        "selection": {"canvas", "draws", "orders", "randomness", "ranking"},
+        "resampling": {"canvas", "randomness", "ranking"},
         "passes": {"named_plans", "plans", "resampling"},
         "decoding": {
             "canvas",
@@ -120,8 +121,8 @@ CORE: dict[str, dict[str, set[str]]] = {
         # what a text costs
         "masked_losses": {"checks", "masking", "networks"},
         "likelihood": {"checks", "masked_losses", "masking", "networks", "randomness"},
-        "step_losses": {"checks", "likelihood", "masked_losses", "networks", "plans", "randomness"},
-        "path_likelihood": {"masked_losses", "networks", "orders", "plans"},
+        "step_losses": {"likelihood", "masked_losses", "networks", "plans", "randomness"},
+        "path_likelihood": {"masked_losses", "networks", "orders", "plans", "ranking"},
         # what is minimised
         "objective": {"masking", "networks"},
         "trainer_calls": set(),

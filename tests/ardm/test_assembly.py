@@ -6,7 +6,8 @@ import torch
 from ardm import ARDMGenerationConfig
 from ardm.assembly import assemble, make_draw, make_selection
 from ardm.draws import most_likely
-from ardm.orders import LOGIT_ORDERS, QUEUE_ORDERS, TIE
+from ardm.orders import LOGIT_ORDERS, QUEUE_ORDERS
+from ardm.ranking import TIE
 
 MASK = 3
 

@@ -215,3 +215,13 @@ def test_a_file_does_not_choose_code_of_someone_elses(tmp_path, name, kernel):
 def test_a_file_may_choose_a_kernel_of_torch(tmp_path, name, kernel):
     with_settings(tmp_path, **{name: kernel})
     assert ARDMConfig.from_pretrained(tmp_path)._attn_implementation == kernel
+
+
+def test_a_file_with_a_vocabulary_and_no_mask_id_is_refused(tmp_path):
+    """Any other id would be hidden in its place, without a word."""
+    content = ARDMConfig(vocab_size=32, mask_token_id=31).to_dict()
+    del content["mask_token_id"]
+    with pytest.raises(ValueError, match="vocab_size=32 and no mask_token_id"):
+        ARDMConfig.from_dict(content)
+    assert ARDMConfig.from_dict(content, mask_token_id=30).mask_token_id == 30
+    assert ARDMConfig.from_dict({}).mask_token_id == 27

@@ -107,3 +107,83 @@ def test_the_network_refuses_what_is_no_mask(model, value):
         model(IDS, value)
     with pytest.raises(ValueError, match="attention_mask is 0 all over row 0"):
         model(IDS, ONES * torch.tensor([[0], [1]]))
+
+
+OTHER_NUMBERS = {
+    "twos": 2 * ONES,
+    "numbers of packed parts": torch.tensor([[1, 1, 2], [1, 2, 2]]),
+    "halves": 0.5 * ONES,
+    "negative": -ONES,
+    "not a number": ONES * torch.nan,
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("argument", ["attention_mask", "prompt_mask"])
+@pytest.mark.parametrize("value", OTHER_NUMBERS)
+def test_a_mask_of_other_numbers_is_refused(model, name, argument, value):
+    with pytest.raises(ValueError, match=f"{argument} holds other numbers than 0 and 1"):
+        FUNCTIONS[name](model, IDS, **{argument: OTHER_NUMBERS[value]})
+
+
+@pytest.mark.parametrize("value", OTHER_NUMBERS)
+def test_the_network_and_generate_refuse_a_mask_of_other_numbers(model, value):
+    for call in (model, model.generate):
+        with pytest.raises(ValueError, match="attention_mask holds other numbers"):
+            call(input_ids=IDS, attention_mask=OTHER_NUMBERS[value])
+
+
+@pytest.mark.parametrize("kind", ["bool", "lowest", "-inf"])
+def test_an_attention_that_sees_nothing_of_a_row_is_refused(model, kind):
+    seen = torch.ones(2, 1, 3, 3, dtype=torch.bool)
+    seen[1, 0, 2] = False  # of one position: padding, in masks that people make
+    hidden = seen.clone()
+    hidden[1] = False
+    low = {"lowest": torch.finfo(torch.float32).min, "-inf": -torch.inf}
+
+    def mask_of(visible):
+        return visible if kind == "bool" else torch.zeros(()).where(visible, low[kind])
+
+    assert model(input_ids=IDS, attention_mask=mask_of(seen)).logits.shape == (2, 3, 5)
+    with pytest.raises(ValueError, match="hides all of row 1"):
+        model(input_ids=IDS, attention_mask=mask_of(hidden))
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (1, 6), (2, 4)])
+def test_labels_of_another_shape_are_refused(model, shape):
+    labels = torch.zeros(shape, dtype=torch.long)
+    with pytest.raises(ValueError, match="labels have shape"):
+        model(input_ids=IDS, labels=labels)
+    embeds = model.get_input_embeddings()(IDS)
+    with pytest.raises(ValueError, match="labels have shape"):
+        model(inputs_embeds=embeds, labels=labels)
+
+
+def test_labels_of_another_integer_type_give_the_same_loss(model):
+    labels = torch.tensor([[-100, 1, -100], [2, -100, 0]])
+    masked = IDS.masked_fill(labels >= 0, MASK)
+    assert model(masked, labels=labels.int()).loss == model(masked, labels=labels).loss
+
+
+@pytest.mark.parametrize("items", [0, torch.tensor(0), torch.tensor(0.0)])
+def test_a_batch_without_labels_has_the_loss_0(model, items):
+    labels = torch.full_like(IDS, -100)
+    for known in ({}, {"num_items_in_batch": items}):
+        assert float(model(IDS, labels=labels, **known).loss.detach()) == 0.0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model: nelbo(model, IDS, num_samples=10**9),
+        lambda model: nelbo(model, IDS, num_samples="all", num_orders=10**9),
+        lambda model: per_step_losses(model, IDS, num_orders=10**30),
+        lambda model: measure_step_losses(model, IDS, num_orders=10**9),
+        lambda model: mask(IDS, 10**30),
+        lambda model: RandomRatioCollator(10**30),
+        lambda model: RandomRatioCollator(3, pad_token_id=10**30),
+    ],
+)
+def test_numbers_beyond_all_memory_are_refused(model, call):
+    with pytest.raises(ValueError, match=r"is 10{9,}; expected an integer"):
+        call(model)

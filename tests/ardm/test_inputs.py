@@ -185,3 +185,18 @@ def test_a_pad_id_that_texts_hold_is_text_unless_a_mask_says_otherwise(tiny_mode
         assert (rows[:, 2:][after] == PAD).all()
     hidden = model.generate(ids, torch.tensor([[0, 1, 1, 1, 1, 1, 0, 0]]), seed=1)
     assert (hidden[0, 6:] == MASK).all() and (hidden[0, 2:6] != MASK).all()
+
+
+def test_another_mask_id_leaves_no_mask_of_the_model(model):
+    ids = torch.tensor([[0, MASK, 2, 1]])
+    with pytest.raises(ValueError, match=f"input_ids hold {MASK}, by which the model hides"):
+        model.generate(ids, mask_token_id=1)
+    out = model.generate(torch.tensor([[0, 1, 2, 1]]), mask_token_id=1)
+    assert not torch.isin(out, torch.tensor([1, MASK])).any()
+
+
+def test_a_mask_does_not_end_texts(model):
+    with pytest.raises(ValueError, match=f"eos_token_id is {MASK}"):
+        model.generate(masks(1, 4), eos_token_id=MASK)
+    with pytest.raises(ValueError, match=f"eos_token_id is {MASK}"):
+        model.generate(masks(1, 4), eos_token_id=[0, MASK])

@@ -1,6 +1,7 @@
 """Any masked language model gives the logits asked for, wherever its weights lie."""
 
 import copy
+from types import SimpleNamespace
 
 import accelerate
 import pytest
@@ -9,13 +10,19 @@ from torch import nn
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    FNetConfig,
+    FNetForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
     ModernBertConfig,
     ModernBertForMaskedLM,
     RobertaConfig,
     RobertaForMaskedLM,
 )
 
-from ardm import ARDMGenerationConfig, ARDMGenerationMixin, log_prob, nelbo
+from ardm import ARDMGenerationConfig, ARDMGenerationMixin, log_prob, nelbo, per_step_losses
 from ardm.networks import evaluating, execution_device, position_logits
 
 from .rows import MASK, masks
@@ -193,3 +200,113 @@ def test_a_model_in_training_generates_as_in_evaluation(tiny_model):
 def test_the_mask_is_never_drawn(foreign):
     rows = foreign.generate(torch.full((200, 3), 7), seed=1, temperature=5.0)
     assert not torch.isin(rows, torch.tensor([0, 7])).any() and MASK in rows
+
+
+class Answers(nn.Module):
+    """A model whose answer is cut or made longer: `change` of its logits (B, L, V)."""
+
+    def __init__(self, inner, change):
+        super().__init__()
+        self.inner = inner
+        self.change = change
+        self.config = inner.config
+        self.device = inner.device
+
+    def forward(self, input_ids, attention_mask):
+        logits = self.inner(input_ids=input_ids, attention_mask=attention_mask).logits
+        return SimpleNamespace(logits=self.change(logits))
+
+
+class Generating(ARDMGenerationMixin, Answers):
+    generation_config_class = ARDMGenerationConfig
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.generation_config = ARDMGenerationConfig.from_model_config(self.config)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda logits: logits[:, -1:],  # as if asked for the last position alone
+        lambda logits: logits[:, :-1],
+        lambda logits: logits[:1],
+        lambda logits: logits.flatten(0, 1),
+        lambda logits: nn.functional.pad(logits, (0, 1)),  # a padded head
+        lambda logits: logits[..., :-1],
+    ],
+)
+def test_an_answer_of_another_shape_is_refused(foreign, change):
+    model = Generating(foreign, change)
+    text = torch.randint(1, 7, (2, 4))
+    calls = (
+        lambda: model.generate(torch.full((2, 4), 7), steps=1),
+        lambda: model.generate(torch.full((2, 4), 7), order="confidence"),
+        lambda: nelbo(model, text, num_samples=2),
+        lambda: log_prob(model, text, "left_to_right"),
+        lambda: log_prob(model, text, "confidence"),
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match=r"the model answers with logits \(.*vocab_size=8"):
+            call()
+
+
+DECODERS = {
+    "gpt2": (GPT2Config, GPT2LMHeadModel),
+    "llama": (LlamaConfig, LlamaForCausalLM),
+}
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_a_model_of_next_tokens_is_refused(kind):
+    config_class, model_class = DECODERS[kind]
+    config = config_class(**SIZES)
+    text = torch.randint(1, 7, (2, 4))
+    for model in (model_class(config), with_generate(model_class)(config)):
+        for call in (nelbo, lambda *args: log_prob(*args, "left_to_right")):
+            with pytest.raises(ValueError, match=f"is a {model_class.__name__}, which predicts"):
+                call(model.eval(), text)
+    with pytest.raises(ValueError, match="predicts the next token"):
+        model.generate(torch.full((1, 4), 7))
+
+    class Bidirectional(config_class):  # someone's own, with another attention
+        model_type = "own"
+
+    config = Bidirectional(**SIZES)
+    assert nelbo(model_class(config).eval(), text, num_samples=2).nats.isfinite().all()
+
+
+def test_a_configuration_without_mask_id_is_named():
+    model = BertForMaskedLM(BertConfig(**{**SIZES, "mask_token_id": None})).eval()
+    text = torch.randint(1, 7, (2, 4))
+    for call in (nelbo, per_step_losses, lambda *args: log_prob(*args, "left_to_right")):
+        with pytest.raises(ValueError, match=r"tokenizer\.mask_token_id"):
+            call(model, text)
+    del model.config.mask_token_id  # as configurations on the Hub
+    with pytest.raises(ValueError, match=r"tokenizer\.mask_token_id"):
+        nelbo(model, text)
+    model.config.mask_token_id = 7
+    assert (nelbo(model, text, num_samples=2).nats > 0).all()
+
+
+def test_a_model_that_swallows_the_attention_mask_reads_no_padding():
+    sizes = {name: SIZES[name] for name in ("vocab_size", "hidden_size", "num_hidden_layers")}
+    config = FNetConfig(**sizes, intermediate_size=8, mask_token_id=7, pad_token_id=0)
+    model = FNetForMaskedLM(config).eval()
+    text = torch.randint(1, 7, (2, 4))
+    real = torch.ones_like(text)
+    alone = nelbo(model, text, generator=torch.Generator().manual_seed(0)).nats
+    assert torch.equal(
+        nelbo(model, text, real, generator=torch.Generator().manual_seed(0)).nats, alone
+    )
+    real[0, 3] = 0
+    with pytest.raises(ValueError, match="takes no attention_mask"):
+        nelbo(model, text, real)
+
+
+def test_positions_that_count_behind_the_paddings_are_that_many_fewer(foreign):
+    """RoBERTa's first token has position 2; without ids the longest text is generated."""
+    longest = 15 if foreign.config.model_type == "roberta" else 16
+    assert foreign.generate(seed=0).shape == (1, longest)
+    with pytest.raises(ValueError, match=f"max_position_embeddings={longest}"):
+        foreign.generate(max_new_tokens=longest + 1)

@@ -7,15 +7,13 @@ import math
 
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ardm import ARDMForMaskedLM
 from ardm.orders import (
     LOGIT_ORDERS,
     ORDER_NAMES,
-    TIE,
-    best,
     check_order,
     confidence,
     custom_scores,
@@ -24,7 +22,6 @@ from ardm.orders import (
     margin,
     order_scores,
     order_to_rank,
-    ranking,
 )
 
 PLACES = torch.arange(4).expand(3, 4)
@@ -155,74 +152,6 @@ def test_the_surest_position_has_the_highest_score():
     )
 
 
-def reference_ranking(scores, is_open, tie):
-    """Sorts by score; who follows the one before within `tie` is its equal; equals by position."""
-    if tie is None:
-        finite = [
-            abs(s) for s, here in zip(scores, is_open, strict=True) if here and math.isfinite(s)
-        ]
-        tie = 1e-6 * max(finite, default=0.0)
-    first = sorted((p for p, here in enumerate(is_open) if here), key=lambda p: -scores[p])
-    groups: list[list[int]] = []
-    for position in first:
-        before = scores[groups[-1][-1]] if groups else math.inf
-        equal = scores[position] == before or before - scores[position] <= tie
-        if groups and equal:
-            groups[-1].append(position)
-        else:
-            groups.append([position])
-    closed = [p for p, here in enumerate(is_open) if not here]
-    return [p for group in groups for p in sorted(group)] + closed
-
-
-# levels far apart, steps within the tie and beyond it: 0 and 16e-6 are equal only through 8e-6
-SCORES = st.one_of(
-    st.builds(lambda level, step: level + step * 8e-6, st.integers(-2, 2), st.integers(0, 4)),
-    st.sampled_from([math.inf, -math.inf, 1e300, -1e300]),
-)
-
-
-@example([(0.0, True), (5.0, False), (8e-6, True)], TIE)
-@settings(max_examples=200)
-@given(
-    st.lists(st.tuples(SCORES, st.booleans()), min_size=1, max_size=9),
-    st.sampled_from([TIE, None, 0.0]),
-)
-def test_ranking_is_sorting_with_chained_ties_by_position(row, tie):
-    scores, is_open = [score for score, _ in row], [here for _, here in row]
-    indices = ranking(torch.tensor([scores], dtype=torch.float64), torch.tensor([is_open]), tie)
-    assert indices.tolist() == [reference_ranking(scores, is_open, tie)]
-
-
-@settings(max_examples=50)
-@given(st.integers(1, 4), st.integers(1, 9), st.integers(0, 2**31))
-def test_rounding_does_not_change_the_ranking(batch, width, seed):
-    torch.manual_seed(seed)
-    scores, is_open = torch.randint(-3, 4, (batch, width)).double(), torch.rand(batch, width) < 0.8
-    expected = [
-        reference_ranking(s, o, TIE) for s, o in zip(scores.tolist(), is_open.tolist(), strict=True)
-    ]
-    for noise, tie in ((1e-7, TIE), (1e-7, None)):  # None: in proportion to the scores
-        noisy = scores + noise * (2 * torch.rand(scores.shape, dtype=torch.float64) - 1)
-        same = [
-            row
-            for row in range(batch)
-            if tie is not None or (scores[row].abs() * is_open[row]).max() >= 1
-        ]
-        assert ranking(noisy, is_open, tie)[same].tolist() == [expected[row] for row in same]
-    scaled = ranking((scores + 1e-7 * torch.rand(scores.shape)).mul(1e4), is_open, None)
-    same = [row for row in range(batch) if (scores[row].abs() * is_open[row]).max() >= 1]
-    assert scaled[same].tolist() == [expected[row] for row in same]
-
-
-def test_the_ranking_of_a_row_does_not_depend_on_the_others():
-    scores, is_open = torch.randn(5, 7), torch.rand(5, 7) < 0.7
-    scores[0] *= 1e6  # a row with a scale of its own
-    for tie in (TIE, None):
-        rows = [ranking(scores[row : row + 1], is_open[row : row + 1], tie) for row in range(5)]
-        assert torch.equal(ranking(scores, is_open, tie), torch.cat(rows))
-
-
 @pytest.mark.parametrize("order", LOGIT_ORDERS)
 def test_positions_of_equal_scores_are_generated_left_to_right(tiny_model, order):
     model = ARDMForMaskedLM(tiny_model().config).eval()  # predicts the same everywhere
@@ -273,18 +202,3 @@ def test_a_users_order_gets_its_arguments_and_gives_scores():
 def test_what_are_no_scores_is_refused(scores, message):
     with pytest.raises(ValueError, match=message):
         custom_scores(lambda *_: scores, torch.zeros(2, 3, 5), MASKED, torch.Generator())
-
-
-@settings(max_examples=100)
-@given(
-    st.integers(1, 4), st.integers(1, 9), st.integers(0, 2**31), st.sampled_from([TIE, None, 0.0])
-)
-def test_the_best_are_the_first_of_the_ranking(batch, width, seed, tie):
-    torch.manual_seed(seed)
-    scores = torch.randint(-3, 4, (batch, width)).double() * 0.4e-5 + torch.randint(
-        0, 2, (batch, width)
-    )
-    is_open = torch.rand(batch, width) < 0.8
-    for count in range(1, int(is_open.sum(1).min()) + 1):
-        expected = ranking(scores, is_open, tie)[:, :count].sort(1).values
-        assert torch.equal(best(scores, is_open, tie, count).sort(1).values, expected)

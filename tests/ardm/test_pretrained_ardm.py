@@ -105,3 +105,17 @@ def test_the_norm_gives_the_dtype_that_it_gets(dtype):
     plain = nn.functional.rms_norm(states, (8,), norm.weight.to(dtype), 1e-6)
     assert norm(states).dtype == dtype and torch.equal(norm(states), plain)
     assert isinstance(norm, nn.RMSNorm)  # which transformers initialises and keeps in place
+
+
+@pytest.mark.parametrize(
+    "settings", [{"hidden_dropout": 0.5}, {"attention_dropout": 0.25, "conv_kernel_size": 5}]
+)
+def test_settings_of_the_call_replace_the_models_own(model, tmp_path, settings):
+    """As everywhere in transformers, and not those of `generate`, which lie beside."""
+    model.save_pretrained(tmp_path)
+    ids = torch.zeros(1, 4, dtype=torch.long)
+    loaded = ARDMForMaskedLM.from_pretrained(tmp_path, **settings)
+    assert {name: getattr(loaded.config, name) for name in settings} == settings
+    assert torch.equal(loaded(ids).logits, model(ids).logits)
+    with pytest.raises(TypeError, match="hiden_dropout"):
+        ARDMForMaskedLM.from_pretrained(tmp_path, hiden_dropout=0.5)
