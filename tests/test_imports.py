@@ -27,7 +27,7 @@ ARROWS: dict[str, set[str]] = {
         "ardm.training",
         "ardm.metrics",
     },
-    "ardm.harness": {"ardm.harness", "ardm", "ardm.training", "ardm.hub"},
+    "ardm.harness": {"ardm.harness", "ardm", "ardm.data", "ardm.training", "ardm.hub"},
     "ddpm": {"ddpm", "ardm.training"},
     "ddpm.models": {"ddpm.models", "ardm.training"},
     "ddpm.data": {"ddpm.data", "ardm.training"},

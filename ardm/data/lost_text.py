@@ -100,17 +100,21 @@ def lost_in_windows(windows: Dataset | IterableDataset) -> LostText | None:
     return LostText.of(windows.select_columns(list(UNITS)).with_format("numpy")[:])
 
 
-def lost_text(tokenizer: PreTrainedTokenizerBase, texts: str | Iterable[str]) -> LostText:
+def lost_text(
+    tokenizer: PreTrainedTokenizerBase, texts: str | Iterable[str], *, special_tokens: bool = False
+) -> LostText:
     """What a tokenizer loses of texts.
 
     Args:
-        tokenizer: a fast tokenizer; no special tokens are added, and those spelled out are text.
+        tokenizer: a fast tokenizer; no special tokens are added.
         texts: a text, or several.
+        special_tokens: whether those spelled out are these tokens, as in chats; else they are text.
 
     Returns:
         The counts over all texts.
     """
     backend = plain_backend(tokenizer)
+    backend.encode_special_tokens = not special_tokens
     totals = np.zeros(len(UNITS), np.int64)
     for text in [texts] if isinstance(texts, str) else texts:
         for piece in pieces_of(text):

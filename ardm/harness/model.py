@@ -13,8 +13,9 @@ processes and `--use_cache` do not matter. The answers to one question share the
 so that much of the noise cancels when they are compared. Nothing is put before a text: no BOS
 token, and an empty context is none.
 
-A text with tokens that the tokenizer does not know has no likelihood here: a rolling request, whose
-figure becomes bits per byte, is refused; of other requests their number is told.
+A text of which the tokens do not tell all (unknown, dropped or changed characters) has no
+likelihood here: a rolling request, whose figure becomes bits per byte, is refused; of other
+requests the number of such characters is told, and an answer without any token is refused.
 """
 
 import os
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
+from ..data.lost_text import lost_text
 from ..generation_config_ardm import ORDER_NAMES
 from ..likelihood import nelbo
 from ..path_likelihood import LIKELIHOOD_ORDERS, log_prob
@@ -39,10 +41,12 @@ from .requests import (
     fingerprint_of,
     fit_context,
     generation_settings,
+    lost_behind,
     padded,
-    refuse_unknown,
+    refuse_lost,
+    stop_strings,
     text_windows,
-    warn_of_unknown,
+    warn_of_lost,
 )
 
 try:
@@ -147,12 +151,12 @@ class ARDMHarness(Surroundings):
             greedy decoding writes the continuation. An empty continuation is certain: 0.0.
 
         Raises:
-            ValueError: on a continuation longer than the model takes, or a text that holds the mask
-                token.
+            ValueError: on a continuation longer than the model takes or of which the tokenizer
+                drops all, or a text that holds the mask token.
         """
         # all are encoded first: what is wrong shows before the long work
         pairs = [(one, encode_pair(self._encode, self.longest, *one.args)) for one in requests]
-        warn_of_unknown(self.tokenizer, [scored for _, (_, scored) in pairs])
+        warn_of_lost(lost_behind(self.tokenizer, [one.args for one in requests]))
         answers = []
         for request, pair in self._progress(pairs, disable_tqdm):
             value = self._log_likelihood(*pair, request.args[0])
@@ -178,10 +182,11 @@ class ARDMHarness(Surroundings):
             empty text.
 
         Raises:
-            ValueError: on a text that holds the mask token, or what the tokenizer does not know.
+            ValueError: on a text that holds the mask token, or what its tokens do not tell.
         """
         ids = [self._encode(one.args[0]) for one in requests]
-        refuse_unknown(self.tokenizer, ids)
+        texts_of = (one.args[0] for one in requests)
+        refuse_lost(lost_text(self.tokenizer, texts_of, special_tokens=True))
         texts = [
             (one, text_windows(each, self.longest)) for one, each in zip(requests, ids, strict=True)
         ]
@@ -256,7 +261,7 @@ class ARDMHarness(Surroundings):
         context, gen_kwargs = request.args
         room = min(MAX_GEN_TOKS, self.longest // 2)
         asked: dict[str, Any] = dict(normalize_gen_kwargs(gen_kwargs, room))
-        until = asked.pop("until")
+        until = stop_strings(asked.pop("until"))
         length = asked.pop("max_gen_toks")
         key = (context, fingerprint_of(request.doc), repeat)
         seed = key_seed(asked.pop("seed", self.seed), *key) % 2**63

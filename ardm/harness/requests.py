@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..data.lost_text import LostText, lost_text
 from ..generation_config_ardm import PLAN_SETTINGS
 
 if TYPE_CHECKING:
@@ -28,6 +30,13 @@ GREEDY: dict[str, Any] = {
     "block_length": None,
     "guidance_scale": None,
     "eos_token_id": None,
+}
+
+# arguments of `generate` by which it gives something else than a text for each context
+_ONE_TEXT = {
+    "num_return_sequences": 1,
+    "return_dict_in_generate": False,
+    "output_history": False,
 }
 
 Encode = Callable[[str], list[int]]
@@ -69,7 +78,7 @@ def encode_pair(
         (given, scored) ids, at most `longest` together.
 
     Raises:
-        ValueError: if the continuation alone is too long.
+        ValueError: if the continuation alone is too long, or has text and no token.
     """
     if not continuation:
         return [], []
@@ -80,6 +89,11 @@ def encode_pair(
     # a token across the seam would keep part of the continuation out of the score
     joint = whole[: len(known)] == known
     scored = whole[len(known) :] if joint else encode(continuation)
+    if not scored:  # its probability would be 1
+        raise ValueError(
+            f"the continuation {continuation[:80]!r} has no token: the tokenizer drops all of it."
+            " Expected a text that it knows."
+        )
     if len(scored) > longest:
         raise ValueError(
             f"a continuation has {len(scored)} tokens;"
@@ -93,41 +107,41 @@ def fingerprint_of(document: Any) -> str:
     return json.dumps(document, sort_keys=True, default=lambda value: type(value).__name__)
 
 
-def num_unknown(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Sequence[int]]) -> int:
-    """How many tokens of texts the tokenizer does not know."""
-    unknown = tokenizer.unk_token_id
-    return 0 if unknown is None else sum(list(row).count(unknown) for row in rows)
-
-
-def warn_of_unknown(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Sequence[int]]) -> None:
-    """Tells how many of the scored tokens stand for more than one text."""
-    count = num_unknown(tokenizer, rows)
-    if count:
-        logger.warning(
-            "%d of %d scored tokens are %s, which the tokenizer writes for all that it does not"
-            " know: these likelihoods are of that, not of the text",
-            count,
-            sum(len(row) for row in rows),
-            tokenizer.unk_token,
-        )
-
-
-def refuse_unknown(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Sequence[int]]) -> None:
-    """Makes sure that the likelihood of texts is one.
+def lost_behind(tokenizer: "PreTrainedTokenizerBase", pairs: Sequence[tuple[str, str]]) -> LostText:
+    """What the tokens of continuations do not tell of them.
 
     Args:
-        tokenizer: of the ids.
-        rows: ids of each text.
+        tokenizer: of the model.
+        pairs: (context, continuation); what the tokens do not tell of a context does not count.
 
-    Raises:
-        ValueError: if there are unknown tokens.
+    Returns:
+        The counts over all continuations.
     """
-    count = num_unknown(tokenizer, rows)
-    if count:
+    totals = [0, 0, 0]
+    contexts: dict[str, LostText] = {}  # several continuations share one
+    for context, continuation in pairs:
+        if context not in contexts:
+            contexts[context] = lost_text(tokenizer, context, special_tokens=True)
+        before = contexts[context]
+        whole = lost_text(tokenizer, context + continuation, special_tokens=True)
+        totals[0] += len(continuation)
+        totals[1] += max(whole.num_unknown - before.num_unknown, 0)
+        totals[2] += max(whole.num_changed - before.num_changed, 0)
+    return LostText(*totals)
+
+
+def warn_of_lost(lost: LostText) -> None:
+    """Tells what of the continuations their likelihoods are not of."""
+    if lost:
+        logger.warning("%s: these likelihoods are of the tokens, not of the text", lost)
+
+
+def refuse_lost(lost: LostText) -> None:
+    """Raises ValueError if bits per byte of texts would leave a part of them out."""
+    if lost:
         raise ValueError(
-            f"{count} of {sum(len(row) for row in rows)} tokens are {tokenizer.unk_token!r}:"
-            " their likelihood, and bits per byte, would leave out what they stand for."
-            " Expected texts that the model's tokenizer knows."
+            f"{lost}: the likelihood of the tokens, and bits per byte, would leave that out."
+            " Expected texts that the model's tokenizer gives back."
         )
 
 
@@ -185,8 +199,19 @@ def generation_settings(
 
     Returns:
         Arguments of `generate`.
+
+    Raises:
+        ValueError: on a temperature that is no number, or what gives no single text.
     """
-    settings = dict(asked)
+    for name, value in _ONE_TEXT.items():
+        if asked.get(name) not in (None, value):
+            raise ValueError(
+                f"{name} is {asked[name]!r}; expected {value!r}: an answer is one text."
+            )
+    settings = {name: value for name, value in asked.items() if name not in _ONE_TEXT}
+    temperature = settings.get("temperature")
+    if isinstance(temperature, float) and math.isnan(temperature):  # the harness takes it for 0
+        raise ValueError("temperature is nan; expected a number, at least 0.")
     if not settings["do_sample"] or settings.get("temperature") == 0:
         settings |= {"do_sample": False, "temperature": None}
     settings.setdefault("order", order or ("random" if settings["do_sample"] else "confidence"))
@@ -214,6 +239,24 @@ def batches(prompts: Sequence[Prompt], batch_size: int) -> list[list[Prompt]]:
         for group in groups.values()
         for i in range(0, len(group), batch_size)
     ]
+
+
+def stop_strings(until: object) -> list[str]:
+    """What ends a text, checked.
+
+    Args:
+        until: as the harness gives it.
+
+    Returns:
+        The strings.
+
+    Raises:
+        ValueError: if one is no string.
+    """
+    stops: list[Any] = list(until) if isinstance(until, (list, tuple)) else [until]
+    if not all(isinstance(stop, str) for stop in stops):
+        raise ValueError(f"until is {until!r}; expected a string, or a list of strings.")
+    return stops
 
 
 def padded(prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:

@@ -337,9 +337,15 @@ def test_a_missing_harness_is_said(monkeypatch):
 # ---------------------------------------------------------------------------------- unknown letters
 def test_a_text_of_another_alphabet_has_no_bits(harness, caplog):
     h = harness(num_samples=2, greedy="off")
-    with pytest.raises(ValueError, match="3 of 4 tokens"):
+    with pytest.raises(ValueError, match=r"of 4 characters 3 \(75 %\) are unknown"):
         h.loglikelihood_rolling(requests("loglikelihood_rolling", ("axyz",)), disable_tqdm=True)
     scores(h, ("axyz", "ab"))
     assert not caplog.records  # what is given has no likelihood to lose
     scores(h, ("ab", "ax"))
-    assert "1 of 2 scored tokens" in caplog.text
+    assert "of 2 characters 1 (50 %) are unknown" in caplog.text
+
+
+@pytest.mark.parametrize("settings", [{"until": [3]}, {"num_return_sequences": 2}])
+def test_answers_are_single_texts(harness, settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        generate(harness(), "ab", **settings)

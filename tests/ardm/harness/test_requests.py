@@ -1,8 +1,16 @@
 """Requests as ids: every token of a text is scored once, and what is generated fits."""
 
+import math
+
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.decoders import Fuse
+from tokenizers.models import BPE
+from tokenizers.normalizers import Lowercase, Replace, Strip
+from transformers import PreTrainedTokenizerFast
 
+from ardm.data import lost_text
 from ardm.data.tokenization import build_tokenizer
 from ardm.harness.requests import (
     Prompt,
@@ -12,10 +20,12 @@ from ardm.harness.requests import (
     fingerprint_of,
     fit_context,
     generation_settings,
+    lost_behind,
     padded,
-    refuse_unknown,
+    refuse_lost,
+    stop_strings,
     text_windows,
-    warn_of_unknown,
+    warn_of_lost,
 )
 
 
@@ -114,13 +124,89 @@ def test_a_document_is_known_by_its_content():
     assert fingerprint_of(one) != fingerprint_of({**one, "a": "y"})
 
 
-def test_unknown_tokens_are_told_or_refused(caplog):
-    tokenizer = build_tokenizer("char", "abc")
-    unknown = tokenizer.unk_token_id
-    warn_of_unknown(tokenizer, [[0, 1], [2]])
-    refuse_unknown(tokenizer, [[0, 1], [2]])
+def words(**settings):
+    """A tokenizer of the letters a, b, c and the space."""
+    letters = {letter: number for number, letter in enumerate("abc ")}
+    tokens = {} if settings.pop("drops", False) else {"[UNK]": 4}
+    unknown = {"unk_token": "[UNK]"} if tokens else {}
+    backend = Tokenizer(BPE(letters | tokens, [], **unknown))
+    backend.decoder = Fuse()
+    if settings:
+        backend.normalizer = settings["normalizer"]
+    return PreTrainedTokenizerFast(tokenizer_object=backend, mask_token="[M]", **unknown)
+
+
+LOSING = {  # tokenizer -> (a text that it knows, one that it does not, how many are lost)
+    "unknown": (words(), "ab ca", "axyz", 3),
+    "dropped": (words(drops=True), "ab ca", "axyz", 3),
+    "lower case": (words(normalizer=Lowercase()), "ab ca", "ABca", 2),
+    "stripped": (words(normalizer=Strip()), "ab ca", "  ab", 2),
+    "replaced": (words(normalizer=Replace("  ", " ")), "ab ca", "ab  c", 1),
+}
+
+
+@pytest.mark.parametrize("kind", LOSING)
+def test_what_the_tokens_do_not_tell_is_told_or_refused(kind, caplog):
+    tokenizer, known, lossy, count = LOSING[kind]
+    warn_of_lost(lost_behind(tokenizer, [("a", known), (known, known)]))
+    refuse_lost(lost_text(tokenizer, known))
     assert not caplog.records
-    warn_of_unknown(tokenizer, [[0, unknown], [unknown]])
-    assert "2 of 3 scored tokens" in caplog.text
-    with pytest.raises(ValueError, match="2 of 3 tokens"):
-        refuse_unknown(tokenizer, [[0, unknown], [unknown]])
+    lost = lost_text(tokenizer, lossy)
+    assert lost.num_unknown + lost.num_changed == count
+    with pytest.raises(ValueError, match=f"of {len(lossy)} characters {count} "):
+        refuse_lost(lost)
+    behind = lost_behind(tokenizer, [("c", lossy), ("c", known)])
+    assert behind.num_characters == len(lossy) + len(known)
+    assert behind.num_unknown + behind.num_changed == (0 if kind == "stripped" else count)
+    given = lost_behind(tokenizer, [(lossy, known)])  # what is given has no likelihood to lose
+    assert not given or kind == "stripped"
+    if behind:
+        warn_of_lost(behind)
+        assert "these likelihoods are of the tokens" in caplog.text
+
+
+def test_special_tokens_of_a_chat_are_not_lost():
+    tokenizer = build_tokenizer("char", "abc")
+    text = f"ab{tokenizer.pad_token}c"
+    assert lost_text(tokenizer, text) and not lost_text(tokenizer, text, special_tokens=True)
+    assert not lost_behind(tokenizer, [(text, text)])
+
+
+@pytest.mark.parametrize("continuation", ["x", "xyz", " x"])
+def test_a_continuation_without_a_token_is_refused(continuation):
+    """Its probability would be 1: an option that nothing beats."""
+    known = dict(zip("ab", range(2), strict=True))
+
+    def encode(text):
+        return [known[letter] for letter in text if letter in known]
+
+    with pytest.raises(ValueError, match="has no token"):
+        encode_pair(encode, 8, "ab ", continuation)
+    assert encode_pair(encode, 8, "ab", "") == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"num_return_sequences": 2}, "num_return_sequences is 2; expected 1"),
+        ({"return_dict_in_generate": True}, "return_dict_in_generate is True; expected False"),
+        ({"output_history": True}, "output_history is True"),
+        ({"temperature": math.nan}, "temperature is nan"),
+    ],
+)
+def test_what_gives_no_single_text_is_refused(asked, message):
+    with pytest.raises(ValueError, match=message):
+        generation_settings({"do_sample": False} | asked, None, 1)
+
+
+def test_what_gives_one_text_anyway_is_left_out():
+    plain = generation_settings({"do_sample": True}, None, 1)
+    for same in ({"num_return_sequences": 1}, {"return_dict_in_generate": False}):
+        assert generation_settings({"do_sample": True} | same, None, 1) == plain
+
+
+@pytest.mark.parametrize("until", [[3], [None], [["a"]], 3])
+def test_stop_strings_are_strings(until):
+    with pytest.raises(ValueError, match="until is"):
+        stop_strings(until)
+    assert stop_strings(["a", "b"]) == ["a", "b"] and stop_strings("ab") == ["ab"]
