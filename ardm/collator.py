@@ -2,7 +2,8 @@
 
 The masks of a batch in training are a function of the run's seed, the epoch and what the batch
 holds; those of a sequence in an evaluation are a function of the sequence. So they are the same in
-a resumed run, in a data loader's workers and at each evaluation, and no two processes share them.
+a resumed run, in a data loader's workers and at each evaluation, and no two processes or epochs
+share them.
 
 Shapes: B batch, L length.
 """
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import get_worker_info
 
 from .checks import check_integer
 from .masking import (
@@ -26,7 +28,7 @@ from .masking import (
     stratified_num_masked,
 )
 from .randomness import keyed_bits, keyed_uniforms, seed_from
-from .trainer_calls import rank_and_size, trainer_call
+from .trainer_calls import TrainerCall, rank_and_size, trainer_call
 
 _ROW = 31
 _BATCH = 61
@@ -50,8 +52,8 @@ class RandomRatioCollator:
     `compute_loss_func`), it is what any masked language model gets: `labels` are -100 where nothing
     is masked, and logits are those of all positions, (B, L, V).
 
-    Numbers of masks are stratified over the batch, in training over the batches of all processes.
-    With `dataloader_persistent_workers` and one row a batch, an epoch's masks come again.
+    Numbers of masks are stratified over the batch, in training over the batches of all processes,
+    whether each reads its own or the first reads for all (Accelerate's `dispatch_batches`).
 
     With prompts pass `TrainingArguments(remove_unused_columns=False)`: Trainer drops columns that
     `forward` does not name, `prompt_mask` among them, before the collator sees them.
@@ -81,7 +83,7 @@ class RandomRatioCollator:
             raise ValueError(f"pad_token_id is {pad_token_id}, the mask id; expected another one.")
         self.pad_token_id = pad_token_id
         self.generator = generator
-        self._call = None
+        self._call: TrainerCall | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """For a worker that is started anew: it cannot see who started it."""
@@ -102,16 +104,13 @@ class RandomRatioCollator:
             ValueError: on no examples, columns that are no rows of ids, a row without real tokens,
                 a mask id among them, or rows that differ in length without a pad id.
         """
-        call = trainer_call() or self._call
+        call = trainer_call(self._call)
         input_ids, attention_mask, prompt_mask = self._padded(examples)
         maskable = maskable_tokens(input_ids, self.mask_token_id, attention_mask, prompt_mask)
         if call is not None and call.evaluating:
             masked_ids, labels = self._fixed(input_ids, attention_mask, maskable)
         else:
-            base = None
-            if call is not None and self.generator is None:
-                base = int(keyed_bits(call.seed, call.epoch))
-            masked_ids, labels = self._drawn(base, input_ids, attention_mask, prompt_mask, maskable)
+            masked_ids, labels = self._drawn(call, input_ids, attention_mask, prompt_mask, maskable)
         batch = {
             "input_ids": masked_ids,
             "attention_mask": attention_mask,
@@ -125,23 +124,23 @@ class RandomRatioCollator:
 
     def _drawn(
         self,
-        base: int | None,
+        call: TrainerCall | None,
         input_ids: Tensor,
         attention_mask: Tensor,
         prompt_mask: Tensor | None,
         maskable: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Masks as a function of `base`, or the generator's next number, and the batch."""
-        if base is None:
-            base = seed_from(self.generator)
-        rank, size = rank_and_size()
+        """Masks as a function of the epoch, or the generator's next number, and the batch."""
+        epoch_key = self._next_number() if call is None else int(keyed_bits(call.seed, call.epoch))
+        base = epoch_key if self.generator is None or call is None else self._next_number()
+        rank, size = rank_and_size() if call is None else (call.rank, call.size)
         keys = row_keys(input_ids, attention_mask)
         places = torch.arange(len(keys))
         key = int(keyed_bits(base, rank, keyed_bits(_BATCH, places, keys).sum())) % 2**63
         counts = {}
         if size > 1:
-            # process r of N takes every N-th stratum of the joint batch; which, turns with the base
-            turn = (rank + int(keyed_uniforms(base, _TURN) * size)) % size
+            # process r of N has every N-th stratum of the joint batch; which, turns with the epoch
+            turn = (rank + int(keyed_uniforms(epoch_key, _TURN) * size)) % size
             strata_B = strata(len(keys), key) * size + turn
             uniforms_B = (strata_B + keyed_uniforms(key, _COUNT, places)) / (len(keys) * size)
             num_maskable_B = maskable.sum(1)
@@ -154,6 +153,14 @@ class RandomRatioCollator:
             generator=torch.Generator().manual_seed(key),
             **counts,
         )
+
+    def _next_number(self) -> int:
+        number = seed_from(self.generator)
+        worker = get_worker_info()
+        if self.generator is None or worker is None:
+            return number
+        # a worker's copy of the generator starts in each epoch from the same state
+        return int(keyed_bits(number, worker.seed))
 
     def _fixed(
         self, input_ids: Tensor, attention_mask: Tensor, maskable: Tensor

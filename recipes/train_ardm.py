@@ -118,7 +118,8 @@ def main(argv: list[str] | None = None) -> None:
     with accelerator.main_process_first():  # one process fills the data cache, the others read it
         tokenizer, windows = load_corpus(corpus, saved and saved[1])
     sizes = {name: getattr(args, name) for name in arguments.NETWORK}
-    model = saved[0] if saved else new_model(tokenizer, args.sequence_length, args.seed, **sizes)
+    fresh = (tokenizer, args.sequence_length, args.seed)
+    model = saved[0].float() if saved else new_model(*fresh, **sizes)
     lost = lost_in_windows(windows["train"])
     if lost and accelerator.is_main_process:
         print(f"The tokens do not tell all of the training text: {lost}.")
@@ -126,7 +127,6 @@ def main(argv: list[str] | None = None) -> None:
     settings = {name: getattr(args, name) for name in arguments.OBJECTIVE}
     objective = RandomRatioObjective(tokenizer.mask_token_id, config.seed, **settings)
     optimizer = muon_adamw(model, config.learning_rate, muon_learning_rate=args.muon_learning_rate)
-    identity = run_identity(windows["train"], tokenizer, model, settings, fresh=not saved)
     result = train(
         model,
         objective,
@@ -135,7 +135,7 @@ def main(argv: list[str] | None = None) -> None:
         eval_fn=evaluate,
         optimizer=optimizer,
         accelerator=accelerator,
-        identity=identity,
+        identity=run_identity(windows["train"], tokenizer, model, settings, fresh=not saved),
         settings=tracked_settings(args, corpus, model),
         samples_fn=tracked_samples(tokenizer, evaluate, args.seed),
         units_per_example={"tokens": evaluate.sequence_length},

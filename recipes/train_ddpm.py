@@ -75,7 +75,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model_name_or_path", help="go on from a saved model and its diffusion")
     parser.add_argument("--push_to_hub", action="store_true", help="upload to --hub_model_id")
     parser.add_argument("--hub_model_id", help="user/name")
-    return arguments.parse(parser, argv)
+    args = arguments.parse(parser, argv)
+    if args.push_to_hub:
+        check_upload(args.hub_model_id)
+    return args
 
 
 def chosen_model(args: argparse.Namespace, data: ImageDataset) -> tuple[UNet, GaussianDiffusion]:
@@ -83,7 +86,7 @@ def chosen_model(args: argparse.Namespace, data: ImageDataset) -> tuple[UNet, Ga
     if name is not None:
         model, diffusion = load_folder(name)
         check_fits(model, data, load_class_names(name), name)
-        return model, diffusion
+        return model.float(), diffusion
     settings = arguments.network_settings(args)
     model = new_network(data.image_size, data.num_channels, data.num_classes, **settings)
     return model, new_diffusion(**arguments.process_settings(args))
@@ -92,8 +95,6 @@ def chosen_model(args: argparse.Namespace, data: ImageDataset) -> tuple[UNet, Ga
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     config = training_config(args)
-    if args.push_to_hub:
-        check_upload(args.hub_model_id)
     check_not_replacing(config.output_dir, config.resume_from_checkpoint)
     check_writable(config.output_dir)
     accelerator = make_accelerator(config)
@@ -109,8 +110,7 @@ def main(argv: list[str] | None = None) -> None:
     if held_out is not None:
         bound = BoundEvaluation(held_out, diffusion, args.max_eval_images, seed=args.seed)
     # made before the training: a wrong flag must not be found after it
-    settings = arguments.quality_settings(args)
-    quality = new_sample_evaluation(data, held_out, diffusion, **settings)
+    quality = new_sample_evaluation(data, held_out, diffusion, **arguments.quality_settings(args))
     result = train(
         model,
         objective,
@@ -135,8 +135,7 @@ def main(argv: list[str] | None = None) -> None:
         measured = measure_quality(quality, model, diffusion, args.quality_steps)
         figures = replace(figures, **quality_facts(measured))
     if accelerator.is_main_process:
-        grids = sample_grids(model, diffusion, data.image_shape, data.num_classes)
-        pictures = pictures_of(*grids)
+        pictures = pictures_of(*sample_grids(model, diffusion, data.image_shape, data.num_classes))
         save_folder(config.output_dir, model, diffusion, figures, result.history, pictures)
         files = "README.md, samples.png, steps.png, loss_curve.png"
         print(f"Saved in {config.output_dir}: the model, {files}.")

@@ -1,11 +1,10 @@
 """Flags of a training, beside those of its text and of the loop: network, objective, what for."""
 
 import argparse
-import logging
 from collections.abc import Sequence
 from typing import Any
 
-logger = logging.getLogger(__name__)
+from ..training import given_flags
 
 NETWORK = {
     "hidden_size": 192,
@@ -36,7 +35,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """Reads the flags of a training; it is said which of them have no effect.
+    """Reads the flags of a training; one that would have no effect is refused.
 
     Args:
         parser: with the flags of [`add_model_arguments`] and of `ardm.data`.
@@ -44,16 +43,21 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
 
     Returns:
         The flags. The `sequence_length` of a saved model is None unless it is given: its own.
+
+    Raises:
+        ValueError: if sizes or a tokenizer are given to a saved model, which has its own.
     """
     args = parser.parse_args(argv)
     if args.model_name_or_path is None:
         return args
-    names = (*_OF_A_SAVED_MODEL, "sequence_length")
-    given = vars(parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(names))))
-    said = [f"--{name}" for name in _OF_A_SAVED_MODEL if given[name] is not None]
+    said = given_flags(parser, argv, _OF_A_SAVED_MODEL)
     if said:
-        logger.warning("not used, as the saved model has its own: %s", " ".join(said))
-    args.sequence_length = given["sequence_length"]
+        raise ValueError(
+            f"got {' '.join(said)} and a model_name_or_path, which has its own;"
+            " leave out the one or the other."
+        )
+    if not given_flags(parser, argv, ["sequence_length"]):
+        args.sequence_length = None
     return args
 
 

@@ -10,7 +10,7 @@ import torch
 from ..configuration_ardm import ARDMConfig
 from ..data.lost_text import plain_backend
 from ..modeling_ardm import ARDMForMaskedLM
-from ..training import fingerprint
+from ..training import fingerprint, weights_fingerprint
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -67,13 +67,12 @@ def run_identity(
     Returns:
         The value of `identity` for `ardm.training.train`.
     """
-    weights = (tensor.cpu().numpy().tobytes() for tensor in model.state_dict().values())
     return {
         "data": fingerprint(_contents(windows)),
         "tokenizer": tokenizer_fingerprint(tokenizer),
         "model": {name: getattr(model.config, name) for name in sorted(ARDMConfig.__annotations__)},
         "objective": dict(objective),
-        "initial_weights": "fresh" if fresh else fingerprint(weights),
+        "initial_weights": "fresh" if fresh else weights_fingerprint(model),
     }
 
 

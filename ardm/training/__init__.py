@@ -5,7 +5,13 @@ modules: `card_parts` for model cards, `timing` for benchmarks.
 """
 
 from .averaging import WeightAverage
-from .config import TrainingConfig, add_training_arguments, check_integer, training_config
+from .config import (
+    TrainingConfig,
+    add_training_arguments,
+    check_integer,
+    given_flags,
+    training_config,
+)
 from .curves import loss_curve, new_figure, plain, png
 from .files import (
     check_writable,
@@ -16,6 +22,7 @@ from .files import (
     write_json_atomically,
     write_text_atomically,
 )
+from .identity import weights_fingerprint
 from .launching import process_state, quieten, run_recipe
 from .loop import TrainingResult, make_accelerator, train
 from .optim import MuonAdamW, muon_adamw
@@ -43,6 +50,7 @@ __all__ = [
     "evaluating",
     "fingerprint",
     "gather_rows",
+    "given_flags",
     "key_seed",
     "loss_curve",
     "make_accelerator",
@@ -62,6 +70,7 @@ __all__ = [
     "train",
     "training_config",
     "upload_folder",
+    "weights_fingerprint",
     "write_atomically",
     "write_json_atomically",
     "write_text_atomically",

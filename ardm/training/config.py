@@ -175,6 +175,24 @@ def _described(name: str) -> str:
     return re.sub(r"\s+", " ", found[1] if found else "").replace("%", "%%")
 
 
+def given_flags(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None, names: Sequence[str]
+) -> list[str]:
+    """Which of some flags a command line holds, be it with their default values.
+
+    Args:
+        parser: of the recipe.
+        argv: the words; None = those of this process.
+        names: of the flags, without dashes.
+
+    Returns:
+        Those that are given, as words: "--seed".
+    """
+    unset = argparse.Namespace(**dict.fromkeys(names))
+    given = vars(parser.parse_args(argv, unset))
+    return [f"--{name}" for name in names if given[name] is not None]
+
+
 def training_config(args: argparse.Namespace) -> TrainingConfig:
     """The configuration that the flags of [`add_training_arguments`] say.
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import TrainingConfig
+from .files import fingerprint
 from .stream import TrainDataset
 
 if TYPE_CHECKING:
@@ -55,6 +56,20 @@ MAY_CHANGE = (
 _NO_SETTINGS = ("params", "param_names", "lr", "foreach", "fused", "capturable", "differentiable")
 _OLD_AVERAGE = "averages_weights"  # in older checkpoints, in place of "ema_decay"
 _ABSENT = object()
+
+
+def weights_fingerprint(model: nn.Module) -> str:
+    """A digest of a network's weights, of any dtype.
+
+    Args:
+        model: the network.
+
+    Returns:
+        That of [`fingerprint`].
+    """
+    weights = (tensor.detach().cpu().contiguous() for tensor in model.state_dict().values())
+    # numpy knows no bfloat16
+    return fingerprint(tensor.flatten().view(torch.uint8).numpy().tobytes() for tensor in weights)
 
 
 def run_identity(

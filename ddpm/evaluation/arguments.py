@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from ardm.training import given_flags
 from ardm.training.local_paths import public
 
 from ..data.labels import LABELS
@@ -216,9 +217,7 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
             or sizes beside a preset.
     """
     args = parser.parse_args(argv)
-    unset = argparse.Namespace(**dict.fromkeys((*_NETWORK, *_PROCESS)))
-    given = vars(parser.parse_args(argv, unset))
-    said = [f"--{name}" for name in _overruled(args) if given[name] is not None]
+    said = given_flags(parser, argv, _overruled(args))
     if said:
         what = "model_name_or_path" if args.model_name_or_path else "preset"
         raise ValueError(

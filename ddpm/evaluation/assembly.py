@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig
 
-from ardm.training import check_integer, fingerprint
+from ardm.training import check_integer, fingerprint, weights_fingerprint
 
 from ..data import ImageDataset
 from ..diffusion import GaussianDiffusion
@@ -187,7 +187,6 @@ def run_identity(
     common = PreTrainedConfig().to_dict()
     diffusion = objective.diffusion
     chosen = ("num_timesteps", "prediction", "variance", "loss", "min_snr_gamma")
-    weights = (tensor.cpu().numpy().tobytes() for tensor in model.state_dict().values())
     return {
         "data": data.fingerprint(),
         "model": {name: sizes[name] for name in sorted(sizes.keys() - common.keys())},
@@ -199,7 +198,7 @@ def run_identity(
             "random_flip": objective.random_flip,
             "label_dropout": objective.label_dropout,
         },
-        "initial_weights": "fresh" if fresh else fingerprint(weights),
+        "initial_weights": "fresh" if fresh else weights_fingerprint(model),
     }
 
 

@@ -3,54 +3,12 @@
 import pytest
 import torch
 from torch.nn import functional as F
-from transformers import Trainer, TrainingArguments
 
-from ardm import ARDMConfig, ARDMForMaskedLM, RandomRatioCollator
+from ardm import RandomRatioCollator
 from ardm.trainer_calls import rank_and_size, trainer_call
 
 from .rows import MASK, PAD
-
-ROWS = [[0, 1, 2], [2, 2, 1, 0, 0, 1], [1], [0, 2, 1, 1], [2, 0], [1, 0, 2, 2, 1], [0, 0, 1]]
-EXAMPLES = [{"input_ids": row} for row in ROWS]
-SIZES = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
-
-
-class Recording(RandomRatioCollator):
-    """Keeps the batches that it makes, with the call that each was made for."""
-
-    def __init__(self):
-        super().__init__(MASK, PAD)
-        self.batches = []
-
-    def __call__(self, examples):
-        batch = super().__call__(examples)
-        self.batches.append((trainer_call(), batch))
-        return batch
-
-    def masks(self):
-        return [batch["input_ids"].tolist() for _, batch in self.batches]
-
-
-def trainer_of(model, folder, collator=None, rows=EXAMPLES, metrics=None, hook=None, **arguments):
-    settings = {
-        "report_to": "none",
-        "use_cpu": True,
-        "save_strategy": "no",
-        "disable_tqdm": True,
-        "per_device_train_batch_size": 2,
-        "per_device_eval_batch_size": 3,
-        "dataloader_pin_memory": False,
-        "logging_steps": 1,
-    } | arguments
-    return Trainer(
-        model,
-        TrainingArguments(str(folder), **settings),
-        data_collator=collator or RandomRatioCollator(MASK, PAD),
-        train_dataset=rows,
-        eval_dataset=rows,
-        compute_metrics=metrics,
-        preprocess_logits_for_metrics=hook,
-    )
+from .trainers import EXAMPLES, ROWS, Recording, trainer_of
 
 
 @pytest.fixture
@@ -245,20 +203,3 @@ def test_the_same_seed_masks_other_texts_elsewhere():
 
 def test_nobody_asks_outside_of_a_trainer():
     assert trainer_call() is None
-
-
-@pytest.mark.slow  # starts workers
-@pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_workers_draw_the_masks_of_one_process(tiny_model, tmp_path, start):
-    losses = []
-    for workers in (0, 2):
-        config = ARDMConfig(
-            vocab_size=5, mask_token_id=MASK, pad_token_id=PAD, max_position_embeddings=8, **SIZES
-        )
-        torch.manual_seed(0)
-        settings = {"max_steps": 8, "dataloader_num_workers": workers}
-        if workers:
-            settings["dataloader_multiprocessing_context"] = start
-        trainer = trainer_of(ARDMForMaskedLM(config), tmp_path, **settings)
-        losses.append([trainer.train().training_loss, trainer.evaluate()["eval_loss"]])
-    assert losses[0] == losses[1]

@@ -15,11 +15,13 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 ROOT = Path(__file__).parents[2]
-SMALL = {
+NETWORK = {
     "hidden_size": 32,
     "num_hidden_layers": 1,
     "num_attention_heads": 2,
     "intermediate_size": 32,
+}
+SMALL = {
     "max_train_steps": 6,
     "per_device_train_batch_size": 4,
     "logging_steps": 2,
@@ -41,7 +43,8 @@ def load_recipe(name):
 
 
 def small_words(folder, *more):
-    small = [word for name, value in SMALL.items() for word in (f"--{name}", value)]
+    sizes = {} if "--model_name_or_path" in more else NETWORK  # a saved model has its own
+    small = [word for name, value in (SMALL | sizes).items() for word in (f"--{name}", value)]
     return [*map(str, [*small, "--output_dir", folder, *more])]
 
 

@@ -83,7 +83,7 @@ def test_a_stream_is_read_while_training(tmp_path, train):
 
 
 def test_a_saved_model_goes_on_learning_with_its_own_sizes(tmp_path, saved, train):
-    given = ["--model_name_or_path", saved.folder, "--hidden_size", 64, "--sequence_length", 16]
+    given = ["--model_name_or_path", saved.folder, "--sequence_length", 16]
     train(tmp_path / "run", "--train_file", saved.train_file, *given)
     first = weights(saved.folder)
     second = weights(tmp_path / "run")
@@ -93,6 +93,22 @@ def test_a_saved_model_goes_on_learning_with_its_own_sizes(tmp_path, saved, trai
     assert any(not torch.equal(first[name], second[name]) for name in first)
     card = (tmp_path / "run" / "README.md").read_text()
     assert "| hidden_size | 32 |" in card and "| sequence_length | 16 |" in card
+
+
+@pytest.mark.parametrize(
+    "flags", [["--hidden_size", "192"], ["--tokenizer", "char", "--vocab_size", "8192"]]
+)
+def test_what_a_saved_model_overrules_is_refused(tmp_path, saved, train, no_network, flags):
+    """With the flags' own default values, too."""
+    with pytest.raises(ValueError, match=f"got {flags[0]} .*and a model_name_or_path"):
+        train(tmp_path / "run", "--model_name_or_path", saved.folder, *flags)
+
+
+def test_a_model_saved_in_bfloat16_learns_in_float32(tmp_path, model_folder, saved, train):
+    ardm.ARDMForMaskedLM.from_pretrained(model_folder).bfloat16().save_pretrained(model_folder)
+    words = ["--model_name_or_path", model_folder, "--train_file", saved.train_file]
+    train(tmp_path / "run", *words, "--max_train_steps", 1)
+    assert {each.dtype for each in weights(tmp_path / "run").values()} == {torch.float32}
 
 
 # ----------------------------------------------------------------------------- local paths

@@ -68,10 +68,11 @@ def test_a_model_without_checkpoints_is_not_trained_over(
 
 
 def test_a_saved_model_learns_and_scores_at_its_own_length(saved, train, recipe, small, tmp_path):
-    words = small(tmp_path / "run", "--train_file", saved.train_file)
+    given = ("--train_file", saved.train_file, "--model_name_or_path", saved.folder)
+    words = small(tmp_path / "run", *given)
     place = words.index("--sequence_length")
     del words[place : place + 2]
-    recipe("train_ardm").main([*words, "--model_name_or_path", str(saved.folder)])
+    recipe("train_ardm").main(words)
     card = (tmp_path / "run" / "README.md").read_text()
     assert "| sequence_length | 32 |" in card and "| initial_weights | model |" in card
     assert "| tokenizer |" not in card

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from ardm.training import TrainingConfig, muon_adamw
+from ardm.training import TrainingConfig, muon_adamw, weights_fingerprint
 from ardm.training.identity import DECIDES, MAY_CHANGE, check_same_run
 
 from . import training_job as job
@@ -247,3 +247,14 @@ def test_identities_of_older_versions_are_compared_as_far_as_they_go(caplog):
         check_same_run(old, {"seed": 3, "ema_decay": 0.0}, Path("step-1"))
     with pytest.raises(ValueError, match="seed was 3 and is 4"):
         check_same_run(old, {"seed": 4, "ema_decay": 0.9}, Path("step-1"))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_weights_of_any_dtype_are_told_apart(dtype):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).to(dtype)  # a count without shape
+    one = weights_fingerprint(model)
+    assert weights_fingerprint(model) == one
+    with torch.no_grad():
+        model[0].weight[1, 1] *= 1.5
+    assert weights_fingerprint(model) != one
