@@ -48,6 +48,7 @@ from ardm.training import (
     training_config,
     upload_folder,
 )
+from ardm.training.card_parts import with_error
 from ardm.training.model_folders import check_not_replacing
 
 DEFAULTS = {
@@ -92,9 +93,9 @@ def report(
     print(*(f"\n--- generated in random order\n{sample}" for sample in samples), sep="\n")
     print(f"\n--- infilled: the text in [[ ]] was generated\n{infilled}\n")
     unit = "token" if refusal else "character"
-    value, error = bound[f"bits per {unit}"]
+    figure = with_error(*bound[f"bits per {unit}"], digits=3, sign="+-")
     scored = f"upper bound on {len(evaluate)} validation windows"
-    print(f"{value:.3f} +- {error:.3f} bits per {unit}: {scored}. Saved in {args.output_dir}.")
+    print(f"{figure} bits per {unit}: {scored}. Saved in {args.output_dir}.")
     if refusal:
         print(f"There are {refusal}.")
     if args.push_to_hub:
@@ -117,9 +118,8 @@ def main(argv: list[str] | None = None) -> None:
         corpus = corpus_from(args)
     with accelerator.main_process_first():  # one process fills the data cache, the others read it
         tokenizer, windows = load_corpus(corpus, saved and saved[1])
-    sizes = {name: getattr(args, name) for name in arguments.NETWORK}
-    fresh = (tokenizer, args.sequence_length, args.seed)
-    model = saved[0].float() if saved else new_model(*fresh, **sizes)
+    sizes = {name: getattr(args, name) for name in (*arguments.NETWORK, "seed")}
+    model = saved[0].float() if saved else new_model(tokenizer, args.sequence_length, **sizes)
     lost = lost_in_windows(windows["train"])
     if lost and accelerator.is_main_process:
         print(f"The tokens do not tell all of the training text: {lost}.")

@@ -37,7 +37,7 @@ def run_facts(
         "model_name": args.hub_model_id,
         "num_parameters": model.num_parameters(),
         "training_data": corpus.name,
-        "hyperparameters": _settings(args, model),
+        "hyperparameters": _settings(args, model) | {"mixed_precision": result.mixed_precision},
         "seed": args.seed,
         "machine": machine(),
         "command": command(sys.argv),

@@ -18,6 +18,7 @@ from ..training.card_parts import (
     table,
     training,
     versions,
+    with_error,
 )
 from ..training.local_paths import public
 
@@ -157,7 +158,7 @@ def _bounds(evaluation: Evaluation) -> str:
         "bits per token": evaluation.bits_per_token,
         "bits per character": evaluation.bits_per_character,
     }
-    rows = [(name, "{:.4f} ± {:.4f}".format(*bound)) for name, bound in bounds.items() if bound]
+    rows = [(name, with_error(*bound)) for name, bound in bounds.items() if bound]
     scored = f"{evaluation.num_windows:,} validation windows of {evaluation.dataset}"
     refusal = evaluation.refusal
     return paragraphs(

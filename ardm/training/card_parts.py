@@ -5,6 +5,7 @@ left out. It never tells where things lie on the machine that wrote it: see loca
 """
 
 import io
+import math
 import platform
 import re
 import warnings
@@ -99,6 +100,23 @@ def front_matter(
         eval_results=list(results) if figures.model_name and results else None,
     )
     return f"---\n{data.to_yaml()}\n---"
+
+
+def with_error(value: float, error: float, digits: int = 4, sign: str = "±") -> str:
+    """A figure and its standard error; of a single sample, which has none, that alone is said.
+
+    Args:
+        value: the figure.
+        error: one standard error, NaN where it is not known.
+        digits: behind the point.
+        sign: between them.
+
+    Returns:
+        "2.0731 ± 0.0527", or "2.0731 (error unknown, of a single sample)".
+    """
+    if math.isnan(error):
+        return f"{value:.{digits}f} (error unknown, of a single sample)"
+    return f"{value:.{digits}f} {sign} {error:.{digits}f}"
 
 
 def training(figures: RunFigures) -> str:

@@ -46,6 +46,7 @@ class TrainingResult:
         examples_per_second: of this call, over all processes.
         resumed_from: step that this call started at.
         skipped_steps: steps of the run whose gradient was not finite, and which changed nothing.
+        mixed_precision: what it was trained in: "no", "bf16" or "fp16".
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
@@ -54,6 +55,7 @@ class TrainingResult:
     examples_per_second: float = 0.0
     resumed_from: int = 0
     skipped_steps: int = 0
+    mixed_precision: str = "no"
 
 
 def train(
@@ -127,6 +129,7 @@ def train(
             examples_per_second=(run.step - first_step) * run.global_batch_size / this_call,
             resumed_from=first_step,
             skipped_steps=run.state.skipped_steps,
+            mixed_precision=accelerator.mixed_precision,
         )
 
 

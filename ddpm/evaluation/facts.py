@@ -5,6 +5,7 @@ import sys
 import time
 from typing import Any
 
+from ardm.training import TrainingResult
 from ardm.training.card_parts import machine
 from ardm.training.local_paths import command, hyperparameters
 
@@ -13,12 +14,12 @@ from ..models.unet import UNet
 from .arguments import data_name, run_flags
 
 
-def run_facts(args: argparse.Namespace, seconds: float) -> dict[str, Any]:
+def run_facts(args: argparse.Namespace, result: TrainingResult) -> dict[str, Any]:
     """What a card says of how a model was trained.
 
     Args:
         args: all flags of the recipe.
-        seconds: wall-clock seconds of the training.
+        result: of the training.
 
     Returns:
         Fields of `ddpm.hub.CardFigures`.
@@ -26,12 +27,13 @@ def run_facts(args: argparse.Namespace, seconds: float) -> dict[str, Any]:
     return {
         "model_name": args.hub_model_id,
         "training_data": data_name(args),
-        "hyperparameters": hyperparameters(run_flags(args)),
+        "hyperparameters": hyperparameters(run_flags(args))
+        | {"mixed_precision": result.mixed_precision},
         "command": command(sys.argv),
         "seed": args.seed,
         "machine": machine(),
         "date": time.strftime("%Y-%m-%d"),
-        "wall_clock_seconds": seconds,
+        "wall_clock_seconds": result.seconds,
     }
 
 

@@ -227,7 +227,7 @@ def _classes(names: Sequence[str]) -> str:
 def _likelihood(bound: Likelihood | None) -> str:
     if bound is None:
         return ""
-    value = f"{bound.bits_per_dim:.4f} ± {bound.standard_error:.4f}"
+    value = parts.with_error(bound.bits_per_dim, bound.standard_error)
     scored = f"{bound.num_images:,} images of {bound.dataset}"
     return f"Bits per dimension, upper bound: **{value}** (one standard error), {scored}."
 

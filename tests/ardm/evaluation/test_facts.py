@@ -76,3 +76,11 @@ def test_trackers_are_shown_samples_of_the_model(model):
     assert torch.equal(torch.random.get_rng_state(), before)  # dropout of the training goes on
     texts, infilled = write_samples(model, TOKENIZER, ids[3], seed=4)
     assert shown == {"samples": texts, "infilled": infilled}
+
+
+@pytest.mark.parametrize("used", ["no", "bf16"])
+def test_the_precision_is_what_was_trained_in(model, used):
+    args = flags()
+    args.mixed_precision = "bf16"  # asked for; a CPU may not have it
+    facts = run_facts(args, CORPUS, model, TrainingResult(mixed_precision=used))
+    assert facts["hyperparameters"]["mixed_precision"] == used

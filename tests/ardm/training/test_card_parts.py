@@ -18,6 +18,7 @@ from ardm.training.card_parts import (
     table,
     training,
     versions,
+    with_error,
 )
 
 FULL = RunFigures(
@@ -126,3 +127,9 @@ def test_the_figures_of_a_run_never_name_a_folder():
     assert replace(figures, training_data="../secret/model").training_data == "model"
     assert RunFigures(training_data="The first part of wiki27.").training_data.endswith("wiki27.")
     assert RunFigures().training_data is None
+
+
+def test_a_figure_without_an_error_says_so():
+    assert with_error(2.07314, 0.0527) == "2.0731 ± 0.0527"
+    assert with_error(2.07314, 0.0527, 3, "+-") == "2.073 +- 0.053"
+    assert "nan" not in with_error(2.0, float("nan")) and "unknown" in with_error(2.0, float("nan"))

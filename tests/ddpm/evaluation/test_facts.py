@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from ardm.training import add_training_arguments
+from ardm.training import TrainingResult, add_training_arguments
 from ddpm.data import ImageDataset
 from ddpm.data.sources import digits
 from ddpm.evaluation import arguments, run_facts, tracked_settings
@@ -30,7 +30,7 @@ def parsed(*words):
 def told(args):
     data = ImageDataset(digits(), np.arange(30), 8, 1)
     model = UNet(UNetConfig(**SIZES))
-    return run_facts(args, 2.5), tracked_settings(args, data, model)
+    return run_facts(args, TrainingResult(seconds=2.5)), tracked_settings(args, data, model)
 
 
 def test_what_was_followed_is_told():
@@ -75,3 +75,9 @@ def test_flags_that_would_be_overruled_are_refused_even_with_their_default():
     with pytest.raises(ValueError, match="got --model_channels and a preset"):
         parsed("--preset", "64x64_diffusion", "--model_channels", "32")
     assert parsed("--preset", "64x64_diffusion", "--schedule", "linear").schedule == "linear"
+
+
+@pytest.mark.parametrize("used", ["no", "bf16"])
+def test_the_precision_is_what_was_trained_in(used):
+    facts = run_facts(parsed("--mixed_precision", "bf16"), TrainingResult(mixed_precision=used))
+    assert facts["hyperparameters"]["mixed_precision"] == used
