@@ -93,9 +93,9 @@ def report(
     print(*(f"\n--- generated in random order\n{sample}" for sample in samples), sep="\n")
     print(f"\n--- infilled: the text in [[ ]] was generated\n{infilled}\n")
     unit = "token" if refusal else "character"
-    figure = with_error(*bound[f"bits per {unit}"], digits=3, sign="+-")
-    scored = f"upper bound on {len(evaluate)} validation windows"
-    print(f"{figure} bits per {unit}: {scored}. Saved in {args.output_dir}.")
+    value, error = bound[f"bits per {unit}"]
+    scored = f"bits per {unit}: upper bound on {len(evaluate)} validation windows"
+    print(f"{with_error(value, error, 3, '+-')} {scored}. Saved in {args.output_dir}.")
     if refusal:
         print(f"There are {refusal}.")
     if args.push_to_hub:

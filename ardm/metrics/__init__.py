@@ -4,7 +4,7 @@ evaluate.load(ardm.metrics.__path__[0], "bits_per_character")
 """
 
 from .bits import Estimate, PositiveEstimate, bits_per_unit, describe, perplexity
-from .external_scorers import Scorer, load_scorer, scorer_kind
+from .external_scorers import Scorer, load_scorer
 from .generative_perplexity import GenerativePerplexity, generative_perplexity
 from .sample_statistics import (
     distinct,
@@ -14,6 +14,7 @@ from .sample_statistics import (
     self_bleu,
     unigram_entropies_nats,
 )
+from .scorer_kinds import scorer_kind
 
 __all__ = [
     "Estimate",

@@ -26,7 +26,6 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoTokenizer,
-    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -34,6 +33,7 @@ from transformers import (
 # by its absolute name, as evaluate copies this file and its siblings elsewhere
 from ardm.training import check_integer, evaluating, progress_bar
 
+from .scorer_kinds import scorer_kind, sees_ahead
 from .scorer_rows import Row, RowsOf, causal_rows, masked_rows, window_sizes
 
 # at most a quarter of a gigabyte of logits in float32
@@ -167,7 +167,7 @@ def load_scorer(
     if batch_size is not None:
         batch_size = check_integer("batch_size", batch_size, 1)
     network, own, kind = _loaded(model, tokenizer, kind)
-    if kind == "causal" and _sees_ahead(network):
+    if kind == "causal" and sees_ahead(network):
         raise ValueError(
             "the scorer's logits depend on later tokens; expected a causal model, or kind='masked'."
         )
@@ -213,50 +213,6 @@ def _rows_of(
     before, after = _added_tokens(tokenizer)
     sizes = window_sizes(limit, len(before) + len(after), max_length, stride)
     return partial(masked_rows, tokenizer.mask_token_id, before, after, *sizes)
-
-
-def scorer_kind(model: PreTrainedModel | PretrainedConfig) -> str:
-    """What a model or configuration of transformers predicts: the next token or masked ones.
-
-    Args:
-        model: a model, recognised by the names of its classes, or a configuration, by its
-            `architectures`, else by `is_decoder`.
-
-    Returns:
-        "causal" or "masked".
-
-    Raises:
-        ValueError: if it is neither.
-    """
-    is_config = not hasattr(model, "config")
-    classes = [base.__name__ for base in type(model).__mro__]
-    names: list[str] = (getattr(model, "architectures", None) or []) if is_config else classes
-    for name in names:
-        if name.endswith("ForMaskedLM"):
-            return "masked"
-        if name.endswith(("ForCausalLM", "LMHeadModel")):
-            return "causal"
-    if is_config and getattr(model, "is_decoder", False):
-        return "causal"
-    raise ValueError(
-        f"cannot tell what the scorer {type(model).__name__} {names[:1]} predicts; expected a"
-        " causal or masked language model, or kind='causal' or 'masked'."
-    )
-
-
-@torch.no_grad()
-def _sees_ahead(model: PreTrainedModel) -> bool:
-    """Whether the second token changes the first's logits.
-
-    It does in a BertLMHeadModel that is not set to be a decoder.
-    """
-    probe = torch.tensor([[0, 0], [0, 1]], device=next(model.parameters()).device)
-    with evaluating(model):
-        logits = model(input_ids=probe, attention_mask=torch.ones_like(probe)).logits
-    first, other = logits[:, 0].float()
-    finite = first.isfinite()  # ids that a model never gives have -inf
-    change = (first - other)[finite].abs().max()
-    return bool(change > 0.1 * first[finite].std())  # well above rounding in bfloat16
 
 
 def _added_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:

@@ -24,6 +24,7 @@ from .bits import Estimate, PositiveEstimate, bits_per_unit, perplexity
 from .external_scorers import Scorer
 from .generative_perplexity import GenerativePerplexity, generative_perplexity
 from .sample_statistics import sample_statistics
+from .scorer_kinds import scorer_kind
 from .scorer_rows import Row
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     # for evaluate, which copies the files that are imported here and no others
     "Row",
     "Scorer",
+    "scorer_kind",
 ]
 
 _UNTOLD = ("num_unknown", "num_changed")  # characters

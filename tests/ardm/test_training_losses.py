@@ -14,7 +14,7 @@ from transformers import DataCollatorForLanguageModeling
 from ardm import ARDMConfig, ARDMForMaskedLM, RandomRatioCollator, random_ratio_mask
 from ardm.data.tokenization import build_tokenizer
 
-from .test_trainer_calls import SIZES, trainer_of
+from .trainers import SIZES, trainer_of
 
 MASK, PAD = 3, 4
 

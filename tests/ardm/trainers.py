@@ -10,6 +10,7 @@ from .rows import MASK, PAD
 
 ROWS = [[0, 1, 2], [2, 2, 1, 0, 0, 1], [1], [0, 2, 1, 1], [2, 0], [1, 0, 2, 2, 1], [0, 0, 1]]
 EXAMPLES = [{"input_ids": row} for row in ROWS]
+SIZES = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
 
 
 class Recording(RandomRatioCollator):

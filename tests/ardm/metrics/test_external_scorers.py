@@ -7,15 +7,12 @@ from transformers import (
     BertConfig,
     BertForMaskedLM,
     BertLMHeadModel,
-    BertModel,
     GPT2Config,
     GPT2LMHeadModel,
-    PretrainedConfig,
-    T5Config,
 )
 
 from ardm.data.tokenization import build_tokenizer
-from ardm.metrics.external_scorers import load_scorer, scorer_kind
+from ardm.metrics.external_scorers import load_scorer
 
 TEXTS = ["abc abd", "b", "", "cab dab acb bad cad dcba", "aaaa bbbb", "dcba" * 4]
 LIMIT = 30  # positions of the scorers: longer than every text
@@ -212,33 +209,6 @@ def test_the_model_keeps_its_mode_and_dropout_is_off(causal):
     assert [module.training for module in causal.modules()] == before
     assert causal.training and not frozen.training
     causal.eval()
-
-
-@pytest.mark.parametrize(
-    ("model", "kind"),
-    [
-        (GPT2Config(architectures=["GPT2LMHeadModel"]), "causal"),
-        (PretrainedConfig(architectures=["LlamaForCausalLM"]), "causal"),
-        (BertConfig(architectures=["BertForMaskedLM"]), "masked"),
-        (BertConfig(is_decoder=True), "causal"),
-        (type("Mine", (BertForMaskedLM,), {})(bert_config()), "masked"),
-    ],
-)
-def test_the_kind_is_in_the_class_or_configuration(model, kind):
-    assert scorer_kind(model) == kind
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        BertConfig(),
-        T5Config(architectures=["T5ForConditionalGeneration"]),
-        BertModel(bert_config()),
-    ],
-)
-def test_a_scorer_of_no_known_kind_is_refused(model):
-    with pytest.raises(ValueError, match="cannot tell"):
-        scorer_kind(model)
 
 
 @pytest.mark.parametrize("model", [BertForMaskedLM, BertLMHeadModel])
