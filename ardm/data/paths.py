@@ -17,11 +17,10 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from ..training.litter import is_litter
 from .compression import DataFile, check_readable, is_archive, shown, zip_members
 from .reports import TextReport
 
-# left by file managers and packers
-_LITTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx"}
 _ADDRESS = re.compile(r"[a-z][\w+.-]+://", re.IGNORECASE)
 # a data set of the Hub is "name" or "owner/name"; everything else is a path
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
@@ -244,7 +243,7 @@ def _walked(folder: Path, report: TextReport) -> Iterator[DataFile]:
 
 def _passed_over(name: str, told: str, report: TextReport) -> bool:
     parts = PurePosixPath(name).parts
-    if any(part.lower() in _LITTER for part in parts):
+    if any(map(is_litter, parts)):
         report.skip("file of the system", told)
     elif any(part.startswith(".") for part in parts):
         report.skip("hidden folder" if told.endswith("/") else "hidden file", told)

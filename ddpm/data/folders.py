@@ -11,11 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from ardm.training.litter import is_litter
 from ardm.training.splits import choose_splits, split_of
 
 _TABLES = ("metadata", "labels")
 _HELD_OUT = {"validation", "test"}
-_UNSEEN = ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")  # what systems leave in folders
 # of PIL's formats those that need another program to be decoded
 _STUBS = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 
@@ -94,7 +94,7 @@ def _visit(listing: Listing, below: str, chain: tuple[str, ...]) -> None:
     entries = sorted(os.scandir(listing.folder / below), key=lambda entry: entry.name)
     for entry in entries:
         path = below + entry.name
-        if entry.name.startswith(".") or entry.name in _UNSEEN:
+        if entry.name.startswith(".") or is_litter(entry.name):
             listing.hidden += 1
         elif entry.is_dir():
             real = os.path.realpath(entry.path)

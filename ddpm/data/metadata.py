@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from .folders import Listing
 
 _FILES = ("file_name", "filename", "file", "image", "image_path", "path", "img")
+_SEPARATORS = {".csv": ",;\t|", ".tsv": "\t"}
 LABEL_NAMES = ("label", "labels", "class", "class_name", "category", "target")
 
 
@@ -104,8 +105,8 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 
             return read_table(file).to_pylist()
         text = file.read_text(encoding="utf-8-sig")  # without a byte order mark
-        if file.suffix.lower() in (".csv", ".tsv"):
-            return _csv_rows(text)
+        if file.suffix.lower() in _SEPARATORS:
+            return _separated_rows(text, _SEPARATORS[file.suffix.lower()])
         rows = [json.loads(line) for line in text.split("\n") if line.strip()]
     except (OSError, ValueError, csv.Error) as error:  # of pyarrow, json and decoding, too
         raise ValueError(f"{file} cannot be read as a table: {error}") from error
@@ -114,13 +115,24 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _csv_rows(text: str) -> list[dict[str, Any]]:
+def _separated_rows(text: str, separators: str) -> list[dict[str, Any]]:
     first, _, _ = text.partition("\n")
-    delimiter = max(",;\t", key=first.count)
-    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    return [
-        {name.strip(): (row[name] or "").strip() or None for name in row if name} for row in table
-    ]
+    separator = max(separators, key=first.count)
+    table = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    names = [name.strip() for name in next(table, [])]
+    for name in filter(None, names):
+        if names.count(name) > 1:
+            raise ValueError(f"it has two columns {name!r}; expected names that differ.")
+    rows = []
+    for cells in table:
+        if cells and len(cells) != len(names):
+            raise ValueError(
+                f"line {table.line_num} has {len(cells)} cells, the first {len(names)}; expected"
+                f" quotes around a cell that holds {separator!r}."
+            )
+        if any(cells):
+            rows.append(dict(zip(names, [cell.strip() or None for cell in cells], strict=True)))
+    return rows
 
 
 def _column(

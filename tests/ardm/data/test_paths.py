@@ -124,6 +124,7 @@ def test_folder_is_its_files_and_the_rest_is_counted(write):
     ):
         write(f"d/{litter}", "x")
     write("d/__MACOSX/a.txt", "x")
+    write("d/@eaDir/a.txt", "x")
     os.mkfifo(root / "pipe")
     (root / "broken").symlink_to("nowhere")
     (root / "b" / "loop").symlink_to("..")
@@ -133,7 +134,7 @@ def test_folder_is_its_files_and_the_rest_is_counted(write):
     assert skipped == {
         "hidden file": [".hidden", "b/.DS_Store"],
         "hidden folder": [".git/"],
-        "file of the system": ["Thumbs.db", "__MACOSX/", "b/desktop.ini"],
+        "file of the system": ["@eaDir/", "Thumbs.db", "__MACOSX/", "b/desktop.ini"],
         "archive": ["t.tar.gz"],
         "pipe or device": ["pipe"],
         "broken link": ["broken"],

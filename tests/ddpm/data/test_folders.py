@@ -35,7 +35,7 @@ def test_other_files_are_counted_by_kind(tmp_path, name):
     assert listing.pictures == ["a.png"] and listing.left_out() == [f"1 other file(s) ({kind})"]
 
 
-HIDDEN = ["._a.png", ".DS_Store", "Thumbs.db", ".git/a.png", "__MACOSX/a.png", "desktop.ini"]
+HIDDEN = ["._a.png", ".DS_Store", "Thumbs.db", ".git/a.png", "__macosx/a.png", "@eaDir/a.png"]
 
 
 @pytest.mark.parametrize("name", HIDDEN)

@@ -97,6 +97,16 @@ def test_spaces_around_cells_do_not_count(tmp_path):
     assert found.classes == {"a.png": "cat", "b c.png": "cat"}
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("end", ["", "\n", "\n\n", "\r\n"])
+def test_any_usual_separator(tmp_path, separator, end):
+    lines = [["", "file_name", "label"], ["0", "a.png", "cat"], ["1", "b c.png", "2 cats"]]
+    text = "\n".join(separator.join(line) for line in lines) + end
+    (tmp_path / "metadata.csv").write_text(text)
+    found = read_metadata(listing(tmp_path, "metadata.csv"))
+    assert found.classes == {"a.png": "cat", "b c.png": "2 cats"}
+
+
 def test_names_are_relative_to_the_table(tmp_path):
     for part in ("x", "y"):
         (tmp_path / part).mkdir()
@@ -125,6 +135,9 @@ def test_rows_without_a_file_are_counted_and_empty_classes_are_none(tmp_path):
             "file_name,label\nz.png,1\n",
             "names no file that is there, such as 'z.png'",
         ),
+        ("metadata.csv", "file_name,label\na,b.png,1\n", "line 2 has 3 cells, the first 2"),
+        ("metadata.csv", "file_name,label\na.png\n", "line 2 has 1 cells, the first 2"),
+        ("metadata.csv", "file_name,label,label\na.png,1,2\n", "two columns 'label'"),
         ("metadata.jsonl", "[1]\n", "not one JSON object a line"),
         ("metadata.jsonl", '{"file_name": ', "cannot be read as a table"),
         ("metadata.parquet", "no parquet", "cannot be read as a table"),
