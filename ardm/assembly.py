@@ -227,7 +227,7 @@ def make_selection(
     order = logit_order(config.order, generator)
     if order is None and amount is None:
         return None
-    return Selection(order, config.order_temperature or 0.0, amount, warp)
+    return Selection(order, float(config.order_temperature or 0), amount, warp)
 
 
 def make_draw(config: ARDMGenerationConfig) -> Draw:
@@ -243,8 +243,8 @@ def _warp(config: ARDMGenerationConfig) -> Warp | None:
 
 def _amount(config: ARDMGenerationConfig) -> Amount | None:
     if config.threshold is not None:
-        return above_threshold(config.threshold)
-    return within_entropy(config.entropy_bound) if config.entropy_bound is not None else None
+        return above_threshold(float(config.threshold))  # tensors compare with no fractions
+    return within_entropy(float(config.entropy_bound)) if config.entropy_bound is not None else None
 
 
 def _generator_of(seed: int | list[int] | None) -> torch.Generator:

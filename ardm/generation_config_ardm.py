@@ -149,8 +149,7 @@ class ARDMGenerationConfig(GenerationConfig):
         order: Any = self.order
         if order is not None and not isinstance(order, (str, Tensor)) and not callable(order):
             raise ValueError(
-                f"order is {type(order).__name__};"
-                " expected a name, a LongTensor of positions, or a callable."
+                f"order is {type(order).__name__}; expected a name, a LongTensor, or a callable."
             )
 
     def overlay(self, layer: dict[str, Any]) -> None:
@@ -199,19 +198,20 @@ class ARDMGenerationConfig(GenerationConfig):
             A configuration.
 
         Raises:
-            ValueError: on an unknown setting among those that replace.
+            ValueError: on what is no mapping, or an unknown setting among those that replace.
         """
+        if not isinstance(config_dict, dict):
+            raise ValueError(f"the settings are {config_dict!r:.60}; expected a mapping by name.")
         known = {*SETTINGS, "_commit_hash", "_from_model_config", "transformers_version"}
         if not kwargs.get("return_unused_kwargs"):
             check_names("generation settings", set(kwargs) - known - _OF_TRANSFORMERS)
-        unknown = sorted(set(config_dict) - known)
-        if unknown:
+        if unknown := sorted(set(config_dict) - known):
             warnings.warn(
                 f"generation_config.json has settings unknown to this version: {unknown}.",
                 stacklevel=2,
             )
-        config_dict = {name: value for name, value in config_dict.items() if name in known}
-        return super().from_dict(config_dict, **kwargs)
+        kept = {name: value for name, value in config_dict.items() if name in known}
+        return super().from_dict(kept, **kwargs)
 
     def to_diff_dict(self) -> dict[str, Any]:
         """The settings that `generation_config.json` keeps: all but an order of one call.
@@ -244,7 +244,7 @@ class ARDMGenerationConfig(GenerationConfig):
 def _plain(value: Any) -> Any:
     """Numbers of numpy as Python's, which JSON knows."""
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [*map(_plain, value)]
     return value.item() if hasattr(value, "item") else value
 
 

@@ -17,6 +17,7 @@ from itertools import repeat
 import torch
 from torch import Tensor
 
+from .checks import check_integer
 from .masked_losses import sequences_per_call, target_tokens
 from .networks import (
     MaskedLanguageModel,
@@ -36,7 +37,7 @@ from .orders import (
     order_scores,
     order_to_rank,
 )
-from .plans import check_plan, group_bounds
+from .plans import group_bounds
 from .ranking import best
 
 Order = Tensor | str | CustomOrder
@@ -253,11 +254,12 @@ def _sizes(plan: list[int] | None, num_tokens_B: Tensor) -> list[int]:
         raise ValueError(
             f"plan is {plan!r}; expected a list of group sizes, or None for one token at a time."
         )
-    wrong = (num_tokens_B != sum(plan)).nonzero()
+    sizes = [check_integer("plan's group size", size, 1) for size in plan]
+    wrong = (num_tokens_B != sum(sizes)).nonzero()
     if len(wrong):
         row = int(wrong[0])
         raise ValueError(
-            f"plan sums to {sum(plan)}; expected {num_tokens_B[row]}, the tokens of row {row}"
+            f"plan sums to {sum(sizes)}; expected {num_tokens_B[row]}, the tokens of row {row}"
             " without padding and given ones."
         )
-    return check_plan(list(plan), sum(plan))
+    return sizes

@@ -122,7 +122,7 @@ CORE: dict[str, dict[str, set[str]]] = {
         "masked_losses": {"checks", "masking", "networks"},
         "likelihood": {"checks", "masked_losses", "masking", "networks", "randomness"},
         "step_losses": {"likelihood", "masked_losses", "networks", "plans", "randomness"},
-        "path_likelihood": {"masked_losses", "networks", "orders", "plans", "ranking"},
+        "path_likelihood": {"checks", "masked_losses", "networks", "orders", "plans", "ranking"},
         # what is minimised
         "objective": {"masking", "networks"},
         "trainer_calls": set(),

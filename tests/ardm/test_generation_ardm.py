@@ -2,8 +2,10 @@
 
 import copy
 import functools
+from fractions import Fraction
 
 import hypothesis
+import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
@@ -321,6 +323,19 @@ def test_a_network_of_nan_is_reported(model, settings):
     broken.lm_head.weight.data.fill_(torch.nan)
     with pytest.raises(ValueError, match="NaN"):
         broken.generate(masks(2, 4), **settings)
+
+
+@pytest.mark.parametrize("kind", [Fraction, np.float32, np.float64])
+@pytest.mark.parametrize(
+    "name",
+    ["threshold", "entropy_bound", "temperature", "order_temperature", "top_p", "min_p"],
+)
+def test_numbers_of_any_kind_mean_the_same(model, name, kind):
+    settings = {"order": "confidence", "seed": 0}
+    got, expected = (
+        model.generate(masks(2, 6), **{name: value}, **settings) for value in (kind(0.5), 0.5)
+    )
+    assert got.tolist() == expected.tolist()
 
 
 def test_settings_are_checked_when_a_configuration_is_made():

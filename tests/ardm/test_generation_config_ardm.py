@@ -222,6 +222,14 @@ def test_settings_of_a_later_version_are_named_and_dropped(tmp_path):
         ARDMGenerationConfig.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize("written", ["[]", "3", "null", '"steps"'])
+def test_a_file_that_holds_no_settings_is_an_error(tmp_path, tiny_model, written):
+    tiny_model().save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").write_text(written)
+    with pytest.raises(ValueError, match="expected a mapping"):
+        ARDMForMaskedLM.from_pretrained(tmp_path)
+
+
 def test_a_misspelt_setting_is_an_error_wherever_it_is_set(tiny_model, tmp_path):
     hint = r"\['tokens_per_stepp'\] \(did you mean tokens_per_step\?\)"
     model = tiny_model()
