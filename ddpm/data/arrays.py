@@ -5,6 +5,7 @@
 No pickle is executed.
 """
 
+import os
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -65,7 +66,7 @@ def array_file(
 
 def _opened(path: Path) -> Any:
     """The array of a .npy file, or an open .npz file."""
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ValueError(f"{path} is a folder; expected a file, or a folder as train_dir.")
     try:
         with open(path, "rb") as file:

@@ -1,5 +1,6 @@
 """Tables of images: data sets of the Hub or of this disk, and which of their columns hold what."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +118,7 @@ def named_data_set(name: str, config: str | None) -> "dict[str, Dataset]":
     from datasets.exceptions import DatasetGenerationError
 
     saved = is_saved(Path(name))
-    if not saved and Path(name).exists() and set(str(Path(name).absolute())) & set("[]*?"):
+    if not saved and os.path.exists(name) and set(str(Path(name).absolute())) & set("[]*?"):
         raise ValueError(
             f"the path of {name!r} has one of the signs [ ] * ?, which `datasets` reads as a"
             " pattern; rename the folder."
@@ -131,4 +132,4 @@ def named_data_set(name: str, config: str | None) -> "dict[str, Dataset]":
 
 def is_saved(folder: Path) -> bool:
     """Whether a folder is as `save_to_disk` writes it."""
-    return any((folder / file).is_file() for file in ("state.json", "dataset_dict.json"))
+    return any(os.path.isfile(folder / file) for file in ("state.json", "dataset_dict.json"))

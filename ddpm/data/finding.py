@@ -3,6 +3,7 @@
 A place is a data set, a folder, a file of arrays, or none: scikit-learn's digits.
 """
 
+import os
 from pathlib import Path
 
 from .arrays import array_file
@@ -66,15 +67,19 @@ def find_images(
         raise ValueError(f"labels is {labels!r}; expected one of {', '.join(LABELS)}.")
     labelled = class_conditional is not False
     columns = (image_column, label_column)
-    listing = None if dataset_name is None else _picture_folder(Path(dataset_name))
-    if train_dir is not None:
-        listing = list_folder(Path(train_dir))
+    places = {name: _meant(name, value) for name, value in given.items() if name in _PLACES}
+    listing = None
+    if (name := places["dataset_name"]) is not None:
+        listing = _picture_folder(Path(name))
+    if (folder := places["train_dir"]) is not None:
+        listing = list_folder(Path(folder))
     if listing is not None:
-        return _folder(listing, validation_dir, labels if labelled else "none", columns)
-    if dataset_name is not None:
-        return table_reading(dataset_name, dataset_config_name, *columns, labelled)
-    if train_file is not None:
-        return _file(Path(train_file), validation_file, columns, labelled)
+        held_out = places["validation_dir"]
+        return _folder(listing, held_out, labels if labelled else "none", columns)
+    if name is not None:
+        return table_reading(name, dataset_config_name, *columns, labelled)
+    if (file := places["train_file"]) is not None:
+        return _file(Path(file), places["validation_file"], columns, labelled)
     source = digits()
     if not labelled:
         return Reading(_DIGITS, {"train": Part(source.images)}, how="not asked for")
@@ -103,9 +108,22 @@ def _check_together(given: set[str]) -> None:
 
 
 # --------------------------------------------------------------------------------------- places
+_PLACES = ("dataset_name", "train_dir", "train_file", "validation_dir", "validation_file")
+
+
+def _meant(name: str, given: _Place) -> str | None:
+    """The place that is given: "~" is the home folder, unless something here is called so."""
+    if given is None:
+        return None
+    text = os.fspath(given)
+    if not text or "\0" in text:
+        raise ValueError(f"{name} is {text!r}; expected the place of images.")
+    return text if os.path.lexists(text) else os.path.expanduser(text)
+
+
 def _picture_folder(folder: Path) -> Listing | None:
     """What is in a folder of picture files alone; None for any other data set."""
-    if not folder.is_dir() or is_saved(folder):
+    if not os.path.isdir(folder) or is_saved(folder):
         return None
     try:
         listing = list_folder(folder)
@@ -115,7 +133,10 @@ def _picture_folder(folder: Path) -> Listing | None:
 
 
 def _folder(
-    listing: Listing, validation_dir: _Place, labels: str, columns: tuple[str | None, str | None]
+    listing: Listing,
+    validation_dir: str | None,
+    labels: str,
+    columns: tuple[str | None, str | None],
 ) -> Reading:
     places, unused = split_folder(listing)
     skipped = listing.left_out()
@@ -145,7 +166,7 @@ def _folder(
 
 
 def _file(
-    path: Path, validation_file: _Place, columns: tuple[str | None, str | None], labelled: bool
+    path: Path, validation_file: str | None, columns: tuple[str | None, str | None], labelled: bool
 ) -> Reading:
     parts, unused = array_file(path, *columns, labelled)
     held_out = "in the file"

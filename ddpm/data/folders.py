@@ -67,8 +67,8 @@ def list_folder(folder: Path) -> Listing:
     Raises:
         ValueError: if there is no such folder, it cannot be read, or no picture is in it.
     """
-    if not folder.is_dir():
-        other = " but a file: give arrays by train_file" if folder.exists() else ""
+    if not os.path.isdir(folder):
+        other = " but a file: give arrays by train_file" if os.path.exists(folder) else ""
         raise ValueError(
             f"{folder} is not a folder{other}; expected one with images, or with a sub-folder of"
             " images a class."

@@ -81,6 +81,7 @@ def read_metadata(
         for row in rows:
             key = table_key(posixpath.join(posixpath.dirname(path), str(row.get(file_column))))
             label = row.get(column)
+            label = None if label != label else label  # JSON's and pandas' NaN
             if classes.setdefault(key, label) != label:
                 raise ValueError(
                     f"{path} calls {key} {classes[key]!r} and {label!r}; expected one class."

@@ -159,6 +159,30 @@ def test_the_named_folder_is_read_by_either_flag(draw, tmp_path, name):
     assert len(by_name) == 6 and by_name.fingerprint() == load(folder)["train"].fingerprint()
 
 
+PLACES = ["train_dir", "validation_dir", "train_file", "validation_file", "dataset_name"]
+
+
+@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("given", ["", "a\0b", "x" * 300])
+def test_what_can_be_no_place_is_refused(draw, tmp_path, monkeypatch, name, given):
+    monkeypatch.chdir(draw(tmp_path, *SORTED))  # "" is not "here"
+    np.save("a.npy", np.zeros((4, 8, 8), dtype=np.uint8))
+    before = {"validation_dir": {"train_dir": "."}, "validation_file": {"train_file": "a.npy"}}
+    with pytest.raises(ValueError, match=given[:9].replace("\0", r"\\x00") or f"{name} is ''"):
+        load_images(**before.get(name, {}), **{name: given}, image_size=8)
+
+
+@pytest.mark.parametrize("name", ["train_dir", "dataset_name"])
+def test_the_home_folder_is_what_shells_call_so(draw, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    draw(tmp_path / "pictures", *SORTED)
+    settings = {name: "~/pictures", "image_size": 8, "validation_fraction": 0}
+    assert len(load_images(**settings)["train"]) == 6
+    draw(tmp_path / "~/pictures", "cat/1.png", "dog/2.png")
+    assert len(load_images(**settings)["train"]) == 2
+
+
 def test_small_and_animated_pictures_are_told(draw, tmp_path):
     from PIL import Image
 

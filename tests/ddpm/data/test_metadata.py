@@ -149,6 +149,13 @@ def test_what_is_wrong_with_a_table_is_said(tmp_path, table, text, message):
         read_metadata(listing(tmp_path, table))
 
 
+def test_numbers_that_are_none_are_no_class(tmp_path):
+    rows = '{"file_name": "a.png", "label": NaN}\n' * 2 + '{"file_name": "b c.png", "label": 1}\n'
+    (tmp_path / "metadata.jsonl").write_text(rows)
+    found = read_metadata(listing(tmp_path, "metadata.jsonl"))
+    assert found.classes == {"a.png": None, "b c.png": 1}
+
+
 def test_other_encodings_are_named(tmp_path):
     (tmp_path / "metadata.csv").write_bytes("file_name,label\né.png,1\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"metadata\.csv cannot be read.*utf-8"):
