@@ -123,10 +123,14 @@ def named_data_set(name: str, config: str | None) -> "dict[str, Dataset]":
             f"the path of {name!r} has one of the signs [ ] * ?, which `datasets` reads as a"
             " pattern; rename the folder."
         )
+    faults = (OSError, ValueError, RuntimeError, DatasetGenerationError)
+    damaged = (LookupError, TypeError) if saved else ()
     try:
         loaded = load_from_disk(name) if saved else load_dataset(name, config)
-    except (OSError, ValueError, RuntimeError, DatasetGenerationError) as error:
-        raise ValueError(f"the data set {name!r} cannot be loaded: {error}") from error
+    except (*faults, *damaged) as error:
+        reason = error.__cause__ or error  # "an error occurred" has the error that did behind it
+        told = f"{type(reason).__name__}: {reason}"
+        raise ValueError(f"the data set {name!r} cannot be loaded ({told}).") from error
     return dict(loaded) if isinstance(loaded, DatasetDict) else {"train": loaded}
 
 

@@ -17,7 +17,7 @@ from .folders import Listing
 
 _FILES = ("file_name", "filename", "file", "image", "image_path", "path", "img")
 _SEPARATORS = {".csv": ",;\t|", ".tsv": "\t"}
-LABEL_NAMES = ("label", "labels", "class", "class_name", "category", "target")
+LABEL_NAMES = ("label", "labels", "class", "class_name", "category", "target", "cls")
 
 
 class Metadata(NamedTuple):

@@ -1,6 +1,7 @@
 """Tables of images: parts by any name, classes by type or by name, what is damaged left out."""
 
 import io
+import zipfile
 
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict
@@ -8,7 +9,7 @@ from datasets import Image as ImageFeature
 from PIL import Image
 
 from ddpm.data import load_images
-from ddpm.data.columns import table_reading
+from ddpm.data.columns import named_data_set, table_reading
 
 
 def content(shade):
@@ -73,6 +74,35 @@ def test_damaged_and_missing_pictures_are_left_out(tmp_path):
     assert [data[k]["images"].max() for k in range(len(data))] == [0, 4, 5]
     assert [int(data[k]["labels"]) for k in range(3)] == [0, 1, 2]
     assert "3 unusable image(s)" in data.report and "the row holds no picture" in data.report
+
+
+def empty(folder):
+    table(3).select([]).save_to_disk(folder)
+
+
+def half_saved(folder):
+    table(3).save_to_disk(folder)
+    next(folder.glob("*.arrow")).unlink()
+
+
+def other_state(folder):
+    table(3).save_to_disk(folder)
+    (folder / "state.json").write_text("[]")
+
+
+def zipped(folder):
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "a.zip", "w") as file:
+        for name in ("cat/1.png", "dog/2.png"):
+            file.writestr(name, b"no picture")
+
+
+@pytest.mark.parametrize("write", [empty, half_saved, other_state, zipped])
+def test_what_cannot_be_loaded_is_named_with_the_reason(tmp_path, write):
+    write(tmp_path / "here")
+    with pytest.raises(ValueError, match=r"here' cannot be loaded \(\w+Error: ") as caught:
+        named_data_set(str(tmp_path / "here"), None)
+    assert "An error occurred" not in str(caught.value)
 
 
 def test_a_path_that_would_be_a_pattern_is_refused(tmp_path):
