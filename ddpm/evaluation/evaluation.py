@@ -155,7 +155,7 @@ class SampleEvaluation:
         seed: of the samples.
 
     Raises:
-        ValueError: if there are no images, or none are to be drawn.
+        ValueError: if there are fewer images, or fewer are to be drawn, than the figures need.
     """
 
     def __init__(
@@ -178,6 +178,7 @@ class SampleEvaluation:
         self.seed = seed
         self.state = PartialState()
         self.quality = ImageQualityEvaluation(extractor, seed=seed)
+        self.quality.check_counts(num_images, len(real))
         for numbers in own_share(len(real)).split(batch_size):
             self.quality.update_reference(to_model_range(real[numbers]), numbers)
 

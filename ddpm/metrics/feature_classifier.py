@@ -125,9 +125,11 @@ def train_feature_classifier(
     Raises:
         ValueError: if images or labels are wrong, or a number is too small.
     """
-    pairs = [(images, labels)] if held_out is None else [(images, labels), held_out]
-    for pair in pairs:
-        _check(*pair)
+    _check(images, labels)
+    pairs = [(images, labels)]
+    if held_out is not None:
+        _check(*held_out, least=1)
+        pairs.append(held_out)
     check_integer("epochs", epochs, 1)
     check_integer("batch_size", batch_size, 2)
     num_classes = max(int(pair[1].max()) for pair in pairs) + 1

@@ -163,6 +163,23 @@ class ImageQualityEvaluation:
         """Forgets the samples and keeps the reference, the yardstick of the next model."""
         self._samples = FeatureStatistics(self.max_kept)
 
+    def check_counts(self, num_samples: int, num_reference: int) -> None:
+        """Makes sure that there are as many images as the figures need, at best before all work.
+
+        Args:
+            num_samples: samples.
+            num_reference: images that they are compared with.
+
+        Raises:
+            ValueError: if there are fewer.
+        """
+        least = 2 if self.max_kept == 0 else self.num_neighbours + 1
+        if min(num_samples, num_reference) < least:
+            raise ValueError(
+                f"there are {num_samples} samples and {num_reference} reference images; expected"
+                f" at least {least} of each."
+            )
+
     def compute(self) -> ImageQuality:
         """The figures of all samples so far; to be called on all processes.
 
@@ -174,12 +191,7 @@ class ImageQualityEvaluation:
         """
         reference = self._reference.gather()
         samples = self._samples.gather()
-        least = 2 if self.max_kept == 0 else self.num_neighbours + 1
-        if min(len(reference), len(samples)) < least:
-            raise ValueError(
-                f"there are {len(samples)} samples and {len(reference)} reference images; expected"
-                f" at least {least} of each."
-            )
+        self.check_counts(len(samples), len(reference))
         kid, manifolds = self._compare_kept(reference.features, samples.features)
         return ImageQuality(
             fid=frechet_distance(*reference.moments, *samples.moments),

@@ -129,6 +129,14 @@ def test_samples_are_scored_by_every_sampler(sampler):
         assert len({round(fid, 6) for fid in others}) == 3  # the variance counts
 
 
+@pytest.mark.parametrize(("num_real", "num_images"), [(3, 8), (8, 3)])
+def test_too_few_images_for_the_figures_are_refused_before_any_is_drawn(num_real, num_images):
+    pixels = FeatureExtractor("moments", moments)
+    message = f"{num_images} samples and {num_real} reference images; expected at least 4"
+    with pytest.raises(ValueError, match=message):
+        SampleEvaluation(dataset(num_real), pixels, num_images)
+
+
 def test_an_extractor_is_trained_where_there_are_labels():
     source = digits()
     train = ImageDataset(source, np.arange(100), 8, 1)

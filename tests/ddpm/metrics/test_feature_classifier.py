@@ -94,6 +94,14 @@ def test_bad_input_is_refused(changes, message):
         train_feature_classifier(**arguments)
 
 
+def test_one_held_out_image_is_enough():
+    images = torch.zeros(5, 1, 8, 8)
+    labels = torch.zeros(5).long()
+    held_out = (images[:1], labels[:1])
+    model = train_feature_classifier(images, labels, held_out=held_out, epochs=1)
+    assert "held-out accuracy 100.00 %" in model.name
+
+
 def test_other_channels_are_refused():
     with pytest.raises(ValueError, match=r"expected \(B, 3, H, W\)"):
         SmallClassifier(3, 10)(torch.zeros(1, 1, 8, 8))
