@@ -138,7 +138,7 @@ def _folder(
     labels: str,
     columns: tuple[str | None, str | None],
 ) -> Reading:
-    places, unused = split_folder(listing)
+    places, unused = split_folder(listing, are_classes=labels == "folder")
     skipped = listing.left_out()
     if validation_dir is not None:
         other = Place(list_folder(Path(validation_dir)))

@@ -5,14 +5,13 @@ Everything below a folder is looked at, through links too; what is no picture is
 
 import os
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from ardm.training.litter import is_litter
-from ardm.training.splits import choose_splits, split_of
+from ardm.training.splits import choose_splits, like_splits, split_of, splits_in
 
 _TABLES = ("metadata", "labels")
 _HELD_OUT = {"validation", "test"}
@@ -96,7 +95,7 @@ def _visit(listing: Listing, below: str, chain: tuple[str, ...]) -> None:
         path = below + entry.name
         if entry.name.startswith(".") or is_litter(entry.name):
             listing.hidden += 1
-        elif entry.is_dir():
+        elif os.path.isdir(entry.path):
             real = os.path.realpath(entry.path)
             if real in chain:
                 listing.loops.append(path)
@@ -112,7 +111,7 @@ def _visit(listing: Listing, below: str, chain: tuple[str, ...]) -> None:
 
 def _may_be_read(entry: os.DirEntry[str]) -> bool:
     """Whether it is a file, or a link that leads nowhere: no pipe, whose reader would wait."""
-    return entry.is_file() or entry.is_symlink()
+    return os.path.isfile(entry.path) or not os.path.exists(entry.path)
 
 
 def _is_table(path: str) -> bool:
@@ -151,11 +150,12 @@ class Place(NamedTuple):
         return Counter((*self.below(path), "")[0] for path in self.paths())
 
 
-def split_folder(listing: Listing) -> tuple[dict[str, Place], list[str]]:
-    """Finds `train` and `val` folders, and their like, in any capitals.
+def split_folder(listing: Listing, are_classes: bool = False) -> tuple[dict[str, Place], list[str]]:
+    """Finds `train` and `val` folders, and their like: `Training`, `val2017`, `test_set`.
 
     Args:
         listing: of the folder.
+        are_classes: whether folders with such a word in their names are classes for sure.
 
     Returns:
         The places of "train" and, if there is one, of "validation"; and what is not used. Without
@@ -164,36 +164,60 @@ def split_folder(listing: Listing) -> tuple[dict[str, Place], list[str]]:
     Raises:
         ValueError: if it cannot be told what is to be trained on.
     """
-    place = Place(listing)
-    while len(names := place.names()) == 1 and (only := next(iter(names))):
-        if split_of(only) in _HELD_OUT:
-            break
-        place = Place(listing, f"{place.base}{only}/")
+    place = _innermost(listing)
+    names = place.names()
+    where = str(listing.folder / place.base)
     parts = {name: split_of(name) for name in names}
     strangers = [name or "images" for name, part in parts.items() if part is None]
     if not _HELD_OUT & set(parts.values()) or (strangers and "train" not in parts.values()):
-        _check_split_first(place, names)
-        return {"train": place}, []
-    where = str(listing.folder / place.base)
-    if strangers:
-        others = [name for name, part in parts.items() if part]
-        raise ValueError(
-            f"{where} has {', '.join(strangers[:3])} beside {', '.join(others)}: are these parts of"
-            " the data, or classes? Name the parts by train_dir and validation_dir, or move what"
-            " does not belong there."
-        )
-    chosen = choose_splits(names, where)
+        parts = {} if are_classes else {**splits_in(names)}
+        if not parts:
+            _check_no_parts(place, are_classes)
+            return {"train": place}, []
+    elif strangers:
+        raise ValueError(_doubt(where, strangers, [name for name in parts if parts[name]]))
+    chosen = choose_splits(names, where, parts.get)
     places = {"train": Place(listing, f"{place.base}{chosen.train}/")}
     if chosen.held_out is not None:
         places["validation"] = Place(listing, f"{place.base}{chosen.held_out}/")
     return places, [f"{names[name]} image(s) of {name}" for name in chosen.unused]
 
 
-def _check_split_first(place: Place, names: Iterable[str]) -> None:
-    inner = [Place(place.listing, f"{place.base}{name}/").names() for name in names if name]
-    parts = [{split_of(name) for name in each} for each in inner]
-    if parts and all("train" in each and len(each) > 1 and None not in each for each in parts):
-        raise ValueError(
-            f"{place.listing.folder / place.base} has {sorted(inner[0])} in every class; expected"
-            " a folder for each of these, with the classes in it."
-        )
+def _innermost(listing: Listing) -> Place:
+    """The first folder that holds pictures, or more than one folder with some."""
+    place = Place(listing)
+    while len(names := place.names()) == 1 and (only := next(iter(names))):
+        if split_of(only) in _HELD_OUT:
+            break
+        place = Place(listing, f"{place.base}{only}/")
+    return place
+
+
+def _check_no_parts(place: Place, are_classes: bool) -> None:
+    """That what is taken for classes cannot be meant as parts of the data."""
+    where = place.listing.folder / place.base
+    names = [name for name in place.names() if name]
+    inner = {name: Place(place.listing, f"{place.base}{name}/").names() for name in names}
+    for name, below in inner.items():
+        parts = {split_of(each) for each in below}
+        if None not in parts and {"train"} < parts:
+            raise ValueError(
+                f"{where} has {sorted(below)} in {name!r}, as in a class of its own; expected a"
+                " folder for each of these, with the classes in it."
+            )
+    if are_classes:
+        return
+    trains = [name for name in names if split_of(name) == "train" and any(inner[name])]
+    alike = like_splits(names) or (trains if len(place.names()) > 1 else [])
+    if alike:
+        others = [name or "images" for name in place.names() if name not in alike]
+        raise ValueError(_doubt(str(where), others, alike))
+
+
+def _doubt(where: str, others: list[str], alike: list[str]) -> str:
+    beside = [", ".join(some[:4]) for some in (others, alike) if some]
+    return (
+        f"{where} has {' beside '.join(beside)}: are these parts of the data, or classes? Name the"
+        " parts by train_dir and validation_dir, move what does not belong there, or say that they"
+        " are classes, by labels = 'folder' (--labels folder)."
+    )

@@ -53,7 +53,7 @@ def find_rule(
             f"labels is {labels!r}, and a column is named; expected labels = 'metadata'."
         )
     if labels == "filename":
-        _by_name(place)
+        _check_names(_by_name(place))
         return Rule(_by_name, "file name")
     notes: tuple[str, ...] = ()
     if labels != "folder":
@@ -117,20 +117,25 @@ def _by_name(place: Place) -> list[Any]:
         numbered = _NUMBERED.fullmatch(stem)
         before, underscore, _ = stem.partition("_")
         classes.append(numbered[1] if numbered else before if underscore else None)
+    return classes
+
+
+def _check_names(classes: list[Any]) -> None:
     if len(set(classes)) > max(2, len(classes) / 2) or None in classes:
         raise ValueError(
             f"labels is 'filename', which makes {len(set(classes) - {None})} classes of"
             f" {len(classes)} images, and {classes.count(None)} have none; expected names like"
             " cat_01.jpg, several a class."
         )
-    return classes
 
 
 def _hint(place: Place) -> str:
+    classes = _by_name(place)
     try:
-        found = sorted(set(_by_name(place)))
+        _check_names(classes)
     except ValueError:
         return ""
+    found = sorted(set(classes))
     if len(found) < 2:
         return ""
     return f"labels = 'filename' would find {len(found)}: {', '.join(found[:3])}"

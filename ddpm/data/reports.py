@@ -1,9 +1,9 @@
 """What was read of images, what was skipped and what is not used: counted, and told in a line."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from ardm.training.splits import split_of
+from ardm.training.splits import part_within
 
 from .sources import Reading, Source
 
@@ -27,21 +27,33 @@ def report_of(reading: Reading, train: _Part, held_out: _Part | None) -> str:
 
     Returns:
         One line, such as "read 24 images from photos: 20 to train on, 4 held out (val); 2 classes
-        by folder; skipped: 1 hidden file(s)".
+        (folder): cat, dog; skipped: 1 hidden file(s)".
     """
     total = len(train) + (0 if held_out is None else len(held_out))
     drawn = "drawn evenly" if "validation" not in reading.parts else reading.held_out
-    if split_of(drawn.rpartition("/")[2]) == "test":
+    if part_within(drawn.rpartition("/")[2]) == "test":
         drawn += ", as there is no validation part"
     held = "nothing held out" if held_out is None else f"{len(held_out)} held out ({drawn})"
     names = train.source.class_names
     classes = f"no classes ({reading.how})" if reading.how else "no classes"
     if names is not None:
-        classes = f"{len(names)} class{'es' * (len(names) != 1)} ({reading.how})"
+        classes = f"{len(names)} class{'es' * (len(names) != 1)} ({reading.how}): {_some(names)}"
     told = [f"read {total:,} images from {reading.where}: {len(train):,} to train on, {held}"]
     told += [classes, *_forms(train)]
+    if held_out is not None and "validation" in reading.parts:
+        told += _in_both(train, held_out)
     told += _listed("skipped", reading.skipped) + _listed("not used", reading.unused)
     return "; ".join(told)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + ", ..." * (len(names) > 4)
+
+
+def _in_both(train: _Part, held_out: _Part) -> list[str]:
+    known = {look.digest for look in train.source.seen()}
+    count = sum(look.digest in known for look in held_out.source.seen())
+    return [f"{count} of those held out are trained on, too"] if count else []
 
 
 def _forms(part: _Part) -> list[str]:

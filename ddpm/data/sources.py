@@ -132,12 +132,13 @@ class ColumnImages:
     def name(self, number: int) -> str:
         """What to call the image in a message."""
         entry = self.rows[number][self.column]
-        return (entry and entry["path"]) or f"image {number} of column {self.column!r}"
+        path = entry and entry["path"]
+        return path if path and len(path) < 1000 else f"image {number} of column {self.column!r}"
 
     def stamp(self, number: int) -> str:
-        """What changes with the content: a file's size and time, or a digest of the row's bytes."""
+        """What changes with the content: a file's size and time, or a digest of its bytes."""
         entry = self.rows[number][self.column]
-        if entry and entry["bytes"] is None:
+        if entry and entry["bytes"] is None and not _is_address(entry["path"]):
             return _stamp(entry["path"])
         return fingerprint([self.content(number)])
 
@@ -146,7 +147,9 @@ class ColumnImages:
         entry = self.rows[number][self.column]
         if entry is None:
             raise ValueError("the row holds no picture")
-        return Path(entry["path"]).read_bytes() if entry["bytes"] is None else entry["bytes"]
+        if entry["bytes"] is not None:
+            return entry["bytes"]
+        return _content(entry["path"])
 
     def subset(self, numbers: Sequence[int]) -> "ColumnImages":
         """Some of the images."""
@@ -156,9 +159,25 @@ class ColumnImages:
 Images = ArrayImages | FileImages | ColumnImages
 
 
+def _is_address(path: str) -> bool:
+    """Whether it leads into an archive or over a network, as `zip://cat/1.png::data/a.zip`."""
+    return "://" in path or "::" in path
+
+
+def _content(path: str) -> bytes:
+    if not _is_address(path):
+        return Path(path).read_bytes()
+    from datasets.utils.file_utils import xopen
+
+    with xopen(path, "rb") as file:
+        return file.read()
+
+
 def _stamp(path: str | os.PathLike[str]) -> str:
+    """Differs after every write: the time of change cannot be set, as that of the content can."""
     status = os.stat(path)
-    return f"{os.fspath(path)}|{status.st_size}|{status.st_mtime_ns}"
+    times = f"{status.st_mtime_ns}|{status.st_ctime_ns}"
+    return f"{os.fspath(path)}|{status.st_size}|{times}|{status.st_ino}"
 
 
 class Part(NamedTuple):
@@ -258,7 +277,8 @@ def number_labels(
             "labels are neither text nor whole numbers; expected one class name or number an image."
         )
     numeric = all(isinstance(label, int) for label in labels)
-    found = [str(label) for label in sorted(set(labels), key=None if numeric else str)]
+    told = labels if numeric else map(str, labels)
+    found = [str(label) for label in sorted(set(told))]
     names = found if names is None else names
     if any("\udc80" <= sign <= "\udcff" for name in found for sign in name):
         raise ValueError(f"the class names {found!a} are not all UTF-8; rename the folders.")

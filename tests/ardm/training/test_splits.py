@@ -4,12 +4,12 @@ import itertools
 
 import pytest
 
-from ardm.training.splits import choose_splits, split_of
+from ardm.training.splits import choose_splits, like_splits, split_of, splits_in
 
 NAMES = {
     "train": ["train", "training", "Train", "TRAIN"],
     "validation": ["validation", "valid", "val", "dev", "VAL", "Dev"],
-    "test": ["test", "testing", "Test"],
+    "test": ["test", "testing", "Test", "eval", "Evaluation"],
 }
 
 
@@ -20,7 +20,7 @@ def test_a_name_stands_for_its_part(name, part):
     assert split_of(name) == part
 
 
-@pytest.mark.parametrize("name", ["", "cat", "trains", "tests", "evaluation", "train_2"])
+@pytest.mark.parametrize("name", ["", "cat", "trains", "tests", "holdout", "train_2"])
 def test_other_names_stand_for_none(name):
     assert split_of(name) is None
 
@@ -47,3 +47,36 @@ def test_two_names_of_one_part_are_refused(names):
 def test_there_must_be_something_to_train_on(names):
     with pytest.raises(ValueError, match=r"it has the parts .*expected train"):
         choose_splits(names, "it")
+
+
+@pytest.mark.parametrize(
+    ("train", "held_out", "part"),
+    [
+        ("training_set", "test_set", "test"),
+        ("train2017", "val2017", "validation"),
+        ("trainA", "testA", "test"),
+        ("TRAIN_SET", "DEV_SET", "validation"),
+        ("my-train.été", "my-valid.été", "validation"),
+    ],
+)
+def test_names_that_differ_in_the_part_alone_stand_for_it(train, held_out, part):
+    assert splits_in([train, held_out]) == {train: "train", held_out: part}
+    assert like_splits([train, held_out]) == sorted([train, held_out])
+
+
+@pytest.mark.parametrize(
+    ("names", "alike"),
+    [
+        (["bullet_train", "test_tube"], ["bullet_train", "test_tube"]),
+        (["train_set", "test_set", "cats"], ["test_set", "train_set"]),
+        (["trainA", "trainB", "testA"], ["testA", "trainA", "trainB"]),
+        (["train_1", "train_2"], []),
+        (["trainer", "tester"], []),
+        (["train_test", "a"], []),
+        (["cats", "dogs"], []),
+        (["train_set"], []),
+        ([], []),
+    ],
+)
+def test_names_that_differ_in_more_are_only_alike(names, alike):
+    assert splits_in(names) == {} and like_splits(names) == alike

@@ -118,6 +118,35 @@ def test_folders_called_so_are_the_parts(tmp_path, above, train, held_out):
     assert found == {"train": names[:1], "validation": sorted(names[1:])} and not unused
 
 
+@pytest.mark.parametrize(
+    ("train", "held_out"),
+    [
+        ("training_set", "test_set"),
+        ("train2017", "val2017"),
+        ("train_64x64", "valid_64x64"),
+        ("TrainSet", "ValSet"),
+        ("images-TRAIN", "images-EVAL"),
+    ],
+)
+def test_folders_that_hold_such_a_word_are_the_parts(tmp_path, train, held_out):
+    names = [f"{train}/a/1.png", f"{train}/b/1.png", f"{held_out}/a/1.png"]
+    found, unused = parts(tmp_path, *names)
+    assert found == {"train": names[:2], "validation": names[2:]} and not unused
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["bullet_train/1.png", "test_tube/2.png"],
+        ["training_set/1.png", "test_set/2.png"],
+        ["train/a/1.png", "tram/2.png"],
+    ],
+)
+def test_folders_that_are_classes_for_sure_are_no_parts(tmp_path, names):
+    places, _ = split_folder(list_folder(touch(tmp_path, *names)), are_classes=True)
+    assert [*places] == ["train"] and places["train"].paths() == sorted(names)
+
+
 def test_a_test_part_is_not_used_where_there_is_validation(tmp_path):
     found, unused = parts(tmp_path, "train/1.png", "val/2.png", "test/3.png", "test/4.png")
     assert found == {"train": ["train/1.png"], "validation": ["val/2.png"]}
@@ -148,7 +177,16 @@ def test_other_folders_are_no_parts(tmp_path, names):
         (["train/1.png", "val/2.png", "3.png"], "has images beside train, val"),
         (["train/1.png", "test/2.png", "tram/3.png"], "has tram beside test, train"),
         (["train/1.png", "val/2.png", "valid/3.png"], "'val' and 'valid', which both"),
-        (["a/train/1.png", "a/val/2.png", "b/train/3.png", "b/val/4.png"], "in every class"),
+        (["a/train/1.png", "a/val/2.png", "b/train/3.png", "b/val/4.png"], "in 'a', as in a class"),
+        (["a/train/1.png", "b/train/3.png", "b/test/4.png"], "in 'b', as in a class"),
+        (["train/a/1.png", "train/b/2.png", "unlabeled/3.png"], "has unlabeled beside train"),
+        (["train/a/1.png", "train/b/2.png", "3.png"], "has images beside train"),
+        (["seg_train/1.png", "seg_test/2.png", "seg_pred/3.png"], "has seg_pred beside seg_test"),
+        (
+            ["trainA/1.png", "trainB/2.png", "testA/3.png", "testB/4.png"],
+            "has testA, testB, trainA",
+        ),
+        (["bullet_train/1.png", "test_tube/2.png"], "has bullet_train, test_tube: are these parts"),
     ],
 )
 def test_where_it_cannot_be_told_it_is_asked(tmp_path, names, message):

@@ -25,9 +25,9 @@ def test_all_is_told_in_one_line():
     reading.unused.append("4 image(s) of test")
     looks = [Look("", 4, 9, False), Look("", 9, 9, False, True)]
     assert report_of(reading, part(1200, ["a", "b"], looks), part(34)) == (
-        "read 1,234 images from photos: 1,200 to train on, 34 held out (val); 2 classes (folder);"
-        " 1 smaller than 8 pixels, and enlarged; 1 of several frames, of which the first counts;"
-        " skipped: 2 hidden file(s), 1 other file(s) (.txt); not used: 4 image(s) of test"
+        "read 1,234 images from photos: 1,200 to train on, 34 held out (val); 2 classes (folder):"
+        " a, b; 1 smaller than 8 pixels, and enlarged; 1 of several frames, of which the first"
+        " counts; skipped: 2 hidden file(s), 1 other file(s) (.txt); not used: 4 image(s) of test"
     )
 
 
@@ -35,7 +35,7 @@ def test_all_is_told_in_one_line():
     ("held_out", "names", "how", "expected"),
     [
         (None, None, "", "3 to train on, nothing held out; no classes"),
-        (part(1), ["a"], "folder", "3 to train on, 1 held out (drawn evenly); 1 class (folder)"),
+        (part(1), ["a"], "folder", "3 to train on, 1 held out (drawn evenly); 1 class (folder): a"),
         (None, None, "not asked for", "nothing held out; no classes (not asked for)"),
     ],
 )
@@ -44,7 +44,21 @@ def test_what_there_is_none_of_is_told_too(held_out, names, how, expected):
     assert report_of(reading, part(3, names), held_out).endswith(expected)
 
 
-@pytest.mark.parametrize("name", ["test", "data/Test", "in/deep/testing"])
+@pytest.mark.parametrize("name", ["test", "data/Test", "in/deep/testing", "my/test_set"])
 def test_a_test_part_is_held_out_for_a_reason(name):
     reading = Reading("x", {"train": None, "validation": None}, name)
     assert f"({name}, as there is no validation part)" in report_of(reading, part(1), part(1))
+
+
+def test_of_many_classes_some_are_named():
+    reading = Reading("x", {"train": None}, how="folder")
+    names = ["a", "b", "c", "d", "e"]
+    assert "5 classes (folder): a, b, c, d, ..." in report_of(reading, part(9, names), None)
+
+
+def test_what_is_in_both_parts_is_told():
+    reading = Reading("x", {"train": None, "validation": None}, "val")
+    looks = [Look(digest, 9, 9, False) for digest in "abcd"]
+    told = report_of(reading, part(3, looks=looks[:3]), part(2, looks=looks[1:]))
+    assert "; 2 of those held out are trained on, too" in told
+    assert "too" not in report_of(reading, part(3, looks=looks[:2]), part(2, looks=looks[2:]))
