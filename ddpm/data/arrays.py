@@ -29,7 +29,11 @@ _CHANNELS = (1, 3, 4)
 
 
 def array_file(
-    path: Path, image_key: str | None = None, label_key: str | None = None, labelled: bool = True
+    path: Path,
+    image_key: str | None = None,
+    label_key: str | None = None,
+    labelled: bool = True,
+    to_validate: bool = False,
 ) -> tuple[dict[str, Part], list[str]]:
     """Reads images of one array, and labels of another.
 
@@ -38,9 +42,11 @@ def array_file(
         image_key: of the images in .npz; None = by its name.
         label_key: of the labels; None = by its name.
         labelled: False = no labels, whatever the file has.
+        to_validate: whether the held-out part is wanted, if the file has parts.
 
     Returns:
-        "train" and, if the names of the arrays say so, "validation"; and what is not used.
+        "train" and, if the names of the arrays say so, "validation"; and what is not used. With
+        `to_validate` the images are "validation" alone.
 
     Raises:
         ValueError: if there is no such file, or not what is expected is in it.
@@ -49,9 +55,10 @@ def array_file(
     if isinstance(arrays, np.ndarray):
         if image_key or label_key:
             raise ValueError(f"{path} is one array; expected no image_column and no label_column.")
-        return {"train": Part(ArrayImages(_pixels(arrays, str(path)), str(path)))}, []
+        whole = Part(ArrayImages(_pixels(arrays, str(path)), str(path)))
+        return {"validation" if to_validate else "train": whole}, []
     with arrays:
-        chosen = _chosen(path, arrays.files, image_key, label_key)
+        chosen = _chosen(path, arrays.files, image_key, label_key, to_validate)
         parts = {}
         for part, keys in chosen.items():
             pixels = _pixels(_array(path, arrays, keys["image"]), f"{keys['image']!r} of {path}")
@@ -118,7 +125,11 @@ def _array(path: Path, arrays: Any, key: str) -> np.ndarray:
 
 # ------------------------------------------------------------------------------------ which arrays
 def _chosen(
-    path: Path, keys: Sequence[str], image_key: str | None, label_key: str | None
+    path: Path,
+    keys: Sequence[str],
+    image_key: str | None,
+    label_key: str | None,
+    to_validate: bool = False,
 ) -> dict[str, dict[str, str]]:
     """The keys of "image" and perhaps "label", of "train" and perhaps "validation"."""
     for flag, key in (("image_column", image_key), ("label_column", label_key)):
@@ -127,21 +138,45 @@ def _chosen(
     found = {name: _of_split(path, keys, name) for name in dict.fromkeys(map(_split, keys))}
     if image_key is not None:
         own = {**found[_split(image_key)], "image": image_key}
-        return {"train": own if label_key is None else {**own, "label": label_key}}
+        own |= {} if label_key is None else {"label": label_key}
+        return {"validation" if to_validate else "train": own}
     holding = [name for name, own in found.items() if "image" in own]
     if not holding:
         raise ValueError(
             f"{path} holds {sorted(keys)}; expected images or arr_0, and perhaps labels or arr_1,"
             " or an image_column and a label_column."
         )
-    if "" in holding:
-        parts = {"train": found[""]}
-    else:
-        train, held_out, _ = choose_splits(holding, str(path))
-        parts = {"train": found[train]} | ({"validation": found[held_out]} if held_out else {})
+    places = _places(path, holding, to_validate)
     if label_key is not None:
-        parts["train"]["label"] = label_key
-    return parts
+        for name in places.values():
+            found[name]["label"] = _like(path, keys, label_key, name)
+    return {part: found[name] for part, name in places.items()}
+
+
+def _places(path: Path, holding: list[str], to_validate: bool) -> dict[str, str]:
+    """Which names of parts that hold images are "train" and "validation"; "" = no such name."""
+    held_out = next((name for name in ("validation", "test") if name in holding), None)
+    if to_validate:
+        return {"validation": held_out or holding[0]}
+    train = "" if "" in holding else choose_splits(holding, str(path)).train
+    return {"train": train} | ({} if held_out is None else {"validation": held_out})
+
+
+def _like(path: Path, keys: Sequence[str], label_key: str, split: str) -> str:
+    """The array that is called like another, but for the part: y_test like y_train."""
+    if _split(label_key) == split:
+        return label_key
+    alike = [key for key in keys if _split(key) == split and _stem(key) == _stem(label_key)]
+    if not alike:
+        raise ValueError(
+            f"{path} has no array like label_column {label_key!r} for its {split or 'other'} part;"
+            " expected one, or the parts in files of their own, as train_file and validation_file."
+        )
+    return alike[0]
+
+
+def _stem(key: str) -> str:
+    return "_".join(word.casefold() for word in key.split("_") if not split_of(word))
 
 
 def _split(key: str) -> str:
@@ -152,8 +187,7 @@ def _split(key: str) -> str:
 def _of_split(path: Path, keys: Sequence[str], split: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for key in keys:
-        words = [word.casefold() for word in key.split("_") if not split_of(word)]
-        kind = next((kind for kind, names in _KINDS.items() if "_".join(words) in names), None)
+        kind = next((kind for kind, names in _KINDS.items() if _stem(key) in names), None)
         if kind is None or _split(key) != split:
             continue
         if kind in found:
@@ -204,6 +238,7 @@ def _labels(labels: np.ndarray, pixels: np.ndarray, what: str) -> list[Any]:
             f"{what} {labels.shape} for images {pixels.shape};"
             f" expected one label an image{one_hot}."
         )
-    if labels.dtype.kind == "f" and (labels == labels.round()).all():
+    whole = labels.dtype.kind == "f" and (labels == labels.round()) & (abs(labels) < 2**53)
+    if np.all(whole):
         labels = labels.astype(np.int64)
     return labels.tolist()

@@ -46,13 +46,14 @@ def table_reading(
         rows = tables[held_out]
         parts["validation"] = _part(rows, f"{name} {config} {held_out}", images, column)
     left = [f"{len(tables[split])} rows of {split}" for split in unused]
-    return Reading(name, parts, held_out or "", how, unused=left)
+    return Reading(name, parts, held_out or "", how, unused=left).without_unlabelled_test()
 
 
 def _part(rows: "Dataset", place: str, image_column: str, label_column: str | None) -> Part:
     for column in (image_column, label_column):
         if column is not None and column not in rows.column_names:
             raise ValueError(f"{place} has the columns {rows.column_names}; expected {column!r}.")
+    _check_bytes(rows, image_column)
     try:
         images = ColumnImages(rows, image_column, place)
     except (TypeError, ValueError, NotImplementedError) as error:  # of pyarrow
@@ -69,6 +70,25 @@ def _part(rows: "Dataset", place: str, image_column: str, label_column: str | No
     # -1 stands for a class that is not told
     named = [None if label is None or label < 0 else feature.int2str(label) for label in labels]
     return Part(images, named, list(feature.names))
+
+
+def _check_bytes(rows: "Dataset", column: str) -> None:
+    """That nested lists of numbers are pixels of 8 bits, to which `datasets` would cut them."""
+    import pyarrow
+    from pyarrow import compute
+
+    for chunk in rows.data.column(column).chunks:
+        values = chunk.storage if isinstance(chunk, pyarrow.ExtensionArray) else chunk
+        while pyarrow.types.is_list(values.type) or pyarrow.types.is_large_list(values.type):
+            values = compute.list_flatten(values)
+        if values is chunk or not pyarrow.types.is_integer(values.type):
+            return
+        low, high = compute.min_max(values).as_py().values()
+        if low is not None and not 0 <= low <= high <= 255:
+            raise ValueError(
+                f"column {column!r} holds lists of numbers in {low}..{high}; expected pictures, or"
+                " numbers in 0..255."
+            )
 
 
 def _image_column(rows: "Dataset", wanted: str | None) -> str:

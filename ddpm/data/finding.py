@@ -6,11 +6,13 @@ A place is a data set, a folder, a file of arrays, or none: scikit-learn's digit
 import os
 from pathlib import Path
 
+import numpy as np
+
 from .arrays import array_file
 from .columns import is_saved, table_reading
 from .folders import Listing, Place, list_folder, split_folder
 from .labels import LABELS, NO_CLASSES, find_rule
-from .sources import ArrayImages, FileImages, Look, Part, Reading, Source, digits, number_labels
+from .sources import ArrayImages, FileImages, Look, Part, Reading, Source, number_labels
 from .survey import survey
 
 _DIGITS = "scikit-learn's digits"
@@ -142,27 +144,30 @@ def _folder(
     skipped = listing.left_out()
     if validation_dir is not None:
         other = Place(list_folder(Path(validation_dir)))
-        train = listing.folder / places["train"].base
-        if other.listing.folder.resolve().is_relative_to(train.resolve()):
+        train = (listing.folder / places["train"].base).resolve()
+        held_out = other.listing.folder.resolve()
+        if held_out.is_relative_to(train) or train.is_relative_to(held_out):
             raise ValueError(
-                f"validation_dir {validation_dir} lies in {train}, whose images are trained on;"
-                " expected a folder outside of it."
+                f"validation_dir {validation_dir} holds images of {train}, which are trained on;"
+                " expected a folder beside it."
             )
-        if before := places.get("validation"):
+        before = places.get("validation")
+        if before and (listing.folder / before.base).resolve() != held_out:
             unused.append(f"{len(before.paths())} image(s) of {before.base.rstrip('/')}")
         skipped += other.listing.left_out()
         places["validation"] = other
     rule = NO_CLASSES if labels == "none" else find_rule(places["train"], labels, *columns)
     parts = {}
     for name, place in places.items():
-        images = FileImages(place.listing.folder, place.paths())
+        images = FileImages(place.listing.folder, place.paths(), place.base)
         parts[name] = Part(images, rule.labels and rule.labels(place))
-    held_out = places.get("validation")
-    called = held_out.base.rstrip("/") or str(validation_dir) if held_out else ""
+    last = places.get("validation")
+    called = last.base.rstrip("/") or str(validation_dir) if last else ""
     skipped += rule.notes
     if not rule.by_table:
         unused += listing.tables
-    return Reading(str(listing.folder), parts, called, rule.how, skipped, unused)
+    reading = Reading(str(listing.folder), parts, called, rule.how, skipped, unused)
+    return reading if validation_dir is not None else reading.without_unlabelled_test()
 
 
 def _file(
@@ -174,12 +179,26 @@ def _file(
         if "validation" in parts:
             unused.append(f"validation arrays of {path}")
         held_out = str(validation_file)
-        others, unused_too = array_file(Path(validation_file), *columns, labelled)
-        parts["validation"] = others["train"]
+        other = Path(validation_file)
+        others, unused_too = array_file(other, *columns, labelled, to_validate=True)
+        parts |= others
         unused += unused_too
     how = "the file's" if parts["train"].labels else "the file has none"
     how = how if labelled else "not asked for"
     return Reading(str(path), parts, held_out, how, unused=unused)
+
+
+def digits() -> Source:
+    """Scikit-learn's digits: 1797 grey images of 8 x 8 pixels, values 0..16 stretched to 0..255."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise ImportError(
+            "the digits need scikit-learn; install it with: pip install 'ardm[images]'"
+        ) from error
+    bunch = load_digits()
+    images = ArrayImages(np.round(bunch.images * 255 / 16).astype(np.uint8), "digits")
+    return Source(images, bunch.target.astype(np.int64), [str(name) for name in bunch.target_names])
 
 
 # ---------------------------------------------------------------------------------------- usable

@@ -8,8 +8,9 @@ import csv
 import io
 import json
 import posixpath
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,41 +62,56 @@ def read_metadata(
     """
     if not listing.tables:
         return None
-    told = ", ".join(listing.tables)
+    told: dict[str, str] = {}  # the column of classes of each table that has one
     columns: dict[str, None] = {}
     classes: dict[str, Any] = {}
-    names = set()
     for path in listing.tables:
         rows = _rows(listing.folder / path)
         own = list(dict.fromkeys(name for row in rows for name in row))
         columns |= dict.fromkeys(own)
         column = _column(path, own, LABEL_NAMES, label_column, "label_column")
         if column is None:
+            _check_names(path, own, listing)
             continue
-        names.add(column)
-        file_column = _column(path, own, _FILES, image_column, "image_column")
-        if file_column is None:
+        told[path] = column
+        files = _column(path, own, _FILES, image_column, "image_column")
+        if files is None:
             raise ValueError(
                 f"{path} has no column of file names among {own}; name it by image_column."
             )
-        for row in rows:
-            key = table_key(posixpath.join(posixpath.dirname(path), str(row.get(file_column))))
-            label = row.get(column)
-            label = None if label != label else label  # JSON's and pandas' NaN
-            if classes.setdefault(key, label) != label:
-                raise ValueError(
-                    f"{path} calls {key} {classes[key]!r} and {label!r}; expected one class."
-                )
-    if not names:
-        return Metadata(told, list(columns))
+        _add_classes(classes, path, ((row.get(files), row.get(column)) for row in rows))
+    if not told:
+        return Metadata(", ".join(listing.tables), list(columns))
+    where = ", ".join(told)
     absent = len(classes.keys() - {table_key(path) for path in listing.pictures})
     if absent == len(classes):
         raise ValueError(
-            f"{told} of {listing.folder} names no file that is there, such as"
+            f"{where} of {listing.folder} names no file that is there, such as"
             f" {next(iter(classes), 'any')!r}; expected paths from its own folder on."
         )
-    notes = (f"{absent} row(s) of {told} without a file",) if absent else ()
-    return Metadata(told, list(columns), " / ".join(sorted(names)), _as_numbers(classes), notes)
+    notes = (f"{absent} row(s) of {where} without a file",) if absent else ()
+    called = " / ".join(sorted({*told.values()}))
+    return Metadata(where, list(columns), called, _as_numbers(classes), notes)
+
+
+def _check_names(path: str, columns: list[str], listing: Listing) -> None:
+    """That a table without classes has names in its first row, and is no table that was misread."""
+    pictures = {table_key(picture).rpartition("/")[2] for picture in listing.pictures}
+    if not columns or any(table_key(name).rpartition("/")[2] in pictures for name in columns):
+        raise ValueError(
+            f"{path} has {columns or 'nothing'} in its first row; expected the names of columns,"
+            " such as file_name and label, or no such file."
+        )
+
+
+def _add_classes(classes: dict[str, Any], path: str, rows: Iterable[tuple[Any, Any]]) -> None:
+    for file, label in rows:
+        key = table_key(posixpath.join(posixpath.dirname(path), str(file)))
+        label = None if label != label else label  # JSON's and pandas' NaN
+        if classes.setdefault(key, label) != label:
+            raise ValueError(
+                f"{path} calls {key} {classes[key]!r} and {label!r}; expected one class."
+            )
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
@@ -117,9 +133,13 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 
 
 def _separated_rows(text: str, separators: str) -> list[dict[str, Any]]:
-    first, _, _ = text.partition("\n")
-    separator = max(separators, key=first.count)
-    table = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    lines = text.lstrip("\r\n")
+    if told := re.match(r"sep=(.)\r?\n", lines):  # as Excel has it
+        separators = told[1]
+        lines = lines[told.end() :]
+    first, _, _ = lines.partition("\n")
+    separator = max(separators, key=lambda each: (_names_files(first, each), first.count(each)))
+    table = csv.reader(io.StringIO(lines, newline=""), delimiter=separator, strict=True)
     names = [name.strip() for name in next(table, [])]
     for name in filter(None, names):
         if names.count(name) > 1:
@@ -134,6 +154,11 @@ def _separated_rows(text: str, separators: str) -> list[dict[str, Any]]:
         if any(cells):
             rows.append(dict(zip(names, [cell.strip() or None for cell in cells], strict=True)))
     return rows
+
+
+def _names_files(first: str, separator: str) -> bool:
+    """Whether a line of names, cut there, has one that files are usually called by."""
+    return any(name.strip('" \r').casefold() in _FILES for name in first.split(separator))
 
 
 def _column(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ardm.training import fingerprint
+from ardm.training.splits import part_within
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -70,10 +71,12 @@ class FileImages:
     Args:
         folder: where they lie.
         paths: of the files, from there on.
+        part: of the folder, whose memory of what was seen is its own.
     """
 
-    def __init__(self, folder: Path, paths: Sequence[str]):
-        self.place = str(folder.absolute())
+    def __init__(self, folder: Path, paths: Sequence[str], part: str = ""):
+        self.place = os.path.abspath(folder / part)
+        self.part = part
         self.folder = folder
         self.paths = paths
 
@@ -93,7 +96,7 @@ class FileImages:
 
     def stamp(self, number: int) -> str:
         """What changes with the file, without its being read."""
-        return _stamp(self.folder / self.paths[number])
+        return _stamp(os.path.abspath(self.folder / self.paths[number]))
 
     def content(self, number: int) -> bytes:
         """The file's bytes."""
@@ -101,7 +104,7 @@ class FileImages:
 
     def subset(self, numbers: Sequence[int]) -> "FileImages":
         """Some of the images."""
-        return FileImages(self.folder, [self.paths[number] for number in numbers])
+        return FileImages(self.folder, [self.paths[number] for number in numbers], self.part)
 
 
 class ColumnImages:
@@ -214,6 +217,15 @@ class Reading:
     skipped: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
 
+    def without_unlabelled_test(self) -> "Reading":
+        """A test part whose classes are kept secret cannot stand in for a validation part."""
+        test = self.parts.get("validation")
+        is_test = part_within(self.held_out.rpartition("/")[2]) == "test"
+        if test and is_test and self.parts["train"].labels and set(test.labels or []) <= {None}:
+            self.unused.append(f"{len(test.images)} image(s) of {self.held_out}, without classes")
+            del self.parts["validation"]
+        return self
+
 
 @dataclass(frozen=True)
 class Source:
@@ -242,19 +254,6 @@ class Source:
         """Sizes (width, height) that occur, and whether all are grey."""
         looks = self.seen()
         return {(look.width, look.height) for look in looks}, all(look.grey for look in looks)
-
-
-def digits() -> Source:
-    """Scikit-learn's digits: 1797 grey images of 8 x 8 pixels, values 0..16 stretched to 0..255."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise ImportError(
-            "the digits need scikit-learn; install it with: pip install 'ardm[images]'"
-        ) from error
-    bunch = load_digits()
-    images = ArrayImages(np.round(bunch.images * 255 / 16).astype(np.uint8), "digits")
-    return Source(images, bunch.target.astype(np.int64), [str(name) for name in bunch.target_names])
 
 
 def number_labels(

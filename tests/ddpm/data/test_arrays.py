@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ddpm.data import load_images
 from ddpm.data.arrays import array_file
 
 PIXELS = np.random.default_rng(0).integers(256, size=(12, 5, 5), dtype=np.uint8)
@@ -49,6 +50,45 @@ def test_a_test_part_is_not_used_where_there_is_validation(tmp_path):
     parts, unused = array_file(saved(tmp_path, **arrays))
     assert [len(part.images) for part in parts.values()] == [9, 2]
     assert unused == ["array 'test_images'"]
+
+
+def test_a_held_out_part_goes_with_images_of_no_part(tmp_path):
+    parts, unused = array_file(saved(tmp_path, images=PIXELS, val_images=PIXELS[:2]))
+    assert [len(part.images) for part in parts.values()] == [12, 2] and not unused
+
+
+@pytest.mark.parametrize(
+    ("arrays", "held_out", "left"),
+    [
+        ({"x_train": 9, "x_test": 4}, 4, ["array 'x_train'"]),
+        ({"val_images": 3}, 3, []),
+        ({"x_test": 2}, 2, []),
+        ({"images": 5}, 5, []),
+        ({"x_train": 6}, 6, []),
+    ],
+)
+def test_of_a_file_to_validate_on_the_held_out_part_is_taken(tmp_path, arrays, held_out, left):
+    path = saved(tmp_path, **{name: PIXELS[:count] for name, count in arrays.items()})
+    parts, unused = array_file(path, to_validate=True)
+    assert [*parts] == ["validation"] and len(parts["validation"].images) == held_out
+    assert unused == left
+
+
+def test_other_labels_are_those_of_the_held_out_part_too(tmp_path):
+    arrays = {"x_train": PIXELS, "y_train": LABELS, "x_test": PIXELS[:4], "y_test": LABELS[:4]}
+    fine = {"fine_train": LABELS + 5, "fine_test": LABELS[:4] + 5}
+    parts, _ = array_file(saved(tmp_path, **arrays, **fine), label_key="fine_train")
+    assert [part.labels for part in parts.values()] == [each.tolist() for each in fine.values()]
+    del fine["fine_test"]
+    with pytest.raises(ValueError, match="no array like label_column 'fine_train' for its test"):
+        array_file(saved(tmp_path, **arrays, **fine), label_key="fine_train")
+
+
+@pytest.mark.parametrize("wrong", [np.inf, -np.inf, np.nan, 1e30, 0.5])
+def test_numbers_beyond_integers_are_no_classes(tmp_path, wrong):
+    path = saved(tmp_path, images=PIXELS, labels=np.where(LABELS == 1, wrong, LABELS))
+    with pytest.raises(ValueError, match="neither text nor whole numbers"):
+        load_images(train_file=path)
 
 
 def test_other_names_are_asked_for(tmp_path):

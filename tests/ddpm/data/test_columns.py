@@ -3,6 +3,7 @@
 import io
 import zipfile
 
+import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict
 from datasets import Image as ImageFeature
@@ -103,6 +104,30 @@ def test_what_cannot_be_loaded_is_named_with_the_reason(tmp_path, write):
     with pytest.raises(ValueError, match=r"here' cannot be loaded \(\w+Error: ") as caught:
         named_data_set(str(tmp_path / "here"), None)
     assert "An error occurred" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:Downcasting array:UserWarning")  # of `datasets`
+@pytest.mark.parametrize("wrong", [-1, 256, 300])
+def test_numbers_that_are_no_pixels_are_refused(tmp_path, wrong):
+    rows = np.arange(3 * 4 * 4 * 3).reshape(3, 4, 4, 3).tolist()
+    Dataset.from_dict({"image": rows}).to_parquet(tmp_path / "good" / "a.parquet")
+    data = load_images(dataset_name=str(tmp_path / "good"), validation_fraction=0)["train"]
+    assert data[1]["images"].permute(1, 2, 0).tolist() == rows[1]
+    rows[2][0][0][0] = wrong
+    Dataset.from_dict({"image": rows}).to_parquet(tmp_path / "bad" / "a.parquet")
+    with pytest.raises(ValueError, match=r"lists of numbers in .*; expected pictures, or"):
+        load_images(dataset_name=str(tmp_path / "bad"))
+
+
+def test_a_test_part_without_classes_is_left_alone(tmp_path):
+    kinds = ClassLabel(names=["a", "b"])
+    train = table(20, [0, 1] * 10).cast_column("label", kinds)
+    test = table(6, [-1] * 6).cast_column("label", kinds)
+    data = load_images(dataset_name=saved(tmp_path, train=train, test=test))
+    assert [len(part) for part in data.values()] == [18, 2]
+    assert "not used: 6 image(s) of test, without classes" in data["train"].report
+    with pytest.raises(ValueError, match="have no class"):  # a validation part is asked for
+        load_images(dataset_name=saved(tmp_path / "x", train=train, validation=test))
 
 
 def test_a_path_that_would_be_a_pattern_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """From a place to images: every layout that people have is read as what it is, or refused."""
 
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -80,11 +81,36 @@ def test_another_folder_may_be_held_out(draw, tmp_path):
     assert "not used: 1 image(s) of val" in told(parts, validation_dir=held_out)
 
 
-@pytest.mark.parametrize("inside", ["", "cat", "./dog/../cat"])
+@pytest.mark.parametrize("inside", ["", "cat", "./dog/../cat", ".."])
 def test_what_is_trained_on_is_not_held_out(draw, tmp_path, inside):
     folder = draw(tmp_path, *SORTED)
-    with pytest.raises(ValueError, match="whose images are trained on"):
+    with pytest.raises(ValueError, match="which are trained on; expected a folder beside"):
         load(folder, validation_dir=folder / inside)
+
+
+@pytest.mark.parametrize("layout", ["link", "copy"])
+def test_what_is_in_both_parts_is_told(draw, tmp_path, layout):
+    draw(tmp_path, *(f"train/{name}" for name in SORTED))
+    if layout == "link":
+        (tmp_path / "val").symlink_to("train")
+    else:
+        shutil.copytree(tmp_path / "train" / "cat", tmp_path / "val" / "cat")
+    expected = 6 if layout == "link" else 3
+    assert f"{expected} of those held out are trained on, too" in told(tmp_path)
+
+
+def test_a_file_that_is_trained_and_validated_on_is_told(tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(4 * 64, dtype=np.uint8).reshape(4, 8, 8))
+    file = tmp_path / "a.npy"
+    report = load_images(train_file=file, validation_file=file)["train"].report
+    assert "4 of those held out are trained on, too" in report
+
+
+def test_a_flat_test_folder_without_classes_is_left_alone(draw, tmp_path):
+    draw(tmp_path, *(f"train/{name}" for name in SORTED), "test/1.png", "test/2.png")
+    report = told(tmp_path, validation_fraction=0.5)
+    assert "3 to train on, 3 held out (drawn evenly); 2 classes (folder)" in report
+    assert "not used: 2 image(s) of test, without classes" in report
 
 
 # ------------------------------------------------------------------------------------------ labels

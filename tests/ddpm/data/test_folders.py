@@ -76,6 +76,16 @@ def test_pipes_are_not_waited_for(tmp_path):
     assert (listing.pictures, listing.others) == (["a.png"], ["b.png"])
 
 
+def test_links_to_pipes_devices_and_themselves_are_not_waited_for(tmp_path):
+    folder = touch(tmp_path, "a.png")
+    os.mkfifo(folder / "pipe")
+    for name, target in (("b.png", "pipe"), ("c.png", "/dev/zero"), ("d.png", "d.png")):
+        (folder / name).symlink_to(target)
+    listing = list_folder(folder)
+    assert listing.pictures == ["a.png", "d.png"]  # the last is found to lead nowhere when decoded
+    assert listing.others == ["b.png", "c.png", "pipe"]
+
+
 def test_empty_folders_are_named(tmp_path):
     (touch(tmp_path, "a.png") / "cat").mkdir()
     assert list_folder(tmp_path).left_out() == ["1 empty folder(s) (cat)"]

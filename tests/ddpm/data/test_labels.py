@@ -80,6 +80,13 @@ def test_names_before_a_number_are_classes_if_asked_for(tmp_path, stem, expected
     assert found[f"x/{stem}.jpg"] == found[f"y/{stem}.png"] == expected
 
 
+def test_one_picture_a_class_is_enough_to_validate_on(tmp_path):
+    here = place(tmp_path / "train", *(f"{kind}_{k}.png" for kind in "abc" for k in range(3)))
+    other = place(tmp_path / "val", "a_9.png", "b_9.png", "c_9.png")
+    rule = find_rule(here, "filename")
+    assert rule.labels(other) == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize("names", [["0001", "0002"], ["cat_1", "dog_2", "ape_3"], ["cat", "dog"]])
 def test_names_without_classes_are_refused(tmp_path, names):
     with pytest.raises(ValueError, match=r"names like cat_01\.jpg"):

@@ -107,6 +107,29 @@ def test_any_usual_separator(tmp_path, separator, end):
     assert found.classes == {"a.png": "cat", "b c.png": "2 cats"}
 
 
+@pytest.mark.parametrize("start", ["\n", "\r\n\r\n", "sep=;\n", "\n\nsep=;\r\n"])
+def test_what_stands_before_the_names_is_passed_over(tmp_path, start):
+    text = f"{start}file_name;label\na.png;cat\nb c.png;dog\n"
+    (tmp_path / "metadata.csv").write_bytes(text.encode())
+    found = read_metadata(listing(tmp_path, "metadata.csv"))
+    assert found.classes == {"a.png": "cat", "b c.png": "dog"}
+
+
+def test_the_separator_is_that_which_makes_a_column_of_files(tmp_path):
+    text = "file_name,label,a;b;c;d\na.png,cat,1\nb c.png,dog,2\n"
+    (tmp_path / "metadata.csv").write_text(text)
+    found = read_metadata(listing(tmp_path, "metadata.csv"))
+    assert found.classes == {"a.png": "cat", "b c.png": "dog"}
+
+
+def test_only_tables_with_classes_are_said_to_tell_them(tmp_path):
+    (tmp_path / "metadata.csv").write_text("file_name,caption\na.png,a cat\n")
+    (tmp_path / "labels.csv").write_text("file_name,label\na.png,cat\nb c.png,cat\n")
+    names = ["a.png", "b c.png"]
+    found = read_metadata(Listing(tmp_path, names, ["labels.csv", "metadata.csv"]))
+    assert (found.file, found.label_column) == ("labels.csv", "label")
+
+
 def test_names_are_relative_to_the_table(tmp_path):
     for part in ("x", "y"):
         (tmp_path / part).mkdir()
@@ -138,6 +161,8 @@ def test_rows_without_a_file_are_counted_and_empty_classes_are_none(tmp_path):
         ("metadata.csv", "file_name,label\na,b.png,1\n", "line 2 has 3 cells, the first 2"),
         ("metadata.csv", "file_name,label\na.png\n", "line 2 has 1 cells, the first 2"),
         ("metadata.csv", "file_name,label,label\na.png,1,2\n", "two columns 'label'"),
+        ("metadata.csv", "", "has nothing in its first row"),
+        ("metadata.csv", "a.png,cat\nb c.png,dog\n", r"\['a.png', 'cat'\] in its first row"),
         ("metadata.jsonl", "[1]\n", "not one JSON object a line"),
         ("metadata.jsonl", '{"file_name": ', "cannot be read as a table"),
         ("metadata.parquet", "no parquet", "cannot be read as a table"),

@@ -2,11 +2,13 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ddpm.data import load_images
 from ddpm.data import survey as surveys
 from ddpm.data.pixels import prepare_image
 from ddpm.data.sources import FileImages, Look
@@ -115,6 +117,14 @@ def test_a_second_survey_decodes_nothing_but_what_changed(draw, tmp_path, decode
     again = survey(images)
     assert len(decoded) == 6
     assert [number for number in range(5) if again[number] != first[number]] == [3]
+
+
+def test_parts_of_a_folder_do_not_forget_each_other(draw, tmp_path, decoded, monkeypatch):
+    draw(tmp_path, *(f"{part}/{k}.png" for part in ("train", "val") for k in range(4)))
+    for folder in (tmp_path, tmp_path, Path(".")):
+        monkeypatch.chdir(tmp_path)
+        load_images(train_dir=folder)
+        assert len(decoded) == 8
 
 
 def test_a_fault_is_not_remembered(tmp_path, decoded):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ddpm.data import ImageDataset
-from ddpm.data.sources import digits
+from ddpm.data.finding import digits
 from ddpm.evaluation.assembly import (
     levels_for,
     new_diffusion,

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ddpm.data import ImageDataset
-from ddpm.data.sources import digits
+from ddpm.data.finding import digits
 from ddpm.denoisers import to_model_range
 from ddpm.diffusion import GaussianDiffusion
 from ddpm.evaluation.evaluation import (

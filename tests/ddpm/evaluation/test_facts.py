@@ -8,7 +8,7 @@ import pytest
 
 from ardm.training import TrainingResult, add_training_arguments
 from ddpm.data import ImageDataset
-from ddpm.data.sources import digits
+from ddpm.data.finding import digits
 from ddpm.evaluation import arguments, run_facts, tracked_settings
 from ddpm.models.unet import UNet, UNetConfig
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ddpm.data import ImageDataset
-from ddpm.data.sources import digits
+from ddpm.data.finding import digits
 from ddpm.diffusion import GaussianDiffusion
 from ddpm.evaluation import SAMPLERS, SampleEvaluation, measure_quality, sample_grids
 from ddpm.metrics import FeatureExtractor
