@@ -200,7 +200,8 @@ def check_folder_name(folder: object) -> None:
     Raises:
         ValueError: if it is empty, blank or no path.
     """
-    if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder).strip():
+    name = os.fspath(folder) if isinstance(folder, (str, os.PathLike)) else ""
+    if not name.strip() or "\0" in name:
         raise ValueError(
             f"output_dir is {folder!r}; expected a folder, such as 'runs/mine' ('.' is this one)."
         )

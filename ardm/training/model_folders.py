@@ -105,7 +105,7 @@ def check_not_replacing(
     """
     folder = Path(output_dir)
     checkpoints = folder / "checkpoints"
-    has_model = any(folder.glob("*.safetensors")) if folder.is_dir() else False
+    has_model = os.path.isdir(folder) and any(folder.glob("*.safetensors"))
     if not has_model or resume_from_checkpoint == "none":
         return
     if not checkpoints.is_dir() or not any(checkpoints.glob("step-*")):

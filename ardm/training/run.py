@@ -8,6 +8,7 @@ weights' average, the gradients and the checkpoints.
 
 import itertools
 import logging
+import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -77,7 +79,10 @@ class Run:
         accelerator.gradient_accumulation_steps = config.gradient_accumulation_steps
         accelerator.step = 0
         self.folder = self._open_folder(num_parameters(model))
-        torch.manual_seed(config.seed + accelerator.process_index)  # dropout; kept in checkpoints
+        seed = config.seed + accelerator.process_index  # of dropout; kept in checkpoints
+        torch.manual_seed(seed)
+        random.seed(seed)  # of a data set's own transforms
+        np.random.seed(seed % 2**32)
         if optimizer is None:
             optimizer = torch.optim.AdamW(
                 model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), fused=True

@@ -154,17 +154,24 @@ class SavedRun:
         return Path(asked)
 
     def _load(self, path: Path, max_step: int) -> RunState:
-        saved = json.loads((path / _STATE).read_text(encoding="utf-8"))
-        check_same_run(saved["identity"], self.identity, path)
-        if saved["step"] > max_step:
+        accelerator = self.accelerator
+        try:
+            saved = json.loads((path / _STATE).read_text(encoding="utf-8"))
+            identity = {**saved["identity"]}
+            process = accelerator.process_index
+            state = RunState.from_dict(saved, process, accelerator.num_processes)
+            num_processes = len(saved["sums"])
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path / _STATE} is damaged: {error!r}.") from error
+        check_same_run(identity, self.identity, path)
+        if state.step > max_step:
             raise ValueError(
-                f"{path} is beyond max_train_steps={max_step}; give at least {saved['step']},"
+                f"{path} is beyond max_train_steps={max_step}; give at least {state.step},"
                 " another output_dir, or resume_from_checkpoint='none' to start afresh."
             )
-        self.snapshot.read(path)
+        self.snapshot.read(path, num_processes)
         logger.info("resumed from %s", path)
-        accelerator = self.accelerator
-        return RunState.from_dict(saved, accelerator.process_index, accelerator.num_processes)
+        return state
 
     def _make_way(self, first_step: int) -> None:
         """Leaves nothing that would pass for a checkpoint of the steps to come."""

@@ -77,26 +77,26 @@ class Snapshot:
         for name, state in states.items():
             write_state(state, folder / f"{name}.safetensors")
 
-    def read(self, folder: Path) -> None:
+    def read(self, folder: Path, num_processes: int) -> None:
         """Goes back to what was written; nothing is changed before all of it is read.
 
         Args:
             folder: of the checkpoint.
+            num_processes: of how many it holds the random numbers.
 
         Raises:
             ValueError: if a file is missing, none of ours, of something else or cannot be read
                 without executing code.
         """
         states = read_old(folder) if is_old(folder) else _read_all(folder)
-        wanted = self._states().keys()
-        found = {name for name in states if not name.startswith("random_")}
-        if found != wanted:
+        wanted = {*self._states(), *(f"random_{process}" for process in range(num_processes))}
+        if states.keys() != wanted:
             raise ValueError(
-                f"{folder} holds states of {sorted(found)}; expected {sorted(wanted)}."
+                f"{folder} holds states of {sorted(states)}; expected {sorted(wanted)}."
             )
         try:
             self._go_back(states)
-        except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise ValueError(f"{folder} does not fit this run: {error!r}.") from error
 
     def _states(self) -> dict[str, Any]:
@@ -150,8 +150,15 @@ def _load_weights(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
     missing = {name for name, value in state.items() if id(value) not in filled}
     if wrong or missing:
         raise KeyError(f"weights {sorted(wrong | missing)[:3]}")
+    broken = [name for name, value in saved.items() if not value.isfinite().all()]
+    if broken:
+        raise KeyError(f"weights {broken[:3]} that are not finite")
     for name, value in saved.items():
         state[name].copy_(sharded_like(value, state[name]))
+
+
+# of torch's optimisers and ours: as large as the parameter
+_MOMENTS = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer"}
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
@@ -161,9 +168,13 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> 
         {name: value for name, value in group.items() if name not in ("params", "lr")}
         for group in optimizer.param_groups
     ]
+    if len({frozenset(state) for state in saved["state"].values()}) > len(optimizer.param_groups):
+        raise KeyError("moments of some parameters alone")
     for index, state in saved["state"].items():
         for name, value in state.items():
             if isinstance(value, Tensor):
+                if name in _MOMENTS and value.shape != params[index].shape:
+                    raise KeyError(f"{name} of shape {tuple(value.shape)}")
                 state[name] = sharded_like(value, params[index])
     optimizer.load_state_dict(saved)
     for group, settings in zip(optimizer.param_groups, given, strict=True):

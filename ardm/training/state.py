@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
+from .config import check_integer
+
 Part: TypeAlias = list[Any]  # one process's [sums by name, number of micro-batches]
 
 
@@ -92,11 +94,16 @@ class RunState:
 
         Returns:
             The state of this process.
+
+        Raises:
+            ValueError: if the step is no number of steps, or the history no list.
         """
+        if not isinstance(saved["history"], list):
+            raise ValueError(f"history is a {type(saved['history']).__name__}; expected a list.")
         parts = saved["sums"]
         sums, num_summed = parts[process_index] if len(parts) == num_processes else ({}, 0)
         return cls(
-            step=saved["step"],
+            step=check_integer("step", saved["step"], 0),
             history=saved["history"],
             sums=sums,
             num_summed=num_summed,

@@ -53,7 +53,7 @@ def read_state(path: Path) -> Any:
             nesting = json.loads((file.metadata() or {})[_NESTING])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return _unpacked(nesting, tensors)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} holds no state in safetensors: {error!r}.") from error
 
 
@@ -113,7 +113,9 @@ def _unpacked(value: Any, tensors: dict[str, Tensor]) -> Any:
         return [_unpacked(item, tensors) for item in value]
     if not isinstance(value, dict):
         return value
-    kind, content = next(iter(value.items()))
+    if len(value) != 1:
+        raise ValueError(f"it holds {[*value]} where one kind of value is expected")
+    [(kind, content)] = value.items()
     if kind == "tuple":
         return tuple(_unpacked(item, tensors) for item in content)
     if kind == "dict":

@@ -218,7 +218,7 @@ def test_a_writable_folder_is_made_and_left_clean(tmp_path):
     assert list((tmp_path / "a" / "b").iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["", " ", "\n\t", None, 3])
+@pytest.mark.parametrize("name", ["", " ", "\n\t", "a\0b", None, 3])
 def test_a_folder_without_a_name_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"output_dir is .*; expected a folder"):

@@ -1,7 +1,9 @@
 """A step is the textbook's; figures, averages and evaluations do not change what is learnt."""
 
 import math
+import random
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -188,3 +190,22 @@ def test_training_learns(tmp_path):
     )
     losses = [entry["nats"] for entry in outcome.result.history]
     assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("seed", [0, 2**40])
+def test_random_numbers_of_every_library_are_the_seeds(tmp_path, seed):
+    """A data set may draw by any of them: runs of one seed are equal, whatever came before."""
+    drawn = []
+
+    def loss_fn(model, batch):
+        drawn.append((random.random(), np.random.rand(), float(torch.rand(()))))
+        return job.loss_fn(model, batch)
+
+    for number in range(3):
+        run = seed + (number == 2)
+        fit(tmp_path / str(number), loss_fn=loss_fn, seed=run, max_train_steps=2)
+    first, again, other = drawn[:2], drawn[2:4], drawn[4:]
+    assert first == again
+    assert all(
+        a != b for one, two in zip(first, other, strict=True) for a, b in zip(one, two, strict=True)
+    )

@@ -1,5 +1,6 @@
 """A checkpoint holds data alone: what else stands in it is refused, and never executed."""
 
+import json
 import pickle
 import re
 import shutil
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from ardm.training.checkpoints import CheckpointFolder
+from ardm.training.tensor_files import read_state, write_state
 
 from .short_runs import History, Payload, assert_same, run_with_history, seal_again
 
@@ -84,7 +86,9 @@ def test_a_payload_is_refused_in_one_line_and_not_executed(interrupted, tmp_path
     assert not marker.exists() and sorted(interrupted.root.rglob("*")) == before
 
 
-@pytest.mark.parametrize("name", ["model", "average", "optimizer", "object_0", "scaler"])
+@pytest.mark.parametrize(
+    "name", ["model", "average", "optimizer", "object_0", "random_0", "scaler"]
+)
 def test_a_missing_or_foreign_state_is_refused(interrupted, name):
     file = interrupted.path(3) / f"{name}.safetensors"
     if file.exists():
@@ -107,3 +111,84 @@ def test_states_of_another_shape_are_refused(whole, interrupted):
             run_with_history(interrupted.root.parent)
         good = whole[0].folder.path(3) / f"{name}.safetensors"
         shutil.copy(good, interrupted.path(3) / f"{name}.safetensors")
+
+
+def without_a_moment(state):
+    del state["state"][0]["exp_avg"]
+
+
+def with_a_moment_of_another_shape(state):
+    state["state"][0]["exp_avg"] = torch.zeros(2, 2)
+
+
+def of_another_parameter(state):
+    state["state"][99] = state["state"].pop(0)
+
+
+def of_other_groups(state):
+    state["param_groups"].append(state["param_groups"][0])
+
+
+def not_finite(state):
+    next(iter(state.values()))[0] = torch.nan
+
+
+def of_another_generator(state):
+    state["python"] = (3, (1, 2, 3), None)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("optimizer", without_a_moment),
+        ("optimizer", with_a_moment_of_another_shape),
+        ("optimizer", of_another_parameter),
+        ("optimizer", of_other_groups),
+        ("model", not_finite),
+        ("random_0", of_another_generator),
+    ],
+)
+def test_a_state_that_no_run_leaves_is_refused(interrupted, name, damage):
+    file = interrupted.path(3) / f"{name}.safetensors"
+    state = read_state(file)
+    damage(state)
+    write_state(state, file)
+    seal_again(interrupted, 3)
+    with pytest.raises(ValueError, match=r"step-0*3 does not fit this run: "):
+        run_with_history(interrupted.root.parent)
+
+
+def edited(**changes):
+    def edit(content):
+        return json.dumps(json.loads(content) | changes)
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda content: "",
+        lambda content: "[]",
+        lambda content: content[:-9],
+        lambda content: json.dumps({"step": 3}),
+        edited(identity=None),
+        edited(sums=None),
+        edited(step="3"),
+        edited(step=-3),
+        edited(step=True),
+        edited(history=None),
+        None,  # no such file
+    ],
+)
+def test_a_damaged_state_of_the_run_is_refused_before_anything_is_moved(interrupted, edit):
+    file = interrupted.path(3) / "run.json"
+    if edit is None:
+        file.unlink()
+    else:
+        file.write_text(edit(file.read_text()))
+    seal_again(interrupted, 3)
+    before = sorted(interrupted.root.rglob("*"))
+    with pytest.raises(ValueError, match=r"step-0*3/run.json is damaged: ") as refused:
+        run_with_history(interrupted.root.parent)
+    assert "\n" not in str(refused.value) and sorted(interrupted.root.rglob("*")) == before

@@ -122,6 +122,9 @@ def test_what_cannot_be_read_is_refused_and_never_executed(tmp_path):
     torch.save({"a": torch.zeros(1)}, tmp_path / "torch")
     save_file({"a": torch.zeros(1)}, tmp_path / "without")
     save_file({"a": torch.zeros(1)}, tmp_path / "other", metadata={"nesting": '{"code": 1}'})
+    save_file({"a": torch.zeros(1)}, tmp_path / "empty", metadata={"nesting": "{}"})
+    deep = "[" * 100_000 + "]" * 100_000
+    save_file({"a": torch.zeros(1)}, tmp_path / "deep", metadata={"nesting": deep})
     save_file({"a": torch.zeros(1)}, tmp_path / "lost", metadata={"nesting": '{"tensor": "b"}'})
     whole = tmp_path / "whole"
     write_state({"a": torch.zeros(9)}, whole)
@@ -130,7 +133,10 @@ def test_what_cannot_be_read_is_refused_and_never_executed(tmp_path):
         b"",
         b"text",
         whole.read_bytes()[:-1],
-        *((tmp_path / name).read_bytes() for name in ("torch", "without", "other", "lost")),
+        *(
+            (tmp_path / name).read_bytes()
+            for name in ("torch", "without", "other", "lost", "empty", "deep")
+        ),
     ]
     for content in contents:
         path.write_bytes(content)
