@@ -79,7 +79,8 @@ def main(argv: list[str] | None = None) -> None:
     frames: list[Image] = []
 
     def keep(now: SamplingState) -> None:
-        frames.append(image_grid(now.x[:NUM_SHOWN].clamp(-1, 1), 10))
+        shown = now.x[:NUM_SHOWN].clamp(-1, 1)
+        frames.append(image_grid(shown, min(len(shown), 10)))
 
     size = model.config.image_size
     image_shape = (model.config.in_channels, size, size)
@@ -108,7 +109,8 @@ def main(argv: list[str] | None = None) -> None:
     how = f"{args.sampler}, {args.steps} steps, seed {args.seed}"
     print(
         f"{len(images)} images of {args.model_name_or_path} ({how}):"
-        f" {args.output_dir}/000000.png ..., samples.npz, grid.png."
+        f" {args.output_dir}/000000.png ..., samples.npz, grid.png"
+        f"{', trajectory.gif' * args.trajectory}."
     )
 
 
@@ -128,8 +130,9 @@ def write_all(folder: Path, images: Tensor, labels: Tensor | None, frames: "list
     write_npz(folder / "samples.npz", images, labels)
     write_png(folder / "grid.png", image_grid(images[:100], min(len(images), 10)))
     if frames:
-        some = frames[:: max(1, len(frames) // 60)]
-        write_gif(folder / "trajectory.gif", [*some, frames[-1]])
+        some = [*frames[:: max(1, len(frames) // 60)], frames[-1]]
+        milliseconds = max(60, min(500, 3000 // len(some) // 10 * 10))  # about 3 s
+        write_gif(folder / "trajectory.gif", some, milliseconds)
 
 
 if __name__ == "__main__":

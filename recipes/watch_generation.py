@@ -27,8 +27,8 @@ from ardm.viewing import TerminalView, Trace, plot_order, write_page
 # of `generate`, which checks them; not given = its own default
 SETTINGS: dict[str, dict[str, Any]] = {
     "max_new_tokens": {"type": int, "help": "tokens to append to the prompt"},
-    "order": {"choices": ORDER_NAMES},
-    "tokens_per_step": {"type": int},
+    "order": {"choices": ORDER_NAMES, "help": "in which tokens are generated (random)"},
+    "tokens_per_step": {"type": int, "help": "tokens of a pass (1)"},
     "steps": {"type": int, "help": "instead of tokens_per_step: number of passes"},
     "threshold": {"type": float, "help": "a pass also takes whatever is at least this probable"},
     "entropy_bound": {
@@ -37,12 +37,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "resample_steps": {"type": int, "help": "passes that predict some tokens again"},
     "resample_fraction": {"type": float, "help": "how many of the generated tokens in each"},
-    "resample_order": {"choices": RESAMPLE_NAMES},
+    "resample_order": {"choices": RESAMPLE_NAMES, "help": "which tokens these are (random)"},
     "block_length": {"type": int, "help": "generate in blocks of so many tokens, left to right"},
-    "temperature": {"type": float},
-    "top_p": {"type": float},
+    "temperature": {"type": float, "help": "of the tokens' distribution (1)"},
+    "top_p": {"type": float, "help": "only the likeliest tokens of this total probability"},
     "guidance_scale": {"type": float, "help": "1 = off"},
-    "seed": {"type": int, "default": 0},
+    "seed": {"type": int, "default": 0, "help": "of all that is drawn (0)"},
 }
 
 
@@ -55,8 +55,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--prompt", help="a text with gaps: ___, one token for each underscore")
     for name, options in SETTINGS.items():
         add(f"--{name}", **options)
-    add("--delay", type=float, default=0.05, help="seconds to look at each pass on a terminal")
-    add("--output_dir", default="runs/watch", help="for the page and the picture")
+    add("--delay", type=float, default=0.05, help="seconds a pass is shown on a terminal (0.05)")
+    add("--output_dir", default="runs/watch", help="for the page and the picture (runs/watch)")
     return parser.parse_args(argv)
 
 

@@ -90,20 +90,27 @@ def _chosen(
         if len(strings) == 1:
             return next(iter(strings))
         if not strings and "text" not in columns:
-            raise NoTexts(_no_column("text", strings, columns, where))
+            raise NoTexts(_no_column(None, strings, columns, where))
     both = {"prompt", "completion"} <= set(strings) and wanted is None
     raise ValueError(
-        _no_column(wanted or "text", strings, columns, where)
+        _no_column(wanted, strings, columns, where)
         + (" For 'prompt' and 'completion' as one text, write them as a column 'text'." * both)
     )
 
 
-def _no_column(wanted: str, strings: Collection[str], columns: Collection[str], where: str) -> str:
+def _no_column(
+    wanted: str | None, strings: Collection[str], columns: Collection[str], where: str
+) -> str:
     if not columns:
         return f'{where} holds no rows; expected some such as {{"text": "..."}}.'
-    fault = "holds no strings" if wanted in columns else "is not there"
     way_out = " Write the text of each row as one string in a column 'text'." * (not strings)
+    if wanted is None and "text" not in columns:
+        fault = f"no column of {where} is called 'text'"
+    else:
+        wanted = wanted or "text"
+        fault = f"text column {wanted!r} of {where} "
+        fault += "holds no strings" if wanted in columns else "is not there"
     return (
-        f"text column {wanted!r} of {where} {fault};"
-        f" expected text_column to be one of {[*strings]}, of {[*columns]}.{way_out}"
+        f"{fault}; expected text_column (--text_column) to be one of {[*strings]}, of"
+        f" {[*columns]}.{way_out}"
     )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 DEMO_FOLDER = "runs/ardm"  # where `make demo` leaves its model
-_CAPPED = "mask ratio capped by the curriculum: training loss below the bound"
+_CAPPED = "mask ratio capped by the curriculum: an easier task than the bound's"
 
 
 class Saves(Protocol):

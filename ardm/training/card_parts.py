@@ -162,7 +162,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def _cell(value: object) -> str:
     """A cell ends at a pipe and a row at a line's end; `<` would begin HTML."""
-    text = str(value).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    shown = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    text = shown.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
     return " ".join(text.split())
 
 

@@ -151,7 +151,8 @@ def _draw_training(axes: "Axes", points: _Points) -> None:
         return
     smooth = running_mean(losses, half_width=max(len(losses) // 60, 1))
     label = points.label("training loss")
-    axes.plot(steps, losses, color="#9ecae1", linewidth=0.6, label=label)
+    dot = "." if len(steps) < 3 else ""  # a line of one point cannot be seen
+    axes.plot(steps, losses, dot + "-", color="#9ecae1", linewidth=0.6, label=label)
     axes.plot(steps, smooth, color="#08519c", linewidth=1.6, label="training loss, running mean")
 
 

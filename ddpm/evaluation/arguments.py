@@ -95,7 +95,9 @@ _DIFFUSION = {
 }
 _EVALUATION = {
     "max_eval_images": _Flag(int, 180, "held-out images whose bound is estimated"),
-    "num_quality_images": _Flag(int, 500, "samples behind each FID; 0 = no FID"),
+    "num_quality_images": _Flag(
+        int, 500, "samples behind each FID, which take most of the scoring's time; 0 = no FID"
+    ),
     "quality_steps": _Flag(str, ["10", "25", "50"], "of the table of FID", "+"),
     "inception_weights": _Flag(
         str, None, "pt_inception-2015-12-05-6726825d.pth: FID by Inception's features"

@@ -43,7 +43,8 @@ def load_recipe(name):
 
 
 def small_words(folder, *more):
-    sizes = {} if "--model_name_or_path" in more else NETWORK  # a saved model has its own
+    saved = any(str(word).startswith("--model_name_or_path") for word in more)
+    sizes = {} if saved else NETWORK  # a saved model has its own
     small = [word for name, value in (SMALL | sizes).items() for word in (f"--{name}", value)]
     return [*map(str, [*small, "--output_dir", folder, *more])]
 

@@ -36,7 +36,7 @@ def test_column_by_name_or_the_only_one(row, wanted, expected):
             r"one of \['title', 'body'\], of \['title', 'body', 'n",
         ),
         ({"prompt": "a", "completion": "b"}, r"\['prompt', 'completion'\].*as one text"),
-        ({"n": 1}, r"'text'.*is not there.*one of \[\]"),
+        ({"n": 1}, r"no column .*'text'.*one of \[\]"),
         ({"text": 1, "a": "b", "c": "d"}, "'text'.*holds no strings"),
         # the only strings name the rows: they are not to be taken for the texts
         ({"text": ["a", "b"]}, "'text'.*holds no strings.*Write the text of each row"),
