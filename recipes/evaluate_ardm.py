@@ -8,10 +8,10 @@
 
 Without --order: the NELBO, an upper bound on -log p that averages over all orders, from
 --num_samples masked versions of a window. With one: the exact -log p of the model that visits the
-positions in this order, no bound. Whole windows of the text are scored, the same on any number of
-processes; 95 % intervals are over windows and masks. Where the tokenizer loses some of the text
-(unknown characters, lower case), that is said, and there is no figure by character or byte. Demo
-model on 2 CPU cores: 10 s, 2.07 bits per character; exact 75 s.
+positions in this order, no bound. Whole windows of the text are scored, not the rest that fills
+none, the same on any number of processes; 95 % intervals are over windows and masks. Where the
+tokenizer loses some of the text (unknown characters, lower case), that is said, and there is no
+figure by character or byte. Demo model on 2 CPU cores: 10 s, 2.07 bits per character; exact 75 s.
 """
 
 import argparse
@@ -113,7 +113,9 @@ def main(argv: list[str] | None = None) -> None:
 
     what, kind = what_and_kind(args, bool(windows.lost))
     length = windows.sequence_length
-    print(f"{what}: {len(windows)} windows of {length} tokens, {corpus.held_out_name}")
+    size = f"{len(windows)} windows of {length} tokens"
+    characters = windows.num_characters
+    print(f"{what}: {size} ({characters:,} characters), {corpus.held_out_name}")
     print(*(f"  {describe(figure, unit, kind)}" for unit, figure in figures.items()), sep="\n")
     if windows.lost:
         print(f"  {windows.lost.refusal}")
@@ -122,6 +124,7 @@ def main(argv: list[str] | None = None) -> None:
             "what": what,
             "kind": kind,
             "num_windows": len(windows),
+            "num_characters": characters,
             "lost_text": asdict(windows.lost),
             "sequence_length": length,
             "data": corpus.held_out_name,

@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> None:
     )
 
     figures = CardFigures(
-        **model_facts(model, diffusion, data.class_names), **run_facts(args, result)
+        **model_facts(model, diffusion, data.class_names), **run_facts(args, data, result)
     )
     if accelerator.is_main_process:  # before the scoring, which may take longer than the training
         save_folder(config.output_dir, model, diffusion, figures, result.history)

@@ -67,6 +67,12 @@ class HeldOutWindows:
         return self.input_ids.shape[1]
 
     @property
+    def num_characters(self) -> int | None:
+        """Of the text in these windows; None if the rows do not count them."""
+        counts = self.units.get("num_characters")
+        return None if counts is None else int(counts.sum())
+
+    @property
     def lost(self) -> LostText:
         """The characters of these windows that their tokens do not tell; false if there are none.
 

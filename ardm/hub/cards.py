@@ -160,9 +160,10 @@ def _bounds(evaluation: Evaluation) -> str:
     }
     rows = [(name, with_error(*bound)) for name, bound in bounds.items() if bound]
     scored = f"{evaluation.num_windows:,} validation windows of {evaluation.dataset}"
+    meaning = "; ± is one standard error" * any("±" in value for _, value in rows)
     refusal = evaluation.refusal
     return paragraphs(
-        f"{scored}; ± is one standard error.",
+        f"{scored}{meaning}.",
         table(["Metric", "Upper bound (NELBO)"], rows),
         refusal and f"The bound is one on the tokens alone, with {refusal}.",
     )

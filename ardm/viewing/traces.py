@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 _ALPHABET = set(pre_tokenizers.ByteLevel.alphabet())
-_PICTURES = {"\n": "⏎", "\t": "⇥", "\r": "␍"}
+_PICTURES = {"\n": "⏎", "\t": "⇥", "\r": "↵", "\f": "↡"}  # matplotlib has them, too
 
 
 @dataclass(frozen=True)

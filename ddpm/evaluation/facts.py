@@ -14,11 +14,14 @@ from ..models.unet import UNet
 from .arguments import data_name, run_flags
 
 
-def run_facts(args: argparse.Namespace, result: TrainingResult) -> dict[str, Any]:
+def run_facts(
+    args: argparse.Namespace, data: ImageDataset, result: TrainingResult
+) -> dict[str, Any]:
     """What a card says of how a model was trained.
 
     Args:
         args: all flags of the recipe.
+        data: the training images.
         result: of the training.
 
     Returns:
@@ -27,6 +30,7 @@ def run_facts(args: argparse.Namespace, result: TrainingResult) -> dict[str, Any
     return {
         "model_name": args.hub_model_id,
         "training_data": data_name(args),
+        "num_images": len(data),
         "hyperparameters": hyperparameters(run_flags(args))
         | {"mixed_precision": result.mixed_precision},
         "command": command(sys.argv),

@@ -75,6 +75,7 @@ class CardFigures(parts.RunFigures):
         image_size: pixels a side.
         num_channels: 1 or 3.
         class_names: what label k is called, at k.
+        num_images: trained on.
         diffusion: settings of the process, by name.
         likelihood: on held-out images.
         quality: a row each of the table.
@@ -87,6 +88,7 @@ class CardFigures(parts.RunFigures):
     image_size: int | None = None
     num_channels: int | None = None
     class_names: Sequence[str] | None = None
+    num_images: int | None = None
     diffusion: Mapping[str, object] = field(default_factory=dict)
     likelihood: Likelihood | None = None
     quality: Sequence[SampleQuality] = ()
@@ -153,7 +155,9 @@ def model_card(figures: CardFigures) -> str:
     text = {
         "Use": parts.fenced(_use(figures), "python"),
         "Training data": parts.paragraphs(
-            figures.training_data, _classes(figures.class_names or ())
+            figures.training_data,
+            None if figures.num_images is None else f"{figures.num_images:,} images.",
+            _classes(figures.class_names or ()),
         ),
         "Diffusion": parts.table(["Setting", "Value"], list(figures.diffusion.items())),
         "Training": parts.training(figures),
@@ -229,7 +233,8 @@ def _likelihood(bound: Likelihood | None) -> str:
         return ""
     value = parts.with_error(bound.bits_per_dim, bound.standard_error)
     scored = f"{bound.num_images:,} images of {bound.dataset}"
-    return f"Bits per dimension, upper bound: **{value}** (one standard error), {scored}."
+    meaning = "; ± is one standard error" * ("±" in value)
+    return f"Bits per dimension, upper bound: **{value}**, {scored}{meaning}."
 
 
 def _quality(figures: CardFigures) -> str:

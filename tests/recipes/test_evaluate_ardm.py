@@ -31,7 +31,8 @@ def evaluated(recipe, tmp_path):
 def check_printed(printed, report):
     head, *lines = printed.splitlines()
     windows = f"{report['num_windows']} windows of {report['sequence_length']} tokens"
-    assert head == f"{report['what']}: {windows}, {report['data']}"
+    read = f"{report['num_characters']:,} characters"
+    assert head == f"{report['what']}: {windows} ({read}), {report['data']}"
     assert len(lines) == len(report["figures"])
     for line, (unit, figure) in zip(lines, report["figures"].items(), strict=True):
         value, text = re.fullmatch(rf"  ([\d.]+) {unit}, (.*) \({report['kind']}\)", line).groups()
@@ -45,7 +46,7 @@ def assert_figures(report, nats, text):
     read = text[: nats.numel() * report["sequence_length"]]
     total = float(nats.sum()) / math.log(2)
     figures = report["figures"]
-    assert report["num_windows"] == len(nats)
+    assert (report["num_windows"], report["num_characters"]) == (len(nats), len(read))
     expected = {
         "bits per token": total / len(read),
         "bits per character": total / len(read),

@@ -187,7 +187,7 @@ def test_no_character_of_a_legible_text_steers_a_terminal_or_is_invisible():
     text = "".join(map(chr, range(0x250))) + "\u0301\u200b\u202e\u2028\ufeff\ue000"
     shown = legible(text)
     assert shown.isprintable() and len(shown) >= len(text)
-    assert legible("a b\n\t\x1b[31m\u0301") == "a b⏎⇥␛[31m◌\u0301"
+    assert legible("a b\n\t\f\x1b[31m\u0301") == "a b⏎⇥↡␛[31m◌\u0301"
     assert legible("żółw 中 ✓") == "żółw 中 ✓"
 
 

@@ -27,10 +27,14 @@ def parsed(*words):
     return arguments.parse(parser, words)
 
 
+def few_digits():
+    return ImageDataset(digits(), np.arange(30), 8, 1)
+
+
 def told(args):
-    data = ImageDataset(digits(), np.arange(30), 8, 1)
+    data = few_digits()
     model = UNet(UNetConfig(**SIZES))
-    return run_facts(args, TrainingResult(seconds=2.5)), tracked_settings(args, data, model)
+    return run_facts(args, data, TrainingResult(seconds=2.5)), tracked_settings(args, data, model)
 
 
 def test_what_was_followed_is_told():
@@ -38,7 +42,8 @@ def test_what_was_followed_is_told():
     assert (facts["seed"], facts["wall_clock_seconds"]) == (7, 2.5)
     for each in (facts["hyperparameters"], settings):
         assert (each["schedule"], each["dropout"], each["seed"]) == ("linear", 0.2, 7)
-    assert (settings["num_images"], settings["image_size"], settings["num_classes"]) == (30, 8, 10)
+    assert facts["num_images"] == settings["num_images"] == 30
+    assert (settings["image_size"], settings["num_classes"]) == (8, 10)
     assert facts["training_data"] == settings["training_data"] == "scikit-learn digits"
     assert settings["num_parameters"] > 1000
     json.dumps(settings)
@@ -79,5 +84,6 @@ def test_flags_that_would_be_overruled_are_refused_even_with_their_default():
 
 @pytest.mark.parametrize("used", ["no", "bf16"])
 def test_the_precision_is_what_was_trained_in(used):
-    facts = run_facts(parsed("--mixed_precision", "bf16"), TrainingResult(mixed_precision=used))
+    result = TrainingResult(mixed_precision=used)
+    facts = run_facts(parsed("--mixed_precision", "bf16"), few_digits(), result)
     assert facts["hyperparameters"]["mixed_precision"] == used

@@ -31,6 +31,7 @@ FULL = CardFigures(
     training_data="scikit-learn digits",
     datasets=["me/data"],
     class_names=["zero", "one|two", "<three>"],
+    num_images=1618,
     diffusion={"schedule": "cosine", "variance": "learned_range"},
     hyperparameters={"learning_rate": 0.0003, "a|b": "c\nd"},
     command="accelerate launch recipes/train_ddpm.py",
@@ -61,6 +62,7 @@ TOLD = [
     "8 x 8 pixels, grey",
     "Classes: 3",
     "scikit-learn digits",
+    "1,618 images.",
     "| 1 | one\\|two |",
     "| 2 | &lt;three> |",
     "| schedule | cosine |",
@@ -164,7 +166,7 @@ def test_every_row_of_a_table_has_the_columns_of_its_head():
 
 def test_what_every_card_says_is_said_by_this_one():
     own = {field.name for field in fields(CardFigures)} - {f.name for f in fields(RunFigures)}
-    assert issubclass(CardFigures, RunFigures) and len(own) == 10
+    assert issubclass(CardFigures, RunFigures) and len(own) == 11
 
 
 def test_a_likelihood_is_what_the_evaluation_found():
@@ -172,6 +174,13 @@ def test_a_likelihood_is_what_the_evaluation_found():
     expected = Likelihood(dataset="x", num_images=7, bits_per_dim=3.5, standard_error=0.25)
     assert Likelihood.of("x", 7, found) == expected
     assert Likelihood.of("/home/me/x", 7, found) == expected
+
+
+def test_an_unknown_error_is_not_explained():
+    told = Likelihood(dataset="x", num_images=1, bits_per_dim=3.5, standard_error=math.nan)
+    assert "± is one standard error" in model_card(FULL)
+    card = model_card(replace(FULL, likelihood=told))
+    assert "of a single sample" in card and "standard error" not in card
 
 
 def quality(**changes):
