@@ -38,7 +38,7 @@ def check_ids(input_ids: Tensor, vocab_size: int | None = None, name: str = "inp
             )
 
 
-def check_like_ids(name: str, mask: Tensor, input_ids: Tensor) -> None:
+def check_like_ids(name: str, mask: object, input_ids: Tensor) -> None:
     """Raises ValueError unless a mask is a tensor of the ids' shape on their device."""
     if not isinstance(mask, Tensor):
         raise ValueError(
@@ -81,13 +81,31 @@ def check_row_integers(name: str, numbers: object, num_rows: int) -> None:
     raise ValueError(f"{name} is {got}; expected integers ({num_rows},), one for each row.")
 
 
-def check_attention(mask_B1LL: Tensor) -> None:
-    """Raises ValueError if a mask of the attention (bool or added to scores) hides a whole row."""
+def check_attention_mask(mask: object, like_BL: Tensor) -> None:
+    """Raises ValueError on a mask that hides all of a row, or a 2-D one of more than 0 and 1.
+
+    One of more dimensions is what the attention takes: bool, or added to its scores.
+    """
+    if mask is None:
+        return
+    if not isinstance(mask, Tensor) or mask.ndim == 2:
+        check_like_ids("attention_mask", mask, like_BL)
+    assert isinstance(mask, Tensor)
+    if not is_looked_at(mask):
+        return
+    if mask.ndim == 2:
+        check_zero_one("attention_mask", mask)
+        check_rows(mask)
+    else:
+        _check_attention(mask)
+
+
+def _check_attention(mask_B1LL: Tensor) -> None:
     visible = mask_B1LL
     if mask_B1LL.is_floating_point():
         visible = mask_B1LL > torch.finfo(mask_B1LL.dtype).min
     empty_B = ~visible.bool().flatten(1).any(1)
-    if visible[0].numel() and empty_B.any():
+    if visible.shape[1:].numel() and empty_B.any():
         raise ValueError(
             f"attention_mask {tuple(mask_B1LL.shape)} hides all of row"
             f" {int(empty_B.nonzero()[0])}; expected at least one position that is seen."

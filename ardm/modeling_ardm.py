@@ -24,13 +24,10 @@ from .generation_ardm import ARDMGenerationMixin
 from .generation_config_ardm import ARDMGenerationConfig
 from .id_checks import (
     IGNORED,
-    check_attention,
+    check_attention_mask,
     check_ids,
     check_labels,
-    check_like_ids,
     check_positions,
-    check_rows,
-    check_zero_one,
     is_looked_at,
 )
 from .layers_ardm import ARDMLayer, ARDMOutputProjection, ARDMRMSNorm, rotary_angles
@@ -88,9 +85,10 @@ class ARDMModel(ARDMPreTrainedModel):
             `last_hidden_state`, normalised: (B, L, C), or (N, C) / (B, K, C) at `output_positions`.
 
         Raises:
-            ValueError: on both or neither of ids and embeddings, a sequence longer than the model's
-                positions, a 2-D attention mask of another shape, or (on a CPU) ids out of range, a
-                2-D mask of other numbers than 0 and 1, or a row in which nothing is seen.
+            ValueError: on both or neither of ids and embeddings, no rows, a sequence longer than
+                the model's positions, a 2-D attention mask of another shape, or (on a CPU) ids out
+                of range, a 2-D mask of other numbers than 0 and 1, or a row in which nothing is
+                seen.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError(
@@ -99,23 +97,20 @@ class ARDMModel(ARDMPreTrainedModel):
         if input_ids is not None and is_looked_at(input_ids):
             check_ids(input_ids, self.config.vocab_size)
         hidden_states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
-        length = hidden_states.shape[1]
+        num_rows, length = hidden_states.shape[:2]
+        if num_rows == 0:  # an attention of nothing is an error of its own, if a dark one
+            raise ValueError("the batch has no rows; expected at least one.")
         if length > self.config.max_position_embeddings:
             raise ValueError(
                 f"the sequence has {length} positions; expected at most "
                 f"max_position_embeddings={self.config.max_position_embeddings}."
             )
+        check_attention_mask(attention_mask, hidden_states[..., 0])
         real_BL1 = None
-        if attention_mask is not None and getattr(attention_mask, "ndim", 2) == 2:
-            check_like_ids("attention_mask", attention_mask, hidden_states[..., 0])
-            if is_looked_at(attention_mask):
-                check_zero_one("attention_mask", attention_mask)
-                check_rows(attention_mask)
+        if attention_mask is not None and attention_mask.ndim == 2:
             real_BL1 = attention_mask[:, :, None].to(hidden_states.dtype)
             if position_ids is None:
                 position_ids = (attention_mask.long().cumsum(1) - 1).clamp(min=0)
-        elif isinstance(attention_mask, Tensor) and is_looked_at(attention_mask):
-            check_attention(attention_mask)
         if position_ids is None:
             position_ids = torch.arange(length, device=hidden_states.device)[None]
         rotary = rotary_angles(self.config, position_ids, hidden_states.dtype)

@@ -11,6 +11,7 @@ holds arr_0, uint8 (N, H, W, C), and arr_1, the labels, as guided-diffusion's ev
 """
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,8 +80,9 @@ def main(argv: list[str] | None = None) -> None:
     frames: list[Image] = []
 
     def keep(now: SamplingState) -> None:
-        shown = now.x[:NUM_SHOWN].clamp(-1, 1)
-        frames.append(image_grid(shown, min(len(shown), 10)))
+        if len(frames) < now.num_steps:  # of the first batch
+            shown = now.x[:NUM_SHOWN].clamp(-1, 1)
+            frames.append(image_grid(shown, min(len(shown), 10)))
 
     size = model.config.image_size
     image_shape = (model.config.in_channels, size, size)
@@ -101,11 +103,11 @@ def main(argv: list[str] | None = None) -> None:
         progress=None if state.is_main_process else False,
         callback=keep if args.trajectory else None,
     )
-    mine = [(numbers, to_uint8(images.cpu())) for numbers, images in drawn]
-    images = gathered(mine, image_shape)
+    pixels = [(numbers, to_uint8(images.cpu())) for numbers, images in drawn]
+    images = gathered(pixels, image_shape)
     if not state.is_main_process:
         return
-    write_all(Path(args.output_dir), images, labels, frames[: len(frames) // len(mine)])
+    write_all(Path(args.output_dir), images, labels, frames)
     how = f"{args.sampler}, {args.steps} steps, seed {args.seed}"
     print(
         f"{len(images)} images of {args.model_name_or_path} ({how}):"
@@ -125,12 +127,12 @@ def gathered(mine: list[tuple[Tensor, Tensor]], image_shape: tuple[int, ...]) ->
 
 
 def write_all(folder: Path, images: Tensor, labels: Tensor | None, frames: "list[Image]") -> None:
-    """Writes the images, and of the frames, those of the first batch, about 60 and the end."""
+    """Writes the images, and of the frames at most 60 with the last."""
     write_images(folder, images)
     write_npz(folder / "samples.npz", images, labels)
     write_png(folder / "grid.png", image_grid(images[:100], min(len(images), 10)))
     if frames:
-        some = [*frames[:: max(1, len(frames) // 60)], frames[-1]]
+        some = frames[:: -math.ceil(len(frames) / 60)][::-1]  # with the last one
         milliseconds = max(60, min(500, 3000 // len(some) // 10 * 10))  # about 3 s
         write_gif(folder / "trajectory.gif", some, milliseconds)
 

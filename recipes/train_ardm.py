@@ -38,7 +38,6 @@ from ardm.objective import RandomRatioObjective
 from ardm.training import (
     TrainingResult,
     add_training_arguments,
-    check_upload,
     check_writable,
     make_accelerator,
     muon_adamw,
@@ -106,8 +105,6 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     config = training_config(args)
     corpus = corpus_from(args)
-    if args.push_to_hub:
-        check_upload(args.hub_model_id)
     check_writable(config.output_dir)
     check_not_replacing(config.output_dir, config.resume_from_checkpoint)
     accelerator = make_accelerator(config)

@@ -15,7 +15,6 @@ from dataclasses import replace
 
 from ardm.training import (
     add_training_arguments,
-    check_upload,
     check_writable,
     make_accelerator,
     quieten,
@@ -29,6 +28,7 @@ from ddpm import GaussianDiffusion, UNet
 from ddpm.data import ImageDataset, load_images
 from ddpm.evaluation import (
     BoundEvaluation,
+    SampleEvaluation,
     arguments,
     check_fits,
     measure_quality,
@@ -72,13 +72,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     arguments.add_model_arguments(parser)
     add_training_arguments(parser, **DEFAULTS)
     arguments.add_evaluation_arguments(parser)
-    parser.add_argument("--model_name_or_path", help="go on from a saved model and its diffusion")
-    parser.add_argument("--push_to_hub", action="store_true", help="upload to --hub_model_id")
-    parser.add_argument("--hub_model_id", help="user/name")
-    args = arguments.parse(parser, argv)
-    if args.push_to_hub:
-        check_upload(args.hub_model_id)
-    return args
+    return arguments.parse(parser, argv)
 
 
 def chosen_model(args: argparse.Namespace, data: ImageDataset) -> tuple[UNet, GaussianDiffusion]:
@@ -92,6 +86,19 @@ def chosen_model(args: argparse.Namespace, data: ImageDataset) -> tuple[UNet, Ga
     return model, new_diffusion(**arguments.process_settings(args))
 
 
+def evaluations(
+    args: argparse.Namespace,
+    data: ImageDataset,
+    held_out: ImageDataset | None,
+    of: GaussianDiffusion,
+) -> tuple[BoundEvaluation | None, SampleEvaluation | None]:
+    """Made before the training: a wrong flag must not be found after it."""
+    bound = None
+    if held_out is not None:
+        bound = BoundEvaluation(held_out, of, args.max_eval_images, seed=args.seed)
+    return bound, new_sample_evaluation(data, held_out, of, **arguments.quality_settings(args))
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     config = training_config(args)
@@ -101,16 +108,11 @@ def main(argv: list[str] | None = None) -> None:
     quieten(accelerator.is_main_process)
     with accelerator.main_process_first():  # one process fills the data cache, the others read it
         images = load_images(**arguments.image_settings(args))
-    data = images["train"]
-    held_out = images["validation"]
+    data, held_out = images["train"], images["validation"]
     model, diffusion = chosen_model(args, data)
     objective = new_objective(diffusion, **arguments.objective_settings(args))
     accelerator.register_for_checkpointing(objective)
-    bound = None
-    if held_out is not None:
-        bound = BoundEvaluation(held_out, diffusion, args.max_eval_images, seed=args.seed)
-    # made before the training: a wrong flag must not be found after it
-    quality = new_sample_evaluation(data, held_out, diffusion, **arguments.quality_settings(args))
+    bound, quality = evaluations(args, data, held_out, diffusion)
     result = train(
         model,
         objective,
@@ -131,9 +133,8 @@ def main(argv: list[str] | None = None) -> None:
     if bound is not None:
         likelihood = Likelihood.of(arguments.held_out_name(args), len(bound), bound(model))
         figures = replace(figures, likelihood=likelihood)
-    if quality is not None:
-        measured = measure_quality(quality, model, diffusion, args.quality_steps)
-        figures = replace(figures, **quality_facts(measured))
+    measured = measure_quality(quality, model, diffusion, args.quality_steps)
+    figures = replace(figures, **quality_facts(measured))
     if accelerator.is_main_process:
         pictures = pictures_of(*sample_grids(model, diffusion, data.image_shape, data.num_classes))
         save_folder(config.output_dir, model, diffusion, figures, result.history, pictures)

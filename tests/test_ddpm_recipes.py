@@ -22,7 +22,7 @@ import ddpm.hub.folder
 from ardm.training.tensor_files import read_state
 from ddpm.denoisers import to_uint8
 from ddpm.evaluation import evaluation
-from ddpm.hub import load_class_names, load_folder
+from ddpm.hub import image_grid, load_class_names, load_folder
 
 ROOT = Path(__file__).parent.parent
 NUM_TIMESTEPS = 10
@@ -260,11 +260,19 @@ def test_sample_ddpm_mixes_no_images_of_another_run(trained, tmp_path):
         draw(trained, tmp_path, "--num_images 2")
 
 
-def test_sample_ddpm_draws_one_class_and_a_trajectory(trained, tmp_path):
-    flags = "--num_images 4 --class_name 7 --variance fixed_large --trajectory"
+def test_sample_ddpm_draws_one_class_and_a_trajectory(trained, tmp_path, capsys):
+    flags = "--num_images 4 --batch_size 2 --class_name 7 --variance fixed_large --trajectory"
     assert draw(trained, tmp_path, flags)["arr_1"].tolist() == [7] * 4
+    two = image_grid(torch.zeros(2, 1, 8, 8), 2)
     with Image.open(tmp_path / "trajectory.gif") as film:
-        assert film.n_frames >= 5
+        assert film.size == two.size  # those of the first batch alone
+        durations = []
+        for number in range(film.n_frames):
+            film.seek(number)
+            durations.append(film.info["duration"])
+    *moving, last = durations
+    assert 2000 <= sum(moving) <= 4000 and last == 1500
+    assert "trajectory.gif" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

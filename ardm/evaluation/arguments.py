@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from ..training import given_flags
+from ..training import check_upload, given_flags
 
 NETWORK = {
     "hidden_size": 192,
@@ -45,9 +45,12 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
         The flags. The `sequence_length` of a saved model is None unless it is given: its own.
 
     Raises:
-        ValueError: if sizes or a tokenizer are given to a saved model, which has its own.
+        ValueError: if sizes or a tokenizer are given to a saved model, which has its own, or
+            the name to upload to is missing or none.
     """
     args = parser.parse_args(argv)
+    if args.push_to_hub:
+        check_upload(args.hub_model_id)
     if args.model_name_or_path is None:
         return args
     said = given_flags(parser, argv, _OF_A_SAVED_MODEL)

@@ -150,7 +150,13 @@ def _load_weights(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
     missing = {name for name, value in state.items() if id(value) not in filled}
     if wrong or missing:
         raise KeyError(f"weights {sorted(wrong | missing)[:3]}")
-    broken = [name for name, value in saved.items() if not value.isfinite().all()]
+    # a buffer may hold infinities, such as a mask that is added to scores
+    learned = {id(param) for param in model.parameters()}
+    broken = [
+        name
+        for name, value in saved.items()
+        if id(state[name]) in learned and not value.isfinite().all()
+    ]
     if broken:
         raise KeyError(f"weights {broken[:3]} that are not finite")
     for name, value in saved.items():

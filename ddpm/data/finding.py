@@ -82,6 +82,10 @@ def find_images(
         return table_reading(name, dataset_config_name, *columns, labelled)
     if (file := places["train_file"]) is not None:
         return _file(Path(file), places["validation_file"], columns, labelled)
+    return _digits_reading(labelled)
+
+
+def _digits_reading(labelled: bool) -> Reading:
     source = digits()
     if not labelled:
         return Reading(_DIGITS, {"train": Part(source.images)}, how="not asked for")

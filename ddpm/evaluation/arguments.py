@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from ardm.training import given_flags
+from ardm.training import check_upload, given_flags
 from ardm.training.local_paths import public
 
 from ..data.labels import LABELS
@@ -135,13 +135,18 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of [`network_settings`], [`process_settings`] and [`objective_settings`].
+    """Adds what is trained: a saved model or the settings of a new one, and where it is uploaded.
 
-    The training's `--seed` is read by them, too.
+    These are the flags of [`network_settings`], [`process_settings`] and [`objective_settings`],
+    which read the training's `--seed`, too.
 
     Args:
         parser: the recipe's parser.
     """
+    group = parser.add_argument_group("model")
+    group.add_argument("--model_name_or_path", help="go on from a saved model and its diffusion")
+    group.add_argument("--push_to_hub", action="store_true", help="upload to --hub_model_id")
+    group.add_argument("--hub_model_id", help="user/name")
     _add(parser.add_argument_group("network"), _NETWORK)
     _add(parser.add_argument_group("diffusion"), _DIFFUSION)
 
@@ -208,7 +213,7 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
     """Reads the flags of a training; one that would have no effect is refused.
 
     Args:
-        parser: with all flags of this module but those of sampling, and `--model_name_or_path`.
+        parser: with all flags of this module but those of sampling.
         argv: the words; None = those of this process.
 
     Returns:
@@ -216,9 +221,11 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
 
     Raises:
         ValueError: if flags of network or diffusion are given to a saved model, which has its own,
-            or sizes beside a preset.
+            or sizes beside a preset, or the name to upload to is missing or none.
     """
     args = parser.parse_args(argv)
+    if args.push_to_hub:
+        check_upload(args.hub_model_id)
     said = given_flags(parser, argv, _overruled(args))
     if said:
         what = "model_name_or_path" if args.model_name_or_path else "preset"

@@ -83,7 +83,7 @@ def _grid(
 
 
 def measure_quality(
-    evaluation: SampleEvaluation,
+    evaluation: SampleEvaluation | None,
     model: Denoiser,
     diffusion: GaussianDiffusion,
     steps: Iterable[int | str],
@@ -91,7 +91,7 @@ def measure_quality(
     """FID and its kin for all samplers and numbers of steps; to be called on all processes.
 
     Args:
-        evaluation: of samples.
+        evaluation: of samples; None = nothing is measured.
         model: of the diffusion.
         diffusion: of the model.
         steps: numbers of steps, or respacings.
@@ -100,6 +100,8 @@ def measure_quality(
         Sampler, steps and figures of each.
     """
     rows: list[tuple[str, int | str, ImageQuality]] = []
+    if evaluation is None:
+        return rows
     for sampler in SAMPLERS:
         for count in steps:
             quality = evaluation(model, diffusion, sampler, count)

@@ -1,13 +1,7 @@
 """An image model as a folder for the Hub: weights, diffusion, card and pictures."""
 
-from .cards import (
-    CardFigures,
-    Likelihood,
-    SampleQuality,
-    model_card,
-    model_facts,
-    quality_facts,
-)
+from .card_figures import CardFigures, Likelihood, SampleQuality, model_facts, quality_facts
+from .cards import model_card
 from .folder import DEMO_FOLDER, load_class_names, load_folder, loss_curve, save_folder
 from .pictures import (
     check_image_folder,

@@ -23,7 +23,8 @@ from ardm.training.model_folders import find_model, in_one_line, read_json
 from ..diffusion import GaussianDiffusion
 from ..models.configuration_unet import UNetConfig
 from ..models.unet import UNet
-from .cards import CardFigures, model_card
+from .card_figures import CardFigures
+from .cards import model_card
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -149,6 +149,15 @@ def test_an_attention_that_sees_nothing_of_a_row_is_refused(model, kind):
         model(input_ids=IDS, attention_mask=mask_of(hidden))
 
 
+def test_a_batch_without_rows_is_refused_by_the_network_alone(model):
+    with pytest.raises(ValueError, match="no rows"):
+        model(input_ids=IDS[:0])
+    for name in ("nelbo", "log_prob"):
+        found = FUNCTIONS[name](model, IDS[:0])
+        assert len(found if name == "log_prob" else found.nats) == 0
+    assert model.generate(IDS[:0]).shape == (0, 3)
+
+
 @pytest.mark.parametrize("shape", [(3, 2), (1, 6), (2, 4)])
 def test_labels_of_another_shape_are_refused(model, shape):
     labels = torch.zeros(shape, dtype=torch.long)

@@ -1,6 +1,7 @@
 """The model card says what it is told, in Markdown and YAML that the Hub reads back."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -151,3 +152,10 @@ def test_a_bound_on_a_text_that_the_tokens_do_not_tell_says_so():
     [result] = ModelCard(card).data.eval_results
     assert result.metric_type == "bits_per_token"
     assert "tokens alone" not in model_card(FULL)
+
+
+def test_an_unknown_error_is_not_explained():
+    unknown = Evaluation(dataset="x", num_windows=1, bits_per_token=(3.5, math.nan))
+    assert "± is one standard error" in model_card(FULL)
+    card = model_card(replace(FULL, evaluation=unknown))
+    assert "of a single sample" in card and "standard error" not in card

@@ -98,6 +98,13 @@ def test_a_cell_stays_in_its_place(text):
     assert table(["Name"], []) == ""
 
 
+@pytest.mark.parametrize("several", [[1, 2, 2], (1, 2, 2)])
+def test_several_values_of_a_setting_stand_as_on_the_command_line(several):
+    assert table(["Name", "Value"], [("channel_mult", several)]).endswith(
+        "| channel_mult | 1 2 2 |"
+    )
+
+
 @pytest.mark.parametrize("text", ["plain", "```", "a ```` b", "`"])
 def test_a_text_cannot_leave_its_fence(text):
     block = fenced(text, "bash")

@@ -64,6 +64,13 @@ def test_what_is_drawn_is_scaled(drawn):
     assert legend(axes)[-1] == "validation (± 1 standard error)"
 
 
+@pytest.mark.parametrize("num_steps", [1, 2, 3])
+def test_few_losses_can_be_seen(drawn, num_steps):
+    """A line needs two points, and one of two shows no step; other marks would be too many."""
+    loss_curve(HISTORY[:num_steps], unit="nats")
+    assert (drawn[0].lines[0].get_marker() == ".") is (num_steps < 3)
+
+
 def test_without_errors_none_are_named(drawn):
     loss_curve([{"step": 1, "eval_loss": 2.0}], unit="nats")
     assert legend(drawn[0]) == ["validation"]

@@ -11,7 +11,8 @@ import torch
 from ardm.training.checkpoints import CheckpointFolder
 from ardm.training.tensor_files import read_state, write_state
 
-from .short_runs import History, Payload, assert_same, run_with_history, seal_again
+from . import training_job as job
+from .short_runs import History, Payload, assert_same, fit, run_with_history, seal_again
 
 PICKLES = (  # as Accelerate names them
     "random_states_0.pkl",
@@ -156,6 +157,15 @@ def test_a_state_that_no_run_leaves_is_refused(interrupted, name, damage):
     seal_again(interrupted, 3)
     with pytest.raises(ValueError, match=r"step-0*3 does not fit this run: "):
         run_with_history(interrupted.root.parent)
+
+
+def test_a_buffer_may_hold_infinities(tmp_path):
+    """Such as a mask that is added to scores; a weight may not."""
+    for num_steps in (3, 6):
+        model = job.Net()
+        model.register_buffer("mask", torch.full((2,), -torch.inf))
+        outcome = fit(tmp_path, model=model, max_train_steps=num_steps)
+    assert outcome.result.resumed_from == 3
 
 
 def edited(**changes):

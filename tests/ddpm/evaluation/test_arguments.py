@@ -16,7 +16,6 @@ def parsed(*words):
     arguments.add_model_arguments(parser)
     arguments.add_evaluation_arguments(parser)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--model_name_or_path")
     return parser.parse_args(words)
 
 
@@ -44,6 +43,7 @@ def test_no_flag_is_lost_between_the_functions():
     ]
     used = {name for values in said for name in values} | {"num_quality_images", "quality_steps"}
     used |= {"inception_weights", "max_eval_images", "model_name_or_path"}
+    used |= {"push_to_hub", "hub_model_id"}
     assert used - {"learn_sigma"} == set(vars(args))
 
 

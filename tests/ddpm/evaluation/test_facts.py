@@ -22,8 +22,6 @@ def parsed(*words):
     arguments.add_model_arguments(parser)
     add_training_arguments(parser, output_dir="runs/x")
     arguments.add_evaluation_arguments(parser)
-    parser.add_argument("--model_name_or_path")
-    parser.add_argument("--hub_model_id")
     return arguments.parse(parser, words)
 
 

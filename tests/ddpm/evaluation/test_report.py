@@ -52,3 +52,4 @@ def test_a_row_for_every_sampler_and_number_of_steps(caplog):
     quality = rows[expected.index(("heun", 3))][2]
     assert quality == evaluation(model, DIFFUSION, "heun", 3)
     assert caplog.text.count("FID") == len(rows)
+    assert measure_quality(None, model, DIFFUSION, [3]) == []

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from ardm.training import loss_curve
 from ddpm import hub
 from ddpm.diffusion import GaussianDiffusion
-from ddpm.hub.cards import CardFigures
+from ddpm.hub.card_figures import CardFigures
 from ddpm.models.unet import UNet, UNetConfig
 from ddpm.schedules import cosine_schedule, linear_schedule
 
