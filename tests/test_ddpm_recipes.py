@@ -265,11 +265,12 @@ def test_sample_ddpm_draws_one_class_and_a_trajectory(trained, tmp_path, capsys)
     assert draw(trained, tmp_path, flags)["arr_1"].tolist() == [7] * 4
     two = image_grid(torch.zeros(2, 1, 8, 8), 2)
     with Image.open(tmp_path / "trajectory.gif") as film:
-        assert film.size == two.size  # those of the first batch alone
+        assert film.size == two.size
         durations = []
         for number in range(film.n_frames):
             film.seek(number)
             durations.append(film.info["duration"])
+    assert len(durations) == 5  # of the first batch, as its size
     *moving, last = durations
     assert 2000 <= sum(moving) <= 4000 and last == 1500
     assert "trajectory.gif" in capsys.readouterr().out

@@ -113,8 +113,6 @@ def _unpacked(value: Any, tensors: dict[str, Tensor]) -> Any:
         return [_unpacked(item, tensors) for item in value]
     if not isinstance(value, dict):
         return value
-    if len(value) != 1:
-        raise ValueError(f"it holds {[*value]} where one kind of value is expected")
     [(kind, content)] = value.items()
     if kind == "tuple":
         return tuple(_unpacked(item, tensors) for item in content)
