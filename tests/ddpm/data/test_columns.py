@@ -1,7 +1,7 @@
 """Tables of images: parts by any name, classes by type or by name, what is damaged left out."""
 
 import io
-import zipfile
+import json
 
 import numpy as np
 import pytest
@@ -78,7 +78,11 @@ def test_damaged_and_missing_pictures_are_left_out(tmp_path):
 
 
 def empty(folder):
-    table(3).select([]).save_to_disk(folder)
+    """As `datasets` 5 writes a table without rows."""
+    table(3).save_to_disk(folder)
+    next(folder.glob("*.arrow")).unlink()
+    state = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps(state | {"_data_files": []}))
 
 
 def half_saved(folder):
@@ -91,17 +95,15 @@ def other_state(folder):
     (folder / "state.json").write_text("[]")
 
 
-def zipped(folder):
+def cut(folder):
     folder.mkdir()
-    with zipfile.ZipFile(folder / "a.zip", "w") as file:
-        for name in ("cat/1.png", "dog/2.png"):
-            file.writestr(name, b"no picture")
+    (folder / "a.parquet").write_bytes(b"PAR1")
 
 
-@pytest.mark.parametrize("write", [empty, half_saved, other_state, zipped])
+@pytest.mark.parametrize("write", [empty, half_saved, other_state, cut])
 def test_what_cannot_be_loaded_is_named_with_the_reason(tmp_path, write):
     write(tmp_path / "here")
-    with pytest.raises(ValueError, match=r"here' cannot be loaded \(\w+Error: ") as caught:
+    with pytest.raises(ValueError, match=r"here' cannot be loaded \(\w+: ") as caught:
         named_data_set(str(tmp_path / "here"), None)
     assert "An error occurred" not in str(caught.value)
 
