@@ -50,8 +50,9 @@ def suite(tmp_path_factory):
     )
     archive = folder / f"transformers-{version}.tar.gz"
     if not archive.exists():
-        last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-        pytest.skip(f"no source distribution of transformers {version}: {last}")
+        errors = [line.strip() for line in done.stderr.splitlines() if "error: " in line.lower()]
+        reason = (errors or ["pip named no error"])[0]
+        pytest.skip(f"no source distribution of transformers {version}: {reason}")
     package = folder / "suite"
     package.mkdir()
     with tarfile.open(archive) as files:
