@@ -51,7 +51,7 @@ def suite(tmp_path_factory):
     archive = folder / f"transformers-{version}.tar.gz"
     if not archive.exists():
         errors = [line.strip() for line in done.stderr.splitlines() if "error: " in line.lower()]
-        reason = (errors or ["pip named no error"])[0]
+        reason = "; ".join(errors) or "pip named no error"
         pytest.skip(f"no source distribution of transformers {version}: {reason}")
     package = folder / "suite"
     package.mkdir()
