@@ -9,6 +9,7 @@ from .denoisers import to_model_range, to_uint8
 from .diffusion import BitsPerDim, GaussianDiffusion, Reverse
 from .drawing import draw_images
 from .editing import ddim_invert, image_to_image, inpaint, interpolate
+from .guidance import autoguidance, classifier_free_guidance, classifier_guidance
 from .hub import load_folder, save_folder
 from .metrics import ImageQualityEvaluation
 from .models import ClassifierConfig, NoisyClassifier, UNet, UNetConfig
@@ -30,6 +31,9 @@ __all__ = [
     "UNet",
     "UNetConfig",
     "UniformTimesteps",
+    "autoguidance",
+    "classifier_free_guidance",
+    "classifier_guidance",
     "cosine_schedule",
     "ddim_invert",
     "draw_images",

@@ -12,7 +12,7 @@ explained in samplers.py.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -23,10 +23,10 @@ from ardm.training import check_integer, evaluating, progress_bar
 from .checks import check_number
 from .denoisers import Denoiser, check_finite, check_images
 from .diffusion import GaussianDiffusion
+from .guides import Guidance, guided
 from .predictions import clipping
-from .predictors import Predictor, guided
+from .predictors import Predictor
 from .samplers import check_model_and_diffusion, prepare, sample
-from .steps import Predict
 
 
 def image_to_image(
@@ -152,7 +152,7 @@ def ddim_invert(
     steps: int | str | None = None,
     labels: Tensor | None = None,
     eta: float = 0.0,
-    guidance: Callable[[Predictor], Predict] | None = None,
+    guidance: Guidance | Sequence[Guidance] | None = None,
     clip: bool | str = False,
     progress: bool | None = None,
 ) -> Tensor:
@@ -187,7 +187,7 @@ def ddim_invert(
     check_model_and_diffusion(model, diffusion)
     check_images(images, limit=math.inf)
     chain = diffusion if steps is None else diffusion.respace(steps)
-    predict = guided(Predictor(model, chain, labels, clipping(clip)), guidance)
+    predict = guided(Predictor(model, chain, labels, clipping(clip), reads_mean=False), guidance)
     signal = chain.alphas_cumprod.sqrt().tolist()
     spread = (1 - chain.alphas_cumprod).sqrt().tolist()
     x = images
@@ -209,7 +209,7 @@ def interpolate(
     weights: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
     steps: int | str | None = None,
     labels: Tensor | None = None,
-    guidance: Callable[[Predictor], Predict] | None = None,
+    guidance: Guidance | Sequence[Guidance] | None = None,
     clip: bool | str = False,
     **options: Any,
 ) -> Tensor:

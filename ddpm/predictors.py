@@ -1,19 +1,18 @@
-"""Predictor: the network as samplers ask it, (x_t, t) -> p(x_{t-1} | x_t), and what guides it.
+"""Predictor: the network as samplers ask it, (x_t, t) -> p(x_{t-1} | x_t).
 
-A guidance is a function that is given the predictor and gives what takes its place. Samplers read
-the image, the mean or the variance of what comes back, each what its step needs (steps.py); as a
-`Reverse` keeps image and mean together, what a guidance says of one reaches all of them.
+A guidance is a function that is given the predictor and gives what takes its place (guides.py).
+Samplers read the image, the mean or the variance of what comes back, each what its step needs
+(steps.py); as a `Reverse` keeps image and mean together, what a guidance says of one reaches all.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
 from .denoisers import Denoiser, check_finite
 from .diffusion import GaussianDiffusion
 from .reverse_process import Reverse
-from .steps import Predict
 
 
 class Predictor:
@@ -26,6 +25,7 @@ class Predictor:
         diffusion: the chain that is sampled.
         labels: int64 (B,), or None.
         clip: function of the predicted image.
+        reads_mean: whether the sampler reads the mean of p, or the image alone.
     """
 
     def __init__(
@@ -34,52 +34,38 @@ class Predictor:
         diffusion: GaussianDiffusion,
         labels: Tensor | None,
         clip: Callable[[Tensor], Tensor],
+        reads_mean: bool = True,
     ):
         self.model = model
         self.diffusion = diffusion
         self.labels = labels
         self.clip = clip
+        self.reads_mean = reads_mean
 
     def __call__(self, x: Tensor, t: int) -> Reverse:
         """p(x_{t-1} | x_t) for all images at one t."""
-        output = self.diffusion.call(self.model, x, t, self.labels)
+        return self.reverse(self.output(x, t), x, t)
+
+    def output(self, x: Tensor, t: int, labels: Tensor | None = None) -> Tensor:
+        """What the network says, (B, C or 2C, H, W); labels None = those of the sampling."""
+        return self.ask(self.model, x, t, self.labels if labels is None else labels)
+
+    def outputs(self, x: Tensor, t: int, others: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The same for the labels of the sampling and for others, int64 (B,) each, by one call."""
+        if not others:
+            return [self.output(x, t)]
+        assert self.labels is not None
+        copies = 1 + len(others)
+        labels = torch.cat([self.labels, *others])
+        return self.output(torch.cat([x] * copies), t, labels).chunk(copies)
+
+    def ask(self, model: Denoiser, x: Tensor, t: int, labels: Tensor | None) -> Tensor:
+        """What a network of the same diffusion says."""
+        output = self.diffusion.call(model, x, t, labels)
         if output.device.type == "cpu":  # at once, not after all steps
             check_finite(f"the network's outputs at t = {t}", output)
+        return output
+
+    def reverse(self, output: Tensor, x: Tensor, t: int) -> Reverse:
+        """p(x_{t-1} | x_t) from what the network said."""
         return self.diffusion.reverse(output, x, t, self.clip)
-
-
-def guided(predictor: Predictor, guidance: Any) -> Predict:
-    """The predictor, or what a guidance puts in its place.
-
-    Args:
-        predictor: of the network.
-        guidance: a function of it that gives a function (x, t) -> [`Reverse`]; None = the predictor
-            itself.
-
-    Returns:
-        A function of (x, t).
-
-    Raises:
-        ValueError: if the guidance is no such function; on a call, if it gives no [`Reverse`],
-            which is all that samplers read.
-    """
-    if guidance is None:
-        return predictor
-    given = guidance(predictor) if callable(guidance) else guidance
-    if not callable(given):
-        kind = f"guidance is a {type(guidance).__name__}"
-        kind = f"the guidance gave a {type(given).__name__}" if callable(guidance) else kind
-        raise ValueError(
-            f"{kind}; expected a function that wraps a predictor and gives a function of (x, t)."
-        )
-
-    def predict(x: Tensor, t: int) -> Reverse:
-        p = given(x, t)
-        if not isinstance(p, Reverse):
-            raise ValueError(
-                f"the guidance gave a {type(p).__name__} at t = {t}; expected what the predictor"
-                " gives, changed by its `with_x0` or `with_mean`."
-            )
-        return p
-
-    return predict

@@ -237,13 +237,16 @@ class ReverseProcess(ForwardProcess):
         self, model: Denoiser, x_t: Tensor, t: Tensor | int, labels: Tensor | None = None
     ) -> Tensor:
         """The network's output (B, C or 2C, H, W), checked; arguments as of `p_mean_variance`."""
-        if isinstance(t, int):
-            times = torch.full((len(x_t),), int(self.timesteps[t]), device=x_t.device)
-        else:
-            if x_t.device not in self._times:
-                self._times[x_t.device] = self.timesteps.to(x_t.device)
-            times = self._times[x_t.device][t]
+        times = self.network_times(t, x_t)
         return call_network(model, x_t, times, labels, learned_variance=self.variance in LEARNED)
+
+    def network_times(self, t: Tensor | int, x: Tensor) -> Tensor:
+        """What a network is told of t: int64 (B,), for images x (B, C, H, W), on their device."""
+        if isinstance(t, int):
+            return torch.full((len(x),), int(self.timesteps[t]), device=x.device)
+        if x.device not in self._times:
+            self._times[x.device] = self.timesteps.to(x.device)
+        return self._times[x.device][t]
 
     def reverse(
         self,

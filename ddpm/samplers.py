@@ -21,9 +21,10 @@ from .checks import check_choice, is_number
 from .denoisers import Denoiser, check_finite, check_labels, check_model
 from .diffusion import GaussianDiffusion
 from .forward_process import check_noise
+from .guides import Guidance, guided
 from .noise import Generators, RowNoise, row_generators
 from .predictions import clipping
-from .predictors import Predictor, guided
+from .predictors import Predictor
 from .steps import STEPS, Predict, Step
 
 _LARGEST = 2**63 - 1  # numbers that a tensor can hold
@@ -95,7 +96,7 @@ def prepare(
     steps: int | str | None = None,
     eta: float = 0.0,
     labels: Tensor | None = None,
-    guidance: Callable[[Predictor], Predict] | None = None,
+    guidance: Guidance | Sequence[Guidance] | None = None,
     clip: bool | str = True,
     generator: Generators = None,
     seed: int | Sequence[int] | None = None,
@@ -112,7 +113,7 @@ def prepare(
         steps: number of steps.
         eta: of "ddim".
         labels: int64 (B,).
-        guidance: wraps the predictor.
+        guidance: steers the predictor.
         clip: of predicted images.
         generator: one, or one an image.
         seed: a number, or one an image.
@@ -139,7 +140,8 @@ def prepare(
         raise ValueError(f"callback is a {type(callback).__name__}; expected a function, or None.")
     spaced = diffusion if steps is None else diffusion.respace(steps)
     noise = RowNoise(row_generators(num_images, generator, seed), ahead=16)
-    plain = Predictor(model, spaced, labels, clipping(clip))
+    reads_mean = STEPS[sampler].reads == "mean"
+    plain = Predictor(model, spaced, labels, clipping(clip), reads_mean)
     options = {"eta": eta} if sampler == "ddim" else {}
     return Sampling(
         model=model,
@@ -161,7 +163,7 @@ def sample(
     steps: int | str | None = None,
     eta: float = 0.0,
     labels: Tensor | None = None,
-    guidance: Callable[[Predictor], Predict] | None = None,
+    guidance: Guidance | Sequence[Guidance] | None = None,
     clip: bool | str = True,
     generator: Generators = None,
     seed: int | Sequence[int] | None = None,
@@ -181,9 +183,10 @@ def sample(
             "10,10,10"; None = all of the diffusion's.
         eta: of "ddim": 0 = deterministic, 1 = as much noise as "ddpm" with variance "fixed_small".
         labels: int64 (B,) for a class-conditional model.
-        guidance: given the [`Predictor`], returns what takes its place: a function of (x, t) that
-            gives a [`Reverse`], such as `lambda predict: lambda x, t: move(predict(x, t))` where
-            move(p) is `p.with_mean(p.mean + ...)`.
+        guidance: [`classifier_guidance`], [`classifier_free_guidance`], [`autoguidance`], several
+            of them in a list, which add up; or a function that, given the [`Predictor`], returns
+            what takes its place: a function of (x, t) that gives a [`Reverse`], such as `lambda
+            predict: lambda x, t: move(predict(x, t))` where move(p) is `p.with_mean(p.mean + ...)`.
         clip: of the predicted image at each step: True or "static" = to [-1, 1], "dynamic" (arXiv
             2205.11487), False.
         generator: of all noise, or one for each image.

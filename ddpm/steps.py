@@ -19,7 +19,7 @@ eps is always taken from x0, so that clipping x0 also changes eps.
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -35,7 +35,13 @@ LONG_STEP = 0.5
 
 
 class Step(Protocol):
-    """Takes x from t to t - 1."""
+    """Takes x from t to t - 1.
+
+    Attributes:
+        reads: what it reads of p: "mean" (and variance), or "x0" alone.
+    """
+
+    reads: ClassVar[str]
 
     def __call__(self, predict: Predict, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
         """Gives x_{t-1} and the image that was aimed at."""
@@ -48,6 +54,8 @@ class AncestralStep:
         diffusion: the chain.
         noise: source of randomness.
     """
+
+    reads: ClassVar[str] = "mean"
 
     def __init__(self, diffusion: GaussianDiffusion, noise: RowNoise):
         self.noise = noise
@@ -67,6 +75,8 @@ class DDIMStep:
         noise: source of randomness.
         eta: share of the posterior's standard deviation that is drawn anew, 0..1.
     """
+
+    reads: ClassVar[str] = "x0"
 
     def __init__(self, diffusion: GaussianDiffusion, noise: RowNoise, eta: float = 0.0):
         self.noise = noise
@@ -97,6 +107,8 @@ class HeunStep:
         noise: not used.
     """
 
+    reads: ClassVar[str] = "x0"
+
     def __init__(self, diffusion: GaussianDiffusion, noise: RowNoise):
         self.euler = DDIMStep(diffusion, noise)
 
@@ -123,6 +135,8 @@ class DPMSolverStep:
         noise: not used.
     """
 
+    reads: ClassVar[str] = "x0"
+
     def __init__(self, diffusion: GaussianDiffusion, noise: RowNoise):
         signal = diffusion.alphas_cumprod.sqrt()
         spread = (1 - diffusion.alphas_cumprod).sqrt()
@@ -146,7 +160,7 @@ class DPMSolverStep:
         return self.euler.move(x, aim, t), x0
 
 
-STEPS: dict[str, Callable[..., Step]] = {
+STEPS: dict[str, type[Any]] = {
     "ddpm": AncestralStep,
     "ddim": DDIMStep,
     "heun": HeunStep,

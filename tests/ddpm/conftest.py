@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from ddpm import GaussianDiffusion
+
 
 @dataclass
 class ExactMixture:
@@ -81,5 +83,53 @@ def mixture_of():
         means = torch.tensor(means, dtype=torch.float64)
         weights = torch.ones_like(means) if weights is None else torch.tensor(weights).double()
         return ExactMixture(means, weights / weights.sum(), std)
+
+    return build
+
+
+@dataclass
+class Classes:
+    """p(x0) = sum_y weight_y N(mean_y, diag(std_y^2)), y the class; points are (B, F), float64."""
+
+    means: torch.Tensor  # (K, F)
+    stds: torch.Tensor  # (K, F)
+    weights: torch.Tensor  # (K,)
+    diffusion: GaussianDiffusion  # not respaced: timesteps are indices into it
+
+    def _at(self, t):
+        bar = self.diffusion.alphas_cumprod[int(t[0])]
+        assert (t == t[0]).all()
+        return bar.sqrt(), 1 - bar
+
+    def log_joint(self, x, t):
+        """log p(x_t, y), (B, K): a classifier's logits."""
+        signal, noise = self._at(t)
+        spread = (signal * self.stds) ** 2 + noise
+        distance = x[:, None] - signal * self.means
+        return self.weights.log() - (distance**2 / spread + spread.log()).sum(-1) / 2
+
+    def epsilon(self, x, t, labels=None):
+        """The exact network: of the class, or of all without labels."""
+        signal, noise = self._at(t)
+        spread = (signal * self.stds) ** 2 + noise
+        each = noise.sqrt() * (x[:, None] - signal * self.means) / spread  # (B, K, F)
+        if labels is not None:
+            return each[torch.arange(len(x)), labels]
+        return (self.log_joint(x, t).softmax(1)[..., None] * each).sum(1)
+
+    def gradient(self, x, t, labels):
+        """grad log p(y | x_t) in closed form: the difference of two scores."""
+        return (self.epsilon(x, t) - self.epsilon(x, t, labels)) / self._at(t)[1].sqrt()
+
+
+@pytest.fixture
+def classes_of():
+    """(diffusion, means, stds, weights) -> [`Classes`]."""
+
+    def build(diffusion, means, stds, weights):
+        means = torch.tensor(means, dtype=torch.float64)
+        stds = torch.tensor(stds, dtype=torch.float64).expand_as(means)
+        weights = torch.tensor(weights, dtype=torch.float64)
+        return Classes(means, stds, weights / weights.sum(), diffusion)
 
     return build
