@@ -63,7 +63,8 @@ class Gradient(Condition):
                 "the classifier's output does not depend on the images; expected a log-probability"
                 " that is differentiable in them."
             )
-        if gradient.device.type == "cpu":
+        if gradient.device.type == "cpu":  # a GPU would have to wait for the answer
+            check_finite(f"the classifier's log-probabilities at t = {t}", log_probs.detach())
             check_finite(f"the classifier's gradients at t = {t}", gradient)
         return gradient
 
@@ -113,7 +114,7 @@ def _rows_of(labels: Tensor, num_images: int, num_classes: int) -> Tensor:
     """One label an image, int64 (B,)."""
     if labels.ndim and len(labels) != num_images:
         raise ValueError(f"there are {len(labels)} labels; expected one for each of {num_images}.")
-    seen = labels.device.type == "cpu"  # a GPU would have to wait for the answer
+    seen = labels.device.type == "cpu"
     if seen and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
         raise ValueError(
             f"labels reach from {labels.min()} to {labels.max()}; expected 0..{num_classes - 1},"

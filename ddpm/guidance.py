@@ -43,8 +43,9 @@ def classifier_guidance(
         at: where ancestral sampling takes the gradient: "mean" = at the mean of p(x_{t-1} | x_t),
             one noise level further (the paper's equations 5 to 10); "x_t" (the released code);
             "epsilon" = at x_t, as a shift of the predicted noise (algorithm 2). The last is what
-            all other samplers do in any case: they read no mean. With few steps and a small
-            variance, "mean" and "epsilon" reach the class where "x_t" falls short.
+            all other samplers do in any case: they read no mean. In few steps of a small
+            variance "mean" and "epsilon" reach the class where "x_t" falls short; in few steps of
+            a large one ("fixed_large") "mean" may carry images too far, the other two do not.
         interval: (low, high): on at noise levels low < sigma <= high only, where sigma =
             sqrt((1 - ab_t) / ab_t) (arXiv 2404.07724); None = at all of them.
 

@@ -152,7 +152,9 @@ class Guided:
             self.conditions[guide.at if predictor.reads_mean else "epsilon"].append(guide)
         signal = predictor.diffusion.alphas_cumprod
         self.sigmas: list[float] = ((1 - signal) / signal).sqrt().tolist()
-        self.of_score: list[float] = ((1 - signal) / signal.sqrt()).tolist()
+        # where nothing of an image is left, nothing says what it shows: the gradient is 0
+        of_score = torch.where(signal > 0, (1 - signal) / signal.sqrt(), 0)
+        self.of_score: list[float] = of_score.tolist()
         self._begun = False
 
     def __call__(self, x: Tensor, t: int) -> Reverse:
@@ -240,21 +242,18 @@ def guided(predictor: Predictor, guidance: Any) -> Predict:
     wraps.sort(key=lambda each: not isinstance(each, Guide))  # guides first
     predict: Predict = predictor
     for wrap in wraps:
-        given = wrap(predict) if _wraps(wrap) else wrap
-        if not _wraps(given):
+        # a network can be called, and is nothing that wraps a predictor
+        wraps_one = callable(wrap) and not isinstance(wrap, nn.Module)
+        given = wrap(predict) if wraps_one else None
+        if not callable(given) or isinstance(given, (nn.Module, Guide)):
             kind = f"guidance is a {type(wrap).__name__}"
-            kind = f"the guidance gave a {type(given).__name__}" if _wraps(wrap) else kind
+            kind = f"the guidance gave a {type(given).__name__}" if wraps_one else kind
             raise ValueError(
                 f"{kind}; expected a function that wraps a predictor and gives a function of"
-                " (x, t), such as classifier_guidance(classifier, labels) gives."
+                " (x, t), such as classifier_guidance(classifier, labels) is."
             )
         predict = given
     return predict if predict is predictor or isinstance(predict, Guided) else _checked(predict)
-
-
-def _wraps(given: Any) -> bool:
-    """Whether this can be called: a network can, but is nothing that wraps a predictor."""
-    return callable(given) and not isinstance(given, nn.Module)
 
 
 def _checked(predict: Callable[[Tensor, int], Any]) -> Predict:

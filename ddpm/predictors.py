@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .denoisers import Denoiser, check_finite
+from .denoisers import Denoiser, call_network, check_finite
 from .diffusion import GaussianDiffusion
 from .reverse_process import Reverse
 
@@ -48,7 +48,8 @@ class Predictor:
 
     def output(self, x: Tensor, t: int, labels: Tensor | None = None) -> Tensor:
         """What the network says, (B, C or 2C, H, W); labels None = those of the sampling."""
-        return self.ask(self.model, x, t, self.labels if labels is None else labels)
+        chosen = self.labels if labels is None else labels
+        return self._finite(self.diffusion.call(self.model, x, t, chosen), t)
 
     def outputs(self, x: Tensor, t: int, others: Sequence[Tensor]) -> Sequence[Tensor]:
         """The same for the labels of the sampling and for others, int64 (B,) each, by one call."""
@@ -60,8 +61,11 @@ class Predictor:
         return self.output(torch.cat([x] * copies), t, labels).chunk(copies)
 
     def ask(self, model: Denoiser, x: Tensor, t: int, labels: Tensor | None) -> Tensor:
-        """What a network of the same diffusion says."""
-        output = self.diffusion.call(model, x, t, labels)
+        """What another network of the same diffusion says, with a variance or without."""
+        times = self.diffusion.network_times(t, x)
+        return self._finite(call_network(model, x, times, labels, learned_variance=False), t)
+
+    def _finite(self, output: Tensor, t: int) -> Tensor:
         if output.device.type == "cpu":  # at once, not after all steps
             check_finite(f"the network's outputs at t = {t}", output)
         return output
