@@ -172,15 +172,17 @@ class Guided:
 
     def _shifted(self, p: Reverse, of_image: list[Tensor], of_mean: list[Tensor]) -> Reverse:
         """p with its score moved by the sums of these gradients."""
+        clip = self.predictor.clip
         moved = p
         if of_image:
-            # equation 14, of the image
-            moved = moved.with_x0(moved.x0 + self.of_score[p.t] * sum(of_image))
+            # equation 14, of the image; what is expected of images is in their range, but where
+            # next to nothing is seen a trained classifier's least error is a step out of it
+            moved = moved.with_x0(clip(moved.x0 + self.of_score[p.t] * sum(of_image)))
         if of_mean:
             # equation 10
             moved = moved.with_mean(moved.mean + p.log_variance.exp() * sum(of_mean))
-        if moved is not p and p.t == 0:  # what comes out is an image and has a range
-            moved = moved.with_x0(self.predictor.clip(moved.x0))
+            if p.t == 0:  # an image comes out
+                moved = moved.with_x0(clip(moved.x0))
         return moved
 
     def _gradients(self, place: str, x: Tensor, t: int, sigma: float | None = None) -> list[Tensor]:
