@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
         images = load_images(**arguments.image_settings(args))
     data, held_out = images["train"], images["validation"]
     model, diffusion = chosen_model(args, data)
-    objective = new_objective(diffusion, **arguments.objective_settings(args))
+    objective = new_objective(diffusion, model.config, **arguments.objective_settings(args))
     accelerator.register_for_checkpointing(objective)
     bound, quality = evaluations(args, data, held_out, diffusion)
     result = train(

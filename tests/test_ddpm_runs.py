@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import ddpm.hub.folder
+from ddpm.hub import load_folder
 
 ROOT = Path(__file__).parent.parent
 NETWORK = "--model_channels 8 --num_res_blocks 1 --norm_num_groups 4 --num_head_channels 8"
@@ -95,6 +96,17 @@ def test_flags_that_a_saved_model_overrules_are_refused(trained, tmp_path, flags
         go_on(tmp_path / "run", trained, flags)
 
 
+def test_labels_of_a_saved_model_are_dropped_if_it_has_a_null_class(trained, tmp_path):
+    with pytest.raises(ValueError, match="the network has no null class"):
+        go_on(tmp_path / "run", trained, "--label_dropout 0.2")
+    train(tmp_path / "first", "--label_dropout 0.2")
+    go_on(tmp_path / "more", tmp_path / "first", "--label_dropout 0.1")
+    model, _ = load_folder(tmp_path / "more")
+    assert model.config.null_class and model.class_embedding.num_embeddings == 11
+    card = (tmp_path / "more" / "README.md").read_text()
+    assert "at random: 10 %" in card and "guidance=guidance" in card
+
+
 def test_a_saved_model_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"no model can be loaded from './gone'"):
         go_on(tmp_path / "run", "./gone")
@@ -114,6 +126,7 @@ OTHER_RUNS = {
     "flips": "--random_flip",
     "timesteps": "--timestep_sampler loss_second_moment",
     "labels": "--no-class_conditional",
+    "dropped labels": "--label_dropout 0.1",
     "share": "--validation_fraction 0.2",
     "size": "--image_size 16",
     "network": "--num_head_channels 4",

@@ -92,6 +92,11 @@ _DIFFUSION = {
     ),
     "num_timesteps": _Flag(int, 1000, "T"),
     "min_snr_gamma": _Flag(float, None, "cap of the loss weights, usually 5"),
+    "label_dropout": _Flag(
+        float,
+        0.0,
+        "share of the labels that training hides, usually 0.1, for classifier-free guidance",
+    ),
 }
 _EVALUATION = {
     "max_eval_images": _Flag(int, 180, "held-out images whose bound is estimated"),
@@ -117,7 +122,8 @@ _SAMPLING = {
     "seed": _Flag(int, 0, "of all images"),
 }
 
-_PROCESS = tuple(name for name in _DIFFUSION if name != "timestep_sampler")
+_TRAINING = ("timestep_sampler", "label_dropout")  # also of a saved model and its diffusion
+_PROCESS = tuple(name for name in _DIFFUSION if name not in _TRAINING)
 
 
 # ----------------------------------------------------------------------------------- the flags
@@ -184,8 +190,9 @@ def image_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def network_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Which network: keyword values of `ddpm.evaluation.new_network`."""
-    learned = {"learn_sigma": args.variance in LEARNED}
-    return _values(args, [*_NETWORK, "seed"]) | learned
+    outputs = {"learn_sigma": args.variance in LEARNED}
+    inputs = {"null_class": args.label_dropout != 0}
+    return _values(args, [*_NETWORK, "seed"]) | outputs | inputs
 
 
 def process_settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -195,7 +202,7 @@ def process_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def objective_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Which training loss: keyword values of `ddpm.evaluation.new_objective`."""
-    return _values(args, ["timestep_sampler", "seed", "random_flip"])
+    return _values(args, [*_TRAINING, "seed", "random_flip"])
 
 
 def quality_settings(args: argparse.Namespace) -> dict[str, Any]:

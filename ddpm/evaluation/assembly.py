@@ -41,6 +41,7 @@ def new_network(
     num_classes: int | None,
     *,
     learn_sigma: bool,
+    null_class: bool = False,
     seed: int,
     preset: str | None = None,
     channel_mult: Sequence[float] | None = None,
@@ -54,6 +55,7 @@ def new_network(
         num_channels: of the images.
         num_classes: of the labels; None without.
         learn_sigma: whether its output has a variance.
+        null_class: whether it knows images without class, too, for classifier-free guidance.
         seed: of the weights.
         preset: a released network, whose sizes are taken in place of all that follow.
         channel_mult: as for [`levels_for`].
@@ -64,12 +66,19 @@ def new_network(
         The network.
 
     Raises:
-        ValueError: if the sizes do not fit together, or the images do not fit the preset.
+        ValueError: if the sizes do not fit together, or the images do not fit the preset, or there
+            is a null class and no other.
     """
+    if null_class and num_classes is None:
+        raise ValueError(
+            "labels are to be dropped (label_dropout), and there are none; expected images with"
+            " classes, or label_dropout 0."
+        )
     data: dict[str, Any] = {
         "in_channels": num_channels,
         "num_classes": num_classes,
         "learn_sigma": learn_sigma,
+        "null_class": null_class,
     }
     if preset is None:
         levels = levels_for(image_size, channel_mult, attention_resolutions)
@@ -114,22 +123,45 @@ def levels_for(
 
 
 def new_objective(
-    diffusion: GaussianDiffusion, *, timestep_sampler: str, seed: int, random_flip: bool
+    diffusion: GaussianDiffusion,
+    config: UNetConfig,
+    *,
+    timestep_sampler: str,
+    seed: int,
+    random_flip: bool,
+    label_dropout: float = 0.0,
 ) -> DiffusionObjective:
     """A training loss; where timesteps are resampled, its state belongs into checkpoints.
 
     Args:
         diffusion: of the model.
+        config: of the model.
         timestep_sampler: "uniform" or "loss_second_moment".
         seed: of noise and timesteps.
         random_flip: mirror each image with probability 1/2.
+        label_dropout: share of the labels that become the null class.
 
     Returns:
         A [`DiffusionObjective`].
+
+    Raises:
+        ValueError: if labels are to be dropped and the network has no null class.
     """
+    if label_dropout and not config.null_class:
+        raise ValueError(
+            f"label_dropout is {label_dropout}, and the network has no null class, which a dropped"
+            " label becomes; expected 0, or a model that was trained with label_dropout."
+        )
     resampled = timestep_sampler == "loss_second_moment"
     timesteps = LossSecondMomentTimesteps(diffusion.num_timesteps) if resampled else None
-    return DiffusionObjective(diffusion, seed, timesteps, random_flip=random_flip)
+    return DiffusionObjective(
+        diffusion,
+        seed,
+        timesteps,
+        random_flip=random_flip,
+        label_dropout=label_dropout,
+        null_label=config.num_classes if config.null_class else None,
+    )
 
 
 def check_fits(

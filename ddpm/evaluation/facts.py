@@ -31,6 +31,7 @@ def run_facts(
         "model_name": args.hub_model_id,
         "training_data": data_name(args),
         "num_images": len(data),
+        "label_dropout": args.label_dropout,
         "hyperparameters": hyperparameters(run_flags(args))
         | {"mixed_precision": result.mixed_precision},
         "command": command(sys.argv),

@@ -65,6 +65,8 @@ class CardFigures(RunFigures):
         image_size: pixels a side.
         num_channels: 1 or 3.
         class_names: what label k is called, at k.
+        null_class: whether the network knows images without class, too.
+        label_dropout: share of the labels that training replaced by the null class.
         num_images: trained on.
         diffusion: settings of the process, by name.
         likelihood: on held-out images.
@@ -78,6 +80,8 @@ class CardFigures(RunFigures):
     image_size: int | None = None
     num_channels: int | None = None
     class_names: Sequence[str] | None = None
+    null_class: bool = False
+    label_dropout: float = 0.0
     num_images: int | None = None
     diffusion: Mapping[str, object] = field(default_factory=dict)
     likelihood: Likelihood | None = None
@@ -106,6 +110,7 @@ def model_facts(
         "image_size": model.config.image_size,
         "num_channels": model.config.in_channels,
         "class_names": class_names,
+        "null_class": model.config.null_class,
         "diffusion": {name: getattr(diffusion, name) for name in _DIFFUSION},
     }
 

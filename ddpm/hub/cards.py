@@ -38,6 +38,7 @@ def model_card(figures: CardFigures) -> str:
             figures.training_data,
             None if figures.num_images is None else f"{figures.num_images:,} images.",
             _classes(figures.class_names or ()),
+            _dropped(figures.label_dropout),
         ),
         "Diffusion": parts.table(["Setting", "Value"], list(figures.diffusion.items())),
         "Training": parts.training(figures),
@@ -108,6 +109,15 @@ def _classes(names: Sequence[str]) -> str:
     return f"<details><summary>{len(rows)} classes</summary>\n\n{listed}\n\n</details>"
 
 
+def _dropped(share: float) -> str:
+    if not share:
+        return ""
+    return (
+        f"Labels dropped in training, at random: {100 * share:.4g} %. So the model knows images"
+        " without class, too, for [classifier-free guidance](https://arxiv.org/abs/2207.12598)."
+    )
+
+
 def _likelihood(bound: Likelihood | None) -> str:
     if bound is None:
         return ""
@@ -151,17 +161,21 @@ def _use(figures: CardFigures) -> str:
     name = figures.model_name or "path/to/this/folder"
     size = figures.image_size or "model.config.image_size"
     shape = f"(16, {figures.num_channels or 'model.config.in_channels'}, {size}, {size})"
-    options = 'sampler="ddim", steps=50'
+    names = ["classifier_free_guidance", "sample"] if figures.null_class else ["sample"]
     lines = [
-        "from ddpm import sample",
+        *(["import torch"] if figures.class_names else []),
+        f"from ddpm import {', '.join(names)}",
         "from ddpm.hub import image_grid, load_folder",
         "",
         f'model, diffusion = load_folder("{name}")',
     ]
+    options = 'sampler="ddim", steps=50'
     if figures.class_names:
-        lines.insert(0, "import torch")
         lines.append(f"labels = torch.arange(16) % {len(figures.class_names)}")
         options += ", labels=labels"
+    if figures.null_class:
+        lines.append("guidance = classifier_free_guidance(2.0)")
+        options += ", guidance=guidance"
     lines += [
         f"images = sample(model, {shape}, diffusion, {options})",
         'image_grid(images).save("samples.png")',

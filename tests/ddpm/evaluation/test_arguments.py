@@ -44,7 +44,7 @@ def test_no_flag_is_lost_between_the_functions():
     used = {name for values in said for name in values} | {"num_quality_images", "quality_steps"}
     used |= {"inception_weights", "max_eval_images", "model_name_or_path"}
     used |= {"push_to_hub", "hub_model_id"}
-    assert used - {"learn_sigma"} == set(vars(args))
+    assert used - {"learn_sigma", "null_class"} == set(vars(args))
 
 
 def test_settings_leave_the_flags_alone():
@@ -70,6 +70,13 @@ def test_settings_leave_the_flags_alone():
 def test_a_learned_variance_needs_an_output(variance, learned):
     settings = arguments.network_settings(parsed("--variance", variance))
     assert settings["learn_sigma"] is learned
+
+
+def test_dropped_labels_need_a_null_class():
+    for share, needed in (("0", False), ("0.1", True)):
+        args = parsed("--label_dropout", share)
+        assert arguments.network_settings(args)["null_class"] is needed
+        assert arguments.objective_settings(args)["label_dropout"] == float(share)
 
 
 def test_flags_that_a_saved_model_overrules_are_not_told():

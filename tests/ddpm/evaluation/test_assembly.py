@@ -50,9 +50,25 @@ def test_settings_reach_what_they_name():
 )
 def test_timesteps_are_those_of_the_diffusion(name, kind):
     diffusion = new_diffusion("linear", 50)
-    objective = new_objective(diffusion, timestep_sampler=name, seed=3, random_flip=True)
+    settings = {"timestep_sampler": name, "seed": 3, "random_flip": True}
+    objective = new_objective(diffusion, network(8, 1, 10).config, **settings)
     assert isinstance(objective.timesteps, kind) and objective.timesteps.num_timesteps == 50
     assert objective.seed == 3 and objective.random_flip
+
+
+def test_dropped_labels_become_the_null_class_of_the_network():
+    settings = {"timestep_sampler": "uniform", "seed": 0, "random_flip": False}
+    diffusion = new_diffusion("linear", 50)
+    with_null = network(8, 1, 10, null_class=True)
+    assert with_null.class_embedding.num_embeddings == 11
+    objective = new_objective(diffusion, with_null.config, **settings, label_dropout=0.25)
+    assert (objective.label_dropout, objective.null_label) == (0.25, 10)
+    with pytest.raises(ValueError, match=r"label_dropout is 0\.25, .* has no null class"):
+        new_objective(diffusion, network(8, 1, 10).config, **settings, label_dropout=0.25)
+    with pytest.raises(ValueError, match=r"there are none; expected images with classes"):
+        network(8, 1, None, null_class=True)
+    preset = network(64, 3, 10, preset="64x64_diffusion", null_class=True).config
+    assert preset.null_class and preset.num_classes == 10
 
 
 def test_the_seed_decides_the_weights():
@@ -130,7 +146,10 @@ def identity(num_images=60, process=None, fresh=True, **objective):
     data = ImageDataset(digits(), np.arange(num_images), 8, 1)
     settings = {"timestep_sampler": "uniform", "seed": 0, "random_flip": False} | objective
     diffusion = new_diffusion(**({"schedule": "cosine", "num_timesteps": 40} | (process or {})))
-    return run_identity(data, network(8, 1, 10), new_objective(diffusion, **settings), fresh=fresh)
+    model = network(8, 1, 10, null_class=True)
+    return run_identity(
+        data, model, new_objective(diffusion, model.config, **settings), fresh=fresh
+    )
 
 
 def test_a_run_is_the_same_again():
@@ -150,6 +169,7 @@ def test_a_run_is_the_same_again():
         ("objective", {"random_flip": True}),
         ("objective", {"timestep_sampler": "loss_second_moment"}),
         ("objective", {"seed": 1}),
+        ("objective", {"label_dropout": 0.1}),
         ("initial_weights", {"fresh": False}),
     ],
 )

@@ -153,6 +153,14 @@ def test_code_of_the_card_is_python(figures):
     assert {"image_grid", "load_folder"} <= set(ddpm.hub.__all__)
 
 
+def test_labels_that_were_dropped_are_told_and_what_they_are_for():
+    card = model_card(replace(FULL, null_class=True, label_dropout=0.15))
+    assert "Labels dropped in training, at random: 15 %." in card
+    assert "from ddpm import classifier_free_guidance, sample\n" in card
+    assert "guidance = classifier_free_guidance(2.0)\n" in card and "guidance=guidance)" in card
+    assert "dropped" not in model_card(FULL) and "guidance" not in model_card(FULL)
+
+
 @pytest.mark.parametrize(("count", "folded"), [(20, False), (21, True)])
 def test_many_classes_are_folded_away(count, folded):
     card = model_card(CardFigures(class_names=[f"class {k}" for k in range(count)]))
