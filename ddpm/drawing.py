@@ -4,7 +4,7 @@ Process r of P draws the images r, r + P, ... Image k depends on (seed, k) and i
 batches or processes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from ardm.training import check_integer, share_of
 
 from .denoisers import Denoiser
 from .diffusion import GaussianDiffusion
+from .guides import Guidance
 from .noise import stream
 from .samplers import device_of, sample
 
@@ -26,6 +27,7 @@ def draw_images(
     *,
     seed: int = 0,
     labels: Tensor | None = None,
+    guidance_for: Callable[[Tensor], Guidance | Sequence[Guidance]] | None = None,
     batch_size: int = 64,
     process_index: int = 0,
     num_processes: int = 1,
@@ -40,6 +42,8 @@ def draw_images(
         image_shape: (C, H, W).
         seed: of all of them.
         labels: int64 (N,), or None.
+        guidance_for: the guidance of a batch, given the numbers of its images, int64 (B,): labels
+            and scales of a guide are one a row of the batch.
         batch_size: images drawn side by side.
         process_index: this process.
         num_processes: of how many.
@@ -63,6 +67,8 @@ def draw_images(
         chosen = None if labels is None else labels[numbers].to(device)
         streams = [stream(seed, number, device=device) for number in numbers.tolist()]
         shape = (len(numbers), *image_shape)
+        if guidance_for is not None:
+            options["guidance"] = guidance_for(numbers)
         images = sample(model, shape, diffusion, labels=chosen, generator=streams, **options)
         yield numbers, images
 

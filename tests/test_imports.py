@@ -179,7 +179,7 @@ CORE: dict[str, dict[str, set[str]]] = {
             "predictors",
             "samplers",
         },
-        "drawing": {"denoisers", "diffusion", "noise", "samplers"},
+        "drawing": {"denoisers", "diffusion", "guides", "noise", "samplers"},
         # what is minimised
         "timesteps": {"checks"},
         "objective": {"checks", "denoisers", "diffusion", "noise", "timesteps"},

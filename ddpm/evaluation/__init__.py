@@ -11,17 +11,20 @@ from .assembly import (
 )
 from .evaluation import SAMPLERS, BoundEvaluation, SampleEvaluation, extractor_of
 from .facts import run_facts, tracked_settings
+from .guidance_sweep import GuidedQuality, guided_quality
 from .report import measure_quality, sample_grids
 
 __all__ = [
     "SAMPLERS",
     "BoundEvaluation",
+    "GuidedQuality",
     "SampleEvaluation",
     "add_image_arguments",
     "add_model_arguments",
     "check_fits",
     "data_name",
     "extractor_of",
+    "guided_quality",
     "image_settings",
     "measure_quality",
     "new_diffusion",

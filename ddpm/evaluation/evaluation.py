@@ -8,8 +8,8 @@ All images are shared out over the processes, and what is random of an image is 
 """
 
 import math
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -197,9 +197,31 @@ class SampleEvaluation:
             The figures, the same on all processes.
         """
         name, variance = SAMPLERS[sampler]
+        process = diffusion if variance is None else diffusion.with_variance(variance)
+        return self.measure(model, process, sampler=name, steps=steps)
+
+    def measure(
+        self,
+        model: Denoiser,
+        diffusion: GaussianDiffusion,
+        look: Callable[[Tensor, Tensor], None] | None = None,
+        **options: Any,
+    ) -> ImageQuality:
+        """Draws and compares, with any options of `sample`; to be called on all processes.
+
+        Args:
+            model: of the diffusion.
+            diffusion: of the model.
+            look: called with the numbers (B,) and images (B, C, H, W) of each batch that is drawn
+                here, as they are compared.
+            **options: of `sample`.
+
+        Returns:
+            The figures, the same on all processes.
+        """
         samples = draw_images(
             model,
-            diffusion if variance is None else diffusion.with_variance(variance),
+            diffusion,
             self.num_images,
             self.image_shape,
             seed=self.seed,
@@ -207,14 +229,15 @@ class SampleEvaluation:
             batch_size=self.batch_size,
             process_index=self.state.process_index,
             num_processes=self.state.num_processes,
-            sampler=name,
-            steps=steps,
             progress=False,
+            **options,
         )
         self.quality.reset()
         for numbers, images in samples:
             as_saved = to_model_range(to_uint8(images.cpu()))  # what a file would hold
             self.quality.update(as_saved, numbers)
+            if look is not None:
+                look(numbers, as_saved)
         return self.quality.compute()
 
 
