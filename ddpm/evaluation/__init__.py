@@ -11,7 +11,7 @@ from .assembly import (
 )
 from .evaluation import SAMPLERS, BoundEvaluation, SampleEvaluation, extractor_of
 from .facts import run_facts, tracked_settings
-from .guidance_sweep import GuidedQuality, guided_quality
+from .guidance_sweep import GuidedQuality, guided_grids, guided_quality, quality_by_scale
 from .report import measure_quality, sample_grids
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "check_fits",
     "data_name",
     "extractor_of",
+    "guided_grids",
     "guided_quality",
     "image_settings",
     "measure_quality",
@@ -31,6 +32,7 @@ __all__ = [
     "new_network",
     "new_objective",
     "new_sample_evaluation",
+    "quality_by_scale",
     "run_facts",
     "run_identity",
     "sample_grids",

@@ -5,7 +5,8 @@
 Every guide is given the same numbered noise and labels, so that figures differ by the guide alone.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,15 @@ from ..denoisers import Denoiser
 from ..diffusion import GaussianDiffusion
 from ..guides import Guidance
 from ..metrics import ImageQuality
+from ..models.unet import UNet
+from ..samplers import sample
 from .evaluation import SampleEvaluation
+
+logger = logging.getLogger(__name__)
+
+Guides = Guidance | Sequence[Guidance]
+# how images are drawn for people: by the published ancestral chain, and in few steps
+SHOWN = {"ancestral, 250 steps": ("ddpm", 250), "DDIM, 25 steps": ("ddim", 25)}
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ def guided_quality(
     evaluation: SampleEvaluation,
     model: Denoiser,
     diffusion: GaussianDiffusion,
-    guidance: Guidance | Sequence[Guidance] | None,
+    guidance: Guides | None,
     **options: Any,
 ) -> GuidedQuality:
     """Draws guided samples of all classes in turn and measures them; to be called on all processes.
@@ -76,3 +85,70 @@ def guided_quality(
     none = torch.empty(0, dtype=torch.bool)  # where there are more processes than images
     correct = gather_rows(torch.cat([none, *hits]))
     return GuidedQuality(quality, float(correct.double().mean()))
+
+
+def quality_by_scale(
+    measure: Callable[[Guides], GuidedQuality],
+    guides: Mapping[str, tuple[Callable[[float], Guides], Sequence[float]]],
+) -> dict[str, dict[float, dict[str, float | None]]]:
+    """The figures of several guides by scale.
+
+    Args:
+        measure: guidance -> figures; see [`guided_quality`].
+        guides: by name, what makes a guidance of a scale, and the scales.
+
+    Returns:
+        name -> scale -> figures by name.
+    """
+    curves: dict[str, dict[float, dict[str, float | None]]] = {}
+    for name, (guide, scales) in guides.items():
+        curves[name] = {}
+        for scale in scales:
+            figures = measure(guide(scale)).as_dict()
+            curves[name][scale] = figures
+            told = "  ".join(f"{each} {value:.4g}" for each, value in figures.items())
+            logger.info("%-16s scale %-4g  %s", name, scale, told)
+    return curves
+
+
+def guided_grids(
+    model: UNet,
+    diffusion: GaussianDiffusion,
+    guides: Mapping[str, Guides],
+    *,
+    each: int = 4,
+    seed: int = 0,
+) -> dict[str, dict[str, Tensor]]:
+    """The same noise under several guides, `each` images of a class, class by class.
+
+    Args:
+        model: of the diffusion, with classes.
+        diffusion: of the model.
+        guides: by name.
+        each: images of a class.
+        seed: of the noise.
+
+    Returns:
+        sampler -> guide -> images (classes * each, C, H, W).
+    """
+    config = model.config
+    assert config.num_classes is not None
+    labels = torch.arange(config.num_classes).repeat_interleave(each)
+    shape = (len(labels), config.in_channels, config.image_size, config.image_size)
+    most = diffusion.num_timesteps
+    return {
+        shown: {
+            name: sample(
+                model,
+                shape,
+                diffusion,
+                sampler=sampler,
+                steps=min(steps, most),
+                labels=labels,
+                guidance=guidance,
+                seed=seed,
+            )
+            for name, guidance in guides.items()
+        }
+        for shown, (sampler, steps) in SHOWN.items()
+    }
