@@ -11,7 +11,9 @@ from .assembly import (
 )
 from .evaluation import SAMPLERS, BoundEvaluation, SampleEvaluation, extractor_of
 from .facts import run_facts, tracked_settings
+from . import upsampling_arguments
 from .report import measure_quality, sample_grids
+from .upsampling import cascade_rows, shown_images, upsampled_rows
 
 __all__ = [
     "SAMPLERS",
@@ -19,6 +21,7 @@ __all__ = [
     "SampleEvaluation",
     "add_image_arguments",
     "add_model_arguments",
+    "cascade_rows",
     "check_fits",
     "data_name",
     "extractor_of",
@@ -31,5 +34,7 @@ __all__ = [
     "run_facts",
     "run_identity",
     "sample_grids",
+    "shown_images",
     "tracked_settings",
+    "upsampled_rows",
 ]
