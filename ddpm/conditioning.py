@@ -35,9 +35,7 @@ def downsample(images: Tensor, low_resolution: int) -> Tensor:
     return F.adaptive_avg_pool2d(images, low_resolution)
 
 
-def noised(
-    low_res: Tensor, levels: Tensor, diffusion: ForwardProcess, noise: Tensor
-) -> Tensor:
+def noised(low_res: Tensor, levels: Tensor, diffusion: ForwardProcess, noise: Tensor) -> Tensor:
     """Draws from q(z_s | z), s steps of q.
 
     Args:
@@ -146,9 +144,7 @@ class OwnLowResolution:
         low_res = downsample(images, self.low_resolution)
         if self.diffusion is None or self.max_noise_level == 0:
             return Conditioned(model, low_res)
-        drawn = [
-            torch.randint(self.max_noise_level + 1, (), generator=each) for each in generators
-        ]
+        drawn = [torch.randint(self.max_noise_level + 1, (), generator=each) for each in generators]
         levels = torch.stack(drawn).to(images.device)
         noise = RowNoise(generators)(low_res)
         return Conditioned(model, noised(low_res, levels, self.diffusion, noise), levels)

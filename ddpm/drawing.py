@@ -4,7 +4,7 @@ Process r of P draws the images r, r + P, ... Image k depends on (seed, k), its 
 image, not on batches or processes.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -125,6 +125,31 @@ def gathered(mine: Iterable[tuple[Tensor, Tensor]], image_shape: tuple[int, ...]
 def balanced_labels(num_images: int, num_classes: int | None) -> Tensor | None:
     """Label k mod num_classes for image k, int64 (N,); None without classes."""
     return None if num_classes is None else torch.arange(num_images) % num_classes
+
+
+def chosen_labels(
+    num_images: int, class_names: Sequence[str] | None, class_name: str | None = None
+) -> Tensor | None:
+    """Labels of one class, or of all in turn.
+
+    Args:
+        num_images: N.
+        class_names: what label k is called, at k; None = there are no classes.
+        class_name: the one; None = all of them.
+
+    Returns:
+        int64 (N,); None without classes.
+
+    Raises:
+        ValueError: if there is no such class.
+    """
+    if class_name is None:
+        return balanced_labels(num_images, len(class_names) if class_names else None)
+    if class_names is None or class_name not in class_names:
+        raise ValueError(
+            f"class_name is {class_name!r}; expected one of the model's classes: {class_names}."
+        )
+    return torch.full((num_images,), list(class_names).index(class_name))
 
 
 def _batches(

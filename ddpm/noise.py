@@ -117,9 +117,7 @@ def row_generators(
     return generator
 
 
-def _streams(
-    num_images: int, seed: Any, ending: tuple[int | str, ...]
-) -> list[torch.Generator]:
+def _streams(num_images: int, seed: Any, ending: tuple[int | str, ...]) -> list[torch.Generator]:
     if not isinstance(seed, bool) and isinstance(seed, Integral):
         return [stream(int(seed), row, *ending) for row in range(num_images)]
     seeds: Any = seed.tolist() if isinstance(seed, Tensor) else seed

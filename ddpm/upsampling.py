@@ -61,7 +61,7 @@ def upsample(
     check_model_and_diffusion(model, diffusion)
     config = upsampler_config(model)
     _check_small_images(low_res, config)
-    _check_noise_level(noise_level, config, diffusion)
+    check_noise_level(noise_level, config, diffusion)
     generators = row_generators(len(low_res), generator, seed, STREAMS)
     low_res = low_res.to(device_of(model))
     levels = None
@@ -115,7 +115,7 @@ def cascade(
     common = {"labels": labels, "seed": seed}
     first = common | dict(base_options or {})
     second = common | dict(upsampler_options or {})
-    _check_noise_level(noise_level, config, upsampler_diffusion)
+    check_noise_level(noise_level, config, upsampler_diffusion)
     prepare(upsampler, upsampler_diffusion, num_images, **second)  # not only after the first stage
     if second["labels"] is None and config.num_classes and not config.null_class:
         raise ValueError(f"labels are None; expected int64 ({num_images},) for the upsampler.")
@@ -181,7 +181,17 @@ def check_stages(base: Any, upsampler: Any) -> None:
         )
 
 
-def _check_noise_level(noise_level: Any, config: Any, diffusion: GaussianDiffusion) -> None:
+def check_noise_level(noise_level: Any, config: Any, diffusion: GaussianDiffusion) -> None:
+    """Finds out whether a network has seen small images as noisy as that.
+
+    Args:
+        noise_level: s, as of [`upsample`].
+        config: of the network.
+        diffusion: of the network.
+
+    Raises:
+        ValueError: if it has not, or the diffusion is respaced.
+    """
     check_integer("noise_level", noise_level, 0)
     if noise_level and not config.noise_augmentation:
         raise ValueError(

@@ -1,13 +1,13 @@
 """Trains an upsampler: a diffusion of images that is given a small version of each (ADM-U).
 
-    accelerate launch recipes/train_upsampler.py       # scikit-learn's digits, 4 x 4 to 8 x 8 pixels
-    accelerate launch recipes/train_upsampler.py --train_dir photos --image_size 256 --low_resolution 64
+    accelerate launch recipes/train_upsampler.py    # scikit-learn's digits, from 4 x 4 to 8 x 8
+    python recipes/train_upsampler.py --train_dir photos --image_size 256 --low_resolution 64
     python recipes/train_ddpm.py --image_size 4 --output_dir runs/ddpm_small
     python recipes/train_upsampler.py --base_name_or_path runs/ddpm_small --max_noise_level 100
 
-With no argument: 2 CPU cores, about 3 minutes; BITS bits per dimension given the small image. With a
-base model, which draws small images, the card also shows two stages, noise to 4 x 4 to 8 x 8. The
-same command again resumes a stopped run.
+With no argument: 2 CPU cores, about 3 minutes; BITS bits per dimension given the small image. With
+a base model, which draws small images, the card also shows two stages: from noise to 4 x 4 to 8 x 8
+pixels. The same command again resumes a stopped run.
 """
 
 import argparse
@@ -30,7 +30,6 @@ from ddpm.data import ImageDataset, load_images
 from ddpm.evaluation import (
     BoundEvaluation,
     arguments,
-    cascade_rows,
     check_fits,
     new_diffusion,
     new_network,
@@ -39,8 +38,8 @@ from ddpm.evaluation import (
     run_identity,
     shown_images,
     tracked_settings,
-    upsampled_rows,
     upsampling_arguments,
+    upsampling_rows,
 )
 from ddpm.hub import (
     CardFigures,
@@ -101,10 +100,11 @@ def main(argv: list[str] | None = None) -> None:
     data, held_out = images["train"], images["validation"]
     model, diffusion = chosen_model(args, data)
     size = model.config.low_resolution
-    base = None
-    if args.base_name_or_path is not None:
-        base = load_folder(args.base_name_or_path)
+    assert size is not None  # an upsampler
+    base = None if args.base_name_or_path is None else load_folder(args.base_name_or_path)
+    if base is not None:
         check_stages(base[0], model)
+        base[0].to(accelerator.device)
     condition = OwnLowResolution(size, diffusion, args.max_noise_level)
     settings = arguments.objective_settings(args)
     objective = new_objective(diffusion, condition=condition, **settings)
@@ -133,13 +133,8 @@ def main(argv: list[str] | None = None) -> None:
         likelihood = Likelihood.of(arguments.held_out_name(args), len(bound), bound(model))
         figures = replace(figures, likelihood=likelihood)
     if accelerator.is_main_process:
-        rows = upsampled_rows(model, diffusion, shown)
-        pictures = {"upsampled.png": comparison_grid(rows)}
-        if base is not None:
-            model_and_base = (*base, model, diffusion)
-            levels = {0, args.max_noise_level // 4}
-            rows = cascade_rows(*model_and_base, shown, noise_levels=sorted(levels))
-            pictures["cascade.png"] = comparison_grid(rows)
+        rows = upsampling_rows(model, diffusion, shown, base, args.max_noise_level)
+        pictures = {name: comparison_grid(each, cell_inches=0.9) for name, each in rows.items()}
         save_folder(config.output_dir, model, diffusion, figures, result.history, pictures)
         print(f"Saved in {config.output_dir}: the model, {', '.join(['README.md', *pictures])}.")
         if args.push_to_hub:

@@ -11,9 +11,8 @@ from .assembly import (
 )
 from .evaluation import SAMPLERS, BoundEvaluation, SampleEvaluation, extractor_of
 from .facts import run_facts, tracked_settings
-from . import upsampling_arguments
 from .report import measure_quality, sample_grids
-from .upsampling import cascade_rows, shown_images, upsampled_rows
+from .upsampling import shown_images, upsampling_rows
 
 __all__ = [
     "SAMPLERS",
@@ -21,7 +20,6 @@ __all__ = [
     "SampleEvaluation",
     "add_image_arguments",
     "add_model_arguments",
-    "cascade_rows",
     "check_fits",
     "data_name",
     "extractor_of",
@@ -36,5 +34,5 @@ __all__ = [
     "sample_grids",
     "shown_images",
     "tracked_settings",
-    "upsampled_rows",
+    "upsampling_rows",
 ]

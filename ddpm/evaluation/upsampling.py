@@ -55,7 +55,36 @@ def shown_images(
     chosen = chosen[:num_images]
     images = to_model_range(pixels[chosen])
     shown = None if labels is None else labels[chosen]
-    return Shown(images, downsample(images, low_resolution), shown, _titles(shown, images, class_names))
+    return Shown(
+        images, downsample(images, low_resolution), shown, _titles(shown, images, class_names)
+    )
+
+
+def upsampling_rows(
+    model: Any,
+    diffusion: GaussianDiffusion,
+    shown: Shown,
+    base: tuple[Denoiser, GaussianDiffusion] | None = None,
+    max_noise_level: int = 0,
+) -> dict[str, Rows]:
+    """What a card shows of an upsampler.
+
+    Args:
+        model: the upsampler.
+        diffusion: of the model.
+        shown: the images.
+        base: a model of the small images and its diffusion, or None.
+        max_noise_level: that the model has seen; with noise, a quarter of it is shown beside none.
+
+    Returns:
+        Rows for `ddpm.hub.comparison_grid` by file name: "upsampled.png", and with a base
+        "cascade.png".
+    """
+    rows = {"upsampled.png": upsampled_rows(model, diffusion, shown)}
+    if base is not None:
+        levels = sorted({0, max_noise_level // 4})
+        rows["cascade.png"] = cascade_rows(*base, model, diffusion, shown, noise_levels=levels)
+    return rows
 
 
 def upsampled_rows(
@@ -142,9 +171,7 @@ def cascade_rows(
     return _cells(rows, shown.titles)
 
 
-def _titles(
-    labels: Tensor | None, images: Tensor, class_names: Sequence[str] | None
-) -> list[str]:
+def _titles(labels: Tensor | None, images: Tensor, class_names: Sequence[str] | None) -> list[str]:
     """One an image, none twice."""
     if labels is None:
         return [str(number + 1) for number in range(len(images))]

@@ -3,8 +3,10 @@
 import argparse
 from typing import Any
 
+from ..diffusion import GaussianDiffusion
 from ..models.presets import PRESETS
 from ..models.unet import UNet
+from ..upsampling import check_noise_level, check_stages
 
 
 def add_upsampler_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +34,39 @@ def add_cascade_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--upsampler", help="a saved upsampler, which enlarges the images")
     noise = "steps of q that they go before; for an upsampler trained with --max_noise_level"
     group.add_argument("--noise_level", type=int, default=0, help=f"{noise} (default: 0)")
+
+
+def check_cascade(
+    model: UNet, second: tuple[UNet, GaussianDiffusion] | None, args: argparse.Namespace
+) -> None:
+    """Makes sure that the stages of a sampling fit together, before the first one draws.
+
+    Args:
+        model: of the first stage.
+        second: upsampler and its diffusion; None = there is no second stage.
+        args: parsed flags of [`add_cascade_arguments`], and `steps`.
+
+    Raises:
+        ValueError: if they do not, or the model needs small images itself.
+    """
+    if second is not None:
+        upsampler, diffusion = second
+        check_stages(model, upsampler)
+        check_noise_level(args.noise_level, upsampler.config, diffusion)
+        diffusion.respace(args.steps)
+    elif model.config.low_resolution is not None:
+        size = model.config.low_resolution
+        raise ValueError(
+            f"the model enlarges images of {size} pixels; expected one that draws them as"
+            " --model_name_or_path, and this one as --upsampler (in Python: `ddpm.upsample`)."
+        )
+    elif args.noise_level:
+        raise ValueError(f"noise_level is {args.noise_level}, and there is no --upsampler.")
+
+
+def image_shape(model: UNet) -> tuple[int, int, int]:
+    """(C, H, W) of the images that a network draws."""
+    return model.config.in_channels, model.config.image_size, model.config.image_size
 
 
 def condition_settings(args: argparse.Namespace, image_size: int) -> dict[str, Any]:

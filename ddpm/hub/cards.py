@@ -54,7 +54,7 @@ def model_card(figures: CardFigures) -> str:
     }
     body = parts.paragraphs(
         parts.front_matter(figures, pipeline_tag=task, tags=tags, results=_results(figures, task)),
-        f"# {figures.model_name or 'DDPM'}",
+        f"# {figures.model_name or ('DDPM upsampler' if upsampler else 'DDPM')}",
         _ABOUT + (_ABOUT_UPSAMPLING if upsampler else ""),
         parts.bullets(_size_facts(figures)),
         *shown,
@@ -101,7 +101,7 @@ def _size_facts(figures: CardFigures) -> dict[str, object]:
     return {
         "Parameters": None if figures.num_parameters is None else f"{figures.num_parameters:,}",
         "Images": ", ".join(fact for fact in (size, colours) if fact) or None,
-        "Made of": small,
+        "Small images": small,
         "Classes": figures.class_names and len(figures.class_names),
     }
 

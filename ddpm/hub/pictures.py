@@ -70,13 +70,16 @@ def image_grid(
     return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
 
 
-def comparison_grid(rows: Mapping[str, Mapping[str, Tensor]], title: str = "") -> bytes:
+def comparison_grid(
+    rows: Mapping[str, Mapping[str, Tensor]], title: str = "", cell_inches: float = 2.1
+) -> bytes:
     """Draws a table of grids, such as samplers (rows) by numbers of steps (columns).
 
     Args:
         rows: row label -> column label -> images as for [`image_grid`]; a missing column is left
             empty.
         title: above all.
+        cell_inches: width and height of a cell; smaller where it shows one image.
 
     Returns:
         A PNG file's content.
@@ -90,7 +93,8 @@ def comparison_grid(rows: Mapping[str, Mapping[str, Tensor]], title: str = "") -
         raise ValueError(
             f"rows are {dict(rows)}; expected images under a row label and a column label."
         )
-    figure = new_figure((1.0 + 2.1 * len(columns), 0.7 + 2.1 * len(rows)))
+    width = 1.0 + cell_inches * len(columns)
+    figure = new_figure((width, 0.7 + cell_inches * len(rows)))
     figure.suptitle(title, fontsize=11)
     all_axes = figure.subplots(len(rows), len(columns), squeeze=False)
     for column, axes in zip(columns, all_axes[0], strict=True):
