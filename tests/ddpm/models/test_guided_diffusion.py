@@ -30,7 +30,7 @@ UNETS = {
     "lsun_horse": ((256, 256, 2, None), (566, 552.81)),
     "lsun_horse_nodropout": ((256, 256, 2, None), (566, 552.81)),
 }
-# name: (size, width, residual blocks, classes), attention, heads at 384 channels, (tensors, millions)
+# the same, with attention and the heads of 384 channels behind the first four
 # section 4.4 of the same paper: 312 and 309 millions
 UPSAMPLERS = {
     "64_256_upsampler": ((256, 192, 2, 1000), (32, 16, 8), 4, (567, 311.80)),

@@ -81,7 +81,9 @@ def test_the_noise_level_is_told_once_it_is_learned(sizes, network):
 def test_every_weight_learns(network):
     model = network(low_resolution=4, noise_augmentation=True, num_classes=3)
     level = torch.tensor([1, 2, 3])
-    model(X, T, labels=torch.arange(3), low_res=small(), noise_level=level).square().sum().backward()
+    model(
+        X, T, labels=torch.arange(3), low_res=small(), noise_level=level
+    ).square().sum().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
 
 
