@@ -174,7 +174,9 @@ CORE: dict[str, dict[str, set[str]]] = {
             "samplers",
             "steps",
         },
-        "drawing": {"denoisers", "diffusion", "noise", "samplers"},
+        "conditioning": {"denoisers", "forward_process", "noise"},
+        "upsampling": {"conditioning", "denoisers", "diffusion", "noise", "samplers"},
+        "drawing": {"denoisers", "diffusion", "noise", "samplers", "upsampling"},
         # what is minimised
         "timesteps": {"checks"},
         "objective": {"checks", "denoisers", "diffusion", "noise", "timesteps"},
