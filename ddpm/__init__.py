@@ -5,6 +5,7 @@
 
 from transformers import AutoConfig, AutoModel
 
+from .conditioning import Conditioned
 from .denoisers import to_model_range, to_uint8
 from .diffusion import BitsPerDim, GaussianDiffusion, Reverse
 from .drawing import draw_images
@@ -17,10 +18,12 @@ from .objective import DiffusionObjective
 from .samplers import SamplingState, sample
 from .schedules import cosine_schedule, linear_schedule, zero_terminal_snr
 from .timesteps import LossSecondMomentTimesteps, UniformTimesteps
+from .upsampling import cascade, upsample
 
 __all__ = [
     "BitsPerDim",
     "ClassifierConfig",
+    "Conditioned",
     "DiffusionObjective",
     "GaussianDiffusion",
     "ImageQualityEvaluation",
@@ -34,6 +37,7 @@ __all__ = [
     "autoguidance",
     "classifier_free_guidance",
     "classifier_guidance",
+    "cascade",
     "cosine_schedule",
     "ddim_invert",
     "draw_images",
@@ -46,6 +50,7 @@ __all__ = [
     "save_folder",
     "to_model_range",
     "to_uint8",
+    "upsample",
     "zero_terminal_snr",
 ]
 

@@ -8,6 +8,7 @@ place among the G examples of that step, so that the timesteps of a step are spr
 processes (a low-discrepancy sampler, arXiv 2107.00630, appendix I.1).
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -26,6 +27,10 @@ _STEP = 0
 _NOISE = 1
 _FLIP = 2
 _LABEL = 3
+_CONDITION = 4
+
+# (model, images, generators) -> the model with what else it is given of these images
+Condition = Callable[[Denoiser, Tensor, Sequence[torch.Generator]], Denoiser]
 
 
 class DiffusionObjective:
@@ -43,6 +48,8 @@ class DiffusionObjective:
         label_dropout: share of the labels that are replaced by `null_label`, for classifier-free
             guidance.
         null_label: label of an image without class.
+        condition: binds what else the model is given of the images, as an upsampler
+            (`ddpm.conditioning.OwnLowResolution`); None = nothing.
 
     Raises:
         ValueError: if a setting is out of range.
@@ -57,6 +64,7 @@ class DiffusionObjective:
         random_flip: bool = False,
         label_dropout: float = 0.0,
         null_label: int | None = None,
+        condition: Condition | None = None,
     ):
         if timesteps is not None and timesteps.num_timesteps != diffusion.num_timesteps:
             raise ValueError(
@@ -77,6 +85,7 @@ class DiffusionObjective:
         )
         self.label_dropout = label_dropout
         self.null_label = -1 if null_label is None else null_label
+        self.condition = condition
         self.step = -1
         self.seen: list[tuple[Tensor, Tensor]] = []
 
@@ -99,6 +108,9 @@ class DiffusionObjective:
             raise ValueError("the batch is empty; expected at least one image.")
         images = self._images(batch["images"], numbers)
         labels = self._labels(batch.get("labels"), numbers)
+        if self.condition is not None:
+            keyed = [stream(self.seed, _CONDITION, number) for number in numbers]
+            model = self.condition(model, images, keyed)
         t, weights = self._choose(numbers, batch.global_batch_size)
         t = t.to(images.device)
         weights = weights.to(images.device, images.dtype)

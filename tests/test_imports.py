@@ -179,7 +179,9 @@ CORE: dict[str, dict[str, set[str]]] = {
             "predictors",
             "samplers",
         },
-        "drawing": {"denoisers", "diffusion", "guides", "noise", "samplers"},
+        "conditioning": {"denoisers", "forward_process", "noise"},
+        "upsampling": {"conditioning", "denoisers", "diffusion", "noise", "samplers"},
+        "drawing": {"denoisers", "diffusion", "guides", "noise", "samplers", "upsampling"},
         # what is minimised
         "timesteps": {"checks"},
         "objective": {"checks", "denoisers", "diffusion", "noise", "timesteps"},

@@ -13,6 +13,7 @@ from .evaluation import SAMPLERS, BoundEvaluation, SampleEvaluation, extractor_o
 from .facts import run_facts, tracked_settings
 from .guidance_sweep import GuidedQuality, guided_grids, guided_quality, quality_by_scale
 from .report import measure_quality, sample_grids
+from .upsampling import shown_images, upsampling_rows
 
 __all__ = [
     "SAMPLERS",
@@ -36,5 +37,7 @@ __all__ = [
     "run_facts",
     "run_identity",
     "sample_grids",
+    "shown_images",
     "tracked_settings",
+    "upsampling_rows",
 ]

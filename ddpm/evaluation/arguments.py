@@ -157,13 +157,16 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     _add(parser.add_argument_group("diffusion"), _DIFFUSION)
 
 
-def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
+def add_evaluation_arguments(parser: argparse.ArgumentParser, *, quality: bool = True) -> None:
     """Adds what a trained model is measured by: how many images, steps, whose features.
 
     Args:
         parser: the recipe's parser.
+        quality: whether samples are compared with images, too.
     """
-    _add(parser.add_argument_group("evaluation"), _EVALUATION)
+    names = _EVALUATION if quality else ("max_eval_images",)
+    flags = {name: _EVALUATION[name] for name in names}
+    _add(parser.add_argument_group("evaluation"), flags)
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:

@@ -23,6 +23,7 @@ from ..losses import LOSSES, Noised
 from ..metrics import FeatureExtractor, ImageQuality, ImageQualityEvaluation
 from ..metrics.feature_classifier import SmallClassifier, train_feature_classifier
 from ..noise import RowNoise, stream
+from ..objective import Condition
 
 # what is compared: a sampler, and the variance that its steps take where it is not the model's own
 SAMPLERS: dict[str, tuple[str, str | None]] = {
@@ -71,6 +72,7 @@ class BoundEvaluation:
         max_images: how many of the first ones; None = all.
         batch_size: images that go through the network side by side.
         seed: of timesteps and noise.
+        condition: as for `DiffusionObjective`: the bound is then one given what it binds.
 
     Raises:
         ValueError: if there are no images.
@@ -83,8 +85,10 @@ class BoundEvaluation:
         max_images: int | None = None,
         batch_size: int = 256,
         seed: int = 0,
+        condition: Condition | None = None,
     ):
         self.images, self.labels = stacked(dataset, max_images)
+        self.condition = condition
         self.diffusion = diffusion
         self.batch_size = batch_size
         self.seed = seed
@@ -126,6 +130,8 @@ class BoundEvaluation:
         images = to_model_range(self.images[numbers]).to(device)
         labels = None if self.labels is None else self.labels[numbers].to(device)
         streams = [stream(self.seed, number) for number in numbers.tolist()]
+        if self.condition is not None:
+            model = self.condition(model, images, streams)
         noise = RowNoise(streams)
         prior = self.diffusion.prior_bits(images)
         figures = torch.stack((torch.zeros_like(prior), prior), dim=1)

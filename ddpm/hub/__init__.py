@@ -13,7 +13,7 @@ from .pictures import (
     write_npz,
     write_png,
 )
-from .samples import tracked_samples
+from .samples import tracked_samples, tracked_upsamples
 
 __all__ = [
     "DEMO_FOLDER",
@@ -32,6 +32,7 @@ __all__ = [
     "quality_facts",
     "save_folder",
     "tracked_samples",
+    "tracked_upsamples",
     "write_gif",
     "write_images",
     "write_npz",

@@ -63,6 +63,7 @@ class CardFigures(RunFigures):
 
     Args:
         image_size: pixels a side.
+        low_resolution: pixels a side of the small images that an upsampler enlarges.
         num_channels: 1 or 3.
         class_names: what label k is called, at k.
         null_class: whether the network knows images without class, too.
@@ -78,6 +79,7 @@ class CardFigures(RunFigures):
     """
 
     image_size: int | None = None
+    low_resolution: int | None = None
     num_channels: int | None = None
     class_names: Sequence[str] | None = None
     null_class: bool = False
@@ -108,6 +110,7 @@ def model_facts(
     return {
         "num_parameters": model.num_parameters(),
         "image_size": model.config.image_size,
+        "low_resolution": model.config.low_resolution,
         "num_channels": model.config.in_channels,
         "class_names": class_names,
         "null_class": model.config.null_class,

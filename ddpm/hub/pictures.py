@@ -71,7 +71,10 @@ def image_grid(
 
 
 def comparison_grid(
-    rows: Mapping[str, Mapping[str, Tensor]], title: str = "", num_columns: int | None = None
+    rows: Mapping[str, Mapping[str, Tensor]],
+    title: str = "",
+    num_columns: int | None = None,
+    cell_inches: float = 2.1,
 ) -> bytes:
     """Draws a table of grids, such as samplers (rows) by numbers of steps (columns).
 
@@ -80,6 +83,7 @@ def comparison_grid(
             empty.
         title: above all.
         num_columns: images a row of each grid, as for [`image_grid`].
+        cell_inches: width and height of a cell; smaller where it shows one image.
 
     Returns:
         A PNG file's content.
@@ -94,8 +98,8 @@ def comparison_grid(
             f"rows are {dict(rows)}; expected images under a row label and a column label."
         )
     counts = [len(cell) for cells in rows.values() for cell in cells.values()]
-    tallest = max(_aspect(count, num_columns) for count in counts)
-    figure = new_figure((1.0 + 2.1 * len(columns), 0.7 + 2.1 * tallest * len(rows)))
+    height = cell_inches * max(_aspect(count, num_columns) for count in counts)
+    figure = new_figure((1.0 + cell_inches * len(columns), 0.7 + height * len(rows)))
     figure.suptitle(title, fontsize=11)
     all_axes = figure.subplots(len(rows), len(columns), squeeze=False)
     for column, axes in zip(columns, all_axes[0], strict=True):

@@ -150,6 +150,10 @@ class UNetConfig(_EncoderConfig):
         num_classes: number of classes, or None for an unconditional network.
         null_class: whether label `num_classes` means "no class" and is what a call without labels
             uses; for classifier-free guidance (arXiv 2207.12598). No released network has it.
+        low_resolution: height and width of the small images that the network is given to enlarge,
+            or None: it is given none.
+        noise_augmentation: whether the network is told how noisy those are (arXiv 2106.15282,
+            section 4). No released network has it.
 
     Raises:
         ValueError: if sizes do not fit together, or a setting has an unknown name.
@@ -160,18 +164,34 @@ class UNetConfig(_EncoderConfig):
     learn_sigma: bool = True
     num_classes: int | None = None
     null_class: bool = False
+    low_resolution: int | None = None
+    noise_augmentation: bool = False
 
     def __post_init__(self, **kwargs):
         classes = self.num_classes
         _require(classes is None or classes >= 1, "None or at least 1", num_classes=classes)
         fits = classes is not None or not self.null_class
         _require(fits, "False if num_classes is None", null_class=self.null_class)
+        self._check_low_resolution()
         super().__post_init__(**kwargs)
 
     @property
     def out_channels(self) -> int:
         """C, or 2C with a learned variance."""
         return self.in_channels * (2 if self.learn_sigma else 1)
+
+    @property
+    def stem_channels(self) -> int:
+        """C, or 2C with a low-resolution image beside the noisy one."""
+        return self.in_channels * (1 if self.low_resolution is None else 2)
+
+    def _check_low_resolution(self):
+        size = self.low_resolution
+        expected = f"None or 1..{self.image_size - 1}, below image_size"
+        _require(size is None or 1 <= size < self.image_size, expected, low_resolution=size)
+        told = self.noise_augmentation
+        fits = size is not None or not told
+        _require(fits, "False if low_resolution is None", noise_augmentation=told)
 
 
 @strict

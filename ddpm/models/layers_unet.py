@@ -41,13 +41,20 @@ def timestep_embedding(t: Tensor, width: int) -> Tensor:
 
 
 class TimestepEmbedding(nn.Module):
-    """Two linear layers on the sinusoidal embedding: (B,) -> (B, E)."""
+    """Two linear layers on the sinusoidal embedding: (B,) -> (B, E).
 
-    def __init__(self, config: UNetConfig | ClassifierConfig):
+    Args:
+        config: gives the width.
+        last: class of the second layer; [`ZeroLinear`] adds nothing at first.
+    """
+
+    def __init__(
+        self, config: UNetConfig | ClassifierConfig, last: Callable[..., nn.Linear] = nn.Linear
+    ):
         super().__init__()
         self.width = config.model_channels
         self.linear1 = nn.Linear(self.width, 4 * self.width)
-        self.linear2 = nn.Linear(4 * self.width, 4 * self.width)
+        self.linear2 = last(4 * self.width, 4 * self.width)
 
     def forward(self, t: Tensor) -> Tensor:
         wave = timestep_embedding(t, self.width).to(self.linear1.weight.dtype)
