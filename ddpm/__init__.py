@@ -5,12 +5,13 @@
 
 from transformers import AutoConfig, AutoModel
 
+from .classification import ClassificationObjective
 from .denoisers import to_model_range, to_uint8
 from .diffusion import BitsPerDim, GaussianDiffusion, Reverse
 from .drawing import draw_images
 from .editing import ddim_invert, image_to_image, inpaint, interpolate
 from .guidance import autoguidance, classifier_free_guidance, classifier_guidance
-from .hub import load_folder, save_folder
+from .hub import load_classifier, load_folder, save_folder
 from .metrics import ImageQualityEvaluation
 from .models import ClassifierConfig, NoisyClassifier, UNet, UNetConfig
 from .objective import DiffusionObjective
@@ -20,6 +21,7 @@ from .timesteps import LossSecondMomentTimesteps, UniformTimesteps
 
 __all__ = [
     "BitsPerDim",
+    "ClassificationObjective",
     "ClassifierConfig",
     "DiffusionObjective",
     "GaussianDiffusion",
@@ -41,6 +43,7 @@ __all__ = [
     "inpaint",
     "interpolate",
     "linear_schedule",
+    "load_classifier",
     "load_folder",
     "sample",
     "save_folder",

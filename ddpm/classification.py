@@ -29,6 +29,7 @@ from .forward_process import ForwardProcess
 from .timesteps import UniformTimesteps, stratified_timesteps
 
 NUM_QUARTILES = 4
+TOP = 5  # likeliest classes, among which the true one may be
 
 
 class ClassificationObjective:
@@ -154,6 +155,7 @@ class AccuracyByNoise:
         top5_accuracy: shares of images whose class is among the five likeliest, (S,).
         clean_accuracy: of images without noise, told t = 0.
         clean_cross_entropy: of the same, in nats.
+        clean_top5_accuracy: of the same.
     """
 
     num_timesteps: int
@@ -164,6 +166,7 @@ class AccuracyByNoise:
     top5_accuracy: Sequence[float]
     clean_accuracy: float
     clean_cross_entropy: float
+    clean_top5_accuracy: float
 
     @property
     def middles(self) -> list[float]:

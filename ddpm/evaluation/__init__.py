@@ -9,27 +9,37 @@ from .assembly import (
     new_sample_evaluation,
     run_identity,
 )
+from .classification import ClassifierEvaluation
+from .classifier_arguments import add_classifier_arguments
+from .classifier_assembly import check_guides, classifier_identity, new_classifier, new_process
 from .evaluation import SAMPLERS, BoundEvaluation, SampleEvaluation, extractor_of
-from .facts import run_facts, tracked_settings
+from .facts import run_facts, tracked_settings, training_facts
 from .report import measure_quality, sample_grids
 
 __all__ = [
     "SAMPLERS",
     "BoundEvaluation",
+    "ClassifierEvaluation",
     "SampleEvaluation",
+    "add_classifier_arguments",
     "add_image_arguments",
     "add_model_arguments",
     "check_fits",
+    "check_guides",
+    "classifier_identity",
     "data_name",
     "extractor_of",
     "image_settings",
     "measure_quality",
+    "new_classifier",
     "new_diffusion",
     "new_network",
     "new_objective",
+    "new_process",
     "new_sample_evaluation",
     "run_facts",
     "run_identity",
     "sample_grids",
     "tracked_settings",
+    "training_facts",
 ]

@@ -12,14 +12,13 @@ from torch import Tensor, nn
 
 from ardm.training import evaluating, measure_rows
 
-from ..classification import NUM_QUARTILES, AccuracyByNoise, judged, quartiles
+from ..classification import NUM_QUARTILES, TOP, AccuracyByNoise, judged, quartiles
 from ..denoisers import Denoiser, to_model_range
 from ..forward_process import ForwardProcess
 from ..noise import RowNoise, stream
 from .evaluation import Images, stacked
 
 _STRATA = 5 * NUM_QUARTILES
-_TOP = 5
 
 
 class ClassifierEvaluation:
@@ -28,8 +27,8 @@ class ClassifierEvaluation:
     Args:
         dataset: the images, with labels.
         process: q, which noises them.
-        num_classes: K.
         max_images: how many of the first ones; None = all.
+        num_classes: K.
         noised: whether the training noises its images, for what `eval_loss` is of.
         batch_size: images that go through the network side by side.
         seed: of timesteps and noise.
@@ -42,9 +41,9 @@ class ClassifierEvaluation:
         self,
         dataset: Images,
         process: ForwardProcess,
-        num_classes: int,
         max_images: int | None = None,
         *,
+        num_classes: int,
         noised: bool = True,
         batch_size: int = 256,
         seed: int = 0,
@@ -78,7 +77,7 @@ class ClassifierEvaluation:
         trained = figures[:, 1:] if self.noised else figures[:, :1]
         losses, accuracy, top5 = trained.mean(1).unbind(1)
         named = {"eval_loss": losses, "eval_accuracy": accuracy}
-        if self.num_classes > _TOP:
+        if self.num_classes > TOP:
             named["eval_top5_accuracy"] = top5
         told = {name: float(values.mean()) for name, values in named.items()}
         if len(self) > 1:
@@ -111,6 +110,7 @@ class ClassifierEvaluation:
             top5_accuracy=top5,
             clean_accuracy=clean[1],
             clean_cross_entropy=clean[0],
+            clean_top5_accuracy=clean[2],
         )
 
     @torch.no_grad()
@@ -145,4 +145,4 @@ class ClassifierEvaluation:
 
 def _judged(logits: Tensor, labels: Tensor) -> Tensor:
     losses, ranks = judged(logits, labels)
-    return torch.stack((losses.double(), (ranks == 0).double(), (ranks < _TOP).double()), dim=1)
+    return torch.stack((losses.double(), (ranks == 0).double(), (ranks < TOP).double()), dim=1)

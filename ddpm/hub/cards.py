@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ardm.training import card_parts as parts
 
-from .card_figures import METRICS, CardFigures, Likelihood
+from .card_figures import METRICS, CardFigures, ImageModelFigures, Likelihood
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -37,7 +37,7 @@ def model_card(figures: CardFigures) -> str:
         "Training data": parts.paragraphs(
             figures.training_data,
             None if figures.num_images is None else f"{figures.num_images:,} images.",
-            _classes(figures.class_names or ()),
+            class_table(figures.class_names or ()),
             _dropped(figures.label_dropout),
         ),
         "Diffusion": parts.table(["Setting", "Value"], list(figures.diffusion.items())),
@@ -45,13 +45,13 @@ def model_card(figures: CardFigures) -> str:
         "Evaluation": parts.paragraphs(_likelihood(figures.likelihood), _quality(figures)),
         "Limitations": figures.limitations,
         "Versions": parts.versions(),
-        "Citation": parts.fenced(_CITATION.strip(), "bibtex"),
+        "Citation": parts.fenced(CITATION.strip(), "bibtex"),
     }
     body = parts.paragraphs(
         parts.front_matter(figures, pipeline_tag=_TASK, tags=tags, results=_results(figures)),
         f"# {figures.model_name or 'DDPM'}",
         _ABOUT,
-        parts.bullets(_size_facts(figures)),
+        parts.bullets(size_facts(figures)),
         *shown,
         parts.sections(text),
     )
@@ -89,7 +89,8 @@ def _results(figures: CardFigures) -> "list[EvalResult]":
     return results
 
 
-def _size_facts(figures: CardFigures) -> dict[str, object]:
+def size_facts(figures: ImageModelFigures) -> dict[str, object]:
+    """How large a network and its images are, by name."""
     size = figures.image_size and f"{figures.image_size} x {figures.image_size} pixels"
     colours = {1: "grey", 3: "RGB"}.get(figures.num_channels or 0)
     return {
@@ -99,7 +100,8 @@ def _size_facts(figures: CardFigures) -> dict[str, object]:
     }
 
 
-def _classes(names: Sequence[str]) -> str:
+def class_table(names: Sequence[str]) -> str:
+    """What labels mean, as a table, folded away if it is long; nothing where they say it."""
     rows = list(enumerate(names))
     if all(str(label) == name for label, name in rows):  # a table would say nothing
         return ""
@@ -188,7 +190,7 @@ _ABOUT = """
 A Gaussian diffusion model of images ([DDPM](https://arxiv.org/abs/2006.11239)): a U-Net of the
 [ADM](https://arxiv.org/abs/2105.05233) family that turns noise into an image step by step.
 """
-_CITATION = """
+CITATION = """
 @inproceedings{dhariwal2021diffusion,
   title     = {Diffusion Models Beat {GAN}s on Image Synthesis},
   author    = {Dhariwal, Prafulla and Nichol, Alexander},
