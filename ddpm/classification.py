@@ -120,12 +120,11 @@ def judged(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         ValueError: if there are not K logits and one label an image, or (on a CPU) a label is out
             of range.
     """
-    check_labels(labels, len(labels), logits.device)
-    if logits.ndim != 2 or len(logits) != len(labels):
+    if logits.ndim != 2:
         raise ValueError(
-            f"the classifier gave {tuple(logits.shape)} for {len(labels)} images;"
-            f" expected ({len(labels)}, number of classes)."
+            f"the classifier gave {tuple(logits.shape)}; expected logits (B, number of classes)."
         )
+    check_labels(labels, len(logits), logits.device)
     num_classes = logits.shape[1]
     seen = labels.device.type == "cpu"  # a GPU would have to wait for the answer
     if seen and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
