@@ -5,13 +5,14 @@
 
 from transformers import AutoConfig, AutoModel
 
+from .classification import ClassificationObjective
 from .conditioning import Conditioned
 from .denoisers import to_model_range, to_uint8
 from .diffusion import BitsPerDim, GaussianDiffusion, Reverse
 from .drawing import draw_images
 from .editing import ddim_invert, image_to_image, inpaint, interpolate
 from .guidance import autoguidance, classifier_free_guidance, classifier_guidance
-from .hub import load_folder, save_folder
+from .hub import load_classifier, load_folder, save_folder
 from .metrics import ImageQualityEvaluation
 from .models import ClassifierConfig, NoisyClassifier, UNet, UNetConfig
 from .objective import DiffusionObjective
@@ -22,6 +23,7 @@ from .upsampling import cascade, upsample
 
 __all__ = [
     "BitsPerDim",
+    "ClassificationObjective",
     "ClassifierConfig",
     "Conditioned",
     "DiffusionObjective",
@@ -45,6 +47,7 @@ __all__ = [
     "inpaint",
     "interpolate",
     "linear_schedule",
+    "load_classifier",
     "load_folder",
     "sample",
     "save_folder",

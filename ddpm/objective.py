@@ -2,10 +2,8 @@
 
     loss = mean over images of w_t * diffusion.losses(model, x_0, t, noise, labels)
 
-Everything random about example k of a run is a function of (seed, k): its noise and its flip come
-from streams of its own, and its timestep from one uniform number a step, shifted by the example's
-place among the G examples of that step, so that the timesteps of a step are spread evenly over all
-processes (a low-discrepancy sampler, arXiv 2107.00630, appendix I.1).
+Everything random about example k of a run is a function of (seed, k), see examples.py: its noise,
+its flip, and the uniform number that becomes its timestep.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,18 +14,21 @@ from torch import Tensor
 
 from ardm.training import Batch
 
+from .augmentation import mirrored
 from .checks import is_number
-from .denoisers import Denoiser, to_model_range
+from .denoisers import Denoiser
 from .diffusion import GaussianDiffusion
-from .noise import RowNoise, stream
+from .examples import (
+    CONDITION,
+    FLIP,
+    LABEL,
+    example_images,
+    example_noise,
+    example_uniforms,
+    spread_uniforms,
+)
+from .noise import stream
 from .timesteps import Timesteps, UniformTimesteps, stratified_timesteps
-
-# kinds of draws: no two share a stream
-_STEP = 0
-_NOISE = 1
-_FLIP = 2
-_LABEL = 3
-_CONDITION = 4
 
 # (model, images, generators) -> the model with what else it is given of these images
 Condition = Callable[[Denoiser, Tensor, Sequence[torch.Generator]], Denoiser]
@@ -104,18 +105,16 @@ class DiffusionObjective:
             ValueError: if there is no image, or images or labels are not as they should be.
         """
         numbers = batch.example_numbers.tolist()
-        if not numbers:
-            raise ValueError("the batch is empty; expected at least one image.")
         images = self._images(batch["images"], numbers)
         labels = self._labels(batch.get("labels"), numbers)
         if self.condition is not None:
-            keyed = [stream(self.seed, _CONDITION, number) for number in numbers]
+            keyed = [stream(self.seed, CONDITION, number) for number in numbers]
             model = self.condition(model, images, keyed)
         t, weights = self._choose(numbers, batch.global_batch_size)
         t = t.to(images.device)
         weights = weights.to(images.device, images.dtype)
-        streams = [stream(self.seed, _NOISE, number, device=images.device) for number in numbers]
-        losses = self.diffusion.losses(model, images, t, RowNoise(streams)(images), labels)
+        noise = example_noise(self.seed, numbers, images)
+        losses = self.diffusion.losses(model, images, t, noise, labels)
         self.seen.append((t, losses.detach()))
         return {"loss": (weights * losses).mean()}
 
@@ -124,9 +123,7 @@ class DiffusionObjective:
         if step != self.step:
             self.settle()
             self.step = step
-        shift = torch.rand((), generator=stream(self.seed, _STEP, step), dtype=torch.float64)
-        places = (torch.tensor(numbers) % global_batch_size).double()
-        uniforms = (places / global_batch_size + shift) % 1
+        uniforms = spread_uniforms(self.seed, numbers, global_batch_size)
         return stratified_timesteps(self.timesteps.probabilities(), uniforms)
 
     def settle(self) -> None:
@@ -151,18 +148,13 @@ class DiffusionObjective:
         self.seen = []
 
     def _images(self, images: Tensor, numbers: list[int]) -> Tensor:
-        images = images if images.is_floating_point() else to_model_range(images)
+        images = example_images(images, numbers)
         if not self.random_flip:
             return images
-        flips = [self._uniform(_FLIP, number) < 0.5 for number in numbers]
-        flipped = torch.tensor(flips, device=images.device).view(-1, 1, 1, 1)
-        return torch.where(flipped, images.flip(-1), images)
+        return mirrored(images, example_uniforms(self.seed, FLIP, numbers))
 
     def _labels(self, labels: Tensor | None, numbers: list[int]) -> Tensor | None:
         if labels is None or not self.label_dropout:
             return labels
-        dropped = [self._uniform(_LABEL, number) < self.label_dropout for number in numbers]
-        return labels.masked_fill(torch.tensor(dropped, device=labels.device), self.null_label)
-
-    def _uniform(self, *key: int) -> float:
-        return float(torch.rand((), generator=stream(self.seed, *key)))
+        dropped = example_uniforms(self.seed, LABEL, numbers)[:, 0] < self.label_dropout
+        return labels.masked_fill(dropped.to(labels.device), self.null_label)

@@ -9,8 +9,11 @@ from .assembly import (
     new_sample_evaluation,
     run_identity,
 )
+from .classification import ClassifierEvaluation
+from .classifier_arguments import add_classifier_arguments
+from .classifier_assembly import check_guides, classifier_identity, new_classifier, new_process
 from .evaluation import SAMPLERS, BoundEvaluation, SampleEvaluation, extractor_of
-from .facts import run_facts, tracked_settings
+from .facts import run_facts, tracked_settings, training_facts
 from .guidance_sweep import GuidedQuality, guided_grids, guided_quality, quality_by_scale
 from .report import measure_quality, sample_grids
 from .upsampling import shown_images, upsampling_rows
@@ -19,19 +22,25 @@ __all__ = [
     "SAMPLERS",
     "BoundEvaluation",
     "GuidedQuality",
+    "ClassifierEvaluation",
     "SampleEvaluation",
+    "add_classifier_arguments",
     "add_image_arguments",
     "add_model_arguments",
     "check_fits",
+    "check_guides",
+    "classifier_identity",
     "data_name",
     "extractor_of",
     "guided_grids",
     "guided_quality",
     "image_settings",
     "measure_quality",
+    "new_classifier",
     "new_diffusion",
     "new_network",
     "new_objective",
+    "new_process",
     "new_sample_evaluation",
     "quality_by_scale",
     "run_facts",
@@ -40,4 +49,5 @@ __all__ = [
     "shown_images",
     "tracked_settings",
     "upsampling_rows",
+    "training_facts",
 ]

@@ -15,7 +15,7 @@ from ..steps import STEPS
 from ..variances import LEARNED, VARIANCES
 
 
-class _Flag(NamedTuple):
+class Flag(NamedTuple):
     """A flag that takes a value: its type, or the words that it may be."""
 
     kind: Any
@@ -25,105 +25,105 @@ class _Flag(NamedTuple):
 
 
 _IMAGES = {
-    "dataset_name": _Flag(
+    "dataset_name": Flag(
         str, None, "a `datasets` name or a local data set; nothing = scikit-learn's digits"
     ),
-    "dataset_config_name": _Flag(str, None, "its configuration"),
-    "train_dir": _Flag(
+    "dataset_config_name": Flag(str, None, "its configuration"),
+    "train_dir": Flag(
         str, None, "a folder of images, or of train and val; several sub-folders are classes"
     ),
-    "validation_dir": _Flag(str, None, "the same for validation"),
-    "train_file": _Flag(
+    "validation_dir": Flag(str, None, "the same for validation"),
+    "train_file": Flag(
         str, None, "uint8 (N, H, W[, C]) in a .npy file, or .npz with images and perhaps labels"
     ),
-    "validation_file": _Flag(str, None, "the same for validation"),
-    "validation_fraction": _Flag(
+    "validation_file": Flag(str, None, "the same for validation"),
+    "validation_fraction": Flag(
         float, 0.1, "how much is held out where the data has no validation part; 0 = nothing"
     ),
-    "labels": _Flag(
+    "labels": Flag(
         LABELS, "auto", "of a folder: by sub-folder, metadata.csv, or names like cat_01.jpg"
     ),
-    "image_column": _Flag(
+    "image_column": Flag(
         str, None, "the column of images, of file names, or the array; nothing = the only one"
     ),
-    "label_column": _Flag(
+    "label_column": Flag(
         str, None, "the column or the array of classes; nothing = the only one, or called so"
     ),
-    "image_size": _Flag(
+    "image_size": Flag(
         int, None, "pixels a side; nothing = as the data, if all of it is square and of one size"
     ),
-    "channels": _Flag(int, None, "1 = grey, 3 = RGB; nothing = grey if all images are"),
+    "channels": Flag(int, None, "1 = grey, 3 = RGB; nothing = grey if all images are"),
 }
 _SWITCHES = {
     "random_flip": (False, "mirror each image with probability 1/2, left to right, in training"),
     "class_conditional": (None, "give labels; nothing = if the data has them"),
 }
-_NETWORK = {
-    "preset": _Flag(
+NETWORK = {
+    "preset": Flag(
         str,
         None,
         "a released network's sizes, such as 64x64_diffusion, instead of the flags below",
     ),
-    "model_channels": _Flag(int, 32, "base width"),
-    "channel_mult": _Flag(
+    "model_channels": Flag(int, 32, "base width"),
+    "channel_mult": Flag(
         float,
         None,
         "width of each level, in units of the base width; nothing = by the images' size",
         "*",
     ),
-    "num_res_blocks": _Flag(int, 2, "residual blocks of a level"),
-    "attention_resolutions": _Flag(
+    "num_res_blocks": Flag(int, 2, "residual blocks of a level"),
+    "attention_resolutions": Flag(
         int,
         None,
         "levels with attention, by their height in pixels; nothing = by the size",
         "*",
     ),
-    "num_head_channels": _Flag(int, 32, "channels of an attention head"),
-    "norm_num_groups": _Flag(int, 8, "groups of a group norm"),
-    "dropout": _Flag(float, 0.0, "in residual blocks"),
+    "num_head_channels": Flag(int, 32, "channels of an attention head"),
+    "norm_num_groups": Flag(int, 8, "groups of a group norm"),
+    "dropout": Flag(float, 0.0, "in residual blocks"),
 }
-_DIFFUSION = {
-    "schedule": _Flag(SCHEDULES, "cosine", "noise schedule"),
-    "prediction": _Flag(PREDICTIONS, "epsilon", "what the network predicts"),
-    "variance": _Flag(VARIANCES, "learned_range", "of the reverse process"),
-    "loss": _Flag(LOSSES, "hybrid", "what is minimised"),
-    "timestep_sampler": _Flag(
+DIFFUSION = {
+    "schedule": Flag(SCHEDULES, "cosine", "noise schedule"),
+    "prediction": Flag(PREDICTIONS, "epsilon", "what the network predicts"),
+    "variance": Flag(VARIANCES, "learned_range", "of the reverse process"),
+    "loss": Flag(LOSSES, "hybrid", "what is minimised"),
+    "timestep_sampler": Flag(
         ("uniform", "loss_second_moment"), "uniform", "how training chooses timesteps"
     ),
-    "num_timesteps": _Flag(int, 1000, "T"),
-    "min_snr_gamma": _Flag(float, None, "cap of the loss weights, usually 5"),
-    "label_dropout": _Flag(
+    "num_timesteps": Flag(int, 1000, "T"),
+    "min_snr_gamma": Flag(float, None, "cap of the loss weights, usually 5"),
+    "label_dropout": Flag(
         float,
         0.0,
         "share of the labels that training hides, usually 0.1, for classifier-free guidance",
     ),
 }
 _EVALUATION = {
-    "max_eval_images": _Flag(int, 180, "held-out images whose bound is estimated"),
-    "num_quality_images": _Flag(
+    "max_eval_images": Flag(int, 180, "held-out images whose bound is estimated"),
+    "num_quality_images": Flag(
         int, 500, "samples behind each FID, which take most of the scoring's time; 0 = no FID"
     ),
-    "quality_steps": _Flag(str, ["10", "25", "50"], "of the table of FID", "+"),
-    "inception_weights": _Flag(
+    "quality_steps": Flag(str, ["10", "25", "50"], "of the table of FID", "+"),
+    "inception_weights": Flag(
         str, None, "pt_inception-2015-12-05-6726825d.pth: FID by Inception's features"
     ),
 }
 _SAMPLING = {
-    "num_images": _Flag(int, 40, "how many to draw"),
-    "batch_size": _Flag(int, 64, "images drawn side by side on each process"),
-    "sampler": _Flag(STEPS, "ddpm", "how x_t becomes x_{t-1}"),
-    "steps": _Flag(str, "250", 'how many, or a respacing: "ddim25", "10,10,10"'),
-    "eta": _Flag(float, 0.0, "share of new noise in ddim's steps"),
-    "variance": _Flag(
+    "num_images": Flag(int, 40, "how many to draw"),
+    "batch_size": Flag(int, 64, "images drawn side by side on each process"),
+    "sampler": Flag(STEPS, "ddpm", "how x_t becomes x_{t-1}"),
+    "steps": Flag(str, "250", 'how many, or a respacing: "ddim25", "10,10,10"'),
+    "eta": Flag(float, 0.0, "share of new noise in ddim's steps"),
+    "variance": Flag(
         str, None, "of ddpm's steps, instead of the model's: fixed_small or fixed_large"
     ),
-    "clip": _Flag(("static", "dynamic", "none"), "static", "how x0 is kept in [-1, 1]"),
-    "class_name": _Flag(str, None, "draw this class only; nothing = all of them in turn"),
-    "seed": _Flag(int, 0, "of all images"),
+    "clip": Flag(("static", "dynamic", "none"), "static", "how x0 is kept in [-1, 1]"),
+    "class_name": Flag(str, None, "draw this class only; nothing = all of them in turn"),
+    "seed": Flag(int, 0, "of all images"),
 }
 
 _TRAINING = ("timestep_sampler", "label_dropout")  # also of a saved model and its diffusion
-_PROCESS = tuple(name for name in _DIFFUSION if name not in _TRAINING)
+_PROCESS = tuple(name for name in DIFFUSION if name not in _TRAINING)
 
 
 # ----------------------------------------------------------------------------------- the flags
@@ -134,7 +134,7 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
         parser: the recipe's parser.
     """
     group = parser.add_argument_group("images")
-    _add(group, _IMAGES)
+    add_flags(group, _IMAGES)
     for name, (default, text) in _SWITCHES.items():
         switch = argparse.BooleanOptionalAction
         group.add_argument(f"--{name}", action=switch, default=default, help=text)
@@ -153,8 +153,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--model_name_or_path", help="go on from a saved model and its diffusion")
     group.add_argument("--push_to_hub", action="store_true", help="upload to --hub_model_id")
     group.add_argument("--hub_model_id", help="user/name")
-    _add(parser.add_argument_group("network"), _NETWORK)
-    _add(parser.add_argument_group("diffusion"), _DIFFUSION)
+    add_flags(parser.add_argument_group("network"), NETWORK)
+    add_flags(parser.add_argument_group("diffusion"), DIFFUSION)
 
 
 def add_evaluation_arguments(parser: argparse.ArgumentParser, *, quality: bool = True) -> None:
@@ -166,7 +166,7 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser, *, quality: bool =
     """
     names = _EVALUATION if quality else ("max_eval_images",)
     flags = {name: _EVALUATION[name] for name in names}
-    _add(parser.add_argument_group("evaluation"), flags)
+    add_flags(parser.add_argument_group("evaluation"), flags)
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
@@ -175,10 +175,11 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: the recipe's parser.
     """
-    _add(parser.add_argument_group("sampling"), _SAMPLING)
+    add_flags(parser.add_argument_group("sampling"), _SAMPLING)
 
 
-def _add(group: Any, flags: dict[str, _Flag]) -> None:
+def add_flags(group: Any, flags: dict[str, Flag]) -> None:
+    """Adds flags that take a value to a group of a parser."""
     for name, flag in flags.items():
         options: dict[str, Any] = {"default": flag.default, "nargs": flag.nargs}
         options |= {"type": flag.kind} if isinstance(flag.kind, type) else {"choices": [*flag.kind]}
@@ -188,24 +189,24 @@ def _add(group: Any, flags: dict[str, _Flag]) -> None:
 # ---------------------------------------------------------------------------- what they have said
 def image_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Which images: keyword values of `ddpm.data.load_images`."""
-    return _values(args, [*_IMAGES, "class_conditional"])
+    return values(args, [*_IMAGES, "class_conditional"])
 
 
 def network_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Which network: keyword values of `ddpm.evaluation.new_network`."""
     outputs = {"learn_sigma": args.variance in LEARNED}
     inputs = {"null_class": args.label_dropout != 0}
-    return _values(args, [*_NETWORK, "seed"]) | outputs | inputs
+    return values(args, [*NETWORK, "seed"]) | outputs | inputs
 
 
 def process_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Which diffusion: keyword values of `ddpm.evaluation.new_diffusion`."""
-    return _values(args, _PROCESS)
+    return values(args, _PROCESS)
 
 
 def objective_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Which training loss: keyword values of `ddpm.evaluation.new_objective`."""
-    return _values(args, [*_TRAINING, "seed", "random_flip"])
+    return values(args, [*_TRAINING, "seed", "random_flip"])
 
 
 def quality_settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -236,20 +237,25 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
     args = parser.parse_args(argv)
     if args.push_to_hub:
         check_upload(args.hub_model_id)
-    said = given_flags(parser, argv, _overruled(args))
+    by = _overruled(args)
+    said = given_flags(parser, argv, list(by))
     if said:
-        what = "model_name_or_path" if args.model_name_or_path else "preset"
+        what = by[said[0].removeprefix("--")]
         raise ValueError(
             f"got {' '.join(said)} and a {what}, which has its own; leave out the one or the other."
         )
     return args
 
 
-def _overruled(args: argparse.Namespace) -> list[str]:
-    """Flags that have no effect, as a saved model or a preset says what they would."""
-    if args.model_name_or_path:
-        return [*_NETWORK, *_PROCESS]
-    return [name for name in _NETWORK if name != "preset"] if args.preset else []
+def _overruled(args: argparse.Namespace) -> dict[str, str]:
+    """Flags that have no effect, and the flag of the model or preset that says what they would."""
+    overruled = {
+        "preset": [name for name in NETWORK if name != "preset"],
+        "diffusion_name_or_path": ["schedule", "num_timesteps"],
+        "model_name_or_path": [*NETWORK, *_PROCESS],
+    }
+    given = [flag for flag in overruled if vars(args).get(flag)]
+    return {name: flag for flag in given for name in overruled[flag]}
 
 
 def run_flags(args: argparse.Namespace) -> dict[str, Any]:
@@ -290,5 +296,6 @@ def held_out_name(args: argparse.Namespace) -> str:
     return public(given) or f"held-out part of {data_name(args)}"
 
 
-def _values(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+def values(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Some flags by name."""
     return {name: getattr(args, name) for name in names}

@@ -10,14 +10,14 @@ from ardm.training.card_parts import machine
 from ardm.training.local_paths import command, hyperparameters
 
 from ..data import ImageDataset
-from ..models.unet import UNet
+from ..models.unet import UNetPreTrainedModel
 from .arguments import data_name, run_flags
 
 
 def run_facts(
     args: argparse.Namespace, data: ImageDataset, result: TrainingResult
 ) -> dict[str, Any]:
-    """What a card says of how a model was trained.
+    """What a card says of how a diffusion model was trained.
 
     Args:
         args: all flags of the recipe.
@@ -27,11 +27,26 @@ def run_facts(
     Returns:
         Fields of `ddpm.hub.CardFigures`.
     """
+    return training_facts(args, data, result) | {"label_dropout": args.label_dropout}
+
+
+def training_facts(
+    args: argparse.Namespace, data: ImageDataset, result: TrainingResult
+) -> dict[str, Any]:
+    """What a card says of how any model of images was trained.
+
+    Args:
+        args: all flags of the recipe.
+        data: the training images.
+        result: of the training.
+
+    Returns:
+        Fields of all figures of cards.
+    """
     return {
         "model_name": args.hub_model_id,
         "training_data": data_name(args),
         "num_images": len(data),
-        "label_dropout": args.label_dropout,
         "hyperparameters": hyperparameters(run_flags(args))
         | {"mixed_precision": result.mixed_precision},
         "command": command(sys.argv),
@@ -42,7 +57,9 @@ def run_facts(
     }
 
 
-def tracked_settings(args: argparse.Namespace, data: ImageDataset, model: UNet) -> dict[str, Any]:
+def tracked_settings(
+    args: argparse.Namespace, data: ImageDataset, model: UNetPreTrainedModel
+) -> dict[str, Any]:
     """What trackers are told of a run: its data, its network and the flags that it followed.
 
     Args:

@@ -1,8 +1,23 @@
 """An image model as a folder for the Hub: weights, diffusion, card and pictures."""
 
+from .accuracy_curves import accuracy_curve
 from .card_figures import CardFigures, Likelihood, SampleQuality, model_facts, quality_facts
 from .cards import model_card
-from .folder import DEMO_FOLDER, load_class_names, load_folder, loss_curve, save_folder
+from .classifier_cards import (
+    ACCURACY_CURVE,
+    ClassifierFigures,
+    classifier_card,
+    classifier_facts,
+)
+from .classifier_folder import load_classifier, save_classifier
+from .folder import (
+    DEMO_FOLDER,
+    load_class_names,
+    load_diffusion,
+    load_folder,
+    loss_curve,
+    save_folder,
+)
 from .pictures import (
     check_image_folder,
     comparison_grid,
@@ -16,20 +31,28 @@ from .pictures import (
 from .samples import tracked_samples, tracked_upsamples
 
 __all__ = [
+    "ACCURACY_CURVE",
     "DEMO_FOLDER",
     "CardFigures",
+    "ClassifierFigures",
     "Likelihood",
     "SampleQuality",
+    "accuracy_curve",
     "check_image_folder",
+    "classifier_card",
+    "classifier_facts",
     "comparison_grid",
     "image_grid",
     "load_class_names",
+    "load_classifier",
+    "load_diffusion",
     "load_folder",
     "loss_curve",
     "model_card",
     "model_facts",
     "pictures_of",
     "quality_facts",
+    "save_classifier",
     "save_folder",
     "tracked_samples",
     "tracked_upsamples",

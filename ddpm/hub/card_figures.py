@@ -58,17 +58,31 @@ class SampleQuality:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CardFigures(RunFigures):
-    """All that a card says, beside what every card may say; what keeps its default is left out.
+class ImageModelFigures(RunFigures):
+    """What cards of diffusion models and of classifiers say alike.
 
     Args:
         image_size: pixels a side.
         low_resolution: pixels a side of the small images that an upsampler enlarges.
         num_channels: 1 or 3.
         class_names: what label k is called, at k.
+        num_images: trained on.
+    """
+
+    image_size: int | None = None
+    low_resolution: int | None = None
+    num_channels: int | None = None
+    class_names: Sequence[str] | None = None
+    num_images: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardFigures(ImageModelFigures):
+    """All that a card says, beside what every card may say; what keeps its default is left out.
+
+    Args:
         null_class: whether the network knows images without class, too.
         label_dropout: share of the labels that training replaced by the null class.
-        num_images: trained on.
         diffusion: settings of the process, by name.
         likelihood: on held-out images.
         quality: a row each of the table.
@@ -78,13 +92,8 @@ class CardFigures(RunFigures):
         quality_seed: of the sampling.
     """
 
-    image_size: int | None = None
-    low_resolution: int | None = None
-    num_channels: int | None = None
-    class_names: Sequence[str] | None = None
     null_class: bool = False
     label_dropout: float = 0.0
-    num_images: int | None = None
     diffusion: Mapping[str, object] = field(default_factory=dict)
     likelihood: Likelihood | None = None
     quality: Sequence[SampleQuality] = ()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ardm.training import card_parts as parts
 
-from .card_figures import METRICS, CardFigures
+from .card_figures import METRICS, CardFigures, ImageModelFigures
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -43,7 +43,7 @@ def model_card(figures: CardFigures) -> str:
         "Training data": parts.paragraphs(
             figures.training_data,
             None if figures.num_images is None else f"{figures.num_images:,} images.",
-            _classes(figures.class_names or ()),
+            class_table(figures.class_names or ()),
             _dropped(figures.label_dropout),
         ),
         "Diffusion": parts.table(["Setting", "Value"], list(figures.diffusion.items())),
@@ -51,13 +51,13 @@ def model_card(figures: CardFigures) -> str:
         "Evaluation": parts.paragraphs(_likelihood(figures), _quality(figures)),
         "Limitations": figures.limitations,
         "Versions": parts.versions(),
-        "Citation": parts.fenced(_CITATION.strip(), "bibtex"),
+        "Citation": parts.fenced(CITATION.strip(), "bibtex"),
     }
     body = parts.paragraphs(
         parts.front_matter(figures, pipeline_tag=task, tags=tags, results=_results(figures, task)),
         f"# {figures.model_name or ('DDPM upsampler' if upsampler else 'DDPM')}",
         _ABOUT + (_ABOUT_UPSAMPLING if upsampler else ""),
-        parts.bullets(_size_facts(figures)),
+        parts.bullets(size_facts(figures)),
         *shown,
         parts.sections(text),
     )
@@ -95,7 +95,8 @@ def _results(figures: CardFigures, task: str) -> "list[EvalResult]":
     return results
 
 
-def _size_facts(figures: CardFigures) -> dict[str, object]:
+def size_facts(figures: ImageModelFigures) -> dict[str, object]:
+    """How large a network and its images are, by name."""
     size = figures.image_size and f"{figures.image_size} x {figures.image_size} pixels"
     small = figures.low_resolution and f"{figures.low_resolution} x {figures.low_resolution} pixels"
     colours = {1: "grey", 3: "RGB"}.get(figures.num_channels or 0)
@@ -107,7 +108,8 @@ def _size_facts(figures: CardFigures) -> dict[str, object]:
     }
 
 
-def _classes(names: Sequence[str]) -> str:
+def class_table(names: Sequence[str]) -> str:
+    """What labels mean, as a table, folded away if it is long; nothing where they say it."""
     rows = list(enumerate(names))
     if all(str(label) == name for label, name in rows):  # a table would say nothing
         return ""
@@ -206,7 +208,7 @@ _ABOUT_UPSAMPLING = """
 It enlarges: at every step it sees a small image, and draws a large one that the small one could be
 made of.
 """
-_CITATION = """
+CITATION = """
 @inproceedings{dhariwal2021diffusion,
   title     = {Diffusion Models Beat {GAN}s on Image Synthesis},
   author    = {Dhariwal, Prafulla and Nichol, Alexander},

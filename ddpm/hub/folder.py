@@ -8,10 +8,11 @@ README.md, *.png, *.gif           for people
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -22,7 +23,7 @@ from ardm.training.model_folders import find_model, in_one_line, read_json
 
 from ..diffusion import GaussianDiffusion
 from ..models.configuration_unet import UNetConfig
-from ..models.unet import UNet
+from ..models.unet import UNet, UNetPreTrainedModel
 from .card_figures import CardFigures
 from .cards import model_card
 
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
 
 DEMO_FOLDER = "runs/ddpm"  # where recipes/train_ddpm.py leaves its model
 DIFFUSION_FILE = "diffusion_config.json"
+# of saved models that are taken for a diffusion, or the other way round, by type
+_LOADERS = {
+    "ardm": "ardm.hub.load_folder",
+    "ddpm_unet": "ddpm.hub.load_folder",
+    "ddpm_classifier": "ddpm.hub.load_classifier",
+}
+Network = TypeVar("Network", bound=UNetPreTrainedModel)
 _SETTINGS = ("prediction", "variance", "loss", "min_snr_gamma")
 
 
@@ -117,29 +125,83 @@ def load_folder(name_or_path: str | os.PathLike[str]) -> tuple[UNet, GaussianDif
             f"there is no {name}; make it with train_ddpm.py, or name a --model_name_or_path."
         )
     find_model(name)
-    try:
-        _check_kind(name)
+    with loading(name):
+        check_kind(name, UNet)
         diffusion, _ = _read_diffusion(name)
-        return _read_network(name).eval(), diffusion
+        return read_network(name, UNet).eval(), diffusion
+
+
+def load_diffusion(name_or_path: str | os.PathLike[str]) -> tuple[UNetConfig, GaussianDiffusion]:
+    """Reads the network's sizes and the diffusion of a saved model, without its weights.
+
+    Args:
+        name_or_path: as for [`load_folder`].
+
+    Returns:
+        Both.
+
+    Raises:
+        ValueError: as [`load_folder`].
+    """
+    name = find_model(name_or_path)
+    with loading(name):
+        check_kind(name, UNet)
+        return UNetConfig.from_pretrained(name), _read_diffusion(name)[0]
+
+
+@contextmanager
+def loading(name: str) -> Iterator[None]:
+    """Whatever is wrong with a saved model becomes a ValueError of one line that names it.
+
+    Args:
+        name: of the folder or on the Hub.
+
+    Raises:
+        ValueError: if reading it raises anything.
+    """
+    try:
+        yield
     # safetensors, strict configurations and the Hub have no common base of errors
     except Exception as error:
         raise ValueError(f"no model can be loaded from {name!r}: {in_one_line(error)}") from error
 
 
-def _check_kind(name: str) -> None:
-    """Of a folder: the commonest mistake is one of a text model."""
-    if not Path(name).is_dir():
-        return
-    kind = read_json(Path(name, "config.json")).get("model_type")
-    if kind != UNetConfig.model_type:
-        hint = "; load it with ardm.hub.load_folder" if kind == "ardm" else ""
-        raise ValueError(
-            f"it is a model of type {kind!r}, expected {UNetConfig.model_type!r}{hint}"
-        )
+def check_kind(name: str, model_class: type[UNetPreTrainedModel]) -> None:
+    """Finds out whether a saved model is of a class, before its weights are read.
+
+    Args:
+        name: of the folder or on the Hub.
+        model_class: that is expected.
+
+    Raises:
+        ValueError: if it is another, as a text model.
+    """
+    from transformers.utils import cached_file
+
+    path = cached_file(name, "config.json")
+    assert path is not None
+    kind = read_json(path).get("model_type")
+    expected = model_class.config_class.model_type
+    if kind != expected:
+        loader = _LOADERS.get(str(kind))
+        hint = f"; load it with {loader}" if loader else ""
+        raise ValueError(f"it is a model of type {kind!r}, expected {expected!r}{hint}")
 
 
-def _read_network(name: str) -> UNet:
-    model = UNet.from_pretrained(name)
+def read_network(name: str, model_class: type[Network]) -> Network:
+    """Reads a network's weights.
+
+    Args:
+        name: of the folder or on the Hub.
+        model_class: of the network.
+
+    Returns:
+        The network.
+
+    Raises:
+        ValueError: if weights are missing or not finite.
+    """
+    model = model_class.from_pretrained(name)
     for key, weight in model.named_parameters():
         if not weight.isfinite().all():
             raise ValueError(f"the weights of {key} are not finite")
@@ -159,10 +221,8 @@ def load_class_names(name_or_path: str | os.PathLike[str]) -> list[str] | None:
         ValueError: as [`load_folder`].
     """
     name = find_model(name_or_path, DIFFUSION_FILE)
-    try:
+    with loading(name):
         return _read_diffusion(name)[1]
-    except ValueError as error:
-        raise ValueError(f"no model can be loaded from {name!r}: {in_one_line(error)}") from error
 
 
 def _read_diffusion(name: str) -> tuple[GaussianDiffusion, list[str] | None]:

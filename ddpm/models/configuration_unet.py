@@ -216,19 +216,41 @@ class ClassifierConfig(_EncoderConfig):
         conv_resample: whether those plain layers have a convolution.
         norm_num_groups: groups of each group norm, a divisor of every width.
         dropout: probability of dropout in residual blocks during training.
-        num_classes: number of classes K.
+        num_classes: number of classes K. transformers' `num_labels` is the same number, and its
+            `id2label` holds the classes' names.
+        betas: of the process q whose noise it was trained on, (T,); None = unknown, as of released
+            files, or none.
 
     Raises:
-        ValueError: if sizes do not fit together, or a setting has an unknown name.
+        ValueError: if sizes or names do not fit together, or a setting has an unknown name.
     """
 
     model_type = "ddpm_classifier"
 
     num_classes: int = 1000
+    betas: tuple[float, ...] | list[float] | None = None
 
     def __post_init__(self, **kwargs):
-        _require(self.num_classes >= 1, "at least 1", num_classes=self.num_classes)
+        classes = self.num_classes
+        _require(classes >= 1, "at least 1", num_classes=classes)
+        labels = kwargs.pop("num_labels", classes)
+        _require(labels == classes, f"num_classes, which is {classes}", num_labels=labels)
+        self._check_label_names()
+        if self.betas is not None:
+            self.betas = tuple(self.betas)
+            valid = len(self.betas) > 0 and all(0 < beta <= 1 for beta in self.betas)
+            _require(valid, "numbers in (0, 1]", betas=self.betas)
         super().__post_init__(**kwargs)
+
+    def _check_label_names(self):
+        classes = self.num_classes
+        names = {int(label): name for label, name in (self.id2label or {}).items()}
+        if all(name == f"LABEL_{label}" for label, name in names.items()):  # transformers' own
+            names = {label: f"LABEL_{label}" for label in range(classes)}
+        known = sorted(names)
+        _require(known == [*range(classes)], f"a name of each of 0..{classes - 1}", id2label=known)
+        self.id2label = names
+        self.label2id = {name: label for label, name in names.items()}
 
 
 def _require(condition: bool, expected: str, **got: object) -> None:

@@ -1,9 +1,12 @@
 """Configurations: sizes that do not fit are refused, files keep them, presets can be changed."""
 
 import pytest
+import torch
 
+from ddpm.models.classifier import NoisyClassifier
 from ddpm.models.configuration_unet import ClassifierConfig, UNetConfig
 from ddpm.models.presets import PRESETS
+from ddpm.schedules import cosine_schedule
 
 
 @pytest.mark.parametrize("config_class", [UNetConfig, ClassifierConfig])
@@ -92,3 +95,36 @@ def test_types_are_checked(sizes):
 def test_small_widths_work(width, groups):
     sizes = {"image_size": 7, "channel_mult": (1,), "attention_resolutions": (7,), "num_heads": 1}
     assert UNetConfig(model_channels=width, norm_num_groups=groups, **sizes).widths == (width,)
+
+
+def test_betas_survive_a_file_bit_for_bit(tmp_path):
+    betas = cosine_schedule(1000)
+    ClassifierConfig(betas=betas.tolist()).save_pretrained(tmp_path)
+    loaded = ClassifierConfig.from_pretrained(tmp_path).betas
+    assert torch.equal(torch.tensor(loaded, dtype=torch.float64), betas)
+    assert ClassifierConfig().betas is None
+    for wrong in ([], [0.1, 1.5], [0.0]):
+        with pytest.raises(ValueError, match=r"betas is .*; expected numbers in \(0, 1\]"):
+            ClassifierConfig(betas=wrong)
+
+
+def test_classes_are_counted_once():
+    """num_labels of transformers is num_classes, and each has one name."""
+    config = ClassifierConfig(num_classes=3, id2label={"0": "a", "1": "b", "2": "c"})
+    assert (config.num_labels, config.id2label) == (3, {0: "a", 1: "b", 2: "c"})
+    assert config.label2id == {"a": 0, "b": 1, "c": 2}
+    assert (ClassifierConfig().num_labels, ClassifierConfig(num_labels=1000).num_classes) == (
+        1000,
+        1000,
+    )
+    unnamed = ClassifierConfig(num_classes=3).to_dict()
+    assert ClassifierConfig(**(unnamed | {"num_classes": 5})).num_labels == 5  # no names to lose
+    with pytest.raises(ValueError, match="num_labels is 4; expected num_classes, which is 3"):
+        ClassifierConfig(num_classes=3, num_labels=4)
+    with pytest.raises(
+        ValueError, match=r"id2label is \[0, 2\]; expected a name of each of 0\.\.1"
+    ):
+        ClassifierConfig(num_classes=2, id2label={0: "a", 2: "c"})
+    config.num_labels = 4
+    with pytest.raises(ValueError, match="num_labels is 4 and num_classes 3"):
+        NoisyClassifier(config)

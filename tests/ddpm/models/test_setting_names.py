@@ -39,7 +39,7 @@ def test_a_file_may_hold_more_which_is_said(config_class, tmp_path):
 @pytest.mark.parametrize("config_class", CONFIGS)
 def test_settings_of_transformers_are_known(config_class):
     common = {"id2label": {0: "a", 1: "b"}, "dtype": "float32", "attn_implementation": "eager"}
-    config = config_class(**common, output_hidden_states=False)
+    config = config_class(**common, output_hidden_states=False, num_classes=2)
     assert config.num_labels == 2 and config_class(**config.to_dict()).to_dict() == config.to_dict()
 
 
