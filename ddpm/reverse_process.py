@@ -21,7 +21,7 @@ from .checks import check_choice, check_number
 from .denoisers import Denoiser, call_network
 from .forward_process import ForwardProcess, expanded_like
 from .predictions import PREDICTIONS, capped_snr_weights, clipping, prediction_tables
-from .respacing import kept_timesteps
+from .respacing import Respacing, kept_timesteps
 from .variances import LEARNED, VARIANCES
 
 
@@ -162,11 +162,12 @@ class ReverseProcess(ForwardProcess):
                 self.alphas_cumprod, self._predicted, min_snr_gamma
             )
 
-    def respace(self, respacing: str | int) -> Self:
+    def respace(self, respacing: Respacing) -> Self:
         """The same process seen at some of its timesteps: alpha_bar there is the same, to the bit.
 
         Args:
-            respacing: "250" or 250, "ddim25", "10,10,10"; see respacing.py.
+            respacing: "250" or 250, "ddim25", "trailing25", "10,10,10", [0, 400, 999], ...; see
+                respacing.py.
 
         Returns:
             A process over those steps, whose `timesteps` are what the network is told.
@@ -174,7 +175,7 @@ class ReverseProcess(ForwardProcess):
         Raises:
             ValueError: if the respacing cannot be read or kept.
         """
-        kept = torch.tensor(kept_timesteps(self.num_timesteps, respacing))
+        kept = torch.tensor(kept_timesteps(self.num_timesteps, respacing, self.alphas_cumprod))
         alphas_cumprod = self.alphas_cumprod[kept]
         previous = torch.cat((torch.ones_like(alphas_cumprod[:1]), alphas_cumprod[:-1]))
         # a step of the old chain keeps its very beta: 1 - ab_t / ab_{t-1} is off by rounding
