@@ -16,7 +16,7 @@ from ..variances import LEARNED, VARIANCES
 
 
 class _Flag(NamedTuple):
-    """A flag that takes a value: its type, or the words that it may be."""
+    """A flag: the type of its value, bool for a switch, or the words that it may be."""
 
     kind: Any
     default: Any
@@ -92,6 +92,7 @@ _DIFFUSION = {
     ),
     "num_timesteps": _Flag(int, 1000, "T"),
     "min_snr_gamma": _Flag(float, None, "cap of the loss weights, usually 5"),
+    "rescale_timesteps": _Flag(bool, False, "tell the network t * 1000 / T in place of t"),
 }
 _EVALUATION = {
     "max_eval_images": _Flag(int, 180, "held-out images whose bound is estimated"),
@@ -171,8 +172,13 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add(group: Any, flags: dict[str, _Flag]) -> None:
     for name, flag in flags.items():
-        options: dict[str, Any] = {"default": flag.default, "nargs": flag.nargs}
-        options |= {"type": flag.kind} if isinstance(flag.kind, type) else {"choices": [*flag.kind]}
+        options: dict[str, Any] = {"default": flag.default}
+        if flag.kind is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            typed = isinstance(flag.kind, type)
+            options |= {"type": flag.kind} if typed else {"choices": [*flag.kind]}
+            options["nargs"] = flag.nargs
         group.add_argument(f"--{name}", **options, help=f"{flag.text} (default: {flag.default})")
 
 
