@@ -16,7 +16,7 @@ from ..variances import LEARNED, VARIANCES
 
 
 class Flag(NamedTuple):
-    """A flag that takes a value: its type, or the words that it may be."""
+    """A flag: the type of its value, bool for a switch, or the words that it may be."""
 
     kind: Any
     default: Any
@@ -97,6 +97,7 @@ DIFFUSION = {
         0.0,
         "share of the labels that training hides, usually 0.1, for classifier-free guidance",
     ),
+    "rescale_timesteps": Flag(bool, False, "tell the network t * 1000 / T in place of t"),
 }
 _EVALUATION = {
     "max_eval_images": Flag(int, 180, "held-out images whose bound is estimated"),
@@ -181,8 +182,13 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 def add_flags(group: Any, flags: dict[str, Flag]) -> None:
     """Adds flags that take a value to a group of a parser."""
     for name, flag in flags.items():
-        options: dict[str, Any] = {"default": flag.default, "nargs": flag.nargs}
-        options |= {"type": flag.kind} if isinstance(flag.kind, type) else {"choices": [*flag.kind]}
+        options: dict[str, Any] = {"default": flag.default}
+        if flag.kind is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            typed = isinstance(flag.kind, type)
+            options |= {"type": flag.kind} if typed else {"choices": [*flag.kind]}
+            options["nargs"] = flag.nargs
         group.add_argument(f"--{name}", **options, help=f"{flag.text} (default: {flag.default})")
 
 

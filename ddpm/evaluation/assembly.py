@@ -244,11 +244,11 @@ def run_identity(
     sizes = model.config.to_dict()
     common = PreTrainedConfig().to_dict()
     diffusion = objective.diffusion
-    chosen = ("num_timesteps", "prediction", "variance", "loss", "min_snr_gamma")
+    chosen = ("prediction", "variance", "loss", "min_snr_gamma", "rescale_timesteps")
     return {
         "data": data.fingerprint(),
         "model": {name: sizes[name] for name in sorted(sizes.keys() - common.keys())},
-        "diffusion": {name: getattr(diffusion, name) for name in chosen}
+        "diffusion": {name: getattr(diffusion, name) for name in ("num_timesteps", *chosen)}
         | {"betas": fingerprint([diffusion.betas.numpy().tobytes()])},
         "objective": {
             "seed": objective.seed,

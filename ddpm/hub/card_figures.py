@@ -13,7 +13,14 @@ from ..models.unet import UNet
 
 # figures of samples, by field, and what a table calls them
 METRICS = {"fid": "FID", "kid": "KID", "precision": "precision", "recall": "recall"}
-_DIFFUSION = ("num_timesteps", "prediction", "variance", "loss", "min_snr_gamma")
+_DIFFUSION = (
+    "num_timesteps",
+    "prediction",
+    "variance",
+    "loss",
+    "min_snr_gamma",
+    "rescale_timesteps",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,7 @@ class _EncoderConfig(NamedConfig):
     use_scale_shift_norm: bool = True
     resblock_updown: bool = True
     conv_resample: bool = True
+    rescale_residual: bool = False
     norm_num_groups: int = 32
     dropout: float | int = 0.0
 
@@ -144,6 +145,8 @@ class UNetConfig(_EncoderConfig):
             norm), or is added.
         resblock_updown: whether residual blocks change the resolution, or plain layers do.
         conv_resample: whether those plain layers have a convolution.
+        rescale_residual: whether what a residual block gives is divided by sqrt(2) (an ablation of
+            arXiv 2105.05233, section 3, after arXiv 2011.13456). No released network has it.
         norm_num_groups: groups of each group norm, a divisor of every width.
         dropout: probability of dropout in residual blocks during training.
         learn_sigma: whether the output has C more channels, for a learned variance.
@@ -214,6 +217,7 @@ class ClassifierConfig(_EncoderConfig):
         use_scale_shift_norm: whether the timestep scales and shifts the second norm, or is added.
         resblock_updown: whether residual blocks change the resolution, or plain layers do.
         conv_resample: whether those plain layers have a convolution.
+        rescale_residual: whether what a residual block gives is divided by sqrt(2).
         norm_num_groups: groups of each group norm, a divisor of every width.
         dropout: probability of dropout in residual blocks during training.
         num_classes: number of classes K. transformers' `num_labels` is the same number, and its
