@@ -5,6 +5,7 @@
     python recipes/sample_ddpm.py --class_name 7 --sampler dpm_solver++ --steps 25 --trajectory
     accelerate launch --cpu --num_processes 2 recipes/sample_ddpm.py --num_images 1000
     python recipes/sample_ddpm.py --model_name_or_path runs/small --upsampler runs/ddpm_upsampler
+    python recipes/sample_ddpm.py --classifier runs/classifier --guidance_scale 3 --class_name 7
 
 Image k depends on --seed and k alone: not on the batch size or the number of processes. The npz
 holds arr_0, uint8 (N, H, W, C), and arr_1, the labels, as guided-diffusion's evaluator reads them.
@@ -23,12 +24,14 @@ from ardm.training import check_writable, process_state, quieten, run_recipe
 from ddpm import GaussianDiffusion, SamplingState, UNet
 from ddpm.drawing import chosen_labels, draw_images, draw_upsampled, gathered
 from ddpm.evaluation.arguments import add_sampling_arguments
+from ddpm.evaluation.guidance_arguments import add_guidance_arguments, chosen_guide, guidance_for
 from ddpm.evaluation.upsampling_arguments import add_cascade_arguments, check_cascade, image_shape
 from ddpm.hub import (
     DEMO_FOLDER,
     check_image_folder,
     image_grid,
     load_class_names,
+    load_classifier,
     load_folder,
     write_gif,
     write_images,
@@ -50,11 +53,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--output_dir", default="runs/ddpm_samples")
     add_sampling_arguments(parser)
+    add_guidance_arguments(parser)
     add_cascade_arguments(parser)
     parser.add_argument(
         "--trajectory", action="store_true", help="also write how the first images appear, as a GIF"
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    chosen_guide(args)
+    return args
 
 
 def load(name: str, variance: str | None) -> tuple[UNet, GaussianDiffusion]:
@@ -71,7 +77,11 @@ def main(argv: list[str] | None = None) -> None:
     check_cascade(model, second, args)
     check_writable(args.output_dir)
     check_image_folder(args.output_dir, args.num_images)
+    classifier = load_classifier(args.classifier).to(state.device) if args.classifier else None
+    weaker = load(args.weaker_model, None)[0].to(state.device) if args.weaker_model else None
     class_names = load_class_names(args.model_name_or_path)
+    if class_names is None and classifier is not None:  # of a model without classes
+        class_names = classifier.config.class_names
     labels = chosen_labels(args.num_images, class_names, args.class_name)
     frames: list[Image] = []
 
@@ -95,7 +105,9 @@ def main(argv: list[str] | None = None) -> None:
     model.to(state.device)
     first = options if second else options | film
     shape = image_shape(model)
-    drawn = draw_images(model, diffusion, args.num_images, shape, labels=labels, **first)
+    own = labels if model.config.num_classes else None
+    first = first | {"guidance_for": guidance_for(args, labels, classifier, weaker)}
+    drawn = draw_images(model, diffusion, args.num_images, shape, labels=own, **first)
     images = gathered(drawn, shape)
     small = None
     if second is not None:

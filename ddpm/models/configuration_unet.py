@@ -234,6 +234,12 @@ class ClassifierConfig(_EncoderConfig):
     num_classes: int = 1000
     betas: tuple[float, ...] | list[float] | None = None
 
+    @property
+    def class_names(self) -> list[str]:
+        """What label k is called, at k."""
+        names: Any = self.id2label
+        return [names[label] for label in range(self.num_classes)]
+
     def __post_init__(self, **kwargs):
         classes = self.num_classes
         _require(classes >= 1, "at least 1", num_classes=classes)
