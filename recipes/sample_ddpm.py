@@ -85,7 +85,8 @@ def main(argv: list[str] | None = None) -> None:
             frames.append(image_grid(shown, min(len(shown), 10)))
 
     size = model.config.image_size
-    image_shape = (model.config.in_channels, size, size)
+    height, width = (size if given is None else given for given in (args.height, args.width))
+    image_shape = (model.config.in_channels, height, width)
     drawn = draw_images(
         model.to(state.device),
         diffusion,

@@ -106,6 +106,8 @@ _EVALUATION = {
 _SAMPLING = {
     "num_images": _Flag(int, 40, "how many to draw"),
     "batch_size": _Flag(int, 64, "images drawn side by side on each process"),
+    "height": _Flag(int, None, "pixels, a multiple of 2^(levels-1); nothing = the model's size"),
+    "width": _Flag(int, None, "the same"),
     "sampler": _Flag(STEPS, "ddpm", "how x_t becomes x_{t-1}"),
     "steps": _Flag(str, "250", 'how many, or a respacing: "ddim25", "10,10,10"'),
     "eta": _Flag(float, 0.0, "share of new noise in ddim's steps"),
