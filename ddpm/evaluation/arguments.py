@@ -16,7 +16,7 @@ from ..variances import LEARNED, VARIANCES
 
 
 class _Flag(NamedTuple):
-    """A flag that takes a value: its type, or the words that it may be."""
+    """A flag: the type of its value, or the words that it may be; a bool is --x and --no-x."""
 
     kind: Any
     default: Any
@@ -55,14 +55,12 @@ _IMAGES = {
     "channels": _Flag(int, None, "1 = grey, 3 = RGB; nothing = grey if all images are"),
 }
 _SWITCHES = {
-    "random_flip": (False, "mirror each image with probability 1/2, left to right, in training"),
-    "class_conditional": (None, "give labels; nothing = if the data has them"),
+    "random_flip": _Flag(bool, False, "mirror images left to right with probability 1/2"),
+    "class_conditional": _Flag(bool, None, "give labels; nothing = if the data has them"),
 }
 _NETWORK = {
     "preset": _Flag(
-        str,
-        None,
-        "a released network's sizes, such as 64x64_diffusion, instead of the flags below",
+        str, None, "a released network's sizes, such as 64x64_diffusion, instead of the flags below"
     ),
     "model_channels": _Flag(int, 32, "base width"),
     "channel_mult": _Flag(
@@ -73,12 +71,18 @@ _NETWORK = {
     ),
     "num_res_blocks": _Flag(int, 2, "residual blocks of a level"),
     "attention_resolutions": _Flag(
-        int,
-        None,
-        "levels with attention, by their height in pixels; nothing = by the size",
-        "*",
+        int, None, "levels with attention, by their height in pixels; nothing = by the size", "*"
     ),
     "num_head_channels": _Flag(int, 32, "channels of an attention head"),
+    "num_heads": _Flag(int, None, "heads by number, instead of num_head_channels"),
+    "attention_order": _Flag(
+        ("legacy", "new"), "new", "how rows of queries, keys and values are ordered"
+    ),
+    "use_scale_shift_norm": _Flag(
+        bool, True, "the timestep scales and shifts the second norm, or is added before it"
+    ),
+    "resblock_updown": _Flag(bool, True, "residual blocks change the resolution, or plain layers"),
+    "conv_resample": _Flag(bool, True, "those plain layers have a convolution"),
     "norm_num_groups": _Flag(int, 8, "groups of a group norm"),
     "dropout": _Flag(float, 0.0, "in residual blocks"),
 }
@@ -130,10 +134,7 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
         parser: the recipe's parser.
     """
     group = parser.add_argument_group("images")
-    _add(group, _IMAGES)
-    for name, (default, text) in _SWITCHES.items():
-        switch = argparse.BooleanOptionalAction
-        group.add_argument(f"--{name}", action=switch, default=default, help=text)
+    _add(group, _IMAGES | _SWITCHES)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -173,9 +174,12 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add(group: Any, flags: dict[str, _Flag]) -> None:
     for name, flag in flags.items():
-        options: dict[str, Any] = {"default": flag.default, "nargs": flag.nargs}
-        options |= {"type": flag.kind} if isinstance(flag.kind, type) else {"choices": [*flag.kind]}
-        group.add_argument(f"--{name}", **options, help=f"{flag.text} (default: {flag.default})")
+        kind = {"type": flag.kind} if isinstance(flag.kind, type) else {"choices": [*flag.kind]}
+        how: dict[str, Any] = kind | {"nargs": flag.nargs}
+        if flag.kind is bool:
+            how = {"action": argparse.BooleanOptionalAction}
+        text = f"{flag.text} (default: {flag.default})"
+        group.add_argument(f"--{name}", default=flag.default, help=text, **how)
 
 
 # ---------------------------------------------------------------------------- what they have said
@@ -186,8 +190,8 @@ def image_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def network_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Which network: keyword values of `ddpm.evaluation.new_network`."""
-    learned = {"learn_sigma": args.variance in LEARNED}
-    return _values(args, [*_NETWORK, "seed"]) | learned
+    said = _values(args, [*_NETWORK, "seed"]) | {"learn_sigma": args.variance in LEARNED}
+    return said if args.num_heads is None else said | {"num_head_channels": None}
 
 
 def process_settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -223,25 +227,34 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
 
     Raises:
         ValueError: if flags of network or diffusion are given to a saved model, which has its own,
-            or sizes beside a preset, or the name to upload to is missing or none.
+            or sizes beside a preset, or one of the sizes is without effect beside the others, or
+            the name to upload to is missing or none.
     """
     args = parser.parse_args(argv)
     if args.push_to_hub:
         check_upload(args.hub_model_id)
-    said = given_flags(parser, argv, _overruled(args))
-    if said:
-        what = "model_name_or_path" if args.model_name_or_path else "preset"
-        raise ValueError(
-            f"got {' '.join(said)} and a {what}, which has its own; leave out the one or the other."
-        )
+    for name, (flags, out) in _overruled(args).items():
+        said = given_flags(parser, argv, flags)
+        if said:
+            raise ValueError(f"got {' '.join(said)} and {name}; {out}.")
     return args
 
 
-def _overruled(args: argparse.Namespace) -> list[str]:
-    """Flags that have no effect, as a saved model or a preset says what they would."""
+def _overruled(args: argparse.Namespace) -> dict[str, tuple[list[str], str]]:
+    """Flags that have no effect: what says so -> they, and the way out."""
+    one = "leave out the one or the other"
     if args.model_name_or_path:
-        return [*_NETWORK, *_PROCESS]
-    return [name for name in _NETWORK if name != "preset"] if args.preset else []
+        return {"a model_name_or_path, which has its own": ([*_NETWORK, *_PROCESS], one)}
+    if args.preset:
+        sizes = [name for name in _NETWORK if name != "preset"]
+        return {"a preset, which has its own": (sizes, one)}
+    found = {}
+    if args.num_heads is not None:
+        found["a num_heads, which decides it"] = (["num_head_channels"], one)
+    if args.resblock_updown:
+        way_out = "give --no-resblock_updown, too, or leave it out"
+        found["residual blocks that change the resolution"] = (["conv_resample"], way_out)
+    return found
 
 
 def run_flags(args: argparse.Namespace) -> dict[str, Any]:
@@ -251,9 +264,9 @@ def run_flags(args: argparse.Namespace) -> dict[str, Any]:
         args: all flags of the recipe.
 
     Returns:
-        All of them, but for those that a saved model or a preset overrules.
+        All of them, but for those without effect, as a saved model or a preset overrules them.
     """
-    unused = _overruled(args)
+    unused = {name for flags, _ in _overruled(args).values() for name in flags}
     return {name: value for name, value in vars(args).items() if name not in unused}
 
 

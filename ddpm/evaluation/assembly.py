@@ -45,6 +45,7 @@ def new_network(
     preset: str | None = None,
     channel_mult: Sequence[float] | None = None,
     attention_resolutions: Sequence[int] | None = None,
+    num_heads: int | None = None,
     **sizes: Any,
 ) -> UNet:
     """A fresh network for some images.
@@ -58,6 +59,7 @@ def new_network(
         preset: a released network, whose sizes are taken in place of all that follow.
         channel_mult: as for [`levels_for`].
         attention_resolutions: as for [`levels_for`].
+        num_heads: of attention, where `num_head_channels` is None; None = that of [`UNetConfig`].
         **sizes: other fields of [`UNetConfig`].
 
     Returns:
@@ -73,7 +75,8 @@ def new_network(
     }
     if preset is None:
         levels = levels_for(image_size, channel_mult, attention_resolutions)
-        config = UNetConfig(image_size=image_size, **levels, **sizes, **data)
+        sizes |= levels | ({} if num_heads is None else {"num_heads": num_heads})
+        config = UNetConfig(image_size=image_size, **sizes, **data)
     else:
         config = UNetConfig.preset(preset, **data)
     if config.image_size != image_size:
