@@ -2,7 +2,7 @@
 
     python recipes/sample_ddpm.py                      # the model of recipes/train_ddpm.py
     python recipes/sample_ddpm.py --model_name_or_path user/name --sampler ddim --steps 50
-    python recipes/sample_ddpm.py --class_name 7 --sampler dpm_solver++ --steps 25 --trajectory
+    python recipes/sample_ddpm.py --class_name 7 --sampler unipc3 --steps trailing10 --trajectory
     accelerate launch --cpu --num_processes 2 recipes/sample_ddpm.py --num_images 1000
     python recipes/sample_ddpm.py --model_name_or_path runs/small --upsampler runs/ddpm_upsampler
     python recipes/sample_ddpm.py --classifier runs/classifier --guidance_scale 3 --class_name 7
@@ -23,8 +23,8 @@ from torch import Tensor
 from ardm.training import check_writable, process_state, quieten, run_recipe
 from ddpm import GaussianDiffusion, SamplingState, UNet
 from ddpm.drawing import chosen_labels, draw_images, draw_upsampled, gathered
-from ddpm.evaluation.arguments import add_sampling_arguments
 from ddpm.evaluation.guidance_arguments import add_guidance_arguments, chosen_guide, guidance_for
+from ddpm.evaluation.sampling_arguments import add_sampling_arguments
 from ddpm.evaluation.upsampling_arguments import add_cascade_arguments, check_cascade, image_shape
 from ddpm.hub import (
     DEMO_FOLDER,
@@ -104,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
     film = {"callback": keep if args.trajectory else None}  # of the last stage
     model.to(state.device)
     first = options if second else options | film
-    shape = image_shape(model)
+    shape = image_shape(model, args.height, args.width)
     own = labels if model.config.num_classes else None
     first = first | {"guidance_for": guidance_for(args, labels, classifier, weaker)}
     drawn = draw_images(model, diffusion, args.num_images, shape, labels=own, **first)

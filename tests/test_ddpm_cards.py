@@ -118,8 +118,17 @@ AGAIN = "output_dir-place/run/checkpoints/step-00000001"
 def test_every_flag_with_a_text_is_one_or_the_other(recipe):
     args = vars(recipe.parse_args([]))
     free = {name for name, value in args.items() if value is None or isinstance(value, (str, list))}
-    numbers = {"image_size", "channels", "channel_mult", "attention_resolutions", "min_snr_gamma"}
-    choices = {"labels", "schedule", "prediction", "variance", "loss", "timestep_sampler"}
+    numbers = {"image_size", "channels", "channel_mult", "attention_resolutions", "num_heads"}
+    numbers |= {"min_snr_gamma"}
+    choices = {
+        "labels",
+        "attention_order",
+        "schedule",
+        "prediction",
+        "variance",
+        "loss",
+        "timestep_sampler",
+    }
     assert free - numbers - choices - {"class_conditional"} == PLACES | WORDS
 
 

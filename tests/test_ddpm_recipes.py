@@ -246,6 +246,13 @@ def test_sample_ddpm_draws_what_sample_does(trained, tmp_path, capsys):
     assert (folder / "grid.png").is_file()
 
 
+def test_sample_ddpm_draws_other_sizes(trained, tmp_path):
+    images = draw(trained, tmp_path / "wide", "--num_images 2 --height 4 --width 12")["arr_0"]
+    assert images.shape == (2, 4, 12, 1)
+    images = draw(trained, tmp_path / "tall", "--num_images 2 --height 16")["arr_0"]
+    assert images.shape == (2, 16, 8, 1)
+
+
 def test_sample_ddpm_gathers_in_order_and_where_a_process_has_no_image():
     gathered = recipe("sample_ddpm").gathered
     pixels = torch.arange(5 * 3, dtype=torch.uint8).view(5, 1, 3, 1)
@@ -287,6 +294,8 @@ def test_sample_ddpm_draws_one_class_and_a_trajectory(trained, tmp_path, capsys)
         ("--num_images 0", "num_images"),
         ("--variance small", "variance is 'small'"),
         ("--eta 0.5", "eta"),
+        ("--width 9", "multiples of"),
+        ("--height 0", "a size is 0"),
         ("--model_name_or_path nowhere/at/all", "nowhere/at/all"),
     ],
 )

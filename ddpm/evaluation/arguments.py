@@ -11,12 +11,11 @@ from ..data.labels import LABELS
 from ..losses import LOSSES
 from ..predictions import PREDICTIONS
 from ..schedules import SCHEDULES
-from ..steps import STEPS
 from ..variances import LEARNED, VARIANCES
 
 
 class Flag(NamedTuple):
-    """A flag: the type of its value, bool for a switch, or the words that it may be."""
+    """A flag: the type of its value, or the words that it may be; a bool is --x and --no-x."""
 
     kind: Any
     default: Any
@@ -55,14 +54,12 @@ _IMAGES = {
     "channels": Flag(int, None, "1 = grey, 3 = RGB; nothing = grey if all images are"),
 }
 _SWITCHES = {
-    "random_flip": (False, "mirror each image with probability 1/2, left to right, in training"),
-    "class_conditional": (None, "give labels; nothing = if the data has them"),
+    "random_flip": Flag(bool, False, "mirror images left to right with probability 1/2"),
+    "class_conditional": Flag(bool, None, "give labels; nothing = if the data has them"),
 }
 NETWORK = {
     "preset": Flag(
-        str,
-        None,
-        "a released network's sizes, such as 64x64_diffusion, instead of the flags below",
+        str, None, "a released network's sizes, such as 64x64_diffusion, instead of the flags below"
     ),
     "model_channels": Flag(int, 32, "base width"),
     "channel_mult": Flag(
@@ -73,12 +70,19 @@ NETWORK = {
     ),
     "num_res_blocks": Flag(int, 2, "residual blocks of a level"),
     "attention_resolutions": Flag(
-        int,
-        None,
-        "levels with attention, by their height in pixels; nothing = by the size",
-        "*",
+        int, None, "levels with attention, by their height in pixels; nothing = by the size", "*"
     ),
     "num_head_channels": Flag(int, 32, "channels of an attention head"),
+    "num_heads": Flag(int, None, "heads by number, instead of num_head_channels"),
+    "attention_order": Flag(
+        ("legacy", "new"), "new", "how rows of queries, keys and values are ordered"
+    ),
+    "use_scale_shift_norm": Flag(
+        bool, True, "the timestep scales and shifts the second norm, or is added before it"
+    ),
+    "resblock_updown": Flag(bool, True, "residual blocks change the resolution, or plain layers"),
+    "rescale_residual": Flag(bool, False, "divide what a residual block gives by sqrt(2)"),
+    "conv_resample": Flag(bool, True, "those plain layers have a convolution"),
     "norm_num_groups": Flag(int, 8, "groups of a group norm"),
     "dropout": Flag(float, 0.0, "in residual blocks"),
 }
@@ -109,20 +113,6 @@ _EVALUATION = {
         str, None, "pt_inception-2015-12-05-6726825d.pth: FID by Inception's features"
     ),
 }
-_SAMPLING = {
-    "num_images": Flag(int, 40, "how many to draw"),
-    "batch_size": Flag(int, 64, "images drawn side by side on each process"),
-    "sampler": Flag(STEPS, "ddpm", "how x_t becomes x_{t-1}"),
-    "steps": Flag(str, "250", 'how many, or a respacing: "ddim25", "10,10,10"'),
-    "eta": Flag(float, 0.0, "share of new noise in ddim's steps"),
-    "variance": Flag(
-        str, None, "of ddpm's steps, instead of the model's: fixed_small or fixed_large"
-    ),
-    "clip": Flag(("static", "dynamic", "none"), "static", "how x0 is kept in [-1, 1]"),
-    "class_name": Flag(str, None, "draw this class only; nothing = all of them in turn"),
-    "seed": Flag(int, 0, "of all images"),
-}
-
 _TRAINING = ("timestep_sampler", "label_dropout")  # also of a saved model and its diffusion
 _PROCESS = tuple(name for name in DIFFUSION if name not in _TRAINING)
 
@@ -135,10 +125,7 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
         parser: the recipe's parser.
     """
     group = parser.add_argument_group("images")
-    add_flags(group, _IMAGES)
-    for name, (default, text) in _SWITCHES.items():
-        switch = argparse.BooleanOptionalAction
-        group.add_argument(f"--{name}", action=switch, default=default, help=text)
+    add_flags(group, _IMAGES | _SWITCHES)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -170,26 +157,15 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser, *, quality: bool =
     add_flags(parser.add_argument_group("evaluation"), flags)
 
 
-def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what is drawn of a saved model, and how.
-
-    Args:
-        parser: the recipe's parser.
-    """
-    add_flags(parser.add_argument_group("sampling"), _SAMPLING)
-
-
 def add_flags(group: Any, flags: dict[str, Flag]) -> None:
     """Adds flags that take a value to a group of a parser."""
     for name, flag in flags.items():
-        options: dict[str, Any] = {"default": flag.default}
+        kind = {"type": flag.kind} if isinstance(flag.kind, type) else {"choices": [*flag.kind]}
+        how: dict[str, Any] = kind | {"nargs": flag.nargs}
         if flag.kind is bool:
-            options["action"] = argparse.BooleanOptionalAction
-        else:
-            typed = isinstance(flag.kind, type)
-            options |= {"type": flag.kind} if typed else {"choices": [*flag.kind]}
-            options["nargs"] = flag.nargs
-        group.add_argument(f"--{name}", **options, help=f"{flag.text} (default: {flag.default})")
+            how = {"action": argparse.BooleanOptionalAction}
+        text = f"{flag.text} (default: {flag.default})"
+        group.add_argument(f"--{name}", default=flag.default, help=text, **how)
 
 
 # ---------------------------------------------------------------------------- what they have said
@@ -202,7 +178,17 @@ def network_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Which network: keyword values of `ddpm.evaluation.new_network`."""
     outputs = {"learn_sigma": args.variance in LEARNED}
     inputs = {"null_class": args.label_dropout != 0}
-    return values(args, [*NETWORK, "seed"]) | outputs | inputs
+    return network_sizes(args) | {"seed": args.seed} | outputs | inputs
+
+
+def network_sizes(args: argparse.Namespace) -> dict[str, Any]:
+    """The flags of a network's sizes, where heads are given by number or by channels."""
+    said = values(args, NETWORK)
+    if args.num_heads is None:
+        del said["num_heads"]
+    else:
+        said["num_head_channels"] = None
+    return said
 
 
 def process_settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -238,30 +224,39 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
 
     Raises:
         ValueError: if flags of network or diffusion are given to a saved model, which has its own,
-            or sizes beside a preset, or the name to upload to is missing or none.
+            or sizes beside a preset, or one of the sizes is without effect beside the others, or
+            the name to upload to is missing or none.
     """
     args = parser.parse_args(argv)
     if args.push_to_hub:
         check_upload(args.hub_model_id)
-    by = _overruled(args)
-    said = given_flags(parser, argv, list(by))
-    if said:
-        what = by[said[0].removeprefix("--")]
-        raise ValueError(
-            f"got {' '.join(said)} and a {what}, which has its own; leave out the one or the other."
-        )
+    for name, (flags, way_out) in _overruled(args).items():
+        said = given_flags(parser, argv, flags)
+        if said:
+            raise ValueError(f"got {' '.join(said)} and {name}; {way_out}.")
     return args
 
 
-def _overruled(args: argparse.Namespace) -> dict[str, str]:
-    """Flags that have no effect, and the flag of the model or preset that says what they would."""
-    overruled = {
-        "preset": [name for name in NETWORK if name != "preset"],
-        "diffusion_name_or_path": ["schedule", "num_timesteps"],
-        "model_name_or_path": [*NETWORK, *_PROCESS],
-    }
-    given = [flag for flag in overruled if vars(args).get(flag)]
-    return {name: flag for flag in given for name in overruled[flag]}
+def _overruled(args: argparse.Namespace) -> dict[str, tuple[list[str], str]]:
+    """Flags that have no effect: what says so -> they, and the way out."""
+    one = "leave out the one or the other"
+    found = {}
+    if vars(args).get("diffusion_name_or_path"):
+        own = "a diffusion_name_or_path, which has its own"
+        found[own] = (["schedule", "num_timesteps"], one)
+    if vars(args).get("model_name_or_path"):
+        found["a model_name_or_path, which has its own"] = ([*NETWORK, *_PROCESS], one)
+        return found
+    if args.preset:
+        sizes = [name for name in NETWORK if name != "preset"]
+        found["a preset, which has its own"] = (sizes, one)
+        return found
+    if args.num_heads is not None:
+        found["a num_heads, which decides it"] = (["num_head_channels"], one)
+    if args.resblock_updown:
+        way_out = "give --no-resblock_updown, too, or leave it out"
+        found["residual blocks that change the resolution"] = (["conv_resample"], way_out)
+    return found
 
 
 def run_flags(args: argparse.Namespace) -> dict[str, Any]:
@@ -271,9 +266,9 @@ def run_flags(args: argparse.Namespace) -> dict[str, Any]:
         args: all flags of the recipe.
 
     Returns:
-        All of them, but for those that a saved model or a preset overrules.
+        All of them, but for those without effect, as a saved model or a preset overrules them.
     """
-    unused = _overruled(args)
+    unused = {name for flags, _ in _overruled(args).values() for name in flags}
     return {name: value for name, value in vars(args).items() if name not in unused}
 
 

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from .arguments import DIFFUSION, NETWORK, Flag, add_flags, values
+from .arguments import DIFFUSION, NETWORK, Flag, add_flags, network_sizes, values
 
 _PRESET = "a released classifier's sizes, such as 64x64_classifier, instead of the flags below"
 _NETWORK = NETWORK | {"preset": Flag(str, None, _PRESET)}
@@ -47,7 +47,7 @@ def process_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def classifier_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Which network: keyword values of `ddpm.evaluation.new_classifier`."""
-    return values(args, [*_NETWORK, "seed"])
+    return network_sizes(args) | {"seed": args.seed}
 
 
 def objective_settings(args: argparse.Namespace) -> dict[str, Any]:

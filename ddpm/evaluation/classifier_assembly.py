@@ -14,7 +14,7 @@ from ..forward_process import ForwardProcess
 from ..models.classifier import NoisyClassifier
 from ..models.configuration_unet import ClassifierConfig, UNetConfig
 from ..schedules import SCHEDULES
-from .assembly import levels_for
+from .levels import levels_for
 
 
 def new_process(schedule: str, num_timesteps: int) -> ForwardProcess:

@@ -44,7 +44,7 @@ def check_cascade(
     Args:
         model: of the first stage.
         second: upsampler and its diffusion; None = there is no second stage.
-        args: parsed flags of [`add_cascade_arguments`], and `steps`.
+        args: parsed flags of [`add_cascade_arguments`], and `steps`, `height` and `width`.
 
     Raises:
         ValueError: if they do not, or the model needs small images itself.
@@ -53,6 +53,8 @@ def check_cascade(
         upsampler, diffusion = second
         check_stages(model, upsampler)
         check_noise_level(args.noise_level, upsampler.config, diffusion)
+        if args.height is not None or args.width is not None:
+            raise ValueError("got --height or --width and --upsampler, whose models have sizes.")
         diffusion.respace(args.steps)
     elif model.config.low_resolution is not None:
         size = model.config.low_resolution
@@ -64,9 +66,13 @@ def check_cascade(
         raise ValueError(f"noise_level is {args.noise_level}, and there is no --upsampler.")
 
 
-def image_shape(model: UNet) -> tuple[int, int, int]:
-    """(C, H, W) of the images that a network draws."""
-    return model.config.in_channels, model.config.image_size, model.config.image_size
+def image_shape(
+    model: UNet, height: int | None = None, width: int | None = None
+) -> tuple[int, int, int]:
+    """(C, H, W) of the images that a network draws, of its own size or of another."""
+    size = model.config.image_size
+    height, width = (size if given is None else given for given in (height, width))
+    return model.config.in_channels, height, width
 
 
 def condition_settings(args: argparse.Namespace, image_size: int) -> dict[str, Any]:

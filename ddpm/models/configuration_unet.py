@@ -129,7 +129,8 @@ class UNetConfig(_EncoderConfig):
     ADM's blocks; `UNetConfig.preset("64x64_diffusion")` and so on are the released ADM networks.
 
     Args:
-        image_size: height and width of the images, a multiple of 2^(levels - 1).
+        image_size: height and width of the images, a multiple of 2^(levels - 1); the network takes
+            other ones, too, and this is what `attention_resolutions` are counted by.
         in_channels: number of channels of the images.
         model_channels: base width; the timestep's embedding has four times as many channels.
         num_res_blocks: residual blocks of each level of the encoder; the decoder has one more.

@@ -89,16 +89,23 @@ class UNetPreTrainedModel(GuidedDiffusionMixin, PreTrainedModel):
                 )
         return model
 
-    def _check_images(self, x: Tensor, t: Tensor) -> Tensor:
+    def _check_images(self, x: Tensor, t: Tensor, *, any_size: bool) -> Tensor:
         """Raises ValueError if x or t do not fit the network; returns t as (B,)."""
         config = self.config
         for name, given in (("x", x), ("t", t)):
             if not isinstance(given, Tensor):
                 raise ValueError(f"{name} is a {type(given).__name__}; expected a tensor.")
-        expected = (config.in_channels, config.image_size, config.image_size)
-        if x.ndim != 4 or x.shape[1:] != expected:
+        side = config.image_size
+        factor = 2 ** (len(config.widths) - 1)
+        if any_size:
+            sizes = f"H, W), H and W multiples of 2^(levels-1) = {factor}"
+            fits = min(x.shape[2:], default=0) > 0 and not any(n % factor for n in x.shape[2:])
+        else:
+            sizes = f"{side}, {side}), the one size that the network was made for"
+            fits = x.shape[2:] == (side, side)
+        if x.ndim != 4 or x.shape[1] != config.in_channels or not fits:
             raise ValueError(
-                f"x has shape {tuple(x.shape)}; expected (B, {', '.join(map(str, expected))})."
+                f"x has shape {tuple(x.shape)}; expected (B, {config.in_channels}, {sizes}."
             )
         if not x.is_floating_point():
             raise ValueError(f"x is {x.dtype}; expected floats in [-1, 1].")
@@ -175,7 +182,8 @@ def decoder_blocks(config: UNetConfig, skip_widths: list[int]) -> nn.ModuleList:
 class UNet(UNetPreTrainedModel):
     """The ADM U-Net: a noisy image and its timestep in, the prediction out.
 
-    A fresh one predicts exactly 0.
+    A fresh one predicts exactly 0. Images may have any height and width that can be halved at every
+    level, also other ones than `config.image_size`: attention stays where the configuration has it.
 
     As with every transformers model, gradient checkpointing trades time for memory. Try
     `to(memory_format=torch.channels_last)` for speed: on a CPU activations are so anyway, and
@@ -220,7 +228,7 @@ class UNet(UNetPreTrainedModel):
         """Predicts the noise (or what else the diffusion says) of a batch.
 
         Args:
-            x: float (B, C, H, W), noisy images.
+            x: float (B, C, H, W), noisy images; H and W are multiples of 2^(levels - 1).
             t: int64 or float (B,) or (), the timesteps as the network was trained with.
             labels: int64 (B,), classes; `num_classes` means none if the network has a null class,
                 which is also what None means then.
@@ -237,7 +245,7 @@ class UNet(UNetPreTrainedModel):
             ValueError: if shapes do not fit the network, or labels, small images or their noise
                 level are missing, superfluous or (labels on a CPU) out of range.
         """
-        t = self._check_images(x, t)
+        t = self._check_images(x, t, any_size=True)
         check_low_res(low_res, x, self.config.low_resolution)
         e = self.time_embedding(t)
         if self.class_embedding is not None:

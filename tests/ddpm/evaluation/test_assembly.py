@@ -9,13 +9,13 @@ import torch
 from ddpm.data import ImageDataset
 from ddpm.data.finding import digits
 from ddpm.evaluation.assembly import (
-    levels_for,
     new_diffusion,
     new_network,
     new_objective,
     new_sample_evaluation,
     run_identity,
 )
+from ddpm.evaluation.levels import levels_for
 from ddpm.timesteps import LossSecondMomentTimesteps, UniformTimesteps
 
 SMALL = {"model_channels": 16, "num_res_blocks": 1, "num_head_channels": 16, "norm_num_groups": 8}

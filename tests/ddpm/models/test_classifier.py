@@ -170,6 +170,7 @@ def test_save_and_load(tiny, tmp_path, variant):
     ("x", "t", "labels", "message"),
     [
         (torch.zeros(2, 3, 8, 8), torch.zeros(2), None, "x has shape"),
+        (torch.zeros(2, 2, 16, 16), torch.zeros(2), None, r"expected \(B, 2, 8, 8\), the one size"),
         (torch.zeros(2, 2, 8, 8), torch.zeros(3), None, "t has shape"),
         (torch.zeros(2, 2, 8, 8), torch.zeros(2), torch.tensor([0, 5]), r"expected 0\.\.4"),
         (torch.zeros(2, 2, 8, 8), torch.zeros(2), torch.zeros(2), "int64"),

@@ -137,9 +137,9 @@ def parity_config(sizes):
 
 
 @torch.no_grad()
-def outputs(ours, theirs):
+def outputs(ours, theirs, size=None):
     config = ours.config
-    x = torch.randn(3, config.in_channels, config.image_size, config.image_size)
+    x = torch.randn(3, config.in_channels, *(size or (config.image_size, config.image_size)))
     t = torch.tensor([0, 37, 999])
     labels = None if config.num_classes is None else torch.arange(3) % config.num_classes
     return ours(x, t, labels), theirs(x, t, class_labels=labels).sample
@@ -157,13 +157,16 @@ def test_the_twin_has_as_many_parameters(sizes, diffusers_twin, updown, attended
     assert count == UNet(config).num_parameters()
 
 
+@pytest.mark.parametrize("size", [None, (12, 20)])
 @pytest.mark.parametrize("variant", EQUIVALENTS)
-def test_diffusers_computes_the_same_with_our_weights(randomise, twin, parity_config, variant):
+def test_diffusers_computes_the_same_with_our_weights(
+    randomise, twin, parity_config, variant, size
+):
     config = parity_config(variant)
     ours = randomise(UNet(config))
     theirs = twin(config)
     theirs.load_state_dict(to_twin(ours.to_guided_diffusion(), config))
-    first, second = outputs(ours, theirs)
+    first, second = outputs(ours, theirs, size)
     assert first.std() > 0.1
     torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-5)
 

@@ -1,0 +1,31 @@
+"""The flags of sampling: how many images of a saved model are drawn, of which size and how."""
+
+import argparse
+
+from ..steps import STEPS
+from .arguments import Flag, add_flags
+
+_SAMPLING = {
+    "num_images": Flag(int, 40, "how many to draw"),
+    "batch_size": Flag(int, 64, "images drawn side by side on each process"),
+    "height": Flag(int, None, "pixels, a multiple of 2^(levels-1); nothing = the model's size"),
+    "width": Flag(int, None, "the same"),
+    "sampler": Flag(STEPS, "ddpm", "how x_t becomes x_{t-1}"),
+    "steps": Flag(str, "250", 'how many, or a respacing: "ddim25", "10,10,10"'),
+    "eta": Flag(float, 0.0, "share of new noise in ddim's steps"),
+    "variance": Flag(
+        str, None, "of ddpm's steps, instead of the model's: fixed_small or fixed_large"
+    ),
+    "clip": Flag(("static", "dynamic", "none"), "static", "how x0 is kept in [-1, 1]"),
+    "class_name": Flag(str, None, "draw this class only; nothing = all of them in turn"),
+    "seed": Flag(int, 0, "of all images"),
+}
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what is drawn of a saved model, and how.
+
+    Args:
+        parser: the recipe's parser.
+    """
+    add_flags(parser.add_argument_group("sampling"), _SAMPLING)
