@@ -6,6 +6,7 @@
 from transformers import AutoConfig, AutoModel
 
 from .classification import ClassificationObjective
+from .conditioning import Conditioned
 from .denoisers import to_model_range, to_uint8
 from .diffusion import BitsPerDim, GaussianDiffusion, Reverse
 from .drawing import draw_images
@@ -18,11 +19,13 @@ from .objective import DiffusionObjective
 from .samplers import SamplingState, sample
 from .schedules import cosine_schedule, linear_schedule, zero_terminal_snr
 from .timesteps import LossSecondMomentTimesteps, UniformTimesteps
+from .upsampling import cascade, upsample
 
 __all__ = [
     "BitsPerDim",
     "ClassificationObjective",
     "ClassifierConfig",
+    "Conditioned",
     "DiffusionObjective",
     "GaussianDiffusion",
     "ImageQualityEvaluation",
@@ -36,6 +39,7 @@ __all__ = [
     "autoguidance",
     "classifier_free_guidance",
     "classifier_guidance",
+    "cascade",
     "cosine_schedule",
     "ddim_invert",
     "draw_images",
@@ -49,6 +53,7 @@ __all__ = [
     "save_folder",
     "to_model_range",
     "to_uint8",
+    "upsample",
     "zero_terminal_snr",
 ]
 

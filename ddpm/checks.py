@@ -21,6 +21,12 @@ def check_choice(name: str, value: object, known: Iterable[str]) -> None:
         raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, names))}.")
 
 
+def check_switch(name: str, value: object) -> None:
+    """Raises ValueError unless a setting is True or False, and no 1, 0 or word for them."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}; expected True or False.")
+
+
 def is_number(value: object, inside: Callable[[float], bool]) -> bool:
     """Whether something is a finite number (no bool) for which `inside` is true."""
     if isinstance(value, bool) or not isinstance(value, Real):

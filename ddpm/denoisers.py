@@ -1,8 +1,9 @@
 """Denoiser: what counts as a network and what it sees; how it is called.
 
-Any callable `model(x, t, labels=None)` that maps noised images (B, C, H, W) and timesteps int64
-(B,) to a prediction (B, C, H, W), or (B, 2C, H, W) with a variance, so that exact scores can be put
-in a network's place. Images are floats in [-1, 1], made of pixels v = 0..255:
+Any callable `model(x, t, labels=None)` that maps noised images (B, C, H, W) and timesteps (B,),
+int64 or rescaled float32, to a prediction (B, C, H, W), or (B, 2C, H, W) with a variance, so that
+exact scores can be put in a network's place. Images are floats in [-1, 1], made of pixels
+v = 0..255:
 
     x = v / 127.5 - 1,    v = round(127.5 (x + 1))                  arXiv 2006.11239, section 3.3
 """
@@ -21,7 +22,7 @@ class Denoiser(Protocol):
     """A network, or a function in its place; one without classes need not know `labels`."""
 
     def __call__(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
-        """(B, C, H, W) and int64 (B,) -> (B, C or 2C, H, W)."""
+        """(B, C, H, W) and (B,) -> (B, C or 2C, H, W)."""
 
 
 # --------------------------------------------------------------------------------------- images
@@ -177,7 +178,7 @@ def call_network(
     Args:
         model: a denoiser.
         x_t: noised images (B, C, H, W).
-        times: int64 (B,), what the network is told.
+        times: (B,), what the network is told.
         labels: int64 (B,), or None: then the network is called without the argument.
         learned_variance: whether the output must have 2C channels; else it may.
 

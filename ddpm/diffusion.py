@@ -28,6 +28,8 @@ class GaussianDiffusion(ReverseProcess):
         loss: what `losses` gives: "simple", "hybrid" or "vlb"; see losses.py.
         min_snr_gamma: caps the weight of nearly clean images in the simple loss (5 is usual); None
             = all weights are 1.
+        rescale_timesteps: tell the network t * 1000 / T, float32, in place of t, T being that of
+            the whole chain; the networks of arXiv 2102.09672 with T = 4000 are told so.
 
     Raises:
         ValueError: if a name is unknown, betas are no schedule, or the network could say nothing at
@@ -42,9 +44,16 @@ class GaussianDiffusion(ReverseProcess):
         loss: str = "hybrid",
         *,
         min_snr_gamma: float | None = None,
+        rescale_timesteps: bool = False,
     ):
         check_choice("loss", loss, LOSSES)
-        super().__init__(betas, prediction, variance, min_snr_gamma=min_snr_gamma)
+        super().__init__(
+            betas,
+            prediction,
+            variance,
+            min_snr_gamma=min_snr_gamma,
+            rescale_timesteps=rescale_timesteps,
+        )
         self.loss = loss
 
     def losses(

@@ -26,6 +26,7 @@ from .diffusion import GaussianDiffusion
 from .guides import Guidance, guided
 from .predictions import clipping
 from .predictors import Predictor
+from .respacing import Respacing
 from .samplers import check_model_and_diffusion, prepare, sample
 
 
@@ -149,7 +150,7 @@ def ddim_invert(
     images: Tensor,
     diffusion: GaussianDiffusion,
     *,
-    steps: int | str | None = None,
+    steps: Respacing | None = None,
     labels: Tensor | None = None,
     eta: float = 0.0,
     guidance: Guidance | Sequence[Guidance] | None = None,
@@ -207,7 +208,7 @@ def interpolate(
     diffusion: GaussianDiffusion,
     *,
     weights: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
-    steps: int | str | None = None,
+    steps: Respacing | None = None,
     labels: Tensor | None = None,
     guidance: Guidance | Sequence[Guidance] | None = None,
     clip: bool | str = False,

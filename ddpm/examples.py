@@ -21,6 +21,7 @@ _NOISE = 1
 FLIP = 2
 LABEL = 3
 CROP = 4
+CONDITION = 5
 
 
 def spread_uniforms(seed: int, numbers: Sequence[int], global_batch_size: int) -> Tensor:

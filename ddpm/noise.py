@@ -1,6 +1,6 @@
 """Noise whose every row is keyed: row r comes from the stream of its key, whatever else is there.
 
-A key is any tuple of integers, such as (seed, number of the image). Its stream is a
+A key is any tuple of integers and strings, such as (seed, number of the image). Its stream is a
 `torch.Generator` seeded by a hash of the key, so that streams of neighbouring keys have nothing in
 common; on one kind of device the same key gives the same bits, alone or in a batch, on one process
 or many.
@@ -18,11 +18,11 @@ from ardm.training import key_seed
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
-def stream(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
+def stream(*key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
     """The generator of a key.
 
     Args:
-        *key: integers.
+        *key: integers and strings.
         device: where it draws.
 
     Returns:
@@ -79,7 +79,9 @@ def _normal(shape: torch.Size, like: Tensor, generator: torch.Generator | None) 
     return torch.randn(shape, generator=generator, dtype=like.dtype, device=device).to(like.device)
 
 
-def row_generators(num_images: int, generator: Any, seed: Any) -> Generators:
+def row_generators(
+    num_images: int, generator: Any, seed: Any, ending: tuple[int | str, ...] = ()
+) -> Generators:
     """The generators that a user asks for, by either argument.
 
     Args:
@@ -87,6 +89,7 @@ def row_generators(num_images: int, generator: Any, seed: Any) -> Generators:
         generator: one for all images, one an image, or None.
         seed: a number, of which image r has the stream of (seed, r); one number an image, whose
             stream it is; or None.
+        ending: of the keys of these streams, for other ones by the same seed.
 
     Returns:
         One generator for all, one an image, or None for torch's own.
@@ -97,7 +100,7 @@ def row_generators(num_images: int, generator: Any, seed: Any) -> Generators:
     if generator is not None and seed is not None:
         raise ValueError("got both generator and seed; expected at most one of them.")
     if seed is not None:
-        generator = _streams(num_images, seed)
+        generator = _streams(num_images, seed, ending)
     several = isinstance(generator, Sequence) and all(
         isinstance(each, torch.Generator) for each in generator
     )
@@ -114,11 +117,11 @@ def row_generators(num_images: int, generator: Any, seed: Any) -> Generators:
     return generator
 
 
-def _streams(num_images: int, seed: Any) -> list[torch.Generator]:
+def _streams(num_images: int, seed: Any, ending: tuple[int | str, ...]) -> list[torch.Generator]:
     if not isinstance(seed, bool) and isinstance(seed, Integral):
-        return [stream(int(seed), row) for row in range(num_images)]
+        return [stream(int(seed), row, *ending) for row in range(num_images)]
     seeds: Any = seed.tolist() if isinstance(seed, Tensor) else seed
     several = isinstance(seeds, Sequence) and not isinstance(seeds, str)
     if not several or not all(isinstance(each, Integral) for each in seeds):
         raise ValueError(f"seed is {seed!r}; expected an integer, or one for each image.")
-    return [stream(int(each)) for each in seeds]
+    return [stream(int(each), *ending) for each in seeds]

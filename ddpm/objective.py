@@ -6,8 +6,10 @@ Everything random about example k of a run is a function of (seed, k), see examp
 its flip, and the uniform number that becomes its timestep.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ardm.training import Batch
@@ -17,6 +19,7 @@ from .checks import is_number
 from .denoisers import Denoiser
 from .diffusion import GaussianDiffusion
 from .examples import (
+    CONDITION,
     FLIP,
     LABEL,
     example_images,
@@ -24,7 +27,11 @@ from .examples import (
     example_uniforms,
     spread_uniforms,
 )
+from .noise import stream
 from .timesteps import Timesteps, UniformTimesteps, stratified_timesteps
+
+# (model, images, generators) -> the model with what else it is given of these images
+Condition = Callable[[Denoiser, Tensor, Sequence[torch.Generator]], Denoiser]
 
 
 class DiffusionObjective:
@@ -42,6 +49,8 @@ class DiffusionObjective:
         label_dropout: share of the labels that are replaced by `null_label`, for classifier-free
             guidance.
         null_label: label of an image without class.
+        condition: binds what else the model is given of the images, as an upsampler
+            (`ddpm.conditioning.OwnLowResolution`); None = nothing.
 
     Raises:
         ValueError: if a setting is out of range.
@@ -56,6 +65,7 @@ class DiffusionObjective:
         random_flip: bool = False,
         label_dropout: float = 0.0,
         null_label: int | None = None,
+        condition: Condition | None = None,
     ):
         if timesteps is not None and timesteps.num_timesteps != diffusion.num_timesteps:
             raise ValueError(
@@ -76,6 +86,7 @@ class DiffusionObjective:
         )
         self.label_dropout = label_dropout
         self.null_label = -1 if null_label is None else null_label
+        self.condition = condition
         self.step = -1
         self.seen: list[tuple[Tensor, Tensor]] = []
 
@@ -96,6 +107,9 @@ class DiffusionObjective:
         numbers = batch.example_numbers.tolist()
         images = self._images(batch["images"], numbers)
         labels = self._labels(batch.get("labels"), numbers)
+        if self.condition is not None:
+            keyed = [stream(self.seed, CONDITION, number) for number in numbers]
+            model = self.condition(model, images, keyed)
         t, weights = self._choose(numbers, batch.global_batch_size)
         t = t.to(images.device)
         weights = weights.to(images.device, images.dtype)

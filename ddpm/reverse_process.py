@@ -4,7 +4,8 @@
 
 (arXiv 2006.11239, equation 7.) x0_hat is the image that the output stands for (predictions.py).
 Everything goes through it: it is clipped, and mean, noise and bound follow. The network is told
-`timesteps[t]`, which is not t in a respaced chain. The tables of q are in forward_process.py.
+`timesteps[t]`, which is not t in a respaced chain, or 1000 / T of it (`rescale_timesteps`). The
+tables of q are in forward_process.py.
 
 Shapes: B images (B, C, H, W), T timesteps.
 """
@@ -17,11 +18,11 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from .checks import check_choice, check_number
+from .checks import check_choice, check_number, check_switch
 from .denoisers import Denoiser, call_network
 from .forward_process import ForwardProcess, expanded_like
 from .predictions import PREDICTIONS, capped_snr_weights, clipping, prediction_tables
-from .respacing import kept_timesteps
+from .respacing import Respacing, kept_timesteps
 from .variances import LEARNED, VARIANCES
 
 
@@ -126,6 +127,7 @@ class ReverseProcess(ForwardProcess):
         variance: of p; see variances.py. With a fixed one, a second half of the network's output is
             ignored.
         min_snr_gamma: caps the weight of nearly clean images, `loss_weights`; None = no weights.
+        rescale_timesteps: tell the network t * 1000 / T, float32, in place of t.
 
     Raises:
         ValueError: if a name is unknown, betas are no schedule, or the network could say nothing at
@@ -133,10 +135,17 @@ class ReverseProcess(ForwardProcess):
     """
 
     def __init__(
-        self, betas: Tensor, prediction: str, variance: str, *, min_snr_gamma: float | None = None
+        self,
+        betas: Tensor,
+        prediction: str,
+        variance: str,
+        *,
+        min_snr_gamma: float | None = None,
+        rescale_timesteps: bool = False,
     ):
         check_choice("prediction", prediction, PREDICTIONS)
         check_choice("variance", variance, VARIANCES)
+        check_switch("rescale_timesteps", rescale_timesteps)
         if min_snr_gamma is not None and min_snr_gamma != math.inf:
             positive = "a number above 0, or None"
             check_number("min_snr_gamma", min_snr_gamma, lambda gamma: gamma > 0, positive)
@@ -150,6 +159,10 @@ class ReverseProcess(ForwardProcess):
         self.prediction = prediction
         self.variance = variance
         self.min_snr_gamma = min_snr_gamma
+        self.rescale_timesteps = rescale_timesteps
+        self._told = self.timesteps
+        if rescale_timesteps:
+            self._told = (self.timesteps.double() * 1000 / self.num_timesteps).float()
         self._times: dict[torch.device, Tensor] = {}
         # a respaced chain keeps both tables: "previous" means the mean of the network's own chain
         coefficients = (self.posterior_mean_coef1, self.posterior_mean_coef2)
@@ -162,19 +175,20 @@ class ReverseProcess(ForwardProcess):
                 self.alphas_cumprod, self._predicted, min_snr_gamma
             )
 
-    def respace(self, respacing: str | int) -> Self:
+    def respace(self, respacing: Respacing) -> Self:
         """The same process seen at some of its timesteps: alpha_bar there is the same, to the bit.
 
         Args:
-            respacing: "250" or 250, "ddim25", "10,10,10"; see respacing.py.
+            respacing: "250" or 250, "ddim25", "trailing25", "10,10,10", [0, 400, 999], ...; see
+                respacing.py.
 
         Returns:
-            A process over those steps, whose `timesteps` are what the network is told.
+            A process over those steps, whose `timesteps` are theirs in the whole chain.
 
         Raises:
             ValueError: if the respacing cannot be read or kept.
         """
-        kept = torch.tensor(kept_timesteps(self.num_timesteps, respacing))
+        kept = torch.tensor(kept_timesteps(self.num_timesteps, respacing, self.alphas_cumprod))
         alphas_cumprod = self.alphas_cumprod[kept]
         previous = torch.cat((torch.ones_like(alphas_cumprod[:1]), alphas_cumprod[:-1]))
         # a step of the old chain keeps its very beta: 1 - ab_t / ab_{t-1} is off by rounding
@@ -182,6 +196,7 @@ class ReverseProcess(ForwardProcess):
         betas = torch.where(adjacent, self.betas[kept], 1 - alphas_cumprod / previous)
         spaced = copy.copy(self)
         ForwardProcess.__init__(spaced, betas, alphas_cumprod, self.timesteps[kept])
+        spaced._told = self._told[kept]  # 1000 / T is of the whole chain
         spaced._times = {}
         spaced._predicted = self._predicted.keeping(kept)
         if self.loss_weights is not None:
@@ -218,7 +233,7 @@ class ReverseProcess(ForwardProcess):
 
         Args:
             model: `model(x, t)`, or `model(x, t, labels=labels)` where labels are given, t being
-                `timesteps[t]`.
+                `network_times`.
             x_t: noised images (B, C, H, W).
             t: int64 (B,) or one number, 0..T-1.
             labels: int64 (B,), or None.
@@ -241,11 +256,15 @@ class ReverseProcess(ForwardProcess):
         return call_network(model, x_t, times, labels, learned_variance=self.variance in LEARNED)
 
     def network_times(self, t: Tensor | int, x: Tensor) -> Tensor:
-        """What a network is told of t: int64 (B,), for images x (B, C, H, W), on their device."""
+        """What a network is told of t, (B,), for images x (B, C, H, W), on their device.
+
+        int64, `timesteps[t]`; float32 with `rescale_timesteps`: `timesteps[t]` * 1000 / T.
+        """
         if isinstance(t, int):
-            return torch.full((len(x),), int(self.timesteps[t]), device=x.device)
+            told = self._told[t]
+            return torch.full((len(x),), told.item(), dtype=told.dtype, device=x.device)
         if x.device not in self._times:
-            self._times[x.device] = self.timesteps.to(x.device)
+            self._times[x.device] = self._told.to(x.device)
         return self._times[x.device][t]
 
     def reverse(

@@ -25,6 +25,7 @@ from .guides import Guidance, guided
 from .noise import Generators, RowNoise, row_generators
 from .predictions import clipping
 from .predictors import Predictor
+from .respacing import Respacing
 from .steps import STEPS, Predict, Step
 
 _LARGEST = 2**63 - 1  # numbers that a tensor can hold
@@ -93,7 +94,7 @@ def prepare(
     num_images: int,
     *,
     sampler: str = "ddpm",
-    steps: int | str | None = None,
+    steps: Respacing | None = None,
     eta: float = 0.0,
     labels: Tensor | None = None,
     guidance: Guidance | Sequence[Guidance] | None = None,
@@ -160,7 +161,7 @@ def sample(
     diffusion: GaussianDiffusion,
     *,
     sampler: str = "ddpm",
-    steps: int | str | None = None,
+    steps: Respacing | None = None,
     eta: float = 0.0,
     labels: Tensor | None = None,
     guidance: Guidance | Sequence[Guidance] | None = None,
@@ -178,9 +179,11 @@ def sample(
         shape: (B, C, H, W).
         diffusion: of the model.
         sampler: "ddpm" (ancestral, with the diffusion's variance), "ddim", "heun" (two network
-            calls a step) or "dpm_solver++" (2M).
-        steps: how many, evenly spaced and beginning at T - 1, or a respacing as "ddim25" or
-            "10,10,10"; None = all of the diffusion's.
+            calls a step), "dpm_solver++" (2M), "dpm_solver++3m", "unipc2", "unipc3" or
+            "sde_dpm_solver++" (2M); see steps.py.
+        steps: how many, evenly spaced and beginning at T - 1; another spacing as "trailing25",
+            "leading25", "karras25", "logsnr25", "ddim25" or "10,10,10"; a list of timesteps (see
+            respacing.py); None = all of the diffusion's.
         eta: of "ddim": 0 = deterministic, 1 = as much noise as "ddpm" with variance "fixed_small".
         labels: int64 (B,) for a class-conditional model.
         guidance: [`classifier_guidance`], [`classifier_free_guidance`], [`autoguidance`], several

@@ -4,30 +4,34 @@
     python recipes/sample_ddpm.py --model_name_or_path user/name --sampler ddim --steps 50
     python recipes/sample_ddpm.py --class_name 7 --sampler dpm_solver++ --steps 25 --trajectory
     accelerate launch --cpu --num_processes 2 recipes/sample_ddpm.py --num_images 1000
+    python recipes/sample_ddpm.py --model_name_or_path runs/small --upsampler runs/ddpm_upsampler
+    python recipes/sample_ddpm.py --classifier runs/classifier --guidance_scale 3 --class_name 7
 
 Image k depends on --seed and k alone: not on the batch size or the number of processes. The npz
 holds arr_0, uint8 (N, H, W, C), and arr_1, the labels, as guided-diffusion's evaluator reads them.
+With an upsampler the small images are in low_res.png, and all else is of the large ones.
 2 CPU cores: some seconds. Expected: "40 images of runs/ddpm", of digits that one can read.
 """
 
 import argparse
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
-from ardm.training import check_writable, gather_rows, process_state, quieten, run_recipe
-from ddpm import SamplingState, draw_images
-from ddpm.denoisers import to_model_range, to_uint8
-from ddpm.drawing import balanced_labels
+from ardm.training import check_writable, process_state, quieten, run_recipe
+from ddpm import GaussianDiffusion, SamplingState, UNet
+from ddpm.drawing import chosen_labels, draw_images, draw_upsampled, gathered
 from ddpm.evaluation.arguments import add_sampling_arguments
+from ddpm.evaluation.guidance_arguments import add_guidance_arguments, chosen_guide, guidance_for
+from ddpm.evaluation.upsampling_arguments import add_cascade_arguments, check_cascade, image_shape
 from ddpm.hub import (
     DEMO_FOLDER,
     check_image_folder,
     image_grid,
     load_class_names,
+    load_classifier,
     load_folder,
     write_gif,
     write_images,
@@ -49,34 +53,36 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--output_dir", default="runs/ddpm_samples")
     add_sampling_arguments(parser)
+    add_guidance_arguments(parser)
+    add_cascade_arguments(parser)
     parser.add_argument(
         "--trajectory", action="store_true", help="also write how the first images appear, as a GIF"
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    chosen_guide(args)
+    return args
 
 
-def choose_labels(
-    num_images: int, class_name: str | None, class_names: list[str] | None
-) -> Tensor | None:
-    if class_name is None:
-        return balanced_labels(num_images, len(class_names) if class_names else None)
-    if class_names is None or class_name not in class_names:
-        raise ValueError(
-            f"class_name is {class_name!r}; expected one of the model's classes: {class_names}."
-        )
-    return torch.full((num_images,), class_names.index(class_name))
+def load(name: str, variance: str | None) -> tuple[UNet, GaussianDiffusion]:
+    model, diffusion = load_folder(name)
+    return model, diffusion if variance is None else diffusion.with_variance(variance)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     state = process_state()
     quieten(state.is_main_process)
-    model, diffusion = load_folder(args.model_name_or_path)
+    model, diffusion = load(args.model_name_or_path, args.variance)
+    second = load(args.upsampler, args.variance) if args.upsampler else None
+    check_cascade(model, second, args)
     check_writable(args.output_dir)
     check_image_folder(args.output_dir, args.num_images)
-    diffusion = diffusion if args.variance is None else diffusion.with_variance(args.variance)
+    classifier = load_classifier(args.classifier).to(state.device) if args.classifier else None
+    weaker = load(args.weaker_model, None)[0].to(state.device) if args.weaker_model else None
     class_names = load_class_names(args.model_name_or_path)
-    labels = choose_labels(args.num_images, args.class_name, class_names)
+    if class_names is None and classifier is not None:  # of a model without classes
+        class_names = classifier.config.class_names
+    labels = chosen_labels(args.num_images, class_names, args.class_name)
     frames: list[Image] = []
 
     def keep(now: SamplingState) -> None:
@@ -84,53 +90,59 @@ def main(argv: list[str] | None = None) -> None:
             shown = now.x[:NUM_SHOWN].clamp(-1, 1)
             frames.append(image_grid(shown, min(len(shown), 10)))
 
-    size = model.config.image_size
-    image_shape = (model.config.in_channels, size, size)
-    drawn = draw_images(
-        model.to(state.device),
-        diffusion,
-        args.num_images,
-        image_shape,
-        seed=args.seed,
-        labels=labels,
-        batch_size=args.batch_size,
-        process_index=state.process_index,
-        num_processes=state.num_processes,
-        sampler=args.sampler,
-        steps=args.steps,
-        eta=args.eta,
-        clip=args.clip != "none" and args.clip,
-        progress=None if state.is_main_process else False,
-        callback=keep if args.trajectory else None,
-    )
-    pixels = [(numbers, to_uint8(images.cpu())) for numbers, images in drawn]
-    images = gathered(pixels, image_shape)
+    options: dict[str, Any] = {
+        "seed": args.seed,
+        "batch_size": args.batch_size,
+        "process_index": state.process_index,
+        "num_processes": state.num_processes,
+        "sampler": args.sampler,
+        "steps": args.steps,
+        "eta": args.eta,
+        "clip": args.clip != "none" and args.clip,
+        "progress": None if state.is_main_process else False,
+    }
+    film = {"callback": keep if args.trajectory else None}  # of the last stage
+    model.to(state.device)
+    first = options if second else options | film
+    shape = image_shape(model)
+    own = labels if model.config.num_classes else None
+    first = first | {"guidance_for": guidance_for(args, labels, classifier, weaker)}
+    drawn = draw_images(model, diffusion, args.num_images, shape, labels=own, **first)
+    images = gathered(drawn, shape)
+    small = None
+    if second is not None:
+        small = images
+        upsampler, diffusion = second
+        upsampler.to(state.device)
+        options |= {"labels": labels if upsampler.config.num_classes else None}
+        options |= {"noise_level": args.noise_level} | film
+        drawn = draw_upsampled(upsampler, diffusion, small, **options)
+        images = gathered(drawn, image_shape(upsampler))
     if not state.is_main_process:
         return
-    write_all(Path(args.output_dir), images, labels, frames)
+    write_all(Path(args.output_dir), images, labels, frames, small)
     how = f"{args.sampler}, {args.steps} steps, seed {args.seed}"
+    by = args.model_name_or_path + (f", enlarged by {args.upsampler}" if second else "")
     print(
-        f"{len(images)} images of {args.model_name_or_path} ({how}):"
+        f"{len(images)} images of {by} ({how}):"
         f" {args.output_dir}/000000.png ..., samples.npz, grid.png"
-        f"{', trajectory.gif' * args.trajectory}."
+        f"{', low_res.png' * (second is not None)}{', trajectory.gif' * args.trajectory}."
     )
 
 
-def gathered(mine: list[tuple[Tensor, Tensor]], image_shape: tuple[int, ...]) -> Tensor:
-    """The images of all processes, in the order of their numbers, in [-1, 1]."""
-    # where there are more processes than images, one has no batch to concatenate
-    no_numbers = torch.empty(0, dtype=torch.long)
-    no_pixels = torch.empty(0, *image_shape, dtype=torch.uint8)
-    numbers = gather_rows(torch.cat([no_numbers, *(each for each, _ in mine)]))
-    pixels = gather_rows(torch.cat([no_pixels, *(each for _, each in mine)]))
-    return to_model_range(pixels[numbers.argsort()])
-
-
-def write_all(folder: Path, images: Tensor, labels: Tensor | None, frames: "list[Image]") -> None:
-    """Writes the images, and of the frames at most 60 with the last."""
+def write_all(
+    folder: Path,
+    images: Tensor,
+    labels: Tensor | None,
+    frames: "list[Image]",
+    small: Tensor | None,
+) -> None:
+    """Writes the images, the small ones, and of the frames at most 60 with the last."""
     write_images(folder, images)
     write_npz(folder / "samples.npz", images, labels)
     write_png(folder / "grid.png", image_grid(images[:100], min(len(images), 10)))
+    if small is not None:
+        write_png(folder / "low_res.png", image_grid(small[:100], min(len(small), 10)))
     if frames:
         some = frames[:: -math.ceil(len(frames) / 60)][::-1]  # with the last one
         milliseconds = max(60, min(500, 3000 // len(some) // 10 * 10))  # about 3 s

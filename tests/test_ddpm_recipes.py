@@ -20,7 +20,7 @@ from transformers import AutoModel
 
 import ddpm.hub.folder
 from ardm.training.tensor_files import read_state
-from ddpm.denoisers import to_uint8
+from ddpm.denoisers import to_model_range, to_uint8
 from ddpm.evaluation import evaluation
 from ddpm.hub import image_grid, load_class_names, load_folder
 
@@ -250,7 +250,7 @@ def test_sample_ddpm_gathers_in_order_and_where_a_process_has_no_image():
     gathered = recipe("sample_ddpm").gathered
     pixels = torch.arange(5 * 3, dtype=torch.uint8).view(5, 1, 3, 1)
     numbers = torch.tensor([3, 0, 4, 2, 1])
-    batches = [(part, pixels[part]) for part in numbers.split(2)]
+    batches = [(part, to_model_range(pixels[part])) for part in numbers.split(2)]
     assert torch.equal(to_uint8(gathered(batches, (1, 3, 1))), pixels)
     assert gathered([], (1, 3, 1)).shape == (0, 1, 3, 1)
 

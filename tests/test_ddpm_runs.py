@@ -123,6 +123,7 @@ OTHER_RUNS = {
     "variance": "--variance fixed_small",
     "loss": "--loss vlb",
     "weights": "--min_snr_gamma 5",
+    "rescaled": "--rescale_timesteps",
     "flips": "--random_flip",
     "timesteps": "--timestep_sampler loss_second_moment",
     "labels": "--no-class_conditional",

@@ -153,7 +153,9 @@ CORE: dict[str, dict[str, set[str]]] = {
         "diffusion": {"checks", "denoisers", "likelihood", "losses", "reverse_process"},
         # from noise to images
         "noise": set(),
-        "steps": {"diffusion", "noise", "reverse_process"},
+        "single_steps": {"diffusion", "noise", "reverse_process"},
+        "multistep": {"diffusion", "noise", "single_steps"},
+        "steps": {"multistep", "single_steps"},
         "predictors": {"denoisers", "diffusion", "reverse_process"},
         "guides": {"checks", "predictors", "reverse_process", "steps"},
         "conditions": {"denoisers", "guides", "predictors"},
@@ -168,6 +170,7 @@ CORE: dict[str, dict[str, set[str]]] = {
             "noise",
             "predictions",
             "predictors",
+            "respacing",
             "steps",
         },
         "editing": {
@@ -177,12 +180,32 @@ CORE: dict[str, dict[str, set[str]]] = {
             "guides",
             "predictions",
             "predictors",
+            "respacing",
             "samplers",
         },
-        "drawing": {"denoisers", "diffusion", "noise", "samplers"},
+        "conditioning": {"denoisers", "forward_process", "noise"},
+        "upsampling": {"conditioning", "denoisers", "diffusion", "noise", "samplers"},
+        "drawing": {"denoisers", "diffusion", "guides", "noise", "samplers", "upsampling"},
         # what is minimised
         "timesteps": {"checks"},
-        "objective": {"checks", "denoisers", "diffusion", "noise", "timesteps"},
+        "examples": {"denoisers", "noise"},
+        "augmentation": set(),
+        "objective": {
+            "augmentation",
+            "checks",
+            "denoisers",
+            "diffusion",
+            "examples",
+            "noise",
+            "timesteps",
+        },
+        "classification": {
+            "augmentation",
+            "denoisers",
+            "examples",
+            "forward_process",
+            "timesteps",
+        },
     },
 }
 

@@ -14,11 +14,14 @@ from .classifier_arguments import add_classifier_arguments
 from .classifier_assembly import check_guides, classifier_identity, new_classifier, new_process
 from .evaluation import SAMPLERS, BoundEvaluation, SampleEvaluation, extractor_of
 from .facts import run_facts, tracked_settings, training_facts
+from .guidance_sweep import GuidedQuality, guided_grids, guided_quality, quality_by_scale
 from .report import measure_quality, sample_grids
+from .upsampling import shown_images, upsampling_rows
 
 __all__ = [
     "SAMPLERS",
     "BoundEvaluation",
+    "GuidedQuality",
     "ClassifierEvaluation",
     "SampleEvaluation",
     "add_classifier_arguments",
@@ -29,6 +32,8 @@ __all__ = [
     "classifier_identity",
     "data_name",
     "extractor_of",
+    "guided_grids",
+    "guided_quality",
     "image_settings",
     "measure_quality",
     "new_classifier",
@@ -37,9 +42,12 @@ __all__ = [
     "new_objective",
     "new_process",
     "new_sample_evaluation",
+    "quality_by_scale",
     "run_facts",
     "run_identity",
     "sample_grids",
+    "shown_images",
     "tracked_settings",
+    "upsampling_rows",
     "training_facts",
 ]

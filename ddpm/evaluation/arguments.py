@@ -16,7 +16,7 @@ from ..variances import LEARNED, VARIANCES
 
 
 class Flag(NamedTuple):
-    """A flag that takes a value: its type, or the words that it may be."""
+    """A flag: the type of its value, bool for a switch, or the words that it may be."""
 
     kind: Any
     default: Any
@@ -97,6 +97,7 @@ DIFFUSION = {
         0.0,
         "share of the labels that training hides, usually 0.1, for classifier-free guidance",
     ),
+    "rescale_timesteps": Flag(bool, False, "tell the network t * 1000 / T in place of t"),
 }
 _EVALUATION = {
     "max_eval_images": Flag(int, 180, "held-out images whose bound is estimated"),
@@ -157,13 +158,16 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add_flags(parser.add_argument_group("diffusion"), DIFFUSION)
 
 
-def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
+def add_evaluation_arguments(parser: argparse.ArgumentParser, *, quality: bool = True) -> None:
     """Adds what a trained model is measured by: how many images, steps, whose features.
 
     Args:
         parser: the recipe's parser.
+        quality: whether samples are compared with images, too.
     """
-    add_flags(parser.add_argument_group("evaluation"), _EVALUATION)
+    names = _EVALUATION if quality else ("max_eval_images",)
+    flags = {name: _EVALUATION[name] for name in names}
+    add_flags(parser.add_argument_group("evaluation"), flags)
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
@@ -178,8 +182,13 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 def add_flags(group: Any, flags: dict[str, Flag]) -> None:
     """Adds flags that take a value to a group of a parser."""
     for name, flag in flags.items():
-        options: dict[str, Any] = {"default": flag.default, "nargs": flag.nargs}
-        options |= {"type": flag.kind} if isinstance(flag.kind, type) else {"choices": [*flag.kind]}
+        options: dict[str, Any] = {"default": flag.default}
+        if flag.kind is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            typed = isinstance(flag.kind, type)
+            options |= {"type": flag.kind} if typed else {"choices": [*flag.kind]}
+            options["nargs"] = flag.nargs
         group.add_argument(f"--{name}", **options, help=f"{flag.text} (default: {flag.default})")
 
 

@@ -12,8 +12,9 @@ from ardm.training import check_integer, fingerprint, weights_fingerprint
 from ..data import ImageDataset
 from ..diffusion import GaussianDiffusion
 from ..models.configuration_unet import UNetConfig
+from ..models.presets import PRESETS
 from ..models.unet import UNet
-from ..objective import DiffusionObjective
+from ..objective import Condition, DiffusionObjective
 from ..schedules import SCHEDULES
 from ..timesteps import LossSecondMomentTimesteps
 from .evaluation import Images, SampleEvaluation, extractor_of
@@ -46,6 +47,8 @@ def new_network(
     preset: str | None = None,
     channel_mult: Sequence[float] | None = None,
     attention_resolutions: Sequence[int] | None = None,
+    low_resolution: int | None = None,
+    noise_augmentation: bool = False,
     **sizes: Any,
 ) -> UNet:
     """A fresh network for some images.
@@ -60,14 +63,16 @@ def new_network(
         preset: a released network, whose sizes are taken in place of all that follow.
         channel_mult: as for [`levels_for`].
         attention_resolutions: as for [`levels_for`].
+        low_resolution: of the small images that an upsampler is given; None = it is none.
+        noise_augmentation: whether it is told how noisy they are.
         **sizes: other fields of [`UNetConfig`].
 
     Returns:
         The network.
 
     Raises:
-        ValueError: if the sizes do not fit together, or the images do not fit the preset, or there
-            is a null class and no other.
+        ValueError: if the sizes do not fit together, or the images or the small ones do not fit the
+            preset, or there is a null class and no other.
     """
     if null_class and num_classes is None:
         raise ValueError(
@@ -79,12 +84,20 @@ def new_network(
         "num_classes": num_classes,
         "learn_sigma": learn_sigma,
         "null_class": null_class,
+        "noise_augmentation": noise_augmentation,
     }
     if preset is None:
+        data["low_resolution"] = low_resolution
         levels = levels_for(image_size, channel_mult, attention_resolutions)
         config = UNetConfig(image_size=image_size, **levels, **sizes, **data)
-    else:
+    elif low_resolution == PRESETS["ddpm_unet"].get(preset, {}).get("low_resolution"):
         config = UNetConfig.preset(preset, **data)
+    else:
+        given = UNetConfig.preset(preset).low_resolution
+        raise ValueError(
+            f"preset {preset!r} has the low_resolution {given}, and {low_resolution} is asked for;"
+            " expected the same (None draws images, others enlarge them)."
+        )
     if config.image_size != image_size:
         raise ValueError(
             f"preset {preset!r} is for images of {config.image_size} pixels;"
@@ -130,6 +143,7 @@ def new_objective(
     seed: int,
     random_flip: bool,
     label_dropout: float = 0.0,
+    condition: Condition | None = None,
 ) -> DiffusionObjective:
     """A training loss; where timesteps are resampled, its state belongs into checkpoints.
 
@@ -140,6 +154,7 @@ def new_objective(
         seed: of noise and timesteps.
         random_flip: mirror each image with probability 1/2.
         label_dropout: share of the labels that become the null class.
+        condition: as for [`DiffusionObjective`].
 
     Returns:
         A [`DiffusionObjective`].
@@ -161,11 +176,17 @@ def new_objective(
         random_flip=random_flip,
         label_dropout=label_dropout,
         null_label=config.num_classes if config.null_class else None,
+        condition=condition,
     )
 
 
 def check_fits(
-    model: UNet, data: ImageDataset, class_names: Sequence[str] | None, name: str
+    model: UNet,
+    data: ImageDataset,
+    class_names: Sequence[str] | None,
+    name: str,
+    *,
+    upsampler: bool = False,
 ) -> None:
     """Makes sure that a saved model can go on learning from some images.
 
@@ -174,11 +195,16 @@ def check_fits(
         data: the images.
         class_names: of the model's labels; None = it has none, or they have no names.
         name: of the model, for messages.
+        upsampler: whether it shall be one.
 
     Raises:
-        ValueError: if size, channels or classes differ.
+        ValueError: if size, channels or classes differ, or it is an upsampler and shall be none, or
+            the other way round.
     """
     config = model.config
+    if (config.low_resolution is not None) != upsampler:
+        tells = ("train_ddpm.py", "draws") if upsampler else ("train_upsampler.py", "enlarges")
+        raise ValueError(f"{name} {tells[1]} images; expected {tells[0]} for it, or another model.")
     wanted = (config.image_size, config.in_channels)
     if (data.image_size, data.num_channels) != wanted:
         raise ValueError(
@@ -218,17 +244,18 @@ def run_identity(
     sizes = model.config.to_dict()
     common = PreTrainedConfig().to_dict()
     diffusion = objective.diffusion
-    chosen = ("num_timesteps", "prediction", "variance", "loss", "min_snr_gamma")
+    chosen = ("prediction", "variance", "loss", "min_snr_gamma", "rescale_timesteps")
     return {
         "data": data.fingerprint(),
         "model": {name: sizes[name] for name in sorted(sizes.keys() - common.keys())},
-        "diffusion": {name: getattr(diffusion, name) for name in chosen}
+        "diffusion": {name: getattr(diffusion, name) for name in ("num_timesteps", *chosen)}
         | {"betas": fingerprint([diffusion.betas.numpy().tobytes()])},
         "objective": {
             "seed": objective.seed,
             "timesteps": type(objective.timesteps).__name__,
             "random_flip": objective.random_flip,
             "label_dropout": objective.label_dropout,
+            "condition": None if objective.condition is None else repr(objective.condition),
         },
         "initial_weights": "fresh" if fresh else weights_fingerprint(model),
     }

@@ -8,8 +8,8 @@ All images are shared out over the processes, and what is random of an image is 
 """
 
 import math
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from ..losses import LOSSES, Noised
 from ..metrics import FeatureExtractor, ImageQuality, ImageQualityEvaluation
 from ..metrics.feature_classifier import SmallClassifier, train_feature_classifier
 from ..noise import RowNoise, stream
+from ..objective import Condition
 
 # what is compared: a sampler, and the variance that its steps take where it is not the model's own
 SAMPLERS: dict[str, tuple[str, str | None]] = {
@@ -71,6 +72,7 @@ class BoundEvaluation:
         max_images: how many of the first ones; None = all.
         batch_size: images that go through the network side by side.
         seed: of timesteps and noise.
+        condition: as for `DiffusionObjective`: the bound is then one given what it binds.
 
     Raises:
         ValueError: if there are no images.
@@ -83,8 +85,10 @@ class BoundEvaluation:
         max_images: int | None = None,
         batch_size: int = 256,
         seed: int = 0,
+        condition: Condition | None = None,
     ):
         self.images, self.labels = stacked(dataset, max_images)
+        self.condition = condition
         self.diffusion = diffusion
         self.batch_size = batch_size
         self.seed = seed
@@ -126,6 +130,8 @@ class BoundEvaluation:
         images = to_model_range(self.images[numbers]).to(device)
         labels = None if self.labels is None else self.labels[numbers].to(device)
         streams = [stream(self.seed, number) for number in numbers.tolist()]
+        if self.condition is not None:
+            model = self.condition(model, images, streams)
         noise = RowNoise(streams)
         prior = self.diffusion.prior_bits(images)
         figures = torch.stack((torch.zeros_like(prior), prior), dim=1)
@@ -197,9 +203,31 @@ class SampleEvaluation:
             The figures, the same on all processes.
         """
         name, variance = SAMPLERS[sampler]
+        process = diffusion if variance is None else diffusion.with_variance(variance)
+        return self.measure(model, process, sampler=name, steps=steps)
+
+    def measure(
+        self,
+        model: Denoiser,
+        diffusion: GaussianDiffusion,
+        look: Callable[[Tensor, Tensor], None] | None = None,
+        **options: Any,
+    ) -> ImageQuality:
+        """Draws and compares, with any options of `sample`; to be called on all processes.
+
+        Args:
+            model: of the diffusion.
+            diffusion: of the model.
+            look: called with the numbers (B,) and images (B, C, H, W) of each batch that is drawn
+                here, as they are compared.
+            **options: of `sample`.
+
+        Returns:
+            The figures, the same on all processes.
+        """
         samples = draw_images(
             model,
-            diffusion if variance is None else diffusion.with_variance(variance),
+            diffusion,
             self.num_images,
             self.image_shape,
             seed=self.seed,
@@ -207,14 +235,15 @@ class SampleEvaluation:
             batch_size=self.batch_size,
             process_index=self.state.process_index,
             num_processes=self.state.num_processes,
-            sampler=name,
-            steps=steps,
             progress=False,
+            **options,
         )
         self.quality.reset()
         for numbers, images in samples:
             as_saved = to_model_range(to_uint8(images.cpu()))  # what a file would hold
             self.quality.update(as_saved, numbers)
+            if look is not None:
+                look(numbers, as_saved)
         return self.quality.compute()
 
 

@@ -28,7 +28,7 @@ from .pictures import (
     write_npz,
     write_png,
 )
-from .samples import tracked_samples
+from .samples import tracked_samples, tracked_upsamples
 
 __all__ = [
     "ACCURACY_CURVE",
@@ -55,6 +55,7 @@ __all__ = [
     "save_classifier",
     "save_folder",
     "tracked_samples",
+    "tracked_upsamples",
     "write_gif",
     "write_images",
     "write_npz",

@@ -48,8 +48,15 @@ def accuracy_curve(figures: AccuracyByNoise) -> bytes:
         color=_BLUE,
         label="accuracy (± 1 standard error)",
     )
-    clean = {"marker": "D", "color": _ORANGE, "clip_on": False, "zorder": 3, "linestyle": "none"}
-    axes.plot([0], [100 * figures.clean_accuracy], label="without noise", **clean)
+    axes.plot(
+        [0],
+        [100 * figures.clean_accuracy],
+        "D",
+        color=_ORANGE,
+        clip_on=False,
+        zorder=3,
+        label="without noise",
+    )
     chance = 100 / figures.num_classes
     axes.axhline(chance, color="0.4", linewidth=1, linestyle="--", label="chance")
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, chance / 108))

@@ -13,7 +13,14 @@ from ..models.unet import UNet
 
 # figures of samples, by field, and what a table calls them
 METRICS = {"fid": "FID", "kid": "KID", "precision": "precision", "recall": "recall"}
-_DIFFUSION = ("num_timesteps", "prediction", "variance", "loss", "min_snr_gamma")
+_DIFFUSION = (
+    "num_timesteps",
+    "prediction",
+    "variance",
+    "loss",
+    "min_snr_gamma",
+    "rescale_timesteps",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +70,14 @@ class ImageModelFigures(RunFigures):
 
     Args:
         image_size: pixels a side.
+        low_resolution: pixels a side of the small images that an upsampler enlarges.
         num_channels: 1 or 3.
         class_names: what label k is called, at k.
         num_images: trained on.
     """
 
     image_size: int | None = None
+    low_resolution: int | None = None
     num_channels: int | None = None
     class_names: Sequence[str] | None = None
     num_images: int | None = None
@@ -117,6 +126,7 @@ def model_facts(
     return {
         "num_parameters": model.num_parameters(),
         "image_size": model.config.image_size,
+        "low_resolution": model.config.low_resolution,
         "num_channels": model.config.in_channels,
         "class_names": class_names,
         "null_class": model.config.null_class,

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 
 from ardm.training import card_parts as parts
 
-from .card_figures import METRICS, CardFigures, ImageModelFigures, Likelihood
+from .card_figures import METRICS, CardFigures, ImageModelFigures
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 _TASK = "unconditional-image-generation"  # the Hub has no tag of its own for class labels
+_UPSAMPLING_TASK = "image-to-image"
 _CAPTIONS = {
     "samples.png": "Samples, not selected",
     "steps.png": "The same noise, by sampler and number of steps",
+    "upsampled.png": "Held-out images made small, and what the model makes of them, not selected",
+    "cascade.png": "Small images drawn by another model, enlarged by this one, not selected",
 }
 
 
@@ -30,7 +33,10 @@ def model_card(figures: CardFigures) -> str:
         The text of README.md.
     """
     conditional = ["class-conditional"] if figures.class_names else []
-    tags = ["ddpm", "diffusion", "image-generation", *conditional]
+    upsampler = figures.low_resolution is not None
+    kind = "super-resolution" if upsampler else "image-generation"
+    task = _UPSAMPLING_TASK if upsampler else _TASK
+    tags = ["ddpm", "diffusion", kind, *conditional]
     shown = [f"![{_CAPTIONS.get(name, name)}]({name})" for name in figures.pictures]
     text = {
         "Use": parts.fenced(_use(figures), "python"),
@@ -42,15 +48,15 @@ def model_card(figures: CardFigures) -> str:
         ),
         "Diffusion": parts.table(["Setting", "Value"], list(figures.diffusion.items())),
         "Training": parts.training(figures),
-        "Evaluation": parts.paragraphs(_likelihood(figures.likelihood), _quality(figures)),
+        "Evaluation": parts.paragraphs(_likelihood(figures), _quality(figures)),
         "Limitations": figures.limitations,
         "Versions": parts.versions(),
         "Citation": parts.fenced(CITATION.strip(), "bibtex"),
     }
     body = parts.paragraphs(
-        parts.front_matter(figures, pipeline_tag=_TASK, tags=tags, results=_results(figures)),
-        f"# {figures.model_name or 'DDPM'}",
-        _ABOUT,
+        parts.front_matter(figures, pipeline_tag=task, tags=tags, results=_results(figures, task)),
+        f"# {figures.model_name or ('DDPM upsampler' if upsampler else 'DDPM')}",
+        _ABOUT + (_ABOUT_UPSAMPLING if upsampler else ""),
         parts.bullets(size_facts(figures)),
         *shown,
         parts.sections(text),
@@ -58,7 +64,7 @@ def model_card(figures: CardFigures) -> str:
     return body + "\n"
 
 
-def _results(figures: CardFigures) -> "list[EvalResult]":
+def _results(figures: CardFigures, task: str) -> "list[EvalResult]":
     """The likelihood and the best FID, as the Hub's model index has them."""
     from huggingface_hub import EvalResult
 
@@ -66,7 +72,7 @@ def _results(figures: CardFigures) -> "list[EvalResult]":
     bound = figures.likelihood
     if bound is not None:
         result = EvalResult(
-            task_type=_TASK,
+            task_type=task,
             dataset_name=bound.dataset,
             dataset_type=bound.dataset,
             dataset_split="validation",
@@ -78,7 +84,7 @@ def _results(figures: CardFigures) -> "list[EvalResult]":
     measured = [row.fid for row in figures.quality if row.fid is not None]
     if measured and figures.training_data:
         result = EvalResult(
-            task_type=_TASK,
+            task_type=task,
             dataset_name=figures.training_data,
             dataset_type=figures.training_data,
             metric_type="fid",
@@ -92,10 +98,12 @@ def _results(figures: CardFigures) -> "list[EvalResult]":
 def size_facts(figures: ImageModelFigures) -> dict[str, object]:
     """How large a network and its images are, by name."""
     size = figures.image_size and f"{figures.image_size} x {figures.image_size} pixels"
+    small = figures.low_resolution and f"{figures.low_resolution} x {figures.low_resolution} pixels"
     colours = {1: "grey", 3: "RGB"}.get(figures.num_channels or 0)
     return {
         "Parameters": None if figures.num_parameters is None else f"{figures.num_parameters:,}",
         "Images": ", ".join(fact for fact in (size, colours) if fact) or None,
+        "Small images": small,
         "Classes": figures.class_names and len(figures.class_names),
     }
 
@@ -120,13 +128,15 @@ def _dropped(share: float) -> str:
     )
 
 
-def _likelihood(bound: Likelihood | None) -> str:
+def _likelihood(figures: CardFigures) -> str:
+    bound = figures.likelihood
     if bound is None:
         return ""
     value = parts.with_error(bound.bits_per_dim, bound.standard_error)
     scored = f"{bound.num_images:,} images of {bound.dataset}"
     meaning = "; ± is one standard error" * ("±" in value)
-    return f"Bits per dimension, upper bound: **{value}**, {scored}{meaning}."
+    given = " given the small image" * (figures.low_resolution is not None)
+    return f"Bits per dimension{given}, upper bound: **{value}**, {scored}{meaning}."
 
 
 def _quality(figures: CardFigures) -> str:
@@ -161,17 +171,21 @@ def _number(value: float | None) -> str:
 
 def _use(figures: CardFigures) -> str:
     name = figures.model_name or "path/to/this/folder"
-    size = figures.image_size or "model.config.image_size"
+    upsampler = figures.low_resolution is not None
+    size = figures.low_resolution or figures.image_size or "model.config.image_size"
     shape = f"(16, {figures.num_channels or 'model.config.in_channels'}, {size}, {size})"
-    names = ["classifier_free_guidance", "sample"] if figures.null_class else ["sample"]
+    options = 'sampler="ddim", steps=50'
+    function, given = ("upsample", "low_res") if upsampler else ("sample", shape)
+    names = ["classifier_free_guidance", function] if figures.null_class else [function]
     lines = [
-        *(["import torch"] if figures.class_names else []),
+        *(["import torch"] if figures.class_names or upsampler else []),
         f"from ddpm import {', '.join(names)}",
         "from ddpm.hub import image_grid, load_folder",
         "",
         f'model, diffusion = load_folder("{name}")',
     ]
-    options = 'sampler="ddim", steps=50'
+    if upsampler:
+        lines.append(f"low_res = torch.rand{shape} * 2 - 1  # your small images, in [-1, 1]")
     if figures.class_names:
         lines.append(f"labels = torch.arange(16) % {len(figures.class_names)}")
         options += ", labels=labels"
@@ -179,7 +193,7 @@ def _use(figures: CardFigures) -> str:
         lines.append("guidance = classifier_free_guidance(2.0)")
         options += ", guidance=guidance"
     lines += [
-        f"images = sample(model, {shape}, diffusion, {options})",
+        f"images = {function}(model, {given}, diffusion, {options})",
         'image_grid(images).save("samples.png")',
     ]
     return "\n".join(lines)
@@ -189,6 +203,10 @@ _CAVEAT = "FID depends on the number of images and on the features: compare like
 _ABOUT = """
 A Gaussian diffusion model of images ([DDPM](https://arxiv.org/abs/2006.11239)): a U-Net of the
 [ADM](https://arxiv.org/abs/2105.05233) family that turns noise into an image step by step.
+"""
+_ABOUT_UPSAMPLING = """
+It enlarges: at every step it sees a small image, and draws a large one that the small one could be
+made of.
 """
 CITATION = """
 @inproceedings{dhariwal2021diffusion,

@@ -67,7 +67,7 @@ def classifier_facts(
         "num_parameters": model.num_parameters(),
         "image_size": config.image_size,
         "num_channels": config.in_channels,
-        "class_names": [config.id2label[label] for label in range(config.num_classes)],
+        "class_names": config.class_names,
         "noised": noised,
         "process": _process_facts(process),
     }

@@ -40,6 +40,7 @@ _LOADERS = {
 }
 Network = TypeVar("Network", bound=UNetPreTrainedModel)
 _SETTINGS = ("prediction", "variance", "loss", "min_snr_gamma")
+_ADDED = {"rescale_timesteps": False}  # settings that older files do not have: as they were then
 
 
 # ----------------------------------------------------------------------------------------- save
@@ -101,7 +102,7 @@ def loss_curve(history: Sequence[Mapping[str, float]]) -> bytes:
 
 def _settings(diffusion: GaussianDiffusion) -> dict[str, Any]:
     """What makes the same diffusion again."""
-    chosen = {name: getattr(diffusion, name) for name in _SETTINGS}
+    chosen = {name: getattr(diffusion, name) for name in (*_SETTINGS, *_ADDED)}
     return {"betas": diffusion.betas.tolist()} | chosen
 
 
@@ -237,6 +238,7 @@ def _read_diffusion(name: str) -> tuple[GaussianDiffusion, list[str] | None]:
     try:
         betas = torch.tensor(settings["betas"], dtype=torch.float64)
         chosen = {key: settings[key] for key in _SETTINGS}
+        chosen |= {key: settings.get(key, value) for key, value in _ADDED.items()}
         return GaussianDiffusion(betas, **chosen), _names(settings.get("class_names"))
     except KeyError as error:
         raise ValueError(f"{DIFFUSION_FILE} is damaged: it has no {error}") from error

@@ -70,13 +70,20 @@ def image_grid(
     return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
 
 
-def comparison_grid(rows: Mapping[str, Mapping[str, Tensor]], title: str = "") -> bytes:
+def comparison_grid(
+    rows: Mapping[str, Mapping[str, Tensor]],
+    title: str = "",
+    num_columns: int | None = None,
+    cell_inches: float = 2.1,
+) -> bytes:
     """Draws a table of grids, such as samplers (rows) by numbers of steps (columns).
 
     Args:
         rows: row label -> column label -> images as for [`image_grid`]; a missing column is left
             empty.
         title: above all.
+        num_columns: images a row of each grid, as for [`image_grid`].
+        cell_inches: width and height of a cell; smaller where it shows one image.
 
     Returns:
         A PNG file's content.
@@ -90,7 +97,9 @@ def comparison_grid(rows: Mapping[str, Mapping[str, Tensor]], title: str = "") -
         raise ValueError(
             f"rows are {dict(rows)}; expected images under a row label and a column label."
         )
-    figure = new_figure((1.0 + 2.1 * len(columns), 0.7 + 2.1 * len(rows)))
+    counts = [len(cell) for cells in rows.values() for cell in cells.values()]
+    height = cell_inches * max(_aspect(count, num_columns) for count in counts)
+    figure = new_figure((1.0 + cell_inches * len(columns), 0.7 + height * len(rows)))
     figure.suptitle(title, fontsize=11)
     all_axes = figure.subplots(len(rows), len(columns), squeeze=False)
     for column, axes in zip(columns, all_axes[0], strict=True):
@@ -101,9 +110,15 @@ def comparison_grid(rows: Mapping[str, Mapping[str, Tensor]], title: str = "") -
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
             if column in cells:
-                grid = np.asarray(image_grid(cells[column]).convert("RGB"))
+                grid = np.asarray(image_grid(cells[column], num_columns).convert("RGB"))
                 axes.imshow(grid, interpolation="nearest")
     return png(figure)
+
+
+def _aspect(count: int, num_columns: int | None) -> float:
+    """Height over width of a grid of square images, at least 1: rows of figures have one height."""
+    num_columns = num_columns or int(np.ceil(np.sqrt(count)))
+    return max(1.0, -(-count // num_columns) / num_columns)
 
 
 def pictures_of(

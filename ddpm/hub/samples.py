@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from ..denoisers import Denoiser
 from ..diffusion import GaussianDiffusion
-from ..drawing import balanced_labels, draw_images
+from ..drawing import balanced_labels, draw_images, draw_upsampled
 from .pictures import image_grid
 
 if TYPE_CHECKING:
@@ -43,5 +45,36 @@ def tracked_samples(
         )
         ((_, images),) = batches
         return {"samples": image_grid(images, _SHOWN)}
+
+    return draw
+
+
+def tracked_upsamples(
+    diffusion: GaussianDiffusion, low_res: Tensor, labels: Tensor | None
+) -> "Callable[[Denoiser], dict[str, Image]]":
+    """Makes what enlarges a row of small images, with the same noise at every call.
+
+    Args:
+        diffusion: of the model.
+        low_res: the small images (N, C, S, S).
+        labels: int64 (N,), or None.
+
+    Returns:
+        As [`tracked_samples`].
+    """
+
+    def draw(model: Denoiser) -> "dict[str, Image]":
+        batches = draw_upsampled(
+            model,
+            diffusion,
+            low_res,
+            labels=labels,
+            batch_size=len(low_res),
+            sampler="ddim",
+            steps=min(_STEPS, diffusion.num_timesteps),
+            progress=False,
+        )
+        ((_, images),) = batches
+        return {"samples": image_grid(images, len(images))}
 
     return draw

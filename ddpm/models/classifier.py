@@ -69,7 +69,7 @@ class NoisyClassifier(UNetPreTrainedModel):
             )
         super().__init__(config)
         self.time_embedding = TimestepEmbedding(config)
-        self.encoder = Encoder(config)
+        self.encoder = Encoder(config, config.in_channels)
         self.middle = MiddleBlock(config)
         self.norm = GroupNorm(config.norm_num_groups, config.widths[-1])
         self.pool = AttentionPool(config)

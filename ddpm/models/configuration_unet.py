@@ -32,6 +32,7 @@ class _EncoderConfig(NamedConfig):
     use_scale_shift_norm: bool = True
     resblock_updown: bool = True
     conv_resample: bool = True
+    rescale_residual: bool = False
     norm_num_groups: int = 32
     dropout: float | int = 0.0
 
@@ -144,12 +145,18 @@ class UNetConfig(_EncoderConfig):
             norm), or is added.
         resblock_updown: whether residual blocks change the resolution, or plain layers do.
         conv_resample: whether those plain layers have a convolution.
+        rescale_residual: whether what a residual block gives is divided by sqrt(2) (an ablation of
+            arXiv 2105.05233, section 3, after arXiv 2011.13456). No released network has it.
         norm_num_groups: groups of each group norm, a divisor of every width.
         dropout: probability of dropout in residual blocks during training.
         learn_sigma: whether the output has C more channels, for a learned variance.
         num_classes: number of classes, or None for an unconditional network.
         null_class: whether label `num_classes` means "no class" and is what a call without labels
             uses; for classifier-free guidance (arXiv 2207.12598). No released network has it.
+        low_resolution: height and width of the small images that the network is given to enlarge,
+            or None: it is given none.
+        noise_augmentation: whether the network is told how noisy those are (arXiv 2106.15282,
+            section 4). No released network has it.
 
     Raises:
         ValueError: if sizes do not fit together, or a setting has an unknown name.
@@ -160,18 +167,34 @@ class UNetConfig(_EncoderConfig):
     learn_sigma: bool = True
     num_classes: int | None = None
     null_class: bool = False
+    low_resolution: int | None = None
+    noise_augmentation: bool = False
 
     def __post_init__(self, **kwargs):
         classes = self.num_classes
         _require(classes is None or classes >= 1, "None or at least 1", num_classes=classes)
         fits = classes is not None or not self.null_class
         _require(fits, "False if num_classes is None", null_class=self.null_class)
+        self._check_low_resolution()
         super().__post_init__(**kwargs)
 
     @property
     def out_channels(self) -> int:
         """C, or 2C with a learned variance."""
         return self.in_channels * (2 if self.learn_sigma else 1)
+
+    @property
+    def stem_channels(self) -> int:
+        """C, or 2C with a low-resolution image beside the noisy one."""
+        return self.in_channels * (1 if self.low_resolution is None else 2)
+
+    def _check_low_resolution(self):
+        size = self.low_resolution
+        expected = f"None or 1..{self.image_size - 1}, below image_size"
+        _require(size is None or 1 <= size < self.image_size, expected, low_resolution=size)
+        told = self.noise_augmentation
+        fits = size is not None or not told
+        _require(fits, "False if low_resolution is None", noise_augmentation=told)
 
 
 @strict
@@ -194,6 +217,7 @@ class ClassifierConfig(_EncoderConfig):
         use_scale_shift_norm: whether the timestep scales and shifts the second norm, or is added.
         resblock_updown: whether residual blocks change the resolution, or plain layers do.
         conv_resample: whether those plain layers have a convolution.
+        rescale_residual: whether what a residual block gives is divided by sqrt(2).
         norm_num_groups: groups of each group norm, a divisor of every width.
         dropout: probability of dropout in residual blocks during training.
         num_classes: number of classes K. transformers' `num_labels` is the same number, and its
@@ -209,6 +233,12 @@ class ClassifierConfig(_EncoderConfig):
 
     num_classes: int = 1000
     betas: tuple[float, ...] | list[float] | None = None
+
+    @property
+    def class_names(self) -> list[str]:
+        """What label k is called, at k."""
+        names: Any = self.id2label
+        return [names[label] for label in range(self.num_classes)]
 
     def __post_init__(self, **kwargs):
         classes = self.num_classes

@@ -113,7 +113,22 @@ class GuidedDiffusionMixin(nn.Module):
 
 
 def released_names(model: nn.Module) -> dict[str, str]:
-    """Our name of every parameter -> its name in released files, in their order."""
+    """The released names of a network's parameters.
+
+    Args:
+        model: the network.
+
+    Returns:
+        Our name of every parameter -> its name in released files, in their order.
+
+    Raises:
+        ValueError: if the network is told noise levels, which that format knows nothing of.
+    """
+    if getattr(model, "noise_level_embedding", None) is not None:
+        raise ValueError(
+            "the network has noise_augmentation; expected one without: released files have no place"
+            " for its weights."
+        )
     return {own: _released_name(model, own) for own, _ in model.named_parameters()}
 
 

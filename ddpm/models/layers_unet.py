@@ -5,7 +5,9 @@
     attention:  h -> h + W_o softmax(q k^T / sqrt(D)) v,    (q, k, v) = W GroupNorm(h)
 
 where e embeds the timestep (and class); arXiv 2105.05233, section 3. What ends a branch starts at
-0, so that a fresh block is the identity (or its 1 x 1 skip) and a fresh U-Net gives 0.
+0, so that a fresh block is the identity (or its 1 x 1 skip) and a fresh U-Net gives 0. With
+`rescale_residual` a residual block's sum is divided by sqrt(2), which keeps its variance where skip
+and branch are independent and alike (arXiv 2011.13456).
 
 Shapes: B batch, C channels, N = height * width positions, H heads, D channels of a head, E channels
 of e.
@@ -41,13 +43,20 @@ def timestep_embedding(t: Tensor, width: int) -> Tensor:
 
 
 class TimestepEmbedding(nn.Module):
-    """Two linear layers on the sinusoidal embedding: (B,) -> (B, E)."""
+    """Two linear layers on the sinusoidal embedding: (B,) -> (B, E).
 
-    def __init__(self, config: UNetConfig | ClassifierConfig):
+    Args:
+        config: gives the width.
+        last: class of the second layer; [`ZeroLinear`] adds nothing at first.
+    """
+
+    def __init__(
+        self, config: UNetConfig | ClassifierConfig, last: Callable[..., nn.Linear] = nn.Linear
+    ):
         super().__init__()
         self.width = config.model_channels
         self.linear1 = nn.Linear(self.width, 4 * self.width)
-        self.linear2 = nn.Linear(4 * self.width, 4 * self.width)
+        self.linear2 = last(4 * self.width, 4 * self.width)
 
     def forward(self, t: Tensor) -> Tensor:
         wave = timestep_embedding(t, self.width).to(self.linear1.weight.dtype)
@@ -87,7 +96,7 @@ class ResidualBlock(nn.Module):
     """Two convolutions around an injection of the timestep; may change the width or the resolution.
 
     Args:
-        config: gives groups, dropout and how the timestep comes in.
+        config: gives groups, dropout, how the timestep comes in and whether the sum is rescaled.
         width: channels of the input.
         out_width: channels of the output.
         resample: [`downsample`] or [`upsample`], applied before the first convolution and to the
@@ -105,6 +114,7 @@ class ResidualBlock(nn.Module):
         self.resample = resample
         self.dropout = config.dropout
         self.scale_shift = config.use_scale_shift_norm
+        self.rescale = config.rescale_residual
         self.norm1 = GroupNorm(config.norm_num_groups, width)
         self.conv1 = nn.Conv2d(width, out_width, 3, padding=1)
         self.embedding = nn.Linear(
@@ -130,7 +140,8 @@ class ResidualBlock(nn.Module):
         if self.training and self.dropout:
             branch = F.dropout(branch, self.dropout)
         branch = self.conv2(branch)
-        return branch + (h if self.skip is None else self.skip(h))
+        total = branch + (h if self.skip is None else self.skip(h))
+        return total / math.sqrt(2) if self.rescale else total
 
 
 class Downsample(nn.Module):

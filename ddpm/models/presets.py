@@ -1,4 +1,4 @@
-"""The sizes of the released ADM networks but the upsamplers, by file name.
+"""The sizes of the released ADM networks, by file name.
 
 (arXiv 2105.05233, tables 11 and 12.) The diffusion process that each was trained with: T = 1000
 steps and a learned range of variances; the cosine schedule for "64x64_diffusion", the linear one
@@ -14,6 +14,7 @@ CHANNEL_MULT = {
     256: (1, 1, 2, 2, 4, 4),
     512: (0.5, 1, 1, 2, 2, 4, 4),
 }
+_UPSAMPLER_MULT = (1, 1, 2, 2, 4, 4)  # of both
 
 
 def _network(image_size: int, **changes: Any) -> dict[str, Any]:
@@ -37,6 +38,11 @@ def _unet(image_size: int, **changes: Any) -> dict[str, Any]:
     return _network(image_size, **(common | changes))
 
 
+def _upsampler(image_size: int, low_resolution: int, **changes: Any) -> dict[str, Any]:
+    common = {"model_channels": 192, "channel_mult": _UPSAMPLER_MULT}
+    return _unet(image_size, low_resolution=low_resolution, **(common | changes))
+
+
 def _classifier(image_size: int, **changes: Any) -> dict[str, Any]:
     return _network(image_size, **({"model_channels": 128, "num_classes": 1000} | changes))
 
@@ -54,6 +60,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "lsun_cat": _unet(256, num_classes=None, dropout=0.1),
         "lsun_horse": _unet(256, num_classes=None, dropout=0.1),
         "lsun_horse_nodropout": _unet(256, num_classes=None),
+        "64_256_upsampler": _upsampler(256, 64, num_heads=4, num_head_channels=None),
+        "128_512_upsampler": _upsampler(512, 128, attention_resolutions=(32, 16)),
     },
     "ddpm_classifier": {
         "64x64_classifier": _classifier(64, num_res_blocks=4),

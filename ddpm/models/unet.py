@@ -3,6 +3,11 @@
     e = SiLU(MLP(embed(t)) + class embedding(y));    skips = encoder(x, e)
     h = decoder(middle(skips[-1], e), skips, e);     output = conv(SiLU(GroupNorm(h)))
 
+An upsampler (section 4.4) is given a small image z, which is enlarged bilinearly and laid behind x
+as channels, and perhaps its noise level s (arXiv 2106.15282, section 4):
+
+    skips = encoder(cat[x, resize(z)], e);    e = SiLU(... + MLP(embed(s)))
+
 ("Diffusion Models Beat GANs", arXiv 2105.05233, section 3; the U-Net of arXiv 2006.11239 with
 attention at several resolutions, resampling residual blocks and adaptive group norm.)
 
@@ -27,6 +32,7 @@ from .layers_unet import (
     ZeroConv2d,
     ZeroLinear,
 )
+from .low_resolution import check_low_res, levels_or_none, resized
 
 
 class UNetPreTrainedModel(GuidedDiffusionMixin, PreTrainedModel):
@@ -112,15 +118,16 @@ class Encoder(nn.Module):
 
     Args:
         config: sizes of the network.
+        num_channels: of its input.
 
     Attributes:
         skip_widths: channels of every output, that of the stem first.
     """
 
-    def __init__(self, config: UNetConfig | ClassifierConfig):
+    def __init__(self, config: UNetConfig | ClassifierConfig, num_channels: int):
         super().__init__()
         width = config.widths[0]
-        self.stem = nn.Conv2d(config.in_channels, width, 3, padding=1)
+        self.stem = nn.Conv2d(num_channels, width, 3, padding=1)
         self.skip_widths = [width]
         blocks = []
         for level, (out_width, resolution) in enumerate(
@@ -191,14 +198,25 @@ class UNet(UNetPreTrainedModel):
             self.class_embedding = nn.Embedding(
                 config.num_classes + config.null_class, embedding_width
             )
-        self.encoder = Encoder(config)
+        self.noise_level_embedding = None
+        if config.noise_augmentation:
+            # a network that learned without it begins as it was
+            self.noise_level_embedding = TimestepEmbedding(config, last=ZeroLinear)
+        self.encoder = Encoder(config, config.stem_channels)
         self.middle = MiddleBlock(config)
         self.decoder = decoder_blocks(config, self.encoder.skip_widths)
         self.norm = GroupNorm(config.norm_num_groups, config.widths[0])
         self.head = ZeroConv2d(config.widths[0], config.out_channels, 3, padding=1)
         self.post_init()
 
-    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        labels: Tensor | None = None,
+        low_res: Tensor | None = None,
+        noise_level: Tensor | None = None,
+    ) -> Tensor:
         """Predicts the noise (or what else the diffusion says) of a batch.
 
         Args:
@@ -206,16 +224,21 @@ class UNet(UNetPreTrainedModel):
             t: int64 or float (B,) or (), the timesteps as the network was trained with.
             labels: int64 (B,), classes; `num_classes` means none if the network has a null class,
                 which is also what None means then.
+            low_res: float (B, C, S, S), S = `low_resolution`, what to enlarge, in [-1, 1] but for
+                added noise; None for a network without.
+            noise_level: int64 or float (B,) or (), steps of q that `low_res` has gone; None = 0, as
+                it is.
 
         Returns:
             (B, C, H, W), or (B, 2C, H, W) if the variance is learned: prediction first; of x's
             dtype.
 
         Raises:
-            ValueError: if shapes do not fit the network, or labels are missing, superfluous or (on
-                a CPU) out of range.
+            ValueError: if shapes do not fit the network, or labels, small images or their noise
+                level are missing, superfluous or (labels on a CPU) out of range.
         """
         t = self._check_images(x, t)
+        check_low_res(low_res, x, self.config.low_resolution)
         e = self.time_embedding(t)
         if self.class_embedding is not None:
             num_rows = self.class_embedding.num_embeddings
@@ -224,8 +247,12 @@ class UNet(UNetPreTrainedModel):
             raise ValueError(
                 "got labels; expected None, as the network is unconditional (num_classes is None)."
             )
+        noise_level = levels_or_none(noise_level, t, told=self.config.noise_augmentation)
+        if self.noise_level_embedding is not None:
+            e = e + self.noise_level_embedding(noise_level)
         silu_e = F.silu(e)
-        skips = self.encoder(x.to(self.head.weight.dtype), silu_e)
+        seen = x if low_res is None else torch.cat((x, resized(low_res, x)), dim=1)
+        skips = self.encoder(seen.to(self.head.weight.dtype), silu_e)
         h = self.middle(skips[-1], silu_e)
         for block in self.decoder:
             h = block(h, silu_e, skips.pop())

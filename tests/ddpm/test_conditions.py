@@ -97,6 +97,19 @@ def test_a_classifiers_logits_are_normalised_and_those_of_the_label_taken():
     torch.testing.assert_close(difference, slope, rtol=0.02, atol=1e-5)
 
 
+@pytest.mark.parametrize("respacing", ["50", "7"])
+def test_a_classifier_is_told_rescaled_timesteps_too(respacing):
+    chain = GaussianDiffusion(cosine_schedule(50), rescale_timesteps=True).respace(respacing)
+    model = classifier().eval()
+    for parameter in model.parameters():  # a fresh one does not see the time
+        nn.init.normal_(parameter, std=0.3)
+    x = torch.randn(SHAPE).requires_grad_()
+    for t in (0, 3, chain.num_timesteps - 1):
+        log_probs = model(x, torch.full((3,), int(chain.timesteps[t]) * 20.0)).log_softmax(1)
+        (expected,) = torch.autograd.grad(log_probs[torch.arange(3), LABELS].sum(), x)
+        torch.testing.assert_close(gradient_of(model, LABELS, x.detach(), t, chain), expected)
+
+
 def test_an_image_alone_has_the_gradient_that_it_has_in_a_batch():
     model = classifier()
     x = torch.randn(SHAPE)

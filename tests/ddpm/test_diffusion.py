@@ -22,6 +22,7 @@ def silent(x, t, labels=None):
         {"loss": "mse"},
         {"min_snr_gamma": 0},
         {"min_snr_gamma": math.nan},
+        {"rescale_timesteps": 1},
     ],
 )
 def test_unknown_settings(settings):

@@ -1,11 +1,14 @@
 """Drawing: every number once, whatever the batches and processes, and each image its own."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from ddpm.diffusion import GaussianDiffusion
-from ddpm.drawing import balanced_labels, draw_images
+from ddpm.drawing import balanced_labels, chosen_labels, draw_images, draw_upsampled
 from ddpm.schedules import cosine_schedule
+from ddpm.upsampling import upsample
 
 DIFFUSION = GaussianDiffusion(cosine_schedule(20), variance="fixed_small")
 
@@ -66,3 +69,39 @@ def test_balanced_labels():
 def test_bad_input(bad):
     with pytest.raises(ValueError, match="expected"):
         drawn(**bad)
+
+
+class Upsampler:
+    """x / 2 and the label, around the small image."""
+
+    config = SimpleNamespace(image_size=4, in_channels=1, low_resolution=2)
+
+    def __call__(self, x, t, labels=None, low_res=None):
+        return model(x, t, labels) - low_res.mean((2, 3), keepdim=True)
+
+
+def test_upsampled_images_are_those_of_upsample_in_any_batches_on_any_processes():
+    low_res = torch.rand(7, 1, 2, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    labels = balanced_labels(7, 3)
+    common = {"labels": labels, "steps": 5, "seed": 9}
+    expected = upsample(Upsampler(), low_res, DIFFUSION, **common)
+    for num_processes, batch_size in ((1, 64), (1, 2), (3, 2), (9, 1)):
+        found = torch.zeros_like(expected)
+        for rank in range(num_processes):
+            shares = {"process_index": rank, "num_processes": num_processes}
+            for numbers, images in draw_upsampled(
+                Upsampler(), DIFFUSION, low_res, batch_size=batch_size, **shares, **common
+            ):
+                found[numbers] = images
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match=r"expected \(7,\)"):
+        list(draw_upsampled(Upsampler(), DIFFUSION, low_res, labels=labels[:3]))
+
+
+def test_labels_of_one_class_or_of_all():
+    assert chosen_labels(3, None) is None
+    assert chosen_labels(3, ["a", "b"]).tolist() == [0, 1, 0]
+    assert chosen_labels(2, ["a", "b"], "b").tolist() == [1, 1]
+    for names in (None, ["a", "b"]):
+        with pytest.raises(ValueError, match="class_name is 'c'"):
+            chosen_labels(2, names, "c")

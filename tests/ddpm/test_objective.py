@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ddpm.denoisers import to_model_range
 from ddpm.diffusion import GaussianDiffusion
 from ddpm.objective import DiffusionObjective
 from ddpm.schedules import cosine_schedule
@@ -187,3 +188,32 @@ def test_bad_settings():
     ):
         with pytest.raises(ValueError, match="label_dropout"):
             DiffusionObjective(DIFFUSION, **settings)
+
+
+def test_a_condition_sees_the_flipped_images_and_streams_of_the_examples_alone():
+    def run(micro_batches):
+        seen = []
+
+        def condition(model, images, generators):
+            drawn = [float(torch.rand((), generator=each)) for each in generators]
+            seen.extend(zip(images, drawn, strict=True))
+            return lambda x, t, labels=None: torch.cat((x - images, x), dim=1)
+
+        objective = DiffusionObjective(DIFFUSION, random_flip=True, condition=condition)
+        bound = [objective(None, Numbered(numbers, 8))["loss"] for numbers in micro_batches]
+        return seen, torch.stack(bound)
+
+    whole, loss = run([range(8)])
+    parts, losses = run([range(4), range(4, 8)])
+    torch.testing.assert_close(losses.mean(), loss[0])
+    for one, other in zip(whole, parts, strict=True):
+        assert torch.equal(one[0], other[0]) and one[1] == other[1]
+    assert len({drawn for _, drawn in whole}) == 8
+    stored = [to_model_range(image) for image in IMAGES[:8]]
+    flipped = [
+        torch.equal(image, kept.flip(-1)) for (image, _), kept in zip(whole, stored, strict=True)
+    ]
+    kept = [torch.equal(image, kept) for (image, _), kept in zip(whole, stored, strict=True)]
+    assert any(flipped) and any(kept)
+    assert all(one != other for one, other in zip(flipped, kept, strict=True))
+    assert run([range(8)])[1] == loss and shown([range(8)], random_flip=True)[1] != loss

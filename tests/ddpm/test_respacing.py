@@ -3,10 +3,13 @@
 import itertools
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ddpm import GaussianDiffusion
 from ddpm.respacing import kept_timesteps
+from ddpm.schedules import SCHEDULES
 
 EVEN_25 = [
     0,
@@ -93,3 +96,69 @@ def test_sections_hold_their_counts(counts, size):
 def test_refused(respacing):
     with pytest.raises(ValueError, match="expected"):
         kept_timesteps(1000, respacing)
+
+
+# ----------------------------------------------------------------------------------------- by name
+SIGMA_SPACINGS = ("karras", "logsnr")
+NAMES = ("linspace", "leading", "trailing", *SIGMA_SPACINGS)
+every_schedule = pytest.mark.parametrize("schedule", SCHEDULES)
+
+
+def bars_of(schedule, num_timesteps=1000):
+    return (1 - SCHEDULES[schedule](num_timesteps)).cumprod(0)
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+@pytest.mark.parametrize("count", [2, 5, 7, 10, 25, 33, 50, 250, 1000])
+def test_timesteps_by_name_are_diffusers(spacing, count):
+    diffusers = pytest.importorskip("diffusers")
+    scheduler = diffusers.DDIMScheduler(1000, timestep_spacing=spacing)
+    scheduler.set_timesteps(count)
+    assert kept_timesteps(1000, f"{spacing}{count}") == scheduler.timesteps.flip(0).tolist()
+
+
+@given(st.sampled_from(NAMES), st.sampled_from(sorted(SCHEDULES)), st.integers(2, 300), st.data())
+def test_so_many_different_timesteps_are_kept(name, schedule, num_timesteps, data):
+    num_timesteps = max(num_timesteps, 25)
+    count = data.draw(st.integers(2, num_timesteps))
+    kept = kept_timesteps(num_timesteps, f"{name}{count}", bars_of(schedule, num_timesteps))
+    assert len(kept) == count and kept == sorted(set(kept))
+    assert kept[0] >= 0 and kept[-1] < num_timesteps
+    if name in ("linspace", *SIGMA_SPACINGS):
+        assert (kept[0], kept[-1]) == (0, num_timesteps - 1)
+    assert name != "trailing" or kept[-1] == num_timesteps - 1
+    assert name != "leading" or kept[0] == 0
+
+
+@every_schedule
+@pytest.mark.parametrize("count", [5, 10, 25])
+def test_sigmas_are_as_even_as_timesteps_allow(schedule, count):
+    """No kept timestep could be nearer to its place, but for those that would be kept twice."""
+    bars = bars_of(schedule)
+    log_sigmas = ((1 - bars) / bars).log() / 2
+    finite = len(bars) - int(bars[-1] == 0)
+    places = {"karras": (log_sigmas / 7).exp(), "logsnr": log_sigmas}
+    for name, all_places in places.items():
+        kept = kept_timesteps(1000, f"{name}{count}", bars)
+        inner = kept[: count - int(finite < 1000)]
+        wanted = torch.linspace(0, 1, len(inner)).double()
+        wanted = all_places[0] + wanted * (all_places[finite - 1] - all_places[0])
+        nearest = (all_places[:finite] - wanted[:, None]).abs().argmin(1).tolist()
+        moved = [place for place, near in zip(inner, nearest, strict=True) if place != near]
+        assert not moved or len(set(nearest)) < len(nearest)
+
+
+def test_a_list_of_timesteps():
+    for given_list in ([999, 400, 0], (0, 400, 999), torch.tensor([400, 999, 0])):
+        assert kept_timesteps(1000, given_list) == [0, 400, 999]
+    chain = GaussianDiffusion(SCHEDULES["linear"](1000)).respace([999, 400, 0])
+    assert chain.timesteps.tolist() == [0, 400, 999]
+    for wrong in ([1], [], [0, 0], [0, 1000], [-1, 3], [0, 1.5], [0, True], torch.zeros(2, 2)):
+        with pytest.raises(ValueError, match="respacing is the list"):
+            kept_timesteps(1000, wrong)
+
+
+@pytest.mark.parametrize("wrong", ["trailing", "trailing0", "trailing1001", "karras-3", "cosine25"])
+def test_names_that_say_nothing(wrong):
+    with pytest.raises(ValueError, match="expected"):
+        kept_timesteps(1000, wrong, bars_of("cosine"))

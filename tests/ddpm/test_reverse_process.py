@@ -158,6 +158,55 @@ def test_the_network_is_told_its_own_timesteps():
     assert told == [[960] * 3, [0, 40, 960], [80, 0, 120]]
 
 
+@pytest.mark.parametrize("num_timesteps", [4000, 1000, 300])
+def test_rescaled_timesteps_are_of_a_chain_of_1000(num_timesteps):
+    """t * 1000 / T as float32, T being that of the whole chain, however it is respaced."""
+    told = []
+
+    def model(x, t):
+        told.append(t)
+        return x
+
+    full = GaussianDiffusion(
+        linear_schedule(num_timesteps), variance="fixed_small", rescale_timesteps=True
+    )
+    x = torch.zeros(3, 1, 2, 2)
+    for chain in (full, full.respace("ddim25"), full.respace("100").respace("7,3")):
+        last = chain.num_timesteps - 1
+        t = torch.tensor([0, last, 3])
+        kept = torch.arange(num_timesteps)[chain.timesteps]  # int64, as without
+        expected = torch.tensor([int(kept[i]) * 1000 / num_timesteps for i in t])
+        told.clear()
+        chain.p_mean_variance(model, x, t)
+        chain.losses(model, x, t)
+        chain.with_variance("fixed_large").p_mean_variance(model, x, t)
+        for i in t.tolist():
+            chain.p_mean_variance(model, x, i)
+        assert all(times.dtype == torch.float32 for times in told)
+        assert [times.tolist() for times in told[:3]] == [expected.tolist()] * 3
+        assert [times.tolist() for times in told[3:]] == [[float(one)] * 3 for one in expected]
+    short = full.respace("5")
+    told.clear()
+    short.bits_per_dim(model, x)
+    # improved-diffusion's own order: float32 of t, then times 1000 / T
+    torch.testing.assert_close(
+        torch.stack(told)[:, 0], short.timesteps.float() * (1000 / num_timesteps), rtol=2e-7, atol=0
+    )
+    if num_timesteps == 4000:
+        assert float(full.network_times(3999, x)[0]) == 999.75
+
+
+def test_rescaled_timesteps_change_nothing_but_what_is_told():
+    plain, rescaled = (
+        GaussianDiffusion(cosine_schedule(40), rescale_timesteps=rescale).respace("20")
+        for rescale in (False, True)
+    )
+    for name, value in vars(plain).items():
+        if isinstance(value, torch.Tensor) and name != "_told":
+            assert torch.equal(value, getattr(rescaled, name)), name
+    assert plain.network_times(3, torch.zeros(2, 1)).dtype == torch.int64
+
+
 # ---------------------------------------------------------------------------------------- diffusers
 @pytest.mark.parametrize("spacing", ["1000", "50", "ddim50", "25"])
 @pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])

@@ -12,6 +12,7 @@ from ddpm.noise import RowNoise
 from ddpm.samplers import sample
 from ddpm.schedules import SCHEDULES, cosine_schedule, linear_schedule
 from ddpm.steps import LONG_STEP, AncestralStep, DDIMStep
+from ddpm.steps import STEPS as SAMPLERS
 
 STEPS = (10, 25, 50, 100, 1000)
 # standard deviation after so many steps from N(0, 1) to N(0, 1), in closed form
@@ -98,7 +99,17 @@ def error(data, sampler, steps, diffusion, betas=None):
     return float((found - exact).abs().mean())
 
 
-@pytest.mark.parametrize(("sampler", "order"), [("ddim", 1), ("heun", 2), ("dpm_solver++", 2)])
+@pytest.mark.parametrize(
+    ("sampler", "order"),
+    [
+        ("ddim", 1),
+        ("heun", 2),
+        ("dpm_solver++", 2),
+        ("dpm_solver++3m", 2),
+        ("unipc2", 2),
+        ("unipc3", 2),
+    ],
+)
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 def test_order_of_convergence(gaussian, sampler, order, schedule):
     """The error against the exact solution of the flow falls as (1 / steps)^order."""
@@ -109,7 +120,7 @@ def test_order_of_convergence(gaussian, sampler, order, schedule):
     assert error(gaussian(0.2, 0.7), sampler, 800, diffusion) < 5e-3
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "heun", "dpm_solver++"])
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "ddpm"])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_samples_of_a_mixture_are_like_it(mixture, sampler, schedule):
     kind = "v_prediction" if schedule.endswith("zero_snr") else "epsilon"

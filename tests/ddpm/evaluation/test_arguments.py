@@ -89,6 +89,7 @@ def test_flags_that_a_saved_model_overrules_are_not_told():
     assert not unused & set(told) and told["timestep_sampler"] == "loss_second_moment"
     assert set(vars(loaded)) - set(told) == unused | {
         "min_snr_gamma",
+        "rescale_timesteps",
         "preset",
         "channel_mult",
         "num_res_blocks",

@@ -166,6 +166,7 @@ def test_a_run_is_the_same_again():
         ("diffusion", {"process": {"prediction": "v_prediction"}}),
         ("diffusion", {"process": {"min_snr_gamma": 5.0}}),
         ("diffusion", {"process": {"num_timesteps": 41}}),
+        ("diffusion", {"process": {"rescale_timesteps": True}}),
         ("objective", {"random_flip": True}),
         ("objective", {"timestep_sampler": "loss_second_moment"}),
         ("objective", {"seed": 1}),

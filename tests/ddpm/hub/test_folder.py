@@ -44,7 +44,11 @@ DIFFUSIONS = [
     ),
     lambda: GaussianDiffusion(linear_schedule(50), "epsilon", "learned_range", "hybrid"),
     lambda: GaussianDiffusion(
-        torch.rand(7, dtype=torch.float64) / 3 + 1e-9, "sample", "learned", "vlb"
+        torch.rand(7, dtype=torch.float64) / 3 + 1e-9,
+        "sample",
+        "learned",
+        "vlb",
+        rescale_timesteps=True,
     ),
 ]
 
@@ -55,7 +59,7 @@ def test_model_and_diffusion_come_back_to_the_bit(tmp_path, model, make):
     hub.save_folder(tmp_path / "run", model, diffusion, CardFigures(class_names=["a", "b", "c"]))
     loaded, again = hub.load_folder(tmp_path / "run")
     assert again.betas.dtype == torch.float64 and torch.equal(again.betas, diffusion.betas)
-    for name in ("prediction", "variance", "loss", "min_snr_gamma"):
+    for name in ("prediction", "variance", "loss", "min_snr_gamma", "rescale_timesteps"):
         assert getattr(again, name) == getattr(diffusion, name)
     x, t, labels = torch.randn(2, 1, 8, 8), torch.tensor([0, 5]), torch.tensor([0, 2])
     assert not loaded.training and torch.equal(loaded(x, t, labels), model(x, t, labels))
@@ -151,6 +155,7 @@ def change(**changes):
         (change(betas=[[0.1]]), "damaged"),
         (change(betas=[0.1, 2.0]), "damaged"),
         (change(prediction="noise"), "prediction is 'noise'"),
+        (change(rescale_timesteps=1), "rescale_timesteps is 1; expected True or False"),
         (change(class_names=[1, 2, 3]), "class_names are [1, 2, 3]"),
         (change(class_names="abc"), "class_names are 'abc'"),
     ],
@@ -162,6 +167,15 @@ def test_a_damaged_diffusion_says_what_is_wrong(tmp_path, saved, damage, message
     with pytest.raises(ValueError, match=r"diffusion_config\.json (is damaged|holds)") as caught:
         hub.load_folder(tmp_path)
     assert message in str(caught.value)
+
+
+def test_a_file_without_rescale_timesteps_is_of_a_network_that_is_told_t(tmp_path, saved):
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "diffusion_config.json"
+    settings = json.loads(path.read_text())
+    assert settings.pop("rescale_timesteps") is False
+    path.write_text(json.dumps(settings))
+    assert hub.load_folder(tmp_path)[1].rescale_timesteps is False
 
 
 def test_the_missing_demo_is_named_with_what_makes_it(tmp_path, monkeypatch):

@@ -30,6 +30,12 @@ UNETS = {
     "lsun_horse": ((256, 256, 2, None), (566, 552.81)),
     "lsun_horse_nodropout": ((256, 256, 2, None), (566, 552.81)),
 }
+# the same, with attention and the heads of 384 channels behind the first four
+# section 4.4 of the same paper: 312 and 309 millions
+UPSAMPLERS = {
+    "64_256_upsampler": ((256, 192, 2, 1000), (32, 16, 8), 4, (567, 311.80)),
+    "128_512_upsampler": ((512, 192, 2, 1000), (32, 16), 6, (537, 308.84)),
+}
 CLASSIFIERS = {
     "64x64_classifier": ((64, 128, 4, 1000), (307, 65.44)),
     "128x128_classifier": ((128, 128, 2, 1000), (221, 42.57)),
@@ -62,6 +68,7 @@ CLASS_VARIANTS = [
     {},
     {"num_classes": 5, "learn_sigma": False},
     {"num_classes": 5},
+    {"low_resolution": 3},
 ]
 
 
@@ -173,7 +180,7 @@ def flags_of(config):
         "depth": config.num_res_blocks,
         "classes": config.num_classes,
         "mult": config.channel_mult,
-        "channels": config.in_channels,
+        "channels": getattr(config, "stem_channels", config.in_channels),
         "attended": config.attention_resolutions,
         "scale_shift": config.use_scale_shift_norm,
         "updown": config.resblock_updown,
@@ -191,6 +198,27 @@ def test_released_unets_have_these_tensors(name):
     assert table == unet_table(size, width, depth, classes, MULT[size])
     assert len(table) == num_tensors
     assert round(sum(parameter.numel() for parameter in model.parameters()) / 1e6, 2) == millions
+
+
+@pytest.mark.parametrize("name", UPSAMPLERS)
+def test_released_upsamplers_have_these_tensors(name):
+    (size, width, depth, classes), attended, heads, (num_tensors, millions) = UPSAMPLERS[name]
+    config = UNetConfig.preset(name)
+    assert name == f"{config.low_resolution}_{size}_upsampler"
+    assert config.heads_of(384) == heads and config.attention_order == "legacy"
+    with torch.device("meta"):
+        model = UNet(config)
+    table = shapes(model)
+    flags = {"channels": 6, "attended": attended}  # x beside the small image
+    assert table == unet_table(size, width, depth, classes, (1, 1, 2, 2, 4, 4), **flags)
+    assert len(table) == num_tensors
+    assert round(sum(parameter.numel() for parameter in model.parameters()) / 1e6, 2) == millions
+
+
+def test_a_network_that_is_told_noise_levels_has_no_released_form(sizes):
+    model = UNet(UNetConfig(**sizes(low_resolution=4, noise_augmentation=True)))
+    with pytest.raises(ValueError, match="noise_augmentation"):
+        model.to_guided_diffusion()
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)

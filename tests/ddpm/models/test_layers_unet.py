@@ -1,12 +1,14 @@
 """The layers of the U-Net against their formulas, and what they are before they are trained."""
 
+import json
 import math
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from ddpm.models.configuration_unet import UNetConfig
+from ddpm.models.classifier import NoisyClassifier
+from ddpm.models.configuration_unet import ClassifierConfig, UNetConfig
 from ddpm.models.layers_unet import (
     AttentionBlock,
     GroupNorm,
@@ -78,10 +80,11 @@ def test_dropout_only_while_training(sizes, randomise):
     assert not torch.equal(block(h, e), block(h, e))
 
 
+@pytest.mark.parametrize("rescale", [False, True])
 @pytest.mark.parametrize("scale_shift", [True, False])
 @pytest.mark.parametrize("resample", [None, "down", "up"])
-def test_residual_block_is_the_formula(sizes, randomise, scale_shift, resample):
-    config = UNetConfig(**sizes(use_scale_shift_norm=scale_shift))
+def test_residual_block_is_the_formula(sizes, randomise, scale_shift, resample, rescale):
+    config = UNetConfig(**sizes(use_scale_shift_norm=scale_shift, rescale_residual=rescale))
     block = randomise(
         UNetBlock(config, 8, 8, resample=resample, residual=False)
         if resample
@@ -110,7 +113,31 @@ def test_residual_block_is_the_formula(sizes, randomise, scale_shift, resample):
     else:
         branch = block.norm2(branch + injected)
     skip = resampled(h) if resample else block.skip(h)
-    close(block(h, e), skip + block.conv2(activated(branch)))
+    total = skip + block.conv2(activated(branch))
+    close(block(h, e), total / 2**0.5 if rescale else total)
+
+
+def test_rescaling_reaches_every_residual_block_of_unet_and_classifier(sizes):
+    """Fresh branches are 0: each block then halves the square of what goes through."""
+    for config_class, model_class in ((UNetConfig, UNet), (ClassifierConfig, NoisyClassifier)):
+        model = model_class(config_class(**sizes(rescale_residual=True)))
+        blocks = [module for module in model.modules() if isinstance(module, ResidualBlock)]
+        e = torch.randn(2, 32)
+        for block in blocks:
+            h = torch.randn(2, block.conv1.in_channels, 4, 4)
+            skip = h if block.skip is None else block.skip(h)
+            skip = skip if block.resample is None else block.resample(skip)
+            close(block(h, e), skip / 2**0.5)
+
+
+def test_a_saved_network_without_the_setting_is_not_rescaled(sizes, tmp_path):
+    UNet(UNetConfig(**sizes(rescale_residual=True))).save_pretrained(tmp_path)
+    assert UNetConfig.from_pretrained(tmp_path).rescale_residual is True
+    path = tmp_path / "config.json"
+    settings = json.loads(path.read_text())
+    assert settings.pop("rescale_residual") is True
+    path.write_text(json.dumps(settings))
+    assert UNetConfig.from_pretrained(tmp_path).rescale_residual is False
 
 
 def test_a_fresh_block_is_the_identity(sizes):

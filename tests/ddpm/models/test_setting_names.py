@@ -11,7 +11,7 @@ CONFIGS = [UNetConfig, ClassifierConfig]
 
 
 @pytest.mark.parametrize("config_class", CONFIGS)
-@pytest.mark.parametrize("name", ["num_head_channel", "rescale_residual", "modelchannels", "x"])
+@pytest.mark.parametrize("name", ["num_head_channel", "rescale_residuals", "modelchannels", "x"])
 def test_a_misspelt_setting_is_refused_in_a_call(config_class, name, tmp_path):
     with pytest.raises(ValueError, match=name):
         config_class(**{name: 64})

@@ -1,0 +1,293 @@
+"""Multistep solvers: more order from one network call a step, by the images predicted before.
+
+With lambda = log(a / s), h = lambda' - lambda and E = 1 - e^-h, all deterministic ones are
+
+    x' = (s' / s) x + a' E (x0 + trust drift)
+
+(the exact solution of the flow if the predicted image were that sum all along), and differ in how
+the image drifts on this step, from x0 here, x0_1 a step before and x0_2 two steps before:
+
+    dpm_solver++      D_1 / 2
+    dpm_solver++3m    (1/E - 1/h) D_1 + (1/2 - (h - E) / h^2) / E D_2
+    unipc2, unipc3    sum_i w_i (x0_i - x0) by the same points' polynomial; then, when x0 at x' is
+                      known, the step is made again with it as one more point
+
+    sde_dpm_solver++  x' = (s' / s) e^-h x + a' (1 - e^-2h) (x0 + trust D_1 / 2)
+                           + s' sqrt(1 - e^-2h) z
+
+where D_1 and D_2 are slope and curvature through these images, in units of h. On a long step a
+drift is trusted for as long a way as it was seen on and no longer,
+
+    trust = min(h, max(h_1, LONG_STEP)) / h,   h_1 of the step before
+
+where the published solvers have 1. Evenly spaced timesteps are far from even in h: in few steps the
+one before the last, onto t = 0, is 3 to 5 times as long as the one before it, and there formulas of
+higher order overshoot so far that first order is better. Steps of at most LONG_STEP, all that there
+are in many steps, are the formulas, and so are those that are no longer than the step before.
+
+Sources: arXiv 2211.01095, algorithm 2 and appendices; arXiv
+2302.04867, algorithms 1 and 2, with B(h) = e^h - 1 of data prediction. Orders rise with the first
+steps and fall again to 1 on the last one, whose lambda' is infinite. Levels: see single_steps.py.
+"""
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from .diffusion import GaussianDiffusion
+from .noise import RowNoise
+from .single_steps import DDIMStep, Predict
+
+# in h, half of log-SNR: a drift that was seen on a shorter way is trusted as far as this
+LONG_STEP = 0.5
+_FEW = 15  # steps, below which a third-order solver ends with a second-order step
+
+
+def half_log_snr(diffusion: GaussianDiffusion) -> list[float]:
+    """lambda of the paper by t; -inf where nothing is left of the image."""
+    signal = diffusion.alphas_cumprod.sqrt()
+    spread = (1 - diffusion.alphas_cumprod).sqrt()
+    return (signal.log() - spread.log()).tolist()
+
+
+def trust(h: float, h_last: float) -> float:
+    """Share of a drift that is believed on a step of h, in half log-SNR, after one of h_last."""
+    return min(h, max(h_last, LONG_STEP)) / h
+
+
+class Past:
+    """The images that were predicted at t + 1, t + 2, ..., as far back as a solver looks.
+
+    Args:
+        lambdas: by t.
+        length: how many.
+    """
+
+    def __init__(self, lambdas: list[float], length: int):
+        self.lambdas = lambdas
+        self.length = length
+        self.images: list[tuple[int, Tensor]] = []  # the latest first
+
+    def before(self, t: int) -> list[tuple[float, Tensor]]:
+        """Lambda and image of each; nothing after a jump, or where lambda is infinite."""
+        if not self.images or self.images[0][0] != t + 1:
+            self.images = []
+        known = [(self.lambdas[s], x0) for s, x0 in self.images]
+        return [point for point in known if math.isfinite(point[0])]
+
+    def add(self, t: int, x0: Tensor) -> None:
+        """Remembers the image of this step."""
+        self.images = [(t, x0), *self.images][: self.length]
+
+
+class DPMSolverStep:
+    """Second order: the image's slope is taken from the step before.
+
+    Args:
+        diffusion: the chain.
+        noise: not used.
+    """
+
+    reads: ClassVar[str] = "x0"
+
+    def __init__(self, diffusion: GaussianDiffusion, noise: RowNoise):
+        self.lambdas = half_log_snr(diffusion)
+        self.euler = DDIMStep(diffusion, noise)
+        self.past = Past(self.lambdas, 1)
+
+    def __call__(self, predict: Predict, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        x0 = predict(x, t).x0
+        past = self.past.before(t)
+        aim = x0 + half_slope(x0, past[0], self.lambdas, t) if past and t > 0 else x0
+        self.past.add(t, x0)
+        return self.euler.move(x, aim, t), x0
+
+
+def half_slope(x0: Tensor, last: tuple[float, Tensor], lambdas: list[float], t: int) -> Tensor:
+    """trust D_1 / 2, the drift of second order, for a step from t.
+
+    Args:
+        x0: (B, C, H, W).
+        last: lambda and image of the step before.
+        lambdas: by t.
+        t: above 0.
+
+    Returns:
+        Like x0.
+    """
+    h = lambdas[t - 1] - lambdas[t]
+    h_last = lambdas[t] - last[0]
+    return (x0 - last[1]) * (trust(h, h_last) * h / (2 * h_last))
+
+
+class DPMSolver3Step:
+    """Third order: slope and curvature of the image, from the two steps before.
+
+    Args:
+        diffusion: the chain.
+        noise: not used.
+    """
+
+    reads: ClassVar[str] = "x0"
+
+    def __init__(self, diffusion: GaussianDiffusion, noise: RowNoise):
+        self.lambdas = half_log_snr(diffusion)
+        self.euler = DDIMStep(diffusion, noise)
+        self.past = Past(self.lambdas, 2)
+        self.few = diffusion.num_timesteps < _FEW
+
+    def __call__(self, predict: Predict, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        x0 = predict(x, t).x0
+        past = self.past.before(t)
+        if self.few and t == 1:
+            past = past[:1]
+        aim = x0 + self._drift(x0, past, t) if past and t > 0 else x0
+        self.past.add(t, x0)
+        return self.euler.move(x, aim, t), x0
+
+    def _drift(self, x0: Tensor, past: list[tuple[float, Tensor]], t: int) -> Tensor:
+        (last, x0_1), *earlier = past
+        if not earlier:
+            return half_slope(x0, past[0], self.lambdas, t)
+        ((before, x0_2),) = earlier
+        here = self.lambdas[t]
+        h = self.lambdas[t - 1] - here
+        r_1 = (here - last) / h
+        r_2 = (last - before) / h
+        slope = (x0 - x0_1) / r_1
+        bend = (slope - (x0_1 - x0_2) / r_2) / (r_1 + r_2)
+        decay = -math.expm1(-h)  # E
+        of_slope = 1 / decay - 1 / h
+        of_bend = (0.5 - (h - decay) / h**2) / decay
+        return trust(h, here - last) * (of_slope * (slope + r_1 * bend) + of_bend * bend)
+
+
+class UniPCStep:
+    """Predicts the next x, and corrects it once the image there is known; one call a step.
+
+    Args:
+        diffusion: the chain.
+        noise: not used.
+    """
+
+    reads: ClassVar[str] = "x0"
+    order: ClassVar[int]
+
+    def __init__(self, diffusion: GaussianDiffusion, noise: RowNoise):
+        self.lambdas = half_log_snr(diffusion)
+        self.euler = DDIMStep(diffusion, noise)
+        self.past = Past(self.lambdas, self.order)
+        # of the step before: where it began, where it came to, and the points of its polynomial
+        self.begun: tuple[Tensor, Tensor, int] | None = None
+
+    def __call__(self, predict: Predict, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        x0 = predict(x, t).x0
+        past = self.past.before(t)
+        if past and self.begun is not None:
+            x = self._corrected(x, x0, past, t)
+        # fewer points towards the end, as the last step has order 1
+        points = past[: min(self.order, t + 1) - 1]
+        aim = x0
+        if points and t > 0:
+            h = self.lambdas[t - 1] - self.lambdas[t]
+            aim = x0 + trust(h, self.lambdas[t] - points[0][0]) * self._drift(x0, points, t)
+        moved = self.euler.move(x, aim, t)
+        self.begun = x, moved, len(points)
+        self.past.add(t, x0)
+        return moved, x0
+
+    def _corrected(self, x: Tensor, x0: Tensor, past: list[tuple[float, Tensor]], t: int) -> Tensor:
+        """x, moved by what the step that came here would have been, had it known x0."""
+        assert self.begun is not None
+        start, predicted, num_points = self.begun
+        (_, x0_last), *points = past[: num_points + 1]
+        # between known images nothing need be trusted
+        aim = x0_last + self._drift(x0_last, points, t + 1, ahead=x0)
+        # another part of x may have been put in place meanwhile, as by inpainting
+        return x + (self.euler.move(start, aim, t + 1) - predicted)
+
+    def _drift(
+        self, x0: Tensor, points: list[tuple[float, Tensor]], t: int, ahead: Tensor | None = None
+    ) -> Tensor:
+        """By how much a step from t aims off x0, by its past and perhaps what lies ahead."""
+        here = self.lambdas[t]
+        h = self.lambdas[t - 1] - here
+        places = [(point - here) / h for point, _ in points]
+        images = [image for _, image in points]
+        if ahead is not None:
+            places.append(1.0)
+            images.append(ahead)
+        weights = _weights(h, tuple(places))
+        return sum(
+            (w / r * (image - x0) for w, r, image in zip(weights, places, images, strict=True)),
+            torch.zeros_like(x0),
+        )
+
+
+class UniPC2Step(UniPCStep):
+    """UniPC of second order."""
+
+    order = 2
+
+
+class UniPC3Step(UniPCStep):
+    """UniPC of third order."""
+
+    order = 3
+
+
+def _weights(h: float, places: tuple[float, ...]) -> list[float]:
+    """rho of algorithm 1: of the slopes to points at places r h from here.
+
+    Args:
+        h: of the step.
+        places: r of each point, none of them 0.
+
+    Returns:
+        One number a point: sum_i rho_i r_i^k = k! phi_{k+1}(-h) / phi_1(-h) for all k that they
+        can satisfy; of a single one 1/2, as in the paper.
+    """
+    if len(places) == 1:
+        return [0.5]
+    powers = torch.tensor(places, dtype=torch.float64)
+    rows = torch.stack([powers**k for k in range(len(places))])
+    phi = -math.expm1(-h) / h  # phi_1(-h)
+    wanted = []
+    first = phi
+    for k in range(1, len(places) + 1):
+        # phi_{k+1}(z) = (phi_k(z) - 1 / k!) / z
+        phi = (phi - 1 / math.factorial(k)) / -h
+        wanted.append(math.factorial(k) * phi / first)
+    return torch.linalg.solve(rows, torch.tensor(wanted, dtype=torch.float64)).tolist()
+
+
+class SDEDPMSolverStep:
+    """Second order for the stochastic equation: each step replaces a part of the noise.
+
+    Args:
+        diffusion: the chain.
+        noise: source of randomness.
+    """
+
+    reads: ClassVar[str] = "x0"
+
+    def __init__(self, diffusion: GaussianDiffusion, noise: RowNoise):
+        self.noise = noise
+        self.lambdas = half_log_snr(diffusion)
+        self.past = Past(self.lambdas, 1)
+        bars = diffusion.alphas_cumprod
+        bars_prev = diffusion.alphas_cumprod_prev
+        kept = (bars * (1 - bars_prev) / (bars_prev * (1 - bars))).sqrt()  # e^-h
+        self.of_x = (((1 - bars_prev) / (1 - bars)).sqrt() * kept).tolist()
+        self.of_x0 = (bars_prev.sqrt() * (1 - kept**2)).tolist()
+        self.sigmas = ((1 - bars_prev) * (1 - kept**2)).sqrt().tolist()
+
+    def __call__(self, predict: Predict, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        x0 = predict(x, t).x0
+        past = self.past.before(t)
+        aim = x0 + half_slope(x0, past[0], self.lambdas, t) if past and t > 0 else x0
+        self.past.add(t, x0)
+        moved = self.of_x[t] * x + self.of_x0[t] * aim
+        return moved + self.sigmas[t] * self.noise(x) if self.sigmas[t] else moved, x0

@@ -1,0 +1,192 @@
+"""Multistep solvers are diffusers' where steps are short or get shorter, and safe elsewhere.
+
+Their orders of convergence and the rest of their laws are in test_steps.py, with all others'.
+"""
+
+import itertools
+
+import pytest
+import torch
+
+from ddpm import GaussianDiffusion, inpaint, sample
+from ddpm.multistep import LONG_STEP, SDEDPMSolverStep, trust
+from ddpm.schedules import SCHEDULES, cosine_schedule, linear_schedule
+
+# diffusers' own, with numpy 2
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+THEIRS = {
+    "dpm_solver++3m": ("DPMSolverMultistepScheduler", {"solver_order": 3}),
+    "unipc2": ("UniPCMultistepScheduler", {"solver_order": 2}),
+    "unipc3": ("UniPCMultistepScheduler", {"solver_order": 3}),
+}
+MULTISTEP = ("dpm_solver++", *THEIRS)
+
+
+def chain(half_log_snr):
+    """Betas of the chain with these (T,), from the least noise to the most."""
+    bars = (2 * half_log_snr).sigmoid()
+    return 1 - bars / torch.cat((torch.ones(1).double(), bars[:-1]))
+
+
+def shortening(steps):
+    """A chain whose steps are the shorter in log-SNR the nearer they are to the image."""
+    gaps = torch.arange(steps, dtype=torch.float64)
+    return chain(3 - 7 * gaps.cumsum(0) / gaps.sum())
+
+
+def alternating(steps):
+    """A chain of steps that are short in log-SNR, every other one a third of its neighbours."""
+    gaps = LONG_STEP * torch.tensor([1.0, 1 / 3]).double().repeat(steps)[:steps]
+    return chain(3 - gaps.cumsum(0))
+
+
+def scheduler_of(name, options, diffusion):
+    """A scheduler of diffusers at all timesteps of a chain, with its own levels in float64."""
+    diffusers = pytest.importorskip("diffusers")
+    options = {"beta_schedule": "linear", "final_sigmas_type": "zero"} | options
+    scheduler = getattr(diffusers, name)(diffusion.num_timesteps, **options)
+    scheduler.alphas_cumprod = diffusion.alphas_cumprod
+    scheduler.set_timesteps(diffusion.num_timesteps)
+    scheduler.timesteps = diffusion.timesteps.flip(0)
+    levels = ((1 - diffusion.alphas_cumprod) / diffusion.alphas_cumprod).sqrt().flip(0)
+    scheduler.sigmas = torch.cat((levels, torch.zeros(1).double()))
+    return scheduler
+
+
+@pytest.mark.parametrize("steps", [6, 14, 15, 40])
+@pytest.mark.parametrize("betas", [shortening, alternating])
+@pytest.mark.parametrize("sampler", THEIRS)
+def test_deterministic_ones_are_diffusers(mixture, sampler, betas, steps):
+    diffusion = GaussianDiffusion(betas(steps), variance="fixed_small")
+    model = mixture.denoiser(diffusion)
+    x = noise = torch.randn(5, 1, 2, 2, dtype=torch.float64)
+    scheduler = scheduler_of(*THEIRS[sampler], diffusion)
+    for time in scheduler.timesteps:
+        x = scheduler.step(model(x, time.expand(5)), time, x).prev_sample
+    ours = sample(model, noise.shape, diffusion, sampler=sampler, clip=False, noise=noise)
+    torch.testing.assert_close(ours, x, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [6, 40])
+@pytest.mark.parametrize("betas", [shortening, alternating])
+def test_the_stochastic_one_is_diffusers_with_the_same_noise(mixture, betas, steps):
+    diffusion = GaussianDiffusion(betas(steps), variance="fixed_small")
+    model = mixture.denoiser(diffusion)
+    x = ours = torch.randn(5, 1, 2, 2, dtype=torch.float64)
+    draws = [torch.randn_like(x) for _ in range(steps)]
+    options = {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"}
+    scheduler = scheduler_of("DPMSolverMultistepScheduler", options, diffusion)
+    for time, draw in zip(scheduler.timesteps, draws, strict=True):
+        output = model(x, time.expand(5))
+        x = scheduler.step(output, time, x, variance_noise=draw).prev_sample
+    remaining = iter(draws)
+    step = SDEDPMSolverStep(diffusion, lambda like: next(remaining))
+    predict = lambda x, t: diffusion.p_mean_variance(model, x, t, clip=False)  # noqa: E731
+    for t in reversed(range(steps)):
+        ours, _ = step(predict, ours, t)
+    torch.testing.assert_close(ours, x, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("steps", "off"), [(10, 0.15), (40, 0.04), (200, 0.02)])
+@pytest.mark.parametrize("schedule", [linear_schedule, cosine_schedule])
+def test_the_stochastic_one_keeps_standard_normal_data(gaussian, schedule, steps, off):
+    """The more steps, the nearer."""
+    diffusion = GaussianDiffusion(schedule(1000), variance="fixed_small")
+    model = gaussian(0.0, 1.0).denoiser(diffusion)
+    x = sample(
+        model,
+        (20_000, 1),
+        diffusion,
+        sampler="sde_dpm_solver++",
+        steps=f"trailing{steps}",
+        clip=False,
+        noise=torch.randn(20_000, 1, dtype=torch.float64),
+        seed=None,
+    )
+    assert float(x.std()) == pytest.approx(1, abs=off)
+
+
+def test_a_drift_is_trusted_as_far_as_it_was_seen():
+    for h, h_last in itertools.product((0.1, 0.4, 0.6, 1.0, 3.0), repeat=2):
+        assert trust(h, h_last) * h == pytest.approx(min(h, max(h_last, LONG_STEP)))
+        assert h > max(h_last, LONG_STEP) or trust(h, h_last) == 1
+
+
+@pytest.mark.parametrize("sampler", MULTISTEP)
+def test_a_jump_back_forgets_what_was_predicted(mixture, sampler):
+    """With everything to be made, inpainting over one stretch at a time is sampling from there."""
+    diffusion = GaussianDiffusion(cosine_schedule(1000), variance="fixed_small").respace(12)
+    model = mixture.denoiser(diffusion)
+    images = torch.zeros(3, 1, 2, 2, dtype=torch.float64)
+    everything = torch.ones(1, dtype=torch.bool)
+    seen = []
+    options = {"sampler": sampler, "seed": 0, "clip": False, "callback": seen.append}
+    inpaint(model, images, everything, diffusion, jump_length=12, num_passes=2, **options)
+    # the second pass begins where the first one's noised result is, afresh
+    second = [state for state in seen if state.step > 24]
+    assert [state.level for state in second] == list(range(11, -1, -1))
+
+
+@pytest.mark.parametrize("sampler", MULTISTEP)
+def test_a_known_part_does_not_spoil_the_rest(mixture, sampler):
+    """Pixels of the mixture are independent: what is known of some must not move the others."""
+    diffusion = GaussianDiffusion(cosine_schedule(1000), variance="fixed_small").respace(12)
+    model = mixture.denoiser(diffusion)
+    images = torch.full((3, 1, 2, 2), 0.1, dtype=torch.float64)
+    rest = torch.zeros(1, 1, 2, 2, dtype=torch.bool)
+    rest[..., 0] = True
+    options = {"sampler": sampler, "clip": False}
+    filled = inpaint(model, images, rest, diffusion, seed=0, **options)
+    assert torch.equal(filled[..., 1], images[..., 1])
+    everything = torch.ones(1, dtype=torch.bool)
+    free = inpaint(model, images, everything, diffusion, seed=0, **options)
+    torch.testing.assert_close(filled[..., 0], free[..., 0])
+
+
+# -------------------------------------------------------------------------------- smoothed digits
+STD = 0.1
+
+
+def digits_denoiser(diffusion):
+    """The exact network of digits with Gaussian noise of standard deviation STD."""
+    from sklearn.datasets import load_digits
+
+    digits = torch.tensor(load_digits().data) / 8 - 1
+
+    def model(x, t, labels=None):
+        bar = diffusion.alphas_cumprod[int(t[0])]
+        spread = bar * STD**2 + 1 - bar
+        shares = (-(torch.cdist(x, bar.sqrt() * digits) ** 2) / (2 * spread)).softmax(1)
+        centre = shares @ digits
+        x0 = centre + STD**2 * bar.sqrt() / spread * (x - bar.sqrt() * centre)
+        return (x - bar.sqrt() * x0) / (1 - bar).sqrt()
+
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_few_steps_on_digits(name):
+    """Distance from the flow's own end, from the same noise: what each is worth in few steps."""
+    diffusion = GaussianDiffusion(SCHEDULES[name](1000), variance="fixed_small")
+    model = digits_denoiser(diffusion)
+    noise = torch.randn(60, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def drawn(sampler, steps):
+        options = {"sampler": sampler, "steps": steps, "clip": False, "noise": noise}
+        return sample(model, noise.shape, diffusion, **options)
+
+    exact = drawn("heun", None)
+    error = {
+        (sampler, steps): float((drawn(sampler, steps) - exact).square().mean().sqrt())
+        for sampler in ("ddim", *MULTISTEP)
+        for steps in ("5", "trailing5", "10", "trailing10", "25")
+    }
+    for sampler in ("dpm_solver++3m", "unipc2", "unipc3"):
+        # whatever the spacing, the default one too, no worse than first order
+        for steps in ("5", "trailing5", "10", "trailing10", "25"):
+            assert error[sampler, steps] < 1.02 * error["ddim", steps]
+        assert error[sampler, "trailing10"] < 0.9 * error["dpm_solver++", "trailing10"]
+        assert error[sampler, "25"] < 0.8 * error["dpm_solver++", "25"] or name == "cosine"
+    assert error["unipc3", "trailing10"] < {"linear": 0.13, "cosine": 0.065}[name]
+    assert error["ddim", "trailing5"] < error["ddim", "5"]
