@@ -2,15 +2,17 @@
 
     accelerate launch recipes/train_classifier.py      # scikit-learn's digits, 8 x 8 pixels
     accelerate launch recipes/train_classifier.py --diffusion_name_or_path runs/ddpm
-    accelerate launch recipes/train_classifier.py --train_dir photos --preset 64x64_classifier \
-        --diffusion_name_or_path runs/photos --random_crop --random_flip
+    accelerate launch recipes/train_classifier.py --train_dir photos --random_crop --random_flip
 
-With no argument: 2 CPU cores, TIME; ACCURACY. The same command again resumes a stopped run; a
-finished one is only scored and saved again. ADM (arXiv 2105.05233, table 12) took 300 to 500
-thousand steps of 256 to 1024 images, --learning_rate 3e-4 to 6e-4 and --weight_decay 0.05 or 0.2.
+With no argument: 2 CPU cores, 2 to 3 minutes; 99 % of held-out digits without noise, 98.7, 89.4,
+59.9 and 22 % by quarter of the timesteps. The same command again resumes a stopped run; a finished
+one is only scored and saved again. ADM (arXiv 2105.05233) took 300 to 500 thousand steps of 256 to
+1024 images, --learning_rate 3e-4 or 6e-4, --weight_decay 0.05 or 0.2, crops, flips and a --preset
+such as 64x64_classifier.
 """
 
 import argparse
+from dataclasses import replace
 
 import torch
 
@@ -25,7 +27,7 @@ from ardm.training import (
     upload_folder,
 )
 from ardm.training.model_folders import check_not_replacing
-from ddpm.classification import AccuracyByNoise, ClassificationObjective
+from ddpm.classification import ClassificationObjective
 from ddpm.data import ImageDataset, load_images
 from ddpm.evaluation import (
     ClassifierEvaluation,
@@ -109,18 +111,23 @@ def main(argv: list[str] | None = None) -> None:
         settings=tracked_settings(args, data, model),
     )
 
-    by_noise: AccuracyByNoise | None = None if evaluation is None else evaluation.by_noise(model)
+    figures = ClassifierFigures(
+        **classifier_facts(model, process, noised=args.noised),
+        **training_facts(args, data, result),
+        diffusion_name=args.diffusion_name_or_path,
+    )
+    if accelerator.is_main_process:  # before anything is drawn
+        save_classifier(config.output_dir, model, figures, result.history)
+    pictures = {}
+    if evaluation is not None:
+        by_noise = evaluation.by_noise(model)
+        pictures[ACCURACY_CURVE] = accuracy_curve(by_noise)
+        held_out_name = arguments.held_out_name(args)
+        figures = replace(figures, accuracy=by_noise, held_out=held_out_name)
     if accelerator.is_main_process:
-        figures = ClassifierFigures(
-            **classifier_facts(model, process, noised=args.noised),
-            **training_facts(args, data, result),
-            diffusion_name=args.diffusion_name_or_path,
-            held_out=arguments.held_out_name(args),
-            accuracy=by_noise,
-        )
-        pictures = {} if by_noise is None else {ACCURACY_CURVE: accuracy_curve(by_noise)}
         save_classifier(config.output_dir, model, figures, result.history, pictures)
-        print(f"Saved in {config.output_dir}: the model, {', '.join(['README.md', *pictures])}.")
+        files = ", ".join(["README.md", *pictures, "loss_curve.png"])
+        print(f"Saved in {config.output_dir}: the model, {files}.")
         if args.push_to_hub:
             print("Uploaded to", upload_folder(config.output_dir, args.hub_model_id))
     accelerator.end_training()

@@ -194,8 +194,8 @@ def _use(figures: ClassifierFigures) -> str:
         f"labels = torch.arange(16) % {count}",
         "guidance = classifier_guidance(classifier, labels, scale=1.0)",
         f"shape = (16, {channels}, {size}, {size})",
-        "given = None if model.config.num_classes is None else labels",
-        "images = sample(model, shape, diffusion, steps=50, labels=given, guidance=guidance)",
+        'classes = {"labels": labels} if model.config.num_classes else {}',
+        "images = sample(model, shape, diffusion, steps=50, guidance=guidance, **classes)",
         'image_grid(images).save("guided.png")',
     ]
     return "\n".join(lines)

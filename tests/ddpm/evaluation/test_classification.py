@@ -78,6 +78,15 @@ def test_each_image_is_noised_once_in_each_of_twenty_strata(num_timesteps):
     assert times[1:].float().mean() == pytest.approx((num_timesteps - 1) / 2, rel=0.1, abs=0.1)
 
 
+def test_each_image_has_its_own_timesteps_and_noise():
+    data = dataset(1) * 30  # copies
+    model = Knowing(torch.zeros(30, dtype=torch.long), limit=0)
+    evaluation(data, 1000)(model)
+    seen = model.seen[30:]
+    assert len({t for _, t in seen}) > 300
+    assert len({float(x[0, 0, 0]) for x, _ in seen}) == 600
+
+
 def test_figures_do_not_depend_on_batches():
     data = dataset(10)
 
