@@ -4,6 +4,8 @@
     python recipes/guided_samples.py --train_file mnist.npz --model_name_or_path runs/mnist \\
         --classifier_name_or_path runs/mnist_classifier --weaker_name_or_path runs/mnist_weaker
 
+With images of your own it takes --model_name_or_path, --classifier_name_or_path and
+--weaker_name_or_path of models that were trained on them.
 Writes into --output_dir: scales.png (a class a row, at growing scales, from the same noise),
 function.png (a guide that is no classifier), curves.png and README.md (FID, precision, recall and a
 clean classifier's accuracy by scale, of classifier, classifier-free and auto-guidance). The model

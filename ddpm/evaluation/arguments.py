@@ -81,7 +81,6 @@ NETWORK = {
         bool, True, "the timestep scales and shifts the second norm, or is added before it"
     ),
     "resblock_updown": Flag(bool, True, "residual blocks change the resolution, or plain layers"),
-    "rescale_residual": Flag(bool, False, "divide what a residual block gives by sqrt(2)"),
     "conv_resample": Flag(bool, True, "those plain layers have a convolution"),
     "norm_num_groups": Flag(int, 8, "groups of a group norm"),
     "dropout": Flag(float, 0.0, "in residual blocks"),

@@ -51,7 +51,7 @@ def test_settings_are_what_the_functions_take():
     used = {"weight_decay", "max_eval_images", "diffusion_name_or_path", "push_to_hub"}
     used |= {"hub_model_id", *classifier_arguments.process_settings(args), *settings}
     used |= {*arguments.image_settings(args), *classifier_arguments.classifier_settings(args)}
-    assert used == set(vars(args))
+    assert used | {"num_heads"} == set(vars(args))  # heads are by channels unless numbered
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_flags_without_effect_are_refused(words, message):
 
 def test_flags_of_another_ones_noise_are_not_told():
     told = arguments.run_flags(parsed("--diffusion_name_or_path", "x"))
-    assert {"schedule", "num_timesteps"} == set(vars(parsed())) - set(told)
+    assert {"schedule", "num_timesteps", "conv_resample"} == set(vars(parsed())) - set(told)
 
 
 def test_a_classifier_knows_its_data_and_its_noise():
