@@ -12,7 +12,7 @@ from .editing import ddim_invert, image_to_image, inpaint, interpolate
 from .guidance import autoguidance, classifier_free_guidance, classifier_guidance
 from .hub import load_folder, save_folder
 from .metrics import ImageQualityEvaluation
-from .models import ClassifierConfig, NoisyClassifier, UNet, UNetConfig
+from .models import ClassifierConfig, DiffusersUNet, NoisyClassifier, UNet, UNetConfig
 from .objective import DiffusionObjective
 from .samplers import SamplingState, sample
 from .schedules import cosine_schedule, linear_schedule, zero_terminal_snr
@@ -21,6 +21,7 @@ from .timesteps import LossSecondMomentTimesteps, UniformTimesteps
 __all__ = [
     "BitsPerDim",
     "ClassifierConfig",
+    "DiffusersUNet",
     "DiffusionObjective",
     "GaussianDiffusion",
     "ImageQualityEvaluation",
