@@ -14,7 +14,7 @@ from .editing import ddim_invert, image_to_image, inpaint, interpolate
 from .guidance import autoguidance, classifier_free_guidance, classifier_guidance
 from .hub import load_classifier, load_folder, save_folder
 from .metrics import ImageQualityEvaluation
-from .models import ClassifierConfig, NoisyClassifier, UNet, UNetConfig
+from .models import ClassifierConfig, DiffusersUNet, NoisyClassifier, UNet, UNetConfig
 from .objective import DiffusionObjective
 from .samplers import SamplingState, sample
 from .schedules import cosine_schedule, linear_schedule, zero_terminal_snr
@@ -26,6 +26,7 @@ __all__ = [
     "ClassificationObjective",
     "ClassifierConfig",
     "Conditioned",
+    "DiffusersUNet",
     "DiffusionObjective",
     "GaussianDiffusion",
     "ImageQualityEvaluation",

@@ -20,6 +20,7 @@ import torch
 from ardm.training import TrainingConfig, make_accelerator, quieten, run_recipe, train
 from ardm.training.timing import Stopwatch, medians_in_turn
 from ddpm import DiffusionObjective, GaussianDiffusion, UNet, UNetConfig, cosine_schedule, sample
+from ddpm.models import diffusers_twin
 from ddpm.steps import STEPS
 
 DIFFUSION = GaussianDiffusion(cosine_schedule(1000))
@@ -57,31 +58,6 @@ def unet(case: Case) -> Any:
         if not parameter.any():  # a fresh network predicts 0
             torch.nn.init.normal_(parameter, 0.0, 0.02)
     return model.to(memory_format=torch.channels_last)
-
-
-def diffusers_twin(config: UNetConfig) -> Any:
-    """A fresh `UNet2DModel` of diffusers with the layers of a `UNet` of `num_head_channels`."""
-    from diffusers import UNet2DModel
-
-    plain = "Resnet{}sampleBlock2D" if config.resblock_updown else "{}Block2D"
-    attended = [side in config.attention_resolutions for side in config.resolutions]
-    kinds = ["Attn{}Block2D" if attention else plain for attention in attended]
-    resampling = "resnet" if config.resblock_updown else "conv"
-    return UNet2DModel(
-        in_channels=config.in_channels,
-        out_channels=config.out_channels,
-        block_out_channels=config.widths,
-        layers_per_block=config.num_res_blocks,
-        down_block_types=tuple(kind.format("Down") for kind in kinds),
-        up_block_types=tuple(kind.format("Up") for kind in reversed(kinds)),
-        downsample_type=resampling,
-        upsample_type=resampling,
-        resnet_time_scale_shift="scale_shift" if config.use_scale_shift_norm else "default",
-        norm_num_groups=config.norm_num_groups,
-        attn_norm_num_groups=config.norm_num_groups,
-        attention_head_dim=config.num_head_channels,
-        num_class_embeds=config.num_classes,
-    )
 
 
 def forward(model: torch.nn.Module, case: Case, backward: bool) -> tuple[float, ...]:

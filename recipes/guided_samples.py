@@ -1,8 +1,6 @@
 """Steers a diffusion model three ways, and shows what guidance gives and what it takes.
 
     python recipes/guided_samples.py                # trains on scikit-learn's digits what it needs
-    python recipes/guided_samples.py --train_file mnist.npz --model_name_or_path runs/mnist \\
-        --classifier_name_or_path runs/mnist_classifier --weaker_name_or_path runs/mnist_weaker
 
 With images of your own it takes --model_name_or_path, --classifier_name_or_path and
 --weaker_name_or_path of models that were trained on them.

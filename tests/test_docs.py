@@ -134,6 +134,8 @@ def test_the_programs_of_a_document_run_in_order(path, models_folder, released, 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", models_folder / "cache")
     namespace: dict = {"__name__": "__main__"}
     for block in blocks(path.read_text(), "python"):
+        if "from diffusers import" in block and not importlib.util.find_spec("diffusers"):
+            continue  # it needs a Python of 3.11
         exec(compile(block, str(path), "exec"), namespace)
 
 

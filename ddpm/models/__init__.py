@@ -2,6 +2,14 @@
 
 from .classifier import NoisyClassifier
 from .configuration_unet import ClassifierConfig, UNetConfig
+from .diffusers_unet import DiffusersUNet, diffusers_twin
 from .unet import UNet
 
-__all__ = ["ClassifierConfig", "NoisyClassifier", "UNet", "UNetConfig"]
+__all__ = [
+    "ClassifierConfig",
+    "DiffusersUNet",
+    "NoisyClassifier",
+    "UNet",
+    "UNetConfig",
+    "diffusers_twin",
+]

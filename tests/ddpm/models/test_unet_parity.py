@@ -4,13 +4,11 @@ diffusers has the new attention order alone; files of the legacy order have the 
 sequence.
 """
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
 from ddpm.models.configuration_unet import UNetConfig
+from ddpm.models.diffusers_unet import diffusers_twin
 from ddpm.models.unet import UNet
 
 RESIDUAL = {"in_layers.0": "norm1", "in_layers.2": "conv1", "emb_layers.1": "time_emb_proj"}
@@ -32,18 +30,9 @@ EQUIVALENTS = {
 
 
 @pytest.fixture(scope="module")
-def diffusers_twin():
-    """The benchmark's own builder of the same network in diffusers."""
+def twin(randomise):
+    """Sizes -> the same network in diffusers."""
     pytest.importorskip("diffusers")
-    path = Path(__file__).parents[3] / "recipes/benchmark_ddpm.py"
-    spec = importlib.util.spec_from_file_location("benchmark_ddpm", path)
-    recipe = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(recipe)
-    return recipe.diffusers_twin
-
-
-@pytest.fixture(scope="module")
-def twin(diffusers_twin, randomise):
     return lambda config: randomise(diffusers_twin(config), seed=1)
 
 
@@ -148,12 +137,12 @@ def outputs(ours, theirs, size=None):
 @pytest.mark.parametrize("updown", [True, False])
 @pytest.mark.parametrize("attended", [(), (4,), (8, 4)])
 @pytest.mark.parametrize("num_classes", [None, 3])
-def test_the_twin_has_as_many_parameters(sizes, diffusers_twin, updown, attended, num_classes):
+def test_the_twin_has_as_many_parameters(sizes, twin, updown, attended, num_classes):
     config = UNetConfig(
         **sizes(num_head_channels=4, resblock_updown=updown, attention_resolutions=attended),
         num_classes=num_classes,
     )
-    count = sum(parameter.numel() for parameter in diffusers_twin(config).parameters())
+    count = sum(parameter.numel() for parameter in twin(config).parameters())
     assert count == UNet(config).num_parameters()
 
 
