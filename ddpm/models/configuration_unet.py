@@ -15,6 +15,8 @@ from typing_extensions import Self
 from .presets import PRESETS
 from .setting_names import NamedConfig
 
+SPATIAL_WIDTH = 2048  # of the hidden layer of a classifier's pools "spatial" and "spatial_v2"
+
 
 @strict
 class _EncoderConfig(NamedConfig):
@@ -201,6 +203,8 @@ class ClassifierConfig(_EncoderConfig):
         norm_num_groups: groups of each group norm, a divisor of every width.
         dropout: probability of dropout in residual blocks during training.
         num_classes: number of classes K.
+        pool: how feature maps become logits: "attention", which all released classifiers have,
+            "adaptive", "spatial" or "spatial_v2"; see pools.py.
 
     Raises:
         ValueError: if sizes do not fit together, or a setting has an unknown name.
@@ -209,9 +213,15 @@ class ClassifierConfig(_EncoderConfig):
     model_type = "ddpm_classifier"
 
     num_classes: int = 1000
+    pool: str = "attention"
 
     def __post_init__(self, **kwargs):
         _require(self.num_classes >= 1, "at least 1", num_classes=self.num_classes)
+        pools = ("attention", "adaptive", "spatial", "spatial_v2")
+        _require(self.pool in pools, f"one of {', '.join(map(repr, pools))}", pool=repr(self.pool))
+        groups = self.norm_num_groups
+        fits = self.pool != "spatial_v2" or (groups >= 1 and SPATIAL_WIDTH % groups == 0)
+        _require(fits, f"a divisor of {SPATIAL_WIDTH} with that pool", norm_num_groups=groups)
         super().__post_init__(**kwargs)
 
 
