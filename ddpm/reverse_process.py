@@ -256,10 +256,7 @@ class ReverseProcess(ForwardProcess):
         return call_network(model, x_t, times, labels, learned_variance=self.variance in LEARNED)
 
     def network_times(self, t: Tensor | int, x: Tensor) -> Tensor:
-        """What a network is told of t, (B,), for images x (B, C, H, W), on their device.
-
-        int64, `timesteps[t]`; float32 with `rescale_timesteps`: `timesteps[t]` * 1000 / T.
-        """
+        """What a network is told of t, on the device of x: int64 (B,), or float32 if rescaled."""
         if isinstance(t, int):
             told = self._told[t]
             return torch.full((len(x),), told.item(), dtype=told.dtype, device=x.device)

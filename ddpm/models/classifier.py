@@ -1,11 +1,10 @@
-"""NoisyClassifier: p(y | x_t, t), the encoder half of the U-Net with attention pooling.
+"""NoisyClassifier: p(y | x_t, t), the encoder half of the U-Net with a pool on top.
 
-    z = [mean_n h_n, h_1, ..., h_N] + positions
-    logits = W_o attention(query of z_0, keys and values of all z)
+    maps = encoder(x, e), middle(last of them, e)
+    logits = pool(SiLU(GroupNorm(last map)))    or    pool(means of all maps)
 
-(arXiv 2105.05233, section 4.)
-Shapes: B batch, C channels, N = S * S positions at the lowest resolution, H heads, D channels of a
-head, K classes.
+(arXiv 2105.05233, section 4.) The pools are in pools.py.
+Shapes: B batch, C channels, K classes.
 """
 
 import torch
@@ -14,38 +13,9 @@ from torch.nn import functional as F
 from transformers import initialization as init
 
 from .configuration_unet import ClassifierConfig
-from .layers_unet import GroupNorm, MiddleBlock, TimestepEmbedding, attend
+from .layers_unet import GroupNorm, MiddleBlock, TimestepEmbedding
+from .pools import MAP_POOLS, POOLS, AttentionPool, spatial_means
 from .unet import Encoder, UNetPreTrainedModel, check_labels
-
-
-class AttentionPool(nn.Module):
-    """One attention query, of the mean over all positions, as in arXiv 2103.00020.
-
-    (B, C, S, S) -> (B, K).
-    """
-
-    is_causal = False
-
-    def __init__(self, config: ClassifierConfig):
-        super().__init__()
-        width = config.widths[-1]
-        num_tokens = config.resolutions[-1] ** 2 + 1
-        self.config = config
-        self.num_heads = config.heads_of(width)
-        self.head_channels = width // self.num_heads
-        self.positional_embedding = nn.Parameter(torch.empty(width, num_tokens))
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, config.num_classes)
-
-    def forward(self, h: Tensor) -> Tensor:
-        positions_BNC = h.flatten(2).transpose(1, 2)
-        tokens_BNC = torch.cat((positions_BNC.mean(1, keepdim=True), positions_BNC), dim=1)
-        tokens_BNC = tokens_BNC + self.positional_embedding.T
-        # the rows are always (q/k/v, head, channel), whatever the attention order of the blocks
-        qkv = self.qkv(tokens_BNC).unflatten(2, (3, self.num_heads, self.head_channels))
-        query, key, value = (part.transpose(1, 2) for part in qkv.unbind(2))
-        mixed_B1HD = attend(self, query[:, :, :1], key, value)
-        return self.out(mixed_B1HD.flatten(1))
 
 
 class NoisyClassifier(UNetPreTrainedModel):
@@ -71,8 +41,11 @@ class NoisyClassifier(UNetPreTrainedModel):
         self.time_embedding = TimestepEmbedding(config)
         self.encoder = Encoder(config, config.in_channels)
         self.middle = MiddleBlock(config)
-        self.norm = GroupNorm(config.norm_num_groups, config.widths[-1])
-        self.pool = AttentionPool(config)
+        width = config.widths[-1]
+        on_last = config.pool in MAP_POOLS
+        self.norm = GroupNorm(config.norm_num_groups, width) if on_last else None
+        num_features = width if on_last else sum(self.encoder.skip_widths) + width
+        self.pool = POOLS[config.pool](config, num_features)
         self.post_init()
 
     @torch.no_grad()
@@ -101,6 +74,7 @@ class NoisyClassifier(UNetPreTrainedModel):
         if labels is not None:
             check_labels(labels, t, self.config.num_classes)
         silu_e = F.silu(self.time_embedding(t))
-        h = self.encoder(x.to(self.encoder.stem.weight.dtype), silu_e)[-1]
-        h = self.middle(h, silu_e)
-        return self.pool(F.silu(self.norm(h))).to(x.dtype)
+        maps = self.encoder(x.to(self.encoder.stem.weight.dtype), silu_e)
+        maps.append(self.middle(maps[-1], silu_e))
+        pooled = spatial_means(maps) if self.norm is None else F.silu(self.norm(maps[-1]))
+        return self.pool(pooled).to(x.dtype)

@@ -15,6 +15,8 @@ from typing_extensions import Self
 from .presets import PRESETS
 from .setting_names import NamedConfig
 
+SPATIAL_WIDTH = 2048  # of the hidden layer of a classifier's pools "spatial" and "spatial_v2"
+
 
 @strict
 class _EncoderConfig(NamedConfig):
@@ -225,6 +227,8 @@ class ClassifierConfig(_EncoderConfig):
             `id2label` holds the classes' names.
         betas: of the process q whose noise it was trained on, (T,); None = unknown, as of released
             files, or none.
+        pool: how feature maps become logits: "attention", which all released classifiers have,
+            "adaptive", "spatial" or "spatial_v2"; see pools.py.
 
     Raises:
         ValueError: if sizes or names do not fit together, or a setting has an unknown name.
@@ -233,6 +237,7 @@ class ClassifierConfig(_EncoderConfig):
     model_type = "ddpm_classifier"
 
     num_classes: int = 1000
+    pool: str = "attention"
     betas: tuple[float, ...] | list[float] | None = None
 
     @property
@@ -251,6 +256,11 @@ class ClassifierConfig(_EncoderConfig):
             self.betas = tuple(self.betas)
             valid = len(self.betas) > 0 and all(0 < beta <= 1 for beta in self.betas)
             _require(valid, "numbers in (0, 1]", betas=self.betas)
+        pools = ("attention", "adaptive", "spatial", "spatial_v2")
+        _require(self.pool in pools, f"one of {', '.join(map(repr, pools))}", pool=repr(self.pool))
+        groups = self.norm_num_groups
+        fits = self.pool != "spatial_v2" or (groups >= 1 and SPATIAL_WIDTH % groups == 0)
+        _require(fits, f"a divisor of {SPATIAL_WIDTH} with that pool", norm_num_groups=groups)
         super().__post_init__(**kwargs)
 
     def _check_label_names(self):

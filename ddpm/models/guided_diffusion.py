@@ -1,8 +1,11 @@
 """The released ADM checkpoints, "guided-diffusion" state dicts: reading, writing, and their names.
 
     input_blocks.0.0    the stem             middle_block.{0, 1, 2}    residual, attention, residual
-    input_blocks.N.M    encoder block N - 1  out.{0, 2}                norm, last layer
+    input_blocks.N.M    encoder block N - 1  out.{0, 2}                norm, last layer or pool
     output_blocks.N.M   decoder block N      M = how many children of the block run before
+
+    a classifier's other pools    out.{0, 3} norm and last layer of "adaptive"; out.{0, 2} the two
+                                  layers of "spatial"; out.{0, 1, 3} with a norm in "spatial_v2"
 
 A file does not say how its query-key-value rows are ordered: the preset does, and is never guessed.
 """
@@ -30,6 +33,8 @@ TOP_LEVEL = {
     "pool": "out.2",
     "pool.qkv": "out.2.qkv_proj",
     "pool.out": "out.2.c_proj",
+    "pool.linear": "out.3",
+    **{f"pool.{index}": f"out.{index}" for index in range(4)},  # pools that are sequences of layers
 }
 IN_BLOCKS = {
     "norm1": "in_layers.0",
@@ -155,8 +160,10 @@ def _released_name(model: nn.Module, own: str) -> str:
 
 
 def released_shape(model: nn.Module, own: str) -> tuple[int, ...]:
-    """Shape in released files, where attention's linear layers are convolutions with one tap."""
+    """Shape in released files, where some linear layers are convolutions with one tap."""
     shape = tuple(model.get_parameter(own).shape)
+    if own == "pool.linear.weight":
+        return (*shape, 1, 1)
     return (*shape, 1) if own.endswith((".qkv.weight", ".out.weight")) else shape
 
 

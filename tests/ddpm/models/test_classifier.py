@@ -5,8 +5,9 @@ import torch
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel
 
-from ddpm.models.classifier import AttentionPool, NoisyClassifier
+from ddpm.models.classifier import NoisyClassifier
 from ddpm.models.configuration_unet import ClassifierConfig, UNetConfig
+from ddpm.models.pools import MAP_POOLS
 from ddpm.models.unet import UNet
 
 VARIANTS = [
@@ -20,6 +21,9 @@ VARIANTS = [
     },
     {"resblock_updown": False, "use_scale_shift_norm": False},
     {"channel_mult": (1,), "attention_resolutions": ()},
+    {"rescale_residual": True, "pool": "adaptive"},
+    {"pool": "spatial"},
+    {"resblock_updown": False, "num_res_blocks": 2, "pool": "spatial_v2"},
 ]
 
 
@@ -45,36 +49,12 @@ def close(first, second, tolerance=1e-5):
     torch.testing.assert_close(first, second, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("order", ["new", "legacy"])
-@pytest.mark.parametrize("num_heads", [1, 2, 3])
-def test_pooling_is_attention_of_the_mean(sizes, randomise, num_heads, order):
-    """Written out head by head; its rows are in the new order whatever that of the blocks is."""
-    changes = {"model_channels": 6, "norm_num_groups": 2, "num_heads": num_heads}
-    config = ClassifierConfig(**sizes(**changes, attention_order=order), num_classes=5)
-    config._attn_implementation = "sdpa"
-    pool = randomise(AttentionPool(config))
-    h = torch.randn(2, 12, 4, 4)
-    tokens = (
-        torch.cat((h.flatten(2).mean(2, keepdim=True), h.flatten(2)), 2) + pool.positional_embedding
-    )
-    rows = pool.qkv.weight @ tokens + pool.qkv.bias[:, None]
-    channels = 12 // num_heads
-    mixed = []
-    for head in range(num_heads):
-        query, key, value = (
-            rows[:, (i * num_heads + head) * channels :][:, :channels] for i in range(3)
-        )
-        weights = torch.einsum("bcn,bcm->bnm", query, key).div(channels**0.5).softmax(-1)
-        mixed.append(torch.einsum("bnm,bcm->bcn", weights, value))
-    everywhere = pool.out.weight @ torch.cat(mixed, 1) + pool.out.bias[:, None]
-    close(pool(h), everywhere[:, :, 0])
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_logits_are_the_pooled_half_of_a_unet(tiny, sizes, variant):
     """The U-Net with the classifier's weights computes the same up to its middle."""
     model = tiny(**variant)
-    unet = UNet(UNetConfig(**sizes(**variant))).eval()
+    encoder = {name: value for name, value in variant.items() if name != "pool"}
+    unet = UNet(UNetConfig(**sizes(**encoder))).eval()
     shared = {
         name: tensor
         for name, tensor in model.state_dict().items()
@@ -82,12 +62,17 @@ def test_logits_are_the_pooled_half_of_a_unet(tiny, sizes, variant):
     }
     assert not unet.load_state_dict(shared, strict=False).unexpected_keys
     found = []
-    unet.middle.register_forward_hook(lambda module, args, output: found.append(output))
+    for module in (unet.encoder.stem, *unet.encoder.blocks, unet.middle):
+        module.register_forward_hook(lambda module, args, output: found.append(output))
     x, t = batch(model)
     with torch.no_grad():
         unet(x, t)
-        norm = model.norm
-        pooled = model.pool(F.silu(F.group_norm(found[0], 4, norm.weight, norm.bias, 1e-5)))
+        if model.config.pool in MAP_POOLS:
+            norm = model.norm
+            pooled = model.pool(F.silu(F.group_norm(found[-1], 4, norm.weight, norm.bias, 1e-5)))
+        else:
+            assert model.norm is None
+            pooled = model.pool(torch.cat([h.flatten(2).mean(2) for h in found], 1))
         logits = model(x, t)
     assert logits.shape == (3, 5)
     close(logits, pooled)

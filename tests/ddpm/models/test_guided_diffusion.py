@@ -4,6 +4,8 @@ The weights themselves are not here. What they must look like is generated below
 which they were published; what they must compute is in test_unet_parity.py.
 """
 
+import math
+
 import pytest
 import torch
 
@@ -11,6 +13,15 @@ from ddpm.models.classifier import NoisyClassifier
 from ddpm.models.configuration_unet import ClassifierConfig, UNetConfig
 from ddpm.models.unet import UNet
 
+POOLS = ("attention", "adaptive", "spatial", "spatial_v2")
+# of "64x64_classifier", whose last map has 512 channels and all of them together 128 (stem)
+# + 5 * 128 + 5 * 256 + 5 * 384 + 4 * 512 (blocks) + 512 (middle) = 6528
+POOLED = [
+    ("attention", 307, 1024 + 512 * 65 + 513 * 3 * 512 + 513 * 1000),
+    ("adaptive", 304, 1024 + 513 * 1000),
+    ("spatial", 304, 6529 * 2048 + 2049 * 1000),
+    ("spatial_v2", 306, 6529 * 2048 + 2 * 2048 + 2049 * 1000),
+]
 MULT = {
     64: (1, 2, 3, 4),
     128: (1, 1, 2, 3, 4),
@@ -158,14 +169,33 @@ def unet_table(
     return table
 
 
-def classifier_table(size, width, depth, classes, mult, channels=3, attended=(32, 16, 8), **flags):
+def classifier_table(
+    size,
+    width,
+    depth,
+    classes,
+    mult,
+    channels=3,
+    attended=(32, 16, 8),
+    pool="attention",
+    **flags,
+):
     table = Table(width, **flags)
     widths = [int(m * width) for m in mult]
-    last, _ = table.encoder(size, channels, widths, depth, attended)
-    table.layer("out.0", last)
-    table["out.2.positional_embedding"] = (last, (size // 2 ** (len(mult) - 1)) ** 2 + 1)
-    table.layer("out.2.qkv_proj", 3 * last, last, 1)
-    table.layer("out.2.c_proj", classes, last, 1)
+    last, skips = table.encoder(size, channels, widths, depth, attended)
+    if pool == "attention":
+        table.layer("out.0", last)
+        table["out.2.positional_embedding"] = (last, (size // 2 ** (len(mult) - 1)) ** 2 + 1)
+        table.layer("out.2.qkv_proj", 3 * last, last, 1)
+        table.layer("out.2.c_proj", classes, last, 1)
+    elif pool == "adaptive":
+        table.layer("out.0", last)
+        table.layer("out.3", classes, last, 1, 1)
+    else:
+        table.layer("out.0", 2048, sum(skips) + last)
+        if pool == "spatial_v2":
+            table.layer("out.1", 2048)
+        table.layer("out.3" if pool == "spatial_v2" else "out.2", classes, 2048)
     return table
 
 
@@ -239,10 +269,21 @@ def test_every_variant_of_the_unet_has_the_grammar(sizes, variant, classes):
     assert shapes(UNet(config)) == unet_table(**flags_of(config), out_channels=config.out_channels)
 
 
+@pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_variant_of_the_classifier_has_the_grammar(sizes, variant):
-    config = ClassifierConfig(**sizes(**variant), num_classes=7)
-    assert shapes(NoisyClassifier(config)) == classifier_table(**flags_of(config))
+def test_every_variant_of_the_classifier_has_the_grammar(sizes, variant, pool):
+    config = ClassifierConfig(**sizes(**variant), num_classes=7, pool=pool)
+    assert shapes(NoisyClassifier(config)) == classifier_table(**flags_of(config), pool=pool)
+
+
+@pytest.mark.parametrize(("pool", "num_tensors", "num_parameters"), POOLED)
+def test_a_released_encoder_with_another_pool_has_these_tensors(pool, num_tensors, num_parameters):
+    with torch.device("meta"):
+        model = NoisyClassifier(ClassifierConfig.preset("64x64_classifier", pool=pool))
+    table = shapes(model)
+    assert table == classifier_table(64, 128, 4, 1000, MULT[64], pool=pool)
+    without = sum(math.prod(shape) for name, shape in table.items() if not name.startswith("out."))
+    assert (len(table), model.num_parameters() - without) == (num_tensors, num_parameters)
 
 
 def test_attention_order_and_heads_of_the_presets():
@@ -283,12 +324,14 @@ def test_unet_round_trip_from_a_random_file(sizes, tmp_path, variant, classes):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.pt", "out.pt"]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_classifier_round_trip_from_a_random_file(sizes, tmp_path, variant):
-    config = ClassifierConfig(**sizes(**variant), num_classes=7)
-    state = {
-        name: torch.randn(shape) for name, shape in classifier_table(**flags_of(config)).items()
-    }
+@pytest.mark.parametrize(
+    ("variant", "pool"),
+    [(variant, "attention") for variant in VARIANTS] + [({}, pool) for pool in POOLS],
+)
+def test_classifier_round_trip_from_a_random_file(sizes, tmp_path, variant, pool):
+    config = ClassifierConfig(**sizes(**variant), num_classes=7, pool=pool)
+    table = classifier_table(**flags_of(config), pool=pool)
+    state = {name: torch.randn(shape) for name, shape in table.items()}
     # as files were written before PyTorch 1.6
     torch.save(state, tmp_path / "in.pt", _use_new_zipfile_serialization=False)
     written = NoisyClassifier.from_guided_diffusion(
