@@ -1,16 +1,14 @@
 """Draws images from a saved diffusion model, with its averaged weights: PNG files, an npz, a grid.
 
     python recipes/sample_ddpm.py                      # the model of recipes/train_ddpm.py
-    python recipes/sample_ddpm.py --model_name_or_path user/name --sampler ddim --steps 50
     python recipes/sample_ddpm.py --class_name 7 --sampler unipc3 --steps trailing10 --trajectory
-    accelerate launch --cpu --num_processes 2 recipes/sample_ddpm.py --num_images 1000
     python recipes/sample_ddpm.py --model_name_or_path runs/small --upsampler runs/ddpm_upsampler
     python recipes/sample_ddpm.py --classifier runs/classifier --guidance_scale 3 --class_name 7
 
 Image k depends on --seed and k alone: not on the batch size or the number of processes. The npz
 holds arr_0, uint8 (N, H, W, C), and arr_1, the labels, as guided-diffusion's evaluator reads them.
-With an upsampler the small images are in low_res.png, and all else is of the large ones.
-2 CPU cores: some seconds. Expected: "40 images of runs/ddpm", of digits that one can read.
+With an upsampler the small images are in low_res.png. 2 CPU cores: some seconds. Expected:
+"40 images of runs/ddpm", of digits that one can read.
 """
 
 import argparse
@@ -58,9 +56,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--trajectory", action="store_true", help="also write how the first images appear, as a GIF"
     )
-    args = parser.parse_args(argv)
-    chosen_guide(args)
-    return args
+    return parser.parse_args(argv)
 
 
 def load(name: str, variance: str | None) -> tuple[UNet, GaussianDiffusion]:
@@ -70,6 +66,7 @@ def load(name: str, variance: str | None) -> tuple[UNet, GaussianDiffusion]:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    chosen_guide(args)
     state = process_state()
     quieten(state.is_main_process)
     model, diffusion = load(args.model_name_or_path, args.variance)
