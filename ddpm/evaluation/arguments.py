@@ -96,9 +96,7 @@ DIFFUSION = {
     "num_timesteps": Flag(int, 1000, "T"),
     "min_snr_gamma": Flag(float, None, "cap of the loss weights, usually 5"),
     "label_dropout": Flag(
-        float,
-        0.0,
-        "share of the labels that training hides, usually 0.1, for classifier-free guidance",
+        float, 0.0, "share of labels hidden in training, usually 0.1, for classifier-free guidance"
     ),
     "rescale_timesteps": Flag(bool, False, "tell the network t * 1000 / T in place of t"),
 }

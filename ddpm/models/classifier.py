@@ -58,8 +58,8 @@ class NoisyClassifier(UNetPreTrainedModel):
         """Logits of the classes.
 
         Args:
-            x: float (B, C, S, S), noisy images, S = `image_size`: each position of the pool has
-                weights of its own.
+            x: float (B, C, H, W), noisy images; H = W = `image_size` for the attention pool, whose
+                positions have weights of their own, and else multiples of 2^(levels - 1).
             t: int64 or float (B,) or (), timesteps.
             labels: int64 (B,) or None: checked and otherwise ignored, so that a classifier is
                 called as a U-Net is.
@@ -70,7 +70,7 @@ class NoisyClassifier(UNetPreTrainedModel):
         Raises:
             ValueError: if shapes do not fit the network, or labels are (on a CPU) out of range.
         """
-        t = self._check_images(x, t, any_size=False)
+        t = self._check_images(x, t, any_size=not isinstance(self.pool, AttentionPool))
         if labels is not None:
             check_labels(labels, t, self.config.num_classes)
         silu_e = F.silu(self.time_embedding(t))

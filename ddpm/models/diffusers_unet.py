@@ -104,11 +104,15 @@ def diffusers_twin(config: UNetConfig) -> "UNet2DModel":
         The model; its weights are diffusers' draws.
 
     Raises:
-        ValueError: if diffusers has no such layers: heads by number, or resampling by plain layers
-            without a convolution.
+        ValueError: if diffusers has no such layers: heads by number, rescaled residuals, a
+            small image to enlarge, or resampling by plain layers without a convolution.
     """
     if config.num_head_channels is None:
         raise ValueError("num_head_channels is None; expected channels, as diffusers counts heads.")
+    if config.low_resolution is not None:
+        raise ValueError(f"low_resolution is {config.low_resolution}; expected None.")
+    if config.rescale_residual:
+        raise ValueError("rescale_residual is True; expected False, as in diffusers' blocks.")
     if not (config.resblock_updown or config.conv_resample):
         raise ValueError("conv_resample is False; expected True, or resblock_updown.")
     from diffusers import UNet2DModel

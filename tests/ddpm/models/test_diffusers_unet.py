@@ -116,6 +116,9 @@ def test_what_diffusers_does_not_have_has_no_twin(sizes):
     plain = {"resblock_updown": False, "conv_resample": False, "num_head_channels": 4}
     with pytest.raises(ValueError, match="conv_resample is False"):
         diffusers_twin(UNetConfig(**sizes(**plain)))
+    for changes in ({"rescale_residual": True}, {"low_resolution": 4}):
+        with pytest.raises(ValueError, match=f"{next(iter(changes))} is .*; expected"):
+            diffusers_twin(UNetConfig(**sizes(num_head_channels=4, **changes)))
 
 
 @pytest.mark.slow  # an interpreter

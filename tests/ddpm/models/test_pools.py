@@ -85,6 +85,25 @@ def test_means_are_of_each_map_in_turn():
 
 
 # -------------------------------------------------------------------------------- whole classifiers
+@torch.no_grad()
+@pytest.mark.parametrize("name", POOLS)
+def test_all_pools_but_attention_take_images_that_the_levels_halve(config_of, randomise, name):
+    """A wide image on its side, seen by kernels on theirs, has the logits of the upright one."""
+    model = randomise(NoisyClassifier(config_of(pool=name)))
+    x, t = torch.randn(2, 2, 4, 14), torch.tensor([3, 700])
+    if name == "attention":
+        with pytest.raises(ValueError, match=r"expected \(B, 2, 8, 8\), the one size"):
+            model(x, t)
+        return
+    logits = model(x, t)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.weight.copy_(layer.weight.transpose(2, 3).clone())
+    close(model(x.transpose(2, 3), t), logits)
+    with pytest.raises(ValueError, match=r"H and W multiples of 2\^\(levels-1\) = 2"):
+        model(x[..., 1:], t)
+
+
 def test_every_pool_can_be_chosen_and_others_are_refused(config_of):
     for name in POOLS:
         assert config_of(pool=name).pool == name
