@@ -97,12 +97,12 @@ class ClassificationObjective:
     ) -> tuple[Tensor, Tensor]:
         """x_t, and the timesteps that the classifier is told."""
         if not self.noised:
-            return images, torch.zeros(len(images), dtype=torch.long, device=images.device)
+            return images, self.process.network_times(0, images)
         uniforms = spread_uniforms(self.seed, numbers, global_batch_size)
         t, _ = stratified_timesteps(self.probabilities, uniforms)
         t = t.to(images.device)
         noise = example_noise(self.seed, numbers, images)
-        return self.process.q_sample(images, t, noise), self.process.timesteps.to(t.device)[t]
+        return self.process.q_sample(images, t, noise), self.process.network_times(t, images)
 
 
 def judged(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

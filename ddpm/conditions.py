@@ -37,7 +37,8 @@ class Gradient(Condition):
 
     def check(self, predictor: Predictor) -> None:
         config = getattr(self.function, "config", None)
-        _check_schedule(getattr(config, "betas", None), predictor)
+        if getattr(config, "betas", None) is not None:
+            _check_schedule(config, predictor)
         ours = getattr(getattr(predictor.model, "config", None), "num_classes", None)
         theirs = getattr(config, "num_classes", None)
         if self.labels is None and ours is not None and theirs is not None and ours != theirs:
@@ -123,12 +124,15 @@ def _rows_of(labels: Tensor, num_images: int, num_classes: int) -> Tensor:
     return labels.clone().expand(num_images)
 
 
-def _check_schedule(betas: Any, predictor: Predictor) -> None:
-    """Raises ValueError if a classifier knows its noise, and it is another than the diffusion's."""
-    if betas is None:
-        return
+def _check_schedule(config: Any, predictor: Predictor) -> None:
+    """Raises ValueError if a classifier's noise is another than the diffusion's, or told in t."""
     chain = predictor.diffusion
-    theirs = (1 - torch.tensor(betas, dtype=torch.float64)).cumprod(0)
+    if getattr(config, "rescale_timesteps", False) != chain.rescale_timesteps:
+        raise ValueError(
+            f"the classifier has rescale_timesteps {config.rescale_timesteps} and the diffusion"
+            f" {chain.rescale_timesteps}; expected the same."
+        )
+    theirs = (1 - torch.tensor(config.betas, dtype=torch.float64)).cumprod(0)
     known = int(chain.timesteps[-1]) < len(theirs)
     if not known or not torch.allclose(theirs[chain.timesteps], chain.alphas_cumprod, rtol=1e-6):
         raise ValueError(

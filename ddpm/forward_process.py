@@ -26,19 +26,26 @@ class ForwardProcess:
         betas: (T,), taken as float64.
         alphas_cumprod: float64 (T,) where they are known better than as a product; None = the
             product.
-        timesteps: int64 (T,), what a network is told in place of 0..T-1; None = just these.
+        timesteps: int64 (T,), which of another chain these are; None = 0..T-1.
+        told: (T,), what a network is told of them; None = `timesteps`.
 
     Raises:
         ValueError: if betas are no schedule.
     """
 
     def __init__(
-        self, betas: Tensor, alphas_cumprod: Tensor | None = None, timesteps: Tensor | None = None
+        self,
+        betas: Tensor,
+        alphas_cumprod: Tensor | None = None,
+        timesteps: Tensor | None = None,
+        told: Tensor | None = None,
     ):
         betas = check_betas(betas)
         self.betas = betas
         self.alphas_cumprod = (1 - betas).cumprod(0) if alphas_cumprod is None else alphas_cumprod
         self.timesteps = torch.arange(len(betas)) if timesteps is None else timesteps
+        self._told = self.timesteps if told is None else told
+        self._times: dict[torch.device, Tensor] = {}
         self.alphas_cumprod_prev = torch.cat((torch.ones_like(betas[:1]), self.alphas_cumprod[:-1]))
         noise = 1 - self.alphas_cumprod
         noise_prev = 1 - self.alphas_cumprod_prev
@@ -59,6 +66,20 @@ class ForwardProcess:
     def num_timesteps(self) -> int:
         """T, the number of steps of this chain."""
         return len(self.betas)
+
+    @property
+    def rescale_timesteps(self) -> bool:
+        """Whether a network is told t * 1000 / T, float32, in place of t."""
+        return self._told.is_floating_point()
+
+    def network_times(self, t: Tensor | int, x: Tensor) -> Tensor:
+        """What a network is told of t, on the device of x: int64 (B,), or float32 if rescaled."""
+        if isinstance(t, int):
+            told = self._told[t]
+            return torch.full((len(x),), told.item(), dtype=told.dtype, device=x.device)
+        if x.device not in self._times:
+            self._times[x.device] = self._told.to(x.device)
+        return self._times[x.device][t]
 
     def q_sample(self, x0: Tensor, t: Tensor | int, noise: Tensor | None = None) -> Tensor:
         """Draws from q(x_t | x_0), equation 4.
@@ -143,6 +164,11 @@ class ForwardProcess:
     def _noise_for(self, x: Tensor, t: Tensor | int, noise: Tensor | None) -> Tensor:
         self.check_times(t, x)
         return torch.randn_like(x) if noise is None else check_noise(noise, tuple(x.shape))
+
+
+def rescaled_timesteps(num_timesteps: int) -> Tensor:
+    """t * 1000 / T for all t, float32 (T,), as improved-diffusion tells its networks."""
+    return (torch.arange(num_timesteps, dtype=torch.float64) * 1000 / num_timesteps).float()
 
 
 def check_noise(noise: Any, shape: tuple[int, ...]) -> Tensor:

@@ -20,7 +20,7 @@ from typing_extensions import Self
 
 from .checks import check_choice, check_number, check_switch
 from .denoisers import Denoiser, call_network
-from .forward_process import ForwardProcess, expanded_like
+from .forward_process import ForwardProcess, expanded_like, rescaled_timesteps
 from .predictions import PREDICTIONS, capped_snr_weights, clipping, prediction_tables
 from .respacing import Respacing, kept_timesteps
 from .variances import LEARNED, VARIANCES
@@ -149,7 +149,8 @@ class ReverseProcess(ForwardProcess):
         if min_snr_gamma is not None and min_snr_gamma != math.inf:
             positive = "a number above 0, or None"
             check_number("min_snr_gamma", min_snr_gamma, lambda gamma: gamma > 0, positive)
-        super().__init__(betas)
+        told = rescaled_timesteps(len(betas)) if rescale_timesteps else None
+        super().__init__(betas, told=told)
         if prediction == "epsilon" and self.alphas_cumprod[-1] == 0:
             raise ValueError(
                 "prediction is 'epsilon' and the last beta is 1, so that x_{T-1} is nothing but"
@@ -159,11 +160,6 @@ class ReverseProcess(ForwardProcess):
         self.prediction = prediction
         self.variance = variance
         self.min_snr_gamma = min_snr_gamma
-        self.rescale_timesteps = rescale_timesteps
-        self._told = self.timesteps
-        if rescale_timesteps:
-            self._told = (self.timesteps.double() * 1000 / self.num_timesteps).float()
-        self._times: dict[torch.device, Tensor] = {}
         # a respaced chain keeps both tables: "previous" means the mean of the network's own chain
         coefficients = (self.posterior_mean_coef1, self.posterior_mean_coef2)
         self._predicted = prediction_tables(prediction, self.alphas_cumprod, *coefficients)
@@ -195,9 +191,9 @@ class ReverseProcess(ForwardProcess):
         adjacent = kept.diff(prepend=torch.tensor([-1])) == 1
         betas = torch.where(adjacent, self.betas[kept], 1 - alphas_cumprod / previous)
         spaced = copy.copy(self)
-        ForwardProcess.__init__(spaced, betas, alphas_cumprod, self.timesteps[kept])
-        spaced._told = self._told[kept]  # 1000 / T is of the whole chain
-        spaced._times = {}
+        # what is told stays that of the whole chain
+        whole = (self.timesteps[kept], self._told[kept])
+        ForwardProcess.__init__(spaced, betas, alphas_cumprod, *whole)
         spaced._predicted = self._predicted.keeping(kept)
         if self.loss_weights is not None:
             spaced.loss_weights = self.loss_weights.keeping(kept)
@@ -254,15 +250,6 @@ class ReverseProcess(ForwardProcess):
         """The network's output (B, C or 2C, H, W), checked; arguments as of `p_mean_variance`."""
         times = self.network_times(t, x_t)
         return call_network(model, x_t, times, labels, learned_variance=self.variance in LEARNED)
-
-    def network_times(self, t: Tensor | int, x: Tensor) -> Tensor:
-        """What a network is told of t, on the device of x: int64 (B,), or float32 if rescaled."""
-        if isinstance(t, int):
-            told = self._told[t]
-            return torch.full((len(x),), told.item(), dtype=told.dtype, device=x.device)
-        if x.device not in self._times:
-            self._times[x.device] = self._told.to(x.device)
-        return self._times[x.device][t]
 
     def reverse(
         self,

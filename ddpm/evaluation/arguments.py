@@ -81,6 +81,7 @@ NETWORK = {
         bool, True, "the timestep scales and shifts the second norm, or is added before it"
     ),
     "resblock_updown": Flag(bool, True, "residual blocks change the resolution, or plain layers"),
+    "rescale_residual": Flag(bool, False, "divide what a residual block gives by sqrt(2)"),
     "conv_resample": Flag(bool, True, "those plain layers have a convolution"),
     "norm_num_groups": Flag(int, 8, "groups of a group norm"),
     "dropout": Flag(float, 0.0, "in residual blocks"),
@@ -240,12 +241,12 @@ def _overruled(args: argparse.Namespace) -> dict[str, tuple[list[str], str]]:
     found = {}
     if vars(args).get("diffusion_name_or_path"):
         own = "a diffusion_name_or_path, which has its own"
-        found[own] = (["schedule", "num_timesteps"], one)
+        found[own] = (["schedule", "num_timesteps", "rescale_timesteps"], one)
     if vars(args).get("model_name_or_path"):
         found["a model_name_or_path, which has its own"] = ([*NETWORK, *_PROCESS], one)
         return found
     if args.preset:
-        sizes = [name for name in NETWORK if name != "preset"]
+        sizes = [name for name in (*NETWORK, "pool") if name in vars(args) and name != "preset"]
         found["a preset, which has its own"] = (sizes, one)
         return found
     if args.num_heads is not None:

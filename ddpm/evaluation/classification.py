@@ -134,12 +134,12 @@ class ClassifierEvaluation:
         streams = [stream(self.seed, number) for number in numbers.tolist()]
         noise = RowNoise(streams)
         num_timesteps = self.process.num_timesteps
-        figures = [_judged(model(images, torch.zeros_like(labels)), labels)]
+        figures = [_judged(model(images, self.process.network_times(0, images)), labels)]
         for stratum in range(_STRATA):
             places = torch.stack([torch.rand((), generator=each) for each in streams]).double()
             t = ((stratum + places) * num_timesteps / _STRATA).long().to(device)
             x_t = self.process.q_sample(images, t, noise(images))
-            figures.append(_judged(model(x_t, self.process.timesteps.to(device)[t]), labels))
+            figures.append(_judged(model(x_t, self.process.network_times(t, x_t)), labels))
         return torch.stack(figures, dim=1)
 
 

@@ -3,18 +3,24 @@
 import argparse
 from typing import Any
 
+from ..models.pools import POOLS
 from .arguments import DIFFUSION, NETWORK, Flag, add_flags, network_sizes, values
 
 _PRESET = "a released classifier's sizes, such as 64x64_classifier, instead of the flags below"
-_NETWORK = NETWORK | {"preset": Flag(str, None, _PRESET)}
-_PROCESS = {name: DIFFUSION[name] for name in ("schedule", "num_timesteps")}
+_NETWORK = NETWORK | {
+    "preset": Flag(str, None, _PRESET),
+    "pool": Flag(POOLS, "attention", "how feature maps become logits"),
+}
+_PROCESS = {name: DIFFUSION[name] for name in ("schedule", "num_timesteps", "rescale_timesteps")}
+_IMAGES = {
+    "noised": Flag(bool, True, "train on noisy images; without it, on clean ones alone"),
+    "random_crop": Flag(
+        bool, False, "cut a square of 0.8 of the side or more out of each training image"
+    ),
+}
 _TRAINING = {
     "weight_decay": Flag(float, 0.05, "of AdamW, as a share of the learning rate"),
     "max_eval_images": Flag(int, None, "held-out images that are scored; nothing = all"),
-}
-_SWITCHES = {
-    "noised": (True, "train on noisy images; without it, on clean ones alone"),
-    "random_crop": (False, "cut a square of 0.8 of the side or more out of each training image"),
 }
 
 
@@ -30,9 +36,7 @@ def add_classifier_arguments(parser: argparse.ArgumentParser) -> None:
         help="a saved diffusion model that the classifier shall guide: its noise, sizes and classes"
         " (default: the noise of the flags below)",
     )
-    for name, (default, text) in _SWITCHES.items():
-        switch = argparse.BooleanOptionalAction
-        group.add_argument(f"--{name}", action=switch, default=default, help=text)
+    add_flags(group, _IMAGES)
     group.add_argument("--push_to_hub", action="store_true", help="upload to --hub_model_id")
     group.add_argument("--hub_model_id", help="user/name")
     add_flags(group, _TRAINING)
@@ -47,9 +51,9 @@ def process_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def classifier_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Which network: keyword values of `ddpm.evaluation.new_classifier`."""
-    return network_sizes(args) | {"seed": args.seed}
+    return network_sizes(args) | values(args, ["pool", "seed"])
 
 
 def objective_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Which training loss: keyword values of `ddpm.classification.ClassificationObjective`."""
-    return values(args, ["seed", "random_flip", *_SWITCHES])
+    return values(args, ["seed", "random_flip", *_IMAGES])

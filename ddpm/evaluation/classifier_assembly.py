@@ -10,24 +10,28 @@ from ardm.training import fingerprint
 
 from ..classification import ClassificationObjective
 from ..data import ImageDataset
-from ..forward_process import ForwardProcess
+from ..forward_process import ForwardProcess, rescaled_timesteps
 from ..models.classifier import NoisyClassifier
 from ..models.configuration_unet import ClassifierConfig, UNetConfig
 from ..schedules import SCHEDULES
 from .levels import levels_for
 
 
-def new_process(schedule: str, num_timesteps: int) -> ForwardProcess:
+def new_process(
+    schedule: str, num_timesteps: int, rescale_timesteps: bool = False
+) -> ForwardProcess:
     """A process q by the name of its schedule.
 
     Args:
         schedule: a name in `SCHEDULES`.
         num_timesteps: T.
+        rescale_timesteps: whether a network is told t * 1000 / T.
 
     Returns:
         The process.
     """
-    return ForwardProcess(SCHEDULES[schedule](num_timesteps))
+    told = rescaled_timesteps(num_timesteps) if rescale_timesteps else None
+    return ForwardProcess(SCHEDULES[schedule](num_timesteps), told=told)
 
 
 def check_guides(
@@ -104,6 +108,7 @@ def new_classifier(
         "num_classes": len(names),
         "id2label": dict(enumerate(names)),
         "betas": process.betas.tolist() if noised else None,
+        "rescale_timesteps": process.rescale_timesteps,
     }
     if preset is None:
         levels = levels_for(data.image_size, channel_mult, attention_resolutions)

@@ -227,6 +227,7 @@ class ClassifierConfig(_EncoderConfig):
             `id2label` holds the classes' names.
         betas: of the process q whose noise it was trained on, (T,); None = unknown, as of released
             files, or none.
+        rescale_timesteps: whether it is told t * 1000 / T in place of t.
         pool: how feature maps become logits: "attention", which all released classifiers have,
             "adaptive", "spatial" or "spatial_v2"; see pools.py.
 
@@ -239,6 +240,7 @@ class ClassifierConfig(_EncoderConfig):
     num_classes: int = 1000
     pool: str = "attention"
     betas: tuple[float, ...] | list[float] | None = None
+    rescale_timesteps: bool = False
 
     @property
     def class_names(self) -> list[str]:

@@ -119,7 +119,7 @@ def test_the_network_is_told_the_original_timesteps():
         ({"labels": torch.tensor([0, 1, 3, 0])}, "from 0 to 3; expected 0..2"),
         ({"labels": torch.tensor([0, 1, -1, 0])}, "from -1 to 1; expected 0..2"),
         ({"labels": torch.tensor([0, 1])}, r"labels are torch.int64 \(2,\)"),
-        ({"labels": torch.rand(4)}, "labels are torch.float32"),
+        ({"labels": torch.zeros(4)}, "labels are torch.float32"),
         ({"labels": None}, "labels are a NoneType"),
         ({"images": torch.full((4, 1, 8, 8), 7.0)}, r"expected \[-1, 1\]"),
     ],

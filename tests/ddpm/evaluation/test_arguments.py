@@ -152,6 +152,7 @@ def test_flags_that_a_saved_model_overrules_are_not_told():
         "attention_order",
         "use_scale_shift_norm",
         "resblock_updown",
+        "rescale_residual",
         "conv_resample",
         "norm_num_groups",
         "dropout",

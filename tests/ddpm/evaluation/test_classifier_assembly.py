@@ -3,11 +3,14 @@
 import argparse
 import inspect
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from ardm.training import Batch
+from ddpm import GaussianDiffusion, classifier_guidance, sample
 from ddpm.classification import ClassificationObjective
 from ddpm.data import ImageDataset
 from ddpm.data.finding import digits
@@ -18,6 +21,7 @@ from ddpm.evaluation.classifier_assembly import (
     new_classifier,
     new_process,
 )
+from ddpm.evaluation.evaluation import stacked
 from ddpm.models.configuration_unet import ClassifierConfig, UNetConfig
 from ddpm.schedules import cosine_schedule
 
@@ -72,7 +76,41 @@ def test_flags_without_effect_are_refused(words, message):
 
 def test_flags_of_another_ones_noise_are_not_told():
     told = arguments.run_flags(parsed("--diffusion_name_or_path", "x"))
-    assert {"schedule", "num_timesteps", "conv_resample"} == set(vars(parsed())) - set(told)
+    own = {"schedule", "num_timesteps", "rescale_timesteps"}
+    assert own | {"conv_resample"} == set(vars(parsed())) - set(told)
+
+
+def test_a_pool_beside_a_preset_is_refused():
+    with pytest.raises(ValueError, match="got --pool and a preset, which has its own"):
+        parsed("--preset", "64x64_classifier", "--pool", "spatial")
+
+
+def test_a_classifier_is_told_timesteps_as_its_diffusion_tells_them():
+    """In training, in scoring, and when it guides; what is told otherwise is refused."""
+    process = new_process("cosine", 40, rescale_timesteps=True)
+    model = new_classifier(DATA, process, noised=True, seed=0, **SMALL)
+    assert model.config.rescale_timesteps
+    told = []
+    images, labels = stacked(DATA, 8)
+    batch = Batch({"images": images, "labels": labels}, torch.arange(8), 8, 0.0)
+
+    def spy(x, t):
+        told.append(t)
+        return torch.zeros(len(x), 10)
+
+    ClassificationObjective(process)(spy, batch)
+    assert told[0].dtype == torch.float32 and (told[0] % 25 == 0).all() and told[0].max() > 40
+    guide = classifier_guidance(model, 3)
+    for rescale in (True, False):
+        diffusion = GaussianDiffusion(
+            process.betas, variance="fixed_small", rescale_timesteps=rescale
+        )
+        draw = partial(sample, lambda x, t: x, (2, 1, 8, 8), diffusion, steps=3, guidance=guide)
+        if rescale:
+            assert draw().isfinite().all()
+        else:
+            with pytest.raises(ValueError, match="rescale_timesteps True and the diffusion False"):
+                draw()
 
 
 def test_a_classifier_knows_its_data_and_its_noise():
