@@ -14,6 +14,7 @@ from ardm.training import check_integer, gather_rows, share_of
 
 from .denoisers import Denoiser, to_model_range, to_uint8
 from .diffusion import GaussianDiffusion
+from .editing import image_to_image, inpaint
 from .guides import Guidance
 from .noise import stream
 from .samplers import device_of, sample
@@ -57,15 +58,63 @@ def draw_images(
         ValueError: if a number is out of range, labels are not N, or an option of [`sample`] is not
             as it should be.
     """
-    device = device_of(model)
-    for numbers in _batches(num_images, labels, batch_size, process_index, num_processes):
-        chosen = None if labels is None else labels[numbers].to(device)
-        streams = [stream(seed, number, device=device) for number in numbers.tolist()]
+
+    def make(numbers: Tensor, **given: Any) -> Tensor:
         shape = (len(numbers), *image_shape)
-        if guidance_for is not None:
-            options["guidance"] = guidance_for(numbers)
-        images = sample(model, shape, diffusion, labels=chosen, generator=streams, **options)
-        yield numbers, images
+        return sample(model, shape, diffusion, **given, **_guided(guidance_for, numbers), **options)
+
+    shares = (seed, labels, batch_size, process_index, num_processes)
+    yield from _numbered(make, num_images, device_of(model), *shares)
+
+
+def draw_edited(
+    model: Denoiser,
+    diffusion: GaussianDiffusion,
+    images: Tensor,
+    *,
+    mask: Tensor | None = None,
+    seed: int = 0,
+    labels: Tensor | None = None,
+    guidance_for: Callable[[Tensor], Guidance | Sequence[Guidance]] | None = None,
+    batch_size: int = 64,
+    process_index: int = 0,
+    num_processes: int = 1,
+    **options: Any,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Changes this process's share of some images, or fills them in.
+
+    Args:
+        model: as for [`sample`].
+        diffusion: of the model.
+        images: of all processes, (N, C, H, W) in [-1, 1].
+        mask: bool, broadcasts to an image (C, H, W): True where something is to be made, by
+            [`inpaint`]; None = [`image_to_image`] of the whole.
+        seed: of all of them.
+        labels: int64 (N,), or None.
+        guidance_for: as for [`draw_images`].
+        batch_size: images changed side by side.
+        process_index: this process.
+        num_processes: of how many.
+        **options: of [`inpaint`] or [`image_to_image`].
+
+    Yields:
+        Numbers of the images, int64 (B,), and the images (B, C, H, W) in [-1, 1].
+
+    Raises:
+        ValueError: if a number is out of range, labels are not N, or images, mask or an option are
+            not as they should be.
+    """
+    device = device_of(model)
+
+    def make(numbers: Tensor, **given: Any) -> Tensor:
+        given |= _guided(guidance_for, numbers) | options
+        some = images[numbers].to(device)
+        if mask is None:
+            return image_to_image(model, some, diffusion, **given)
+        return inpaint(model, some, mask.to(device), diffusion, **given)
+
+    shares = (seed, labels, batch_size, process_index, num_processes)
+    yield from _numbered(make, len(images), device, *shares)
 
 
 def draw_upsampled(
@@ -100,13 +149,12 @@ def draw_upsampled(
         ValueError: if a number is out of range, labels are not N, or small images or an option of
             [`upsample`] are not as they should be.
     """
-    device = device_of(model)
-    for numbers in _batches(len(low_res), labels, batch_size, process_index, num_processes):
-        chosen = None if labels is None else labels[numbers].to(device)
-        streams = [stream(seed, number, *STREAMS, device=device) for number in numbers.tolist()]
-        small = low_res[numbers]
-        images = upsample(model, small, diffusion, labels=chosen, generator=streams, **options)
-        yield numbers, images
+
+    def make(numbers: Tensor, **given: Any) -> Tensor:
+        return upsample(model, low_res[numbers], diffusion, **given, **options)
+
+    shares = (seed, labels, batch_size, process_index, num_processes)
+    yield from _numbered(make, len(low_res), device_of(model), *shares, STREAMS)
 
 
 def gathered(mine: Iterable[tuple[Tensor, Tensor]], image_shape: tuple[int, ...]) -> Tensor:
@@ -158,18 +206,36 @@ def chosen_labels(
     return torch.full((num_images,), list(class_names).index(class_name))
 
 
-def _batches(
+def _numbered(
+    make: Callable[..., Tensor],
     num_images: int,
+    device: torch.device,
+    seed: int,
     labels: Tensor | None,
     batch_size: int,
     process_index: int,
     num_processes: int,
-) -> Iterator[Tensor]:
-    """Numbers of the images that a process draws, batch by batch; perhaps none."""
+    key: tuple[str, ...] = (),
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """This process's share, batch by batch: numbers, and what `make` makes of their streams.
+
+    Nothing where there are more processes than images.
+
+    Raises:
+        ValueError: if a number is out of range, or labels are not one an image.
+    """
     num_images = check_integer("num_images", num_images, 1)
     batch_size = check_integer("batch_size", batch_size, 1)
     if labels is not None and labels.shape != (num_images,):
         raise ValueError(f"labels have shape {tuple(labels.shape)}; expected ({num_images},).")
     for numbers in share_of(num_images, process_index, num_processes).split(batch_size):
-        if len(numbers):  # none where there are more processes than images
-            yield numbers
+        if len(numbers):
+            chosen = None if labels is None else labels[numbers].to(device)
+            streams = [stream(seed, number, *key, device=device) for number in numbers.tolist()]
+            yield numbers, make(numbers, labels=chosen, generator=streams)
+
+
+def _guided(
+    guidance_for: Callable[[Tensor], Guidance | Sequence[Guidance]] | None, numbers: Tensor
+) -> dict[str, Any]:
+    return {} if guidance_for is None else {"guidance": guidance_for(numbers)}

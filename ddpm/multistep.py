@@ -20,7 +20,7 @@ drift is trusted for as long a way as it was seen on and no longer,
 
     trust = min(h, max(h_1, LONG_STEP)) / h,   h_1 of the step before
 
-where the published solvers have 1. Evenly spaced timesteps are far from even in h: in few steps the
+where the published solvers have 1, and a curvature is not trusted there at all. Evenly spaced timesteps are far from even in h: in few steps the
 one before the last, onto t = 0, is 3 to 5 times as long as the one before it, and there formulas of
 higher order overshoot so far that first order is better. Steps of at most LONG_STEP, all that there
 are in many steps, are the formulas, and so are those that are no longer than the step before.
@@ -149,11 +149,12 @@ class DPMSolver3Step:
 
     def _drift(self, x0: Tensor, past: list[tuple[float, Tensor]], t: int) -> Tensor:
         (last, x0_1), *earlier = past
-        if not earlier:
-            return half_slope(x0, past[0], self.lambdas, t)
-        ((before, x0_2),) = earlier
         here = self.lambdas[t]
         h = self.lambdas[t - 1] - here
+        # a curvature carries further than a slope: what is not trusted wholly has none
+        if not earlier or trust(h, here - last) < 0.999:
+            return half_slope(x0, past[0], self.lambdas, t)
+        ((before, x0_2),) = earlier
         r_1 = (here - last) / h
         r_2 = (last - before) / h
         slope = (x0 - x0_1) / r_1
@@ -161,7 +162,7 @@ class DPMSolver3Step:
         decay = -math.expm1(-h)  # E
         of_slope = 1 / decay - 1 / h
         of_bend = (0.5 - (h - decay) / h**2) / decay
-        return trust(h, here - last) * (of_slope * (slope + r_1 * bend) + of_bend * bend)
+        return of_slope * (slope + r_1 * bend) + of_bend * bend
 
 
 class UniPCStep:

@@ -185,7 +185,15 @@ CORE: dict[str, dict[str, set[str]]] = {
         },
         "conditioning": {"denoisers", "forward_process", "noise"},
         "upsampling": {"conditioning", "denoisers", "diffusion", "noise", "samplers"},
-        "drawing": {"denoisers", "diffusion", "guides", "noise", "samplers", "upsampling"},
+        "drawing": {
+            "denoisers",
+            "diffusion",
+            "editing",
+            "guides",
+            "noise",
+            "samplers",
+            "upsampling",
+        },
         # what is minimised
         "timesteps": {"checks"},
         "examples": {"denoisers", "noise"},

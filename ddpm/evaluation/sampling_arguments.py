@@ -1,9 +1,10 @@
 """The flags of sampling: how many images of a saved model are drawn, of which size and how."""
 
 import argparse
+from typing import Any
 
 from ..steps import STEPS
-from .arguments import Flag, add_flags
+from .arguments import Flag, add_flags, values
 
 _SAMPLING = {
     "num_images": Flag(int, 40, "how many to draw"),
@@ -11,7 +12,7 @@ _SAMPLING = {
     "height": Flag(int, None, "pixels, a multiple of 2^(levels-1); nothing = the model's size"),
     "width": Flag(int, None, "the same"),
     "sampler": Flag(STEPS, "ddpm", "how x_t becomes x_{t-1}"),
-    "steps": Flag(str, "250", 'how many, or a respacing: "ddim25", "10,10,10"'),
+    "steps": Flag(str, "250", 'how many, or a spacing: "trailing10", "ddim25", "10,10,10"'),
     "eta": Flag(float, 0.0, "share of new noise in ddim's steps"),
     "variance": Flag(
         str, None, "of ddpm's steps, instead of the model's: fixed_small or fixed_large"
@@ -29,3 +30,9 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         parser: the recipe's parser.
     """
     add_flags(parser.add_argument_group("sampling"), _SAMPLING)
+
+
+def sampling_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """How images are drawn: keyword values of `ddpm.draw_images`."""
+    chosen = values(args, ("seed", "batch_size", "sampler", "steps", "eta"))
+    return chosen | {"clip": args.clip != "none" and args.clip}

@@ -10,6 +10,7 @@ from .classifier_cards import (
     classifier_facts,
 )
 from .classifier_folder import load_classifier, save_classifier
+from .films import Film
 from .folder import (
     DEMO_FOLDER,
     load_class_names,
@@ -35,6 +36,7 @@ __all__ = [
     "DEMO_FOLDER",
     "CardFigures",
     "ClassifierFigures",
+    "Film",
     "Likelihood",
     "SampleQuality",
     "accuracy_curve",

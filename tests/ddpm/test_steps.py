@@ -105,7 +105,6 @@ def error(data, sampler, steps, diffusion, betas=None):
         ("ddim", 1),
         ("heun", 2),
         ("dpm_solver++", 2),
-        ("dpm_solver++3m", 2),
         ("unipc2", 2),
         ("unipc3", 2),
     ],
@@ -118,6 +117,17 @@ def test_order_of_convergence(gaussian, sampler, order, schedule):
     # what remains at t = 0 is of first order for all, and small
     assert fine < coarse / 4 ** (order - 0.45)
     assert error(gaussian(0.2, 0.7), sampler, 800, diffusion) < 5e-3
+
+
+@pytest.mark.parametrize("steps", [50, 200, 800])
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_a_curvature_more_than_halves_the_error(gaussian, schedule, steps):
+    diffusion = GaussianDiffusion(SCHEDULES[schedule](4000), variance="fixed_small")
+    third, second = (
+        error(gaussian(0.2, 0.7), sampler, steps, diffusion)
+        for sampler in ("dpm_solver++3m", "dpm_solver++")
+    )
+    assert third < 0.5 * second
 
 
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "ddpm"])
