@@ -20,10 +20,11 @@ drift is trusted for as long a way as it was seen on and no longer,
 
     trust = min(h, max(h_1, LONG_STEP)) / h,   h_1 of the step before
 
-where the published solvers have 1, and a curvature is not trusted there at all. Evenly spaced timesteps are far from even in h: in few steps the
-one before the last, onto t = 0, is 3 to 5 times as long as the one before it, and there formulas of
-higher order overshoot so far that first order is better. Steps of at most LONG_STEP, all that there
-are in many steps, are the formulas, and so are those that are no longer than the step before.
+where the published solvers have 1; a curvature is not trusted there at all. Evenly spaced timesteps
+are far from even in h: in few steps the one before the last, onto t = 0, is 3 to 5 times as long as
+the one before it, and there formulas of higher order overshoot so far that first order is better.
+Steps of at most LONG_STEP, all that there are in many steps, are the formulas, and so are those
+that are no longer than the step before.
 
 Sources: arXiv 2211.01095, algorithm 2 and appendices; arXiv
 2302.04867, algorithms 1 and 2, with B(h) = e^h - 1 of data prediction. Orders rise with the first
