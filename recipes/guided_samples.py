@@ -42,6 +42,11 @@ RECIPES = Path(__file__).parent
 NOTHING = classifier_free_guidance(0.0)  # makes a network with a null class an unconditional one
 EACH = 4  # images of a class in a picture
 SHOWN = (0.0, 1.0, 3.0, 10.0)
+SCALES = {
+    "classifier": (0.0, 0.5, 1.0, 2.0, 4.0, 8.0),
+    "classifier-free": (0.0, 1.0, 1.5, 2.0, 4.0, 8.0),
+    "auto": (1.0, 1.5, 2.0, 3.0, 4.0),
+}
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -121,11 +126,9 @@ def main(argv: list[str] | None = None) -> None:
 
     evaluation = SampleEvaluation(images["train"], extractor, args.num_images, seed=args.seed)
     options = {"sampler": "ddim", "steps": args.steps}
-    guides: dict[str, Any] = {
-        "classifier": (partial(by_classifier, classifier), (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)),
-        "classifier-free": (classifier_free_guidance, (0.0, 1.0, 1.5, 2.0, 4.0, 8.0)),
-        "auto": (partial(autoguidance, weaker), (1.0, 1.5, 2.0, 3.0, 4.0)),
-    }
+    makers: list[Any] = [partial(by_classifier, classifier), classifier_free_guidance]
+    makers.append(partial(autoguidance, weaker))
+    guides = {name: (make, SCALES[name]) for name, make in zip(SCALES, makers, strict=True)}
     measure = partial(guided_quality, evaluation, model, diffusion, **options)
     curves = quality_by_scale(measure, guides)
     content["curves.png"] = guidance_curves(curves)

@@ -20,9 +20,8 @@ from transformers import AutoModel
 
 import ddpm.hub.folder
 from ardm.training.tensor_files import read_state
-from ddpm.denoisers import to_model_range, to_uint8
 from ddpm.evaluation import evaluation
-from ddpm.hub import image_grid, load_class_names, load_folder
+from ddpm.hub import load_class_names, load_folder
 
 ROOT = Path(__file__).parent.parent
 NUM_TIMESTEPS = 10
@@ -228,88 +227,6 @@ def test_train_ddpm_names_what_is_wrong_before_it_trains(tmp_path, monkeypatch, 
     with pytest.raises(ValueError, match=message):
         module.main(words(SMALL, "--output_dir", tmp_path / "run", wrong))
     assert not begun
-
-
-# ---------------------------------------------------------------------------------------- sampling
-def test_sample_ddpm_draws_what_sample_does(trained, tmp_path, capsys):
-    folder = tmp_path / "drawn"
-    content = draw(trained, folder, "--num_images 7 --batch_size 3 --seed 5 --sampler ddim")
-    assert content["arr_0"].shape == (7, 8, 8, 1) and content["arr_1"].tolist() == list(range(7))
-    model, diffusion = load_folder(trained)
-    options = {"sampler": "ddim", "steps": 5, "labels": torch.arange(7), "seed": 5}
-    expected = to_uint8(ddpm.sample(model, (7, 1, 8, 8), diffusion, **options))
-    assert np.array_equal(content["arr_0"], expected.permute(0, 2, 3, 1).numpy())
-    for number in range(7):
-        with Image.open(folder / f"{number:06d}.png") as picture:
-            assert np.array_equal(np.asarray(picture), content["arr_0"][number, :, :, 0])
-    assert f"7 images of {trained} (ddim, 5 steps, seed 5): " in capsys.readouterr().out
-    assert (folder / "grid.png").is_file()
-
-
-def test_sample_ddpm_draws_other_sizes(trained, tmp_path):
-    images = draw(trained, tmp_path / "wide", "--num_images 2 --height 4 --width 12")["arr_0"]
-    assert images.shape == (2, 4, 12, 1)
-    images = draw(trained, tmp_path / "tall", "--num_images 2 --height 16")["arr_0"]
-    assert images.shape == (2, 16, 8, 1)
-
-
-def test_sample_ddpm_gathers_in_order_and_where_a_process_has_no_image():
-    gathered = recipe("sample_ddpm").gathered
-    pixels = torch.arange(5 * 3, dtype=torch.uint8).view(5, 1, 3, 1)
-    numbers = torch.tensor([3, 0, 4, 2, 1])
-    batches = [(part, to_model_range(pixels[part])) for part in numbers.split(2)]
-    assert torch.equal(to_uint8(gathered(batches, (1, 3, 1))), pixels)
-    assert gathered([], (1, 3, 1)).shape == (0, 1, 3, 1)
-
-
-def test_sample_ddpm_mixes_no_images_of_another_run(trained, tmp_path):
-    draw(trained, tmp_path, "--num_images 3")
-    draw(trained, tmp_path, "--num_images 3 --seed 1")
-    with pytest.raises(ValueError, match="1 images beyond 2"):
-        draw(trained, tmp_path, "--num_images 2")
-
-
-def test_sample_ddpm_draws_one_class_and_a_trajectory(trained, tmp_path, capsys):
-    flags = "--num_images 4 --batch_size 2 --class_name 7 --variance fixed_large --trajectory"
-    assert draw(trained, tmp_path, flags)["arr_1"].tolist() == [7] * 4
-    two = image_grid(torch.zeros(2, 1, 8, 8), 2)
-    with Image.open(tmp_path / "trajectory.gif") as film:
-        assert film.size == two.size
-        durations = []
-        for number in range(film.n_frames):
-            film.seek(number)
-            durations.append(film.info["duration"])
-    assert len(durations) == 5  # of the first batch, as its size
-    *moving, last = durations
-    assert 2000 <= sum(moving) <= 4000 and last == 1500
-    assert "trajectory.gif" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ("--class_name x", "class_name is 'x'"),
-        ("--steps 1", "at least two"),
-        (f"--steps {NUM_TIMESTEPS + 1}", "expected"),
-        ("--num_images 0", "num_images"),
-        ("--variance small", "variance is 'small'"),
-        ("--eta 0.5", "eta"),
-        ("--width 9", "multiples of"),
-        ("--height 0", "a size is 0"),
-        ("--model_name_or_path nowhere/at/all", "nowhere/at/all"),
-    ],
-)
-def test_sample_ddpm_names_what_is_wrong(trained, tmp_path, wrong, message):
-    with pytest.raises(ValueError, match=message):
-        draw(trained, tmp_path, wrong)
-    assert not list(tmp_path.glob("*.png"))
-
-
-def test_without_a_model_it_says_how_to_make_one(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="train_ddpm"):
-        recipe("sample_ddpm").main([])
-    assert not list(tmp_path.iterdir())
 
 
 # --------------------------------------------------------------------------- settings of accelerate
