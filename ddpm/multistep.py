@@ -32,6 +32,8 @@ steps and fall again to 1 on the last one, whose lambda' is infinite. Levels: se
 """
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -43,6 +45,7 @@ from .single_steps import DDIMStep, Predict
 
 # in h, half of log-SNR: a drift that was seen on a shorter way is trusted as far as this
 LONG_STEP = 0.5
+_WHOLLY = 0.999  # a trust of 1, but for rounding
 _FEW = 15  # steps, below which a third-order solver ends with a second-order step
 
 
@@ -83,27 +86,98 @@ class Past:
         self.images = [(t, x0), *self.images][: self.length]
 
 
-class DPMSolverStep:
-    """Second order: the image's slope is taken from the step before.
+class DriftStep(ABC):
+    """Aims at the image here and its drift over the step, by the images predicted before.
 
     Args:
         diffusion: the chain.
-        noise: not used.
+        noise: source of randomness.
     """
 
     reads: ClassVar[str] = "x0"
+    length: ClassVar[int]  # of the past that it looks at
 
     def __init__(self, diffusion: GaussianDiffusion, noise: RowNoise):
         self.lambdas = half_log_snr(diffusion)
-        self.euler = DDIMStep(diffusion, noise)
-        self.past = Past(self.lambdas, 1)
+        self.past = Past(self.lambdas, self.length)
+        self.few = diffusion.num_timesteps < _FEW
+        self.move: Callable[[Tensor, Tensor, int], Tensor] = DDIMStep(diffusion, noise).move
 
     def __call__(self, predict: Predict, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        """Moves x to t - 1; see [`Step`]."""
         x0 = predict(x, t).x0
         past = self.past.before(t)
-        aim = x0 + half_slope(x0, past[0], self.lambdas, t) if past and t > 0 else x0
+        aim = x0 + self.drift(x0, past, t) if past and t > 0 else x0
         self.past.add(t, x0)
-        return self.euler.move(x, aim, t), x0
+        return self.move(x, aim, t), x0
+
+    @abstractmethod
+    def drift(self, x0: Tensor, past: list[tuple[float, Tensor]], t: int) -> Tensor:
+        """By how much the image drifts on the step from t > 0, like x0; past is not empty."""
+
+
+class DPMSolverStep(DriftStep):
+    """Second order: the image's slope is taken from the step before."""
+
+    length = 1
+
+    def drift(self, x0: Tensor, past: list[tuple[float, Tensor]], t: int) -> Tensor:
+        """trust D_1 / 2."""
+        return half_slope(x0, past[0], self.lambdas, t)
+
+
+class DPMSolver3Step(DriftStep):
+    """Slope and curvature of the image, from the two steps before."""
+
+    length = 2
+
+    def drift(self, x0: Tensor, past: list[tuple[float, Tensor]], t: int) -> Tensor:
+        """Both where the drift is trusted, else trust D_1 / 2."""
+        (last, x0_1), *earlier = past
+        here = self.lambdas[t]
+        h = self.lambdas[t - 1] - here
+        # a curvature carries further than a slope; the published solver drops it at the end of few
+        if not earlier or trust(h, here - last) < _WHOLLY or (self.few and t == 1):
+            return half_slope(x0, past[0], self.lambdas, t)
+        ((before, x0_2),) = earlier
+        r_1 = (here - last) / h
+        r_2 = (last - before) / h
+        slope = (x0 - x0_1) / r_1
+        bend = (slope - (x0_1 - x0_2) / r_2) / (r_1 + r_2)
+        decay = -math.expm1(-h)  # E
+        of_slope = 1 / decay - 1 / h
+        of_bend = (0.5 - (h - decay) / h**2) / decay
+        return of_slope * (slope + r_1 * bend) + of_bend * bend
+
+
+class SDEDPMSolverStep(DriftStep):
+    """Second order for the stochastic equation: each step replaces a part of the noise.
+
+    Args:
+        diffusion: the chain.
+        noise: source of randomness.
+    """
+
+    length = 1
+
+    def __init__(self, diffusion: GaussianDiffusion, noise: RowNoise):
+        super().__init__(diffusion, noise)
+        bars = diffusion.alphas_cumprod
+        bars_prev = diffusion.alphas_cumprod_prev
+        kept = (bars * (1 - bars_prev) / (bars_prev * (1 - bars))).sqrt()  # e^-h
+        of_x = (((1 - bars_prev) / (1 - bars)).sqrt() * kept).tolist()
+        of_x0 = (bars_prev.sqrt() * (1 - kept**2)).tolist()
+        sigmas = ((1 - bars_prev) * (1 - kept**2)).sqrt().tolist()
+
+        def move(x: Tensor, x0: Tensor, t: int) -> Tensor:
+            moved = of_x[t] * x + of_x0[t] * x0
+            return moved + sigmas[t] * noise(x) if sigmas[t] else moved
+
+        self.move = move
+
+    def drift(self, x0: Tensor, past: list[tuple[float, Tensor]], t: int) -> Tensor:
+        """trust D_1 / 2."""
+        return half_slope(x0, past[0], self.lambdas, t)
 
 
 def half_slope(x0: Tensor, last: tuple[float, Tensor], lambdas: list[float], t: int) -> Tensor:
@@ -121,49 +195,6 @@ def half_slope(x0: Tensor, last: tuple[float, Tensor], lambdas: list[float], t: 
     h = lambdas[t - 1] - lambdas[t]
     h_last = lambdas[t] - last[0]
     return (x0 - last[1]) * (trust(h, h_last) * h / (2 * h_last))
-
-
-class DPMSolver3Step:
-    """Third order: slope and curvature of the image, from the two steps before.
-
-    Args:
-        diffusion: the chain.
-        noise: not used.
-    """
-
-    reads: ClassVar[str] = "x0"
-
-    def __init__(self, diffusion: GaussianDiffusion, noise: RowNoise):
-        self.lambdas = half_log_snr(diffusion)
-        self.euler = DDIMStep(diffusion, noise)
-        self.past = Past(self.lambdas, 2)
-        self.few = diffusion.num_timesteps < _FEW
-
-    def __call__(self, predict: Predict, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        x0 = predict(x, t).x0
-        past = self.past.before(t)
-        if self.few and t == 1:
-            past = past[:1]
-        aim = x0 + self._drift(x0, past, t) if past and t > 0 else x0
-        self.past.add(t, x0)
-        return self.euler.move(x, aim, t), x0
-
-    def _drift(self, x0: Tensor, past: list[tuple[float, Tensor]], t: int) -> Tensor:
-        (last, x0_1), *earlier = past
-        here = self.lambdas[t]
-        h = self.lambdas[t - 1] - here
-        # a curvature carries further than a slope: what is not trusted wholly has none
-        if not earlier or trust(h, here - last) < 0.999:
-            return half_slope(x0, past[0], self.lambdas, t)
-        ((before, x0_2),) = earlier
-        r_1 = (here - last) / h
-        r_2 = (last - before) / h
-        slope = (x0 - x0_1) / r_1
-        bend = (slope - (x0_1 - x0_2) / r_2) / (r_1 + r_2)
-        decay = -math.expm1(-h)  # E
-        of_slope = 1 / decay - 1 / h
-        of_bend = (0.5 - (h - decay) / h**2) / decay
-        return of_slope * (slope + r_1 * bend) + of_bend * bend
 
 
 class UniPCStep:
@@ -263,33 +294,3 @@ def _weights(h: float, places: tuple[float, ...]) -> list[float]:
         phi = (phi - 1 / math.factorial(k)) / -h
         wanted.append(math.factorial(k) * phi / first)
     return torch.linalg.solve(rows, torch.tensor(wanted, dtype=torch.float64)).tolist()
-
-
-class SDEDPMSolverStep:
-    """Second order for the stochastic equation: each step replaces a part of the noise.
-
-    Args:
-        diffusion: the chain.
-        noise: source of randomness.
-    """
-
-    reads: ClassVar[str] = "x0"
-
-    def __init__(self, diffusion: GaussianDiffusion, noise: RowNoise):
-        self.noise = noise
-        self.lambdas = half_log_snr(diffusion)
-        self.past = Past(self.lambdas, 1)
-        bars = diffusion.alphas_cumprod
-        bars_prev = diffusion.alphas_cumprod_prev
-        kept = (bars * (1 - bars_prev) / (bars_prev * (1 - bars))).sqrt()  # e^-h
-        self.of_x = (((1 - bars_prev) / (1 - bars)).sqrt() * kept).tolist()
-        self.of_x0 = (bars_prev.sqrt() * (1 - kept**2)).tolist()
-        self.sigmas = ((1 - bars_prev) * (1 - kept**2)).sqrt().tolist()
-
-    def __call__(self, predict: Predict, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        x0 = predict(x, t).x0
-        past = self.past.before(t)
-        aim = x0 + half_slope(x0, past[0], self.lambdas, t) if past and t > 0 else x0
-        self.past.add(t, x0)
-        moved = self.of_x[t] * x + self.of_x0[t] * aim
-        return moved + self.sigmas[t] * self.noise(x) if self.sigmas[t] else moved, x0
