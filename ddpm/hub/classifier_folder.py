@@ -12,13 +12,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ardm.training import loss_curve as draw_loss_curve
-from ardm.training import replacing_files
 from ardm.training.card_parts import picture_files
 from ardm.training.model_folders import find_model
 
 from ..models.classifier import NoisyClassifier
 from .classifier_cards import ClassifierFigures, classifier_card
-from .folder import check_kind, loading, read_network
+from .folder import check_kind, loading, read_network, write_repository
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,10 +48,7 @@ def save_classifier(
     curve = partial(draw_loss_curve, history, unit="cross-entropy, nats") if history else None
     figures, contents = picture_files(figures, pictures or {}, curve)
     contents["README.md"] = classifier_card(figures).encode()
-    with replacing_files(folder) as aside:
-        model.save_pretrained(aside)
-        for name, content in contents.items():
-            (aside / name).write_bytes(content)
+    write_repository(folder, model, contents)
 
 
 def load_classifier(name_or_path: str | os.PathLike[str]) -> NoisyClassifier:

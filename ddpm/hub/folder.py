@@ -78,6 +78,19 @@ def save_folder(
     settings = _settings(diffusion) | {"class_names": names}
     contents[DIFFUSION_FILE] = (json.dumps(settings, indent=1) + "\n").encode()
     contents["README.md"] = model_card(figures).encode()
+    write_repository(folder, model, contents)
+
+
+def write_repository(
+    folder: str | os.PathLike[str], model: UNetPreTrainedModel, contents: Mapping[str, bytes]
+) -> None:
+    """Writes a network and the files beside it, all of them or none.
+
+    Args:
+        folder: where to; made if needed.
+        model: the network.
+        contents: of the other files, by name.
+    """
     with replacing_files(folder) as aside:
         model.save_pretrained(aside)
         for name, content in contents.items():
