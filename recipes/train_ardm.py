@@ -38,17 +38,14 @@ from ardm.objective import RandomRatioObjective
 from ardm.training import (
     TrainingResult,
     add_training_arguments,
-    check_writable,
-    make_accelerator,
+    begin,
     muon_adamw,
-    quieten,
     run_recipe,
     train,
     training_config,
     upload_folder,
 )
 from ardm.training.card_parts import with_error
-from ardm.training.model_folders import check_not_replacing
 
 DEFAULTS = {
     "output_dir": "runs/ardm",
@@ -105,10 +102,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     config = training_config(args)
     corpus = corpus_from(args)
-    check_writable(config.output_dir)
-    check_not_replacing(config.output_dir, config.resume_from_checkpoint)
-    accelerator = make_accelerator(config)
-    quieten(accelerator.is_main_process)
+    accelerator = begin(config)
     saved = load_folder(args.model_name_or_path) if args.model_name_or_path else None
     if saved:
         args.sequence_length = window_length(corpus, saved[0])

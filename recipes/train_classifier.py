@@ -18,15 +18,12 @@ import torch
 
 from ardm.training import (
     add_training_arguments,
-    check_writable,
-    make_accelerator,
-    quieten,
+    begin,
     run_recipe,
     train,
     training_config,
     upload_folder,
 )
-from ardm.training.model_folders import check_not_replacing
 from ddpm.classification import ClassificationObjective
 from ddpm.data import ImageDataset, load_images
 from ddpm.evaluation import (
@@ -80,13 +77,22 @@ def chosen_process(args: argparse.Namespace, data: ImageDataset) -> ForwardProce
     return diffusion
 
 
+def new_evaluation(
+    args: argparse.Namespace,
+    held_out: ImageDataset | None,
+    process: ForwardProcess,
+    num_classes: int | None,
+) -> ClassifierEvaluation | None:
+    if held_out is None or num_classes is None:
+        return None
+    scored = {"num_classes": num_classes, "noised": args.noised, "seed": args.seed}
+    return ClassifierEvaluation(held_out, process, args.max_eval_images, **scored)
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     config = training_config(args)
-    check_not_replacing(config.output_dir, config.resume_from_checkpoint)
-    check_writable(config.output_dir)
-    accelerator = make_accelerator(config)
-    quieten(accelerator.is_main_process)
+    accelerator = begin(config)
     with accelerator.main_process_first():  # one process fills the data cache, the others read it
         images = load_images(**arguments.image_settings(args))
     data, held_out = images["train"], images["validation"]
@@ -94,10 +100,7 @@ def main(argv: list[str] | None = None) -> None:
     network = classifier_arguments.classifier_settings(args)
     model = new_classifier(data, process, noised=args.noised, **network)
     objective = ClassificationObjective(process, **classifier_arguments.objective_settings(args))
-    scored = {"num_classes": data.num_classes, "noised": args.noised, "seed": args.seed}
-    evaluation = None
-    if held_out is not None:
-        evaluation = ClassifierEvaluation(held_out, process, args.max_eval_images, **scored)
+    evaluation = new_evaluation(args, held_out, process, data.num_classes)
     decay = {"betas": (0.9, 0.999), "weight_decay": args.weight_decay}
     result = train(
         model,
@@ -122,8 +125,7 @@ def main(argv: list[str] | None = None) -> None:
     if evaluation is not None:
         by_noise = evaluation.by_noise(model)
         pictures[ACCURACY_CURVE] = accuracy_curve(by_noise)
-        held_out_name = arguments.held_out_name(args)
-        figures = replace(figures, accuracy=by_noise, held_out=held_out_name)
+        figures = replace(figures, accuracy=by_noise, held_out=arguments.held_out_name(args))
     if accelerator.is_main_process:
         save_classifier(config.output_dir, model, figures, result.history, pictures)
         files = ", ".join(["README.md", *pictures, "loss_curve.png"])

@@ -15,15 +15,12 @@ from dataclasses import replace
 
 from ardm.training import (
     add_training_arguments,
-    check_writable,
-    make_accelerator,
-    quieten,
+    begin,
     run_recipe,
     train,
     training_config,
     upload_folder,
 )
-from ardm.training.model_folders import check_not_replacing
 from ddpm import GaussianDiffusion, UNet
 from ddpm.data import ImageDataset, load_images
 from ddpm.evaluation import (
@@ -102,10 +99,7 @@ def evaluations(
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     config = training_config(args)
-    check_not_replacing(config.output_dir, config.resume_from_checkpoint)
-    check_writable(config.output_dir)
-    accelerator = make_accelerator(config)
-    quieten(accelerator.is_main_process)
+    accelerator = begin(config)
     with accelerator.main_process_first():  # one process fills the data cache, the others read it
         images = load_images(**arguments.image_settings(args))
     data, held_out = images["train"], images["validation"]

@@ -15,15 +15,12 @@ from dataclasses import replace
 
 from ardm.training import (
     add_training_arguments,
-    check_writable,
-    make_accelerator,
-    quieten,
+    begin,
     run_recipe,
     train,
     training_config,
     upload_folder,
 )
-from ardm.training.model_folders import check_not_replacing
 from ddpm import GaussianDiffusion, UNet
 from ddpm.conditioning import OwnLowResolution
 from ddpm.data import ImageDataset, load_images
@@ -88,23 +85,26 @@ def chosen_model(args: argparse.Namespace, data: ImageDataset) -> tuple[UNet, Ga
     return model, new_diffusion(**arguments.process_settings(args))
 
 
+def base_model(name: str | None, upsampler: UNet) -> tuple[UNet, GaussianDiffusion] | None:
+    """The model whose images are enlarged on the card, checked before the training."""
+    if name is None:
+        return None
+    model, diffusion = load_folder(name)
+    check_stages(model, upsampler)
+    return model, diffusion
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     config = training_config(args)
-    check_not_replacing(config.output_dir, config.resume_from_checkpoint)
-    check_writable(config.output_dir)
-    accelerator = make_accelerator(config)
-    quieten(accelerator.is_main_process)
+    accelerator = begin(config)
     with accelerator.main_process_first():  # one process fills the data cache, the others read it
         images = load_images(**arguments.image_settings(args))
     data, held_out = images["train"], images["validation"]
     model, diffusion = chosen_model(args, data)
     size = model.config.low_resolution
     assert size is not None  # an upsampler
-    base = None if args.base_name_or_path is None else load_folder(args.base_name_or_path)
-    if base is not None:
-        check_stages(base[0], model)
-        base[0].to(accelerator.device)
+    base = base_model(args.base_name_or_path, model)
     condition = OwnLowResolution(size, diffusion, args.max_noise_level)
     settings = arguments.objective_settings(args)
     objective = new_objective(diffusion, model.config, condition=condition, **settings)
@@ -133,6 +133,8 @@ def main(argv: list[str] | None = None) -> None:
         likelihood = Likelihood.of(arguments.held_out_name(args), len(bound), bound(model))
         figures = replace(figures, likelihood=likelihood)
     if accelerator.is_main_process:
+        if base is not None:
+            base[0].to(accelerator.device)
         rows = upsampling_rows(model, diffusion, shown, base, args.max_noise_level)
         pictures = {name: comparison_grid(each, cell_inches=0.9) for name, each in rows.items()}
         save_folder(config.output_dir, model, diffusion, figures, result.history, pictures)

@@ -24,7 +24,7 @@ from .files import (
 )
 from .identity import weights_fingerprint
 from .launching import process_state, quieten, run_recipe
-from .loop import TrainingResult, make_accelerator, train
+from .loop import TrainingResult, begin, make_accelerator, train
 from .optim import MuonAdamW, muon_adamw
 from .processes import (
     evaluating,
@@ -53,6 +53,7 @@ __all__ = [
     "given_flags",
     "key_seed",
     "loss_curve",
+    "begin",
     "make_accelerator",
     "measure_rows",
     "muon_adamw",

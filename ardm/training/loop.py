@@ -20,9 +20,11 @@ from torch.utils.data import default_collate
 from tqdm.auto import tqdm
 
 from .config import TrainingConfig
+from .files import check_writable
 from .interrupts import Interrupts
 from .launchers import join_processes
-from .launching import on_cpu, shard_as_launched
+from .launching import on_cpu, quieten, shard_as_launched
+from .model_folders import check_not_replacing
 from .precision import choose_precision
 from .processes import progress_bar
 from .run import EvalFn, LossFn, Run
@@ -206,3 +208,23 @@ def make_accelerator(config: TrainingConfig) -> "Accelerator":
         cpu=on_cpu(),
         project_dir=config.output_dir,
     )
+
+
+def begin(config: TrainingConfig) -> "Accelerator":
+    """What a training recipe does before it looks for data: its folder, its processes, its log.
+
+    Args:
+        config: of the training.
+
+    Returns:
+        The accelerator, as of [`make_accelerator`].
+
+    Raises:
+        ValueError: if the folder holds a model that would be lost, or cannot be written, or
+            [`make_accelerator`] cannot make one.
+    """
+    check_not_replacing(config.output_dir, config.resume_from_checkpoint)
+    check_writable(config.output_dir)
+    accelerator = make_accelerator(config)
+    quieten(accelerator.is_main_process)
+    return accelerator

@@ -80,13 +80,9 @@ def new_network(
             "labels are to be dropped (label_dropout), and there are none; expected images with"
             " classes, or label_dropout 0."
         )
-    data: dict[str, Any] = {
-        "in_channels": num_channels,
-        "num_classes": num_classes,
-        "learn_sigma": learn_sigma,
-        "null_class": null_class,
-        "noise_augmentation": noise_augmentation,
-    }
+    data: dict[str, Any] = {"in_channels": num_channels, "num_classes": num_classes}
+    data |= {"learn_sigma": learn_sigma, "null_class": null_class}
+    data["noise_augmentation"] = noise_augmentation
     if preset is None:
         data["low_resolution"] = low_resolution
         levels = levels_for(image_size, channel_mult, attention_resolutions)
