@@ -95,7 +95,7 @@ def loss_curve(
     axes = figure.add_subplot(xlabel="optimiser step", ylabel=unit)
     if log:
         drawn = np.concatenate((train.losses, validation.losses))
-        _make_logarithmic(axes, float(drawn.max() / drawn.min()))
+        make_logarithmic(axes, float(drawn.max() / drawn.min()))
     plain(axes)
     if shaded is not None:
         _shade(axes, *shaded)
@@ -105,8 +105,13 @@ def loss_curve(
     return png(figure)
 
 
-def _make_logarithmic(axes: "Axes", ratio: float) -> None:
-    """A logarithmic axis that has several numbers, also where losses differ by less than 1000."""
+def make_logarithmic(axes: "Axes", ratio: float) -> None:
+    """Makes the y axis logarithmic, with several numbers on it in any case.
+
+    Args:
+        axes: to be changed.
+        ratio: of the largest to the smallest value.
+    """
     from matplotlib import ticker
 
     axes.set_yscale("log")

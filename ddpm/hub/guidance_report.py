@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from ardm.training import card_parts as parts
 from ardm.training import new_figure, png
-from ardm.training.curves import plain
+from ardm.training.curves import make_logarithmic, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,10 @@ def guidance_curves(curves: Curves) -> bytes:
             if name == "fid":
                 _ring_best(axes, scales, values, line[0].get_color())
         if name == "fid":
-            axes.set_yscale("log")
+            fids = [
+                figures["fid"] or 0 for points in curves.values() for figures in points.values()
+            ]
+            make_logarithmic(axes, max(fids) / min(fids))
             axes.legend(frameon=False, fontsize=9)
         if name in ("precision", "recall"):
             axes.set_xlabel("scale")
