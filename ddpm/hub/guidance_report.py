@@ -49,10 +49,8 @@ def guidance_curves(curves: Curves) -> bytes:
             if name == "fid":
                 _ring_best(axes, scales, values, line[0].get_color())
         if name == "fid":
-            fids = [
-                figures["fid"] or 0 for points in curves.values() for figures in points.values()
-            ]
-            make_logarithmic(axes, max(fids) / min(fids))
+            drawn = [value for line in axes.lines for value in line.get_ydata()]
+            make_logarithmic(axes, max(drawn) / min(drawn))
             axes.legend(frameon=False, fontsize=9)
         if name in ("precision", "recall"):
             axes.set_xlabel("scale")
