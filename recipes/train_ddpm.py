@@ -127,7 +127,8 @@ def main(argv: list[str] | None = None) -> None:
     if bound is not None:
         likelihood = Likelihood.of(arguments.held_out_name(args), len(bound), bound(model))
         figures = replace(figures, likelihood=likelihood)
-    measured = measure_quality(quality, model, diffusion, args.quality_steps)
+    asked = (args.quality_steps, args.quality_samplers)
+    measured = measure_quality(quality, model, diffusion, *asked)
     figures = replace(figures, **quality_facts(measured))
     if accelerator.is_main_process:
         pictures = pictures_of(*sample_grids(model, diffusion, data.image_shape, data.num_classes))

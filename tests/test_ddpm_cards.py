@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from ddpm.diffusion import GaussianDiffusion
-from ddpm.evaluation import SAMPLERS, report
 from ddpm.hub import CardFigures, folder, save_folder
 from ddpm.metrics.inception import FIDInception
 from ddpm.models.unet import UNet, UNetConfig
@@ -128,6 +127,7 @@ def test_every_flag_with_a_text_is_one_or_the_other(recipe):
         "variance",
         "loss",
         "timestep_sampler",
+        "quality_samplers",
     }
     assert free - numbers - choices - {"class_conditional"} == PLACES | WORDS
 
@@ -139,7 +139,6 @@ def test_no_file_tells_where_things_lie(recipe, home, tmp_path, monkeypatch, dat
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr(FIDInception, "forward", features)
-    monkeypatch.setattr(report, "SAMPLERS", {"ddim": SAMPLERS["ddim"]})
     monkeypatch.setattr(recipe, "sample_grids", lambda *args: ())
     monkeypatch.setattr(recipe, "pictures_of", dict)
     monkeypatch.setattr(folder, "loss_curve", lambda history: b"")
@@ -152,7 +151,7 @@ def told_to(recipe, home, monkeypatch, places, separator):
     """Runs the recipe as a program, and reads all texts that it saves."""
     flags = {f"--{name}": home / place for name, place in (places | EVERYWHERE).items()}
     words = [word for pair in flags.items() for word in separator.join(map(str, pair)).split()]
-    settings = f"{STEPS} {FIGURES}".split()
+    settings = f"{STEPS} {FIGURES} --quality_samplers ddim".split()
     monkeypatch.setattr(sys, "argv", [recipe.__file__, *settings, *words])
     recipe.main()
     run = home / EVERYWHERE["output_dir"]

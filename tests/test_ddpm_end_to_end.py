@@ -6,7 +6,7 @@ import torch
 from ardm.training import TrainingConfig, train
 from ddpm import DiffusionObjective, GaussianDiffusion, UNet, UNetConfig, cosine_schedule, sample
 from ddpm.data import load_images
-from ddpm.evaluation import SAMPLERS, BoundEvaluation, SampleEvaluation, extractor_of
+from ddpm.evaluation import COMPARED, BoundEvaluation, SampleEvaluation, extractor_of
 
 SIZES = {"image_size": 8, "in_channels": 1, "model_channels": 32, "num_res_blocks": 1}
 LEVELS = {"channel_mult": (1, 2), "attention_resolutions": (4,), "norm_num_groups": 8}
@@ -42,12 +42,12 @@ def test_digits(tmp_path):
 def check_samplers(model, diffusion, evaluation):
     fid = {
         (sampler, steps): evaluation(model, diffusion, sampler, steps).fid
-        for sampler in SAMPLERS
+        for sampler in COMPARED
         for steps in (10, 25)
     }
     # the noise that is too large is worst where it is added in few large steps
     for steps in (10, 25):
-        others = [fid[sampler, steps] for sampler in SAMPLERS if sampler != "ddpm, fixed_large"]
+        others = [fid[sampler, steps] for sampler in COMPARED if sampler != "ddpm, fixed_large"]
         assert all(fid["ddpm, fixed_large", steps] > 1.2 * other for other in others)
     assert fid["ddpm, fixed_large", 25] < 0.6 * fid["ddpm, fixed_large", 10]
     deterministic = min(fid[sampler, 10] for sampler in ("ddim", "heun", "dpm_solver++"))

@@ -15,10 +15,11 @@ from .classifier_assembly import check_guides, classifier_identity, new_classifi
 from .evaluation import SAMPLERS, BoundEvaluation, SampleEvaluation, extractor_of
 from .facts import run_facts, tracked_settings, training_facts
 from .guidance_sweep import GuidedQuality, guided_grids, guided_quality, quality_by_scale
-from .report import measure_quality, sample_grids
+from .report import COMPARED, measure_quality, sample_grids
 from .upsampling import shown_images, upsampling_rows
 
 __all__ = [
+    "COMPARED",
     "SAMPLERS",
     "BoundEvaluation",
     "GuidedQuality",

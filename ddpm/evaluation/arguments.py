@@ -12,6 +12,8 @@ from ..losses import LOSSES
 from ..predictions import PREDICTIONS
 from ..schedules import SCHEDULES
 from ..variances import LEARNED, VARIANCES
+from .evaluation import SAMPLERS
+from .report import COMPARED
 
 
 class Flag(NamedTuple):
@@ -63,10 +65,7 @@ NETWORK = {
     ),
     "model_channels": Flag(int, 32, "base width"),
     "channel_mult": Flag(
-        float,
-        None,
-        "width of each level, in units of the base width; nothing = by the images' size",
-        "*",
+        float, None, "width of each level over the base width; nothing = by the images' size", "*"
     ),
     "num_res_blocks": Flag(int, 2, "residual blocks of a level"),
     "attention_resolutions": Flag(
@@ -103,10 +102,9 @@ DIFFUSION = {
 }
 _EVALUATION = {
     "max_eval_images": Flag(int, 180, "held-out images whose bound is estimated"),
-    "num_quality_images": Flag(
-        int, 500, "samples behind each FID, which take most of the scoring's time; 0 = no FID"
-    ),
+    "num_quality_images": Flag(int, 500, "samples behind each FID, which take time; 0 = no FID"),
     "quality_steps": Flag(str, ["10", "25", "50"], "of the table of FID", "+"),
+    "quality_samplers": Flag(tuple(SAMPLERS), [*COMPARED], "of the same", "+"),
     "inception_weights": Flag(
         str, None, "pt_inception-2015-12-05-6726825d.pth: FID by Inception's features"
     ),

@@ -24,15 +24,14 @@ from ..metrics import FeatureExtractor, ImageQuality, ImageQualityEvaluation
 from ..metrics.feature_classifier import SmallClassifier, train_feature_classifier
 from ..noise import RowNoise, stream
 from ..objective import Condition
+from ..steps import STEPS
 
-# what is compared: a sampler, and the variance that its steps take where it is not the model's own
+# what can be compared: a sampler, and the variance of its steps where it is not the model's own
 SAMPLERS: dict[str, tuple[str, str | None]] = {
     "ddpm": ("ddpm", None),
     "ddpm, fixed_small": ("ddpm", "fixed_small"),
     "ddpm, fixed_large": ("ddpm", "fixed_large"),
-    "ddim": ("ddim", None),
-    "heun": ("heun", None),
-    "dpm_solver++": ("dpm_solver++", None),
+    **{name: (name, None) for name in STEPS},
 }
 
 

@@ -11,10 +11,13 @@ from ..denoisers import Denoiser
 from ..diffusion import GaussianDiffusion
 from ..drawing import balanced_labels, draw_images
 from ..metrics import ImageQuality
-from .evaluation import SAMPLERS, SampleEvaluation
+from ..steps import STEPS
+from .evaluation import SampleEvaluation
 
 logger = logging.getLogger(__name__)
 
+# what a card compares unless it is told: the literature's samplers, in its order
+COMPARED = ("ddpm", "ddpm, fixed_small", "ddpm, fixed_large", "ddim", "heun", "dpm_solver++")
 _SAMPLE_ROWS = 4
 _COMPARED = 20  # images of each sampler and number of steps
 _MOST_STEPS = 250
@@ -46,7 +49,7 @@ def sample_grids(
     grid = partial(_grid, model, diffusion, image_shape, num_classes, seed)
     most = diffusion.num_timesteps
     counts = [count for count in steps if count <= most] or [most]
-    own = [name for name, (_, variance) in SAMPLERS.items() if variance is None]
+    own = [name for name in COMPARED if name in STEPS]  # of the model's own variance
     comparison = {
         sampler: {
             f"{count} steps": grid(_COMPARED, sampler=sampler, steps=count) for count in counts
@@ -87,14 +90,16 @@ def measure_quality(
     model: Denoiser,
     diffusion: GaussianDiffusion,
     steps: Iterable[int | str],
+    samplers: Iterable[str] = COMPARED,
 ) -> list[tuple[str, int | str, ImageQuality]]:
-    """FID and its kin for all samplers and numbers of steps; to be called on all processes.
+    """FID and its kin for some samplers and numbers of steps; to be called on all processes.
 
     Args:
         evaluation: of samples; None = nothing is measured.
         model: of the diffusion.
         diffusion: of the model.
         steps: numbers of steps, or respacings.
+        samplers: names in `SAMPLERS`.
 
     Returns:
         Sampler, steps and figures of each.
@@ -102,7 +107,7 @@ def measure_quality(
     rows: list[tuple[str, int | str, ImageQuality]] = []
     if evaluation is None:
         return rows
-    for sampler in SAMPLERS:
+    for sampler in samplers:
         for count in steps:
             quality = evaluation(model, diffusion, sampler, count)
             rows.append((sampler, count, quality))

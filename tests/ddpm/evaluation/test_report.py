@@ -7,7 +7,7 @@ import torch
 from ddpm.data import ImageDataset
 from ddpm.data.finding import digits
 from ddpm.diffusion import GaussianDiffusion
-from ddpm.evaluation import SAMPLERS, SampleEvaluation, measure_quality, sample_grids
+from ddpm.evaluation import COMPARED, SampleEvaluation, measure_quality, sample_grids
 from ddpm.metrics import FeatureExtractor
 from ddpm.schedules import cosine_schedule
 
@@ -47,9 +47,14 @@ def test_a_row_for_every_sampler_and_number_of_steps(caplog):
     data = ImageDataset(digits(), np.arange(40), 8, 1)
     evaluation = SampleEvaluation(data, FeatureExtractor("pixels", pixels), 10)
     rows = measure_quality(evaluation, model, DIFFUSION, [3, "ddim5"])
-    expected = [(sampler, steps) for sampler in SAMPLERS for steps in (3, "ddim5")]
+    expected = [(sampler, steps) for sampler in COMPARED for steps in (3, "ddim5")]
     assert [(sampler, steps) for sampler, steps, _ in rows] == expected
     quality = rows[expected.index(("heun", 3))][2]
     assert quality == evaluation(model, DIFFUSION, "heun", 3)
     assert caplog.text.count("FID") == len(rows)
     assert measure_quality(None, model, DIFFUSION, [3]) == []
+    ((sampler, steps, quality),) = measure_quality(
+        evaluation, model, DIFFUSION, ["trailing4"], ["unipc3"]
+    )
+    assert (sampler, steps) == ("unipc3", "trailing4")
+    assert quality == evaluation(model, DIFFUSION, "unipc3", "trailing4")
