@@ -9,13 +9,14 @@ from .assembly import (
     new_sample_evaluation,
     run_identity,
 )
+from .bound import BoundEvaluation
 from .classification import ClassifierEvaluation
 from .classifier_arguments import add_classifier_arguments
 from .classifier_assembly import check_guides, classifier_identity, new_classifier, new_process
-from .evaluation import SAMPLERS, BoundEvaluation, SampleEvaluation, extractor_of
 from .facts import run_facts, tracked_settings, training_facts
 from .guidance_sweep import GuidedQuality, guided_grids, guided_quality, quality_by_scale
 from .report import COMPARED, measure_quality, sample_grids
+from .sample_quality import SAMPLERS, SampleEvaluation, extractor_of
 from .upsampling import shown_images, upsampling_rows
 
 __all__ = [

@@ -12,8 +12,8 @@ from ..losses import LOSSES
 from ..predictions import PREDICTIONS
 from ..schedules import SCHEDULES
 from ..variances import LEARNED, VARIANCES
-from .evaluation import SAMPLERS
 from .report import COMPARED
+from .sample_quality import SAMPLERS
 
 
 class Flag(NamedTuple):

@@ -17,8 +17,9 @@ from ..models.unet import UNet
 from ..objective import Condition, DiffusionObjective
 from ..schedules import SCHEDULES
 from ..timesteps import LossSecondMomentTimesteps
-from .evaluation import Images, SampleEvaluation, extractor_of
+from .image_sets import Images
 from .levels import levels_for
+from .sample_quality import SampleEvaluation, extractor_of
 
 logger = logging.getLogger(__name__)
 

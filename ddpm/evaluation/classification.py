@@ -16,7 +16,7 @@ from ..classification import NUM_QUARTILES, TOP, AccuracyByNoise, judged, quarti
 from ..denoisers import Denoiser, to_model_range
 from ..forward_process import ForwardProcess
 from ..noise import RowNoise, stream
-from .evaluation import Images, stacked
+from .image_sets import Images, stacked
 
 _STRATA = 5 * NUM_QUARTILES
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..data import load_images
 from ..denoisers import to_model_range
 from ..models.unet import UNet
-from .evaluation import stacked
+from .image_sets import stacked
 
 
 def add_editing_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ from ..guides import Guidance
 from ..metrics import ImageQuality
 from ..models.unet import UNet
 from ..samplers import sample
-from .evaluation import SampleEvaluation
+from .sample_quality import SampleEvaluation
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from ..diffusion import GaussianDiffusion
 from ..drawing import balanced_labels, draw_images
 from ..metrics import ImageQuality
 from ..steps import STEPS
-from .evaluation import SampleEvaluation
+from .sample_quality import SampleEvaluation
 
 logger = logging.getLogger(__name__)
 

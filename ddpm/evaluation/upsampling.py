@@ -14,7 +14,7 @@ from ..conditioning import downsample
 from ..denoisers import Denoiser, to_model_range
 from ..diffusion import GaussianDiffusion
 from ..upsampling import cascade, upsample
-from .evaluation import Images, stacked
+from .image_sets import Images, stacked
 
 Rows = dict[str, dict[str, Tensor]]  # row label -> column label -> one image (1, C, H, W)
 

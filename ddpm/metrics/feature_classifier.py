@@ -19,6 +19,8 @@ from ardm.training import check_integer
 from ..denoisers import check_images
 
 _MAX_SHIFT = 1  # pixels by which training images are moved, in 8
+_EPOCHS = 30
+_MOST_SEEN = 300_000  # images of all epochs: more data need fewer passes
 
 
 class SmallClassifier(nn.Module):
@@ -98,7 +100,7 @@ def train_feature_classifier(
     held_out: tuple[Tensor, Tensor] | None = None,
     data_name: str = "images",
     seed: int = 0,
-    epochs: int = 30,
+    epochs: int | None = None,
     batch_size: int = 64,
     learning_rate: float = 1e-2,
     num_features: int = 64,
@@ -114,7 +116,7 @@ def train_feature_classifier(
             the training images.
         data_name: what the images are called in the classifier's name.
         seed: of weights, order and shifts.
-        epochs: passes over the images.
+        epochs: passes over the images; None = 30, fewer for more than 10,000 images, at least one.
         batch_size: images a step.
         learning_rate: largest of a cycle that rises and falls, for AdamW.
         num_features: F.
@@ -130,6 +132,8 @@ def train_feature_classifier(
     if held_out is not None:
         _check(*held_out, least=1)
         pairs.append(held_out)
+    if epochs is None:
+        epochs = min(_EPOCHS, max(1, _MOST_SEEN // len(images)))
     check_integer("epochs", epochs, 1)
     check_integer("batch_size", batch_size, 2)
     num_classes = max(int(pair[1].max()) for pair in pairs) + 1

@@ -21,7 +21,7 @@ from ddpm.evaluation.classifier_assembly import (
     new_classifier,
     new_process,
 )
-from ddpm.evaluation.evaluation import stacked
+from ddpm.evaluation.image_sets import stacked
 from ddpm.models.configuration_unet import ClassifierConfig, UNetConfig
 from ddpm.schedules import cosine_schedule
 

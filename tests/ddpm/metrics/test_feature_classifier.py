@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 
+from ddpm.metrics import feature_classifier
 from ddpm.metrics.feature_classifier import SmallClassifier, accuracy, train_feature_classifier
 from ddpm.metrics.features import FeatureExtractor, as_extractor
 
@@ -105,3 +106,11 @@ def test_one_held_out_image_is_enough():
 def test_other_channels_are_refused():
     with pytest.raises(ValueError, match=r"expected \(B, 3, H, W\)"):
         SmallClassifier(3, 10)(torch.zeros(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize(("most", "epochs"), [(9, 1), (45, 2), (10_000, 30)])
+def test_more_images_are_gone_through_less_often(monkeypatch, most, epochs):
+    monkeypatch.setattr(feature_classifier, "_MOST_SEEN", most)
+    images = torch.rand(20, 1, 8, 8)
+    model = train_feature_classifier(images, torch.arange(20) % 2)
+    assert f" {epochs} epochs" in model.name
