@@ -1,6 +1,5 @@
 """The classifier's recipe as a user runs it, and that it knows less of more noise."""
 
-import importlib.util
 import json
 import re
 import shutil
@@ -17,6 +16,10 @@ from transformers import AutoModel
 import ddpm
 from ddpm.hub import CardFigures, load_classifier, save_folder
 
+from .command_line import recipe, words
+
+pytestmark = pytest.mark.usefixtures("data_cache")
+
 ROOT = Path(__file__).parent.parent
 NETWORK = "--model_channels 8 --num_res_blocks 1 --norm_num_groups 4 --num_head_channels 8"
 STEPS = "--max_train_steps 6 --per_device_train_batch_size 4 --logging_steps 2 --eval_steps 3"
@@ -28,31 +31,8 @@ SIZES |= {"channel_mult": (1,), "attention_resolutions": (), "norm_num_groups": 
 NAMES = [str(digit) for digit in range(10)]
 
 
-def recipe():
-    path = ROOT / "recipes" / "train_classifier.py"
-    spec = importlib.util.spec_from_file_location("train_classifier", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory):
-    import datasets
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-        yield
-
-
-def words(*flags):
-    """A command line: of texts the words, everything else as one."""
-    split = (flag.split() if isinstance(flag, str) else [str(flag)] for flag in flags)
-    return [word for each in split for word in each]
-
-
 def train(folder, *more, process=PROCESS):
-    recipe().main(words(NETWORK, STEPS, process, "--output_dir", folder, *more))
+    recipe("train_classifier").main(words(NETWORK, STEPS, process, "--output_dir", folder, *more))
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +158,7 @@ def test_a_diffusion_of_other_images_is_refused(diffusion, tmp_path, changes, me
 )
 def test_what_is_wrong_is_named_before_it_trains(tmp_path, monkeypatch, wrong, message):
     begun = []
-    module = recipe()
+    module = recipe("train_classifier")
     monkeypatch.setattr(module, "train", lambda *args, **kwargs: begun.append(1))
     with pytest.raises(ValueError, match=message):
         module.main(words(NETWORK, STEPS, PROCESS, "--output_dir", tmp_path / "run", wrong))
@@ -196,7 +176,7 @@ def test_one_class_is_none_to_tell_apart(tmp_path):
 def test_accuracy_falls_with_the_noise_to_chance(tmp_path):
     flags = "--model_channels 16 --num_res_blocks 1 --norm_num_groups 8 --num_head_channels 16"
     flags += " --max_train_steps 300 --learning_rate 2e-3 --eval_steps 300"
-    recipe().main(words(flags, "--output_dir", tmp_path / "run"))
+    recipe("train_classifier").main(words(flags, "--output_dir", tmp_path / "run"))
     run = json.loads((tmp_path / "run" / "checkpoints/step-00000300/run.json").read_text())
     found = run["history"][-1]
     quarters = [found[f"eval_accuracy_q{quarter}"] for quarter in (1, 2, 3, 4)]

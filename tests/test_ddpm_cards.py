@@ -1,6 +1,5 @@
 """A trained folder tells no local path, whichever flag held it."""
 
-import importlib.util
 import shutil
 import sys
 from pathlib import Path
@@ -15,6 +14,8 @@ from ddpm.hub import CardFigures, folder, save_folder
 from ddpm.metrics.inception import FIDInception
 from ddpm.models.unet import UNet, UNetConfig
 from ddpm.schedules import cosine_schedule
+
+from .command_line import recipe as load
 
 ROOT = Path(__file__).parent.parent
 NETWORK = {"image_size": 8, "in_channels": 1, "model_channels": 8, "num_res_blocks": 1}
@@ -51,11 +52,7 @@ WORDS = {
 
 @pytest.fixture(scope="module")
 def recipe():
-    path = ROOT / "recipes" / "train_ddpm.py"
-    spec = importlib.util.spec_from_file_location("train_ddpm", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("train_ddpm")
 
 
 def features(model, images):

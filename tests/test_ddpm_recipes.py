@@ -1,7 +1,6 @@
 """The image recipes as a user runs them: from pixels to a folder that loads, samples and scores."""
 
 import functools
-import importlib.util
 import json
 import os
 import re
@@ -20,8 +19,10 @@ from transformers import AutoModel
 
 import ddpm.hub.folder
 from ardm.training.tensor_files import read_state
-from ddpm.evaluation import evaluation
+from ddpm.evaluation import sample_quality
 from ddpm.hub import load_class_names, load_folder
+
+from .command_line import recipe, words
 
 ROOT = Path(__file__).parent.parent
 NUM_TIMESTEPS = 10
@@ -32,29 +33,16 @@ SMALL = f"{NETWORK} {STEPS} {OTHERS} --num_timesteps {NUM_TIMESTEPS}"
 QUALITY = "--num_quality_images 8 --quality_steps ddim5"
 
 
-def recipe(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "recipes" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(autouse=True, scope="module")
 def short(tmp_path_factory):
     """Its own cache of data sets, and a classifier that is trained for one epoch."""
     import datasets
 
-    once = functools.partial(evaluation.train_feature_classifier, epochs=1)
+    once = functools.partial(sample_quality.train_feature_classifier, epochs=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-        patch.setattr(evaluation, "train_feature_classifier", once)
+        patch.setattr(sample_quality, "train_feature_classifier", once)
         yield
-
-
-def words(*flags):
-    """A command line: of texts the words, everything else as one."""
-    split = (flag.split() if isinstance(flag, str) else [str(flag)] for flag in flags)
-    return [word for each in split for word in each]
 
 
 def train(folder, *more, pictures=False):
@@ -278,7 +266,7 @@ def launched(name, *flags):
 def test_two_processes_train_and_score_as_one(tmp_path, monkeypatch, timesteps):
     from ddpm.metrics.feature_classifier import train_feature_classifier
 
-    monkeypatch.setattr(evaluation, "train_feature_classifier", train_feature_classifier)
+    monkeypatch.setattr(sample_quality, "train_feature_classifier", train_feature_classifier)
     digits = load_digits()
     pixels = (digits.images[:300] * 255 / 16).astype(np.uint8)  # few: the classifier learns quickly
     np.savez(tmp_path / "digits.npz", images=pixels, labels=digits.target[:300])

@@ -1,6 +1,5 @@
 """A run of images is itself: other data, settings or weights are refused, and nothing is lost."""
 
-import importlib.util
 import shutil
 from pathlib import Path
 
@@ -11,6 +10,9 @@ from PIL import Image
 import ddpm.hub.folder
 from ddpm.hub import load_folder
 
+from .command_line import recipe as load
+from .command_line import words
+
 ROOT = Path(__file__).parent.parent
 NETWORK = "--model_channels 8 --num_res_blocks 1 --norm_num_groups 4 --num_head_channels 8"
 NETWORK += " --num_timesteps 10"
@@ -20,9 +22,7 @@ STEPS += " --max_eval_images 8 --num_quality_images 0"
 
 def recipe():
     """The module of the recipe, which draws no pictures."""
-    spec = importlib.util.spec_from_file_location("train_ddpm", ROOT / "recipes" / "train_ddpm.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load("train_ddpm")
     module.sample_grids = lambda *args: ()
     module.pictures_of = dict
     return module
@@ -36,12 +36,6 @@ def quick(tmp_path_factory):
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
         patch.setattr(ddpm.hub.folder, "loss_curve", lambda history: b"")
         yield
-
-
-def words(*flags):
-    """A command line: of texts the words, everything else as one."""
-    split = (flag.split() if isinstance(flag, str) else [str(flag)] for flag in flags)
-    return [word for each in split for word in each]
 
 
 def train(folder, *more):

@@ -22,6 +22,8 @@ from ddpm.hub import CardFigures as ImageFigures
 from ddpm.hub import save_folder as save_image_model
 from ddpm.models import NoisyClassifier, UNet, UNetConfig, presets
 
+from .command_line import recipe
+
 ROOT = Path(__file__).parent.parent
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
@@ -58,13 +60,6 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 WITH_PYTHON = [path for path in PAGES if blocks(path.read_text(), "python")]
-
-
-def recipe(name: str):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "recipes" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 # ------------------------------------------------------------------------------------ programs run

@@ -1,6 +1,5 @@
 """The recipe of guided samples as a user runs it, what it measures, and the page that it writes."""
 
-import importlib.util
 import itertools
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,10 @@ from ddpm.hub import CardFigures, ClassifierFigures, load_folder, save_classifie
 from ddpm.hub.guidance_report import guidance_curves, guidance_report, guidance_table
 from ddpm.metrics import FeatureExtractor
 
+from .command_line import recipe
+
+pytestmark = pytest.mark.usefixtures("data_cache")
+
 ROOT = Path(__file__).parent.parent
 SIZES = {"image_size": 8, "in_channels": 1, "model_channels": 8, "num_res_blocks": 1}
 SIZES |= {"channel_mult": (1, 2), "attention_resolutions": (4,), "norm_num_groups": 4}
@@ -27,14 +30,6 @@ CURVES = {
     "classifier": {0.0: FIGURES, 1.0: FIGURES | {"fid": 0.5}, 10.0: FIGURES | {"fid": 2.0}},
     "auto": {1.0: FIGURES | {"fid": 0.125}},
 }
-
-
-def recipe():
-    path = ROOT / "recipes" / "guided_samples.py"
-    spec = importlib.util.spec_from_file_location("guided_samples", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def network(seed=0, **changes):
@@ -60,15 +55,6 @@ def folders(tmp_path_factory):
     pixels = (digits.images[:60] * 15.9).astype(np.uint8)
     np.savez(top / "digits.npz", images=pixels, labels=digits.target[:60])
     return top
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory):
-    import datasets
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-        yield
 
 
 class Digits(list):
@@ -163,7 +149,7 @@ def test_the_page_holds_every_figure_and_marks_each_best_fid():
 
 
 def test_the_recipe_writes_pictures_and_a_page(folders, tmp_path, capsys, monkeypatch):
-    module = recipe()
+    module = recipe("guided_samples")
     monkeypatch.setattr(module, "SHOWN", (0.0, 2.0))
     scales = {"classifier": (0.0, 2.0), "classifier-free": (0.0, 1.0), "auto": (1.0, 2.0)}
     monkeypatch.setattr(module, "SCALES", scales)
@@ -195,11 +181,11 @@ def test_some_of_the_models_are_not_enough(folders, tmp_path):
     place = ["--output_dir", str(tmp_path)]
     for flags in (["--model_name_or_path", str(folders / "model")], ["--train_file", "x.npz"]):
         with pytest.raises(ValueError, match="got some of model, classifier"):
-            recipe().main([*flags, *place])
+            recipe("guided_samples").main([*flags, *place])
 
 
 def test_models_of_digits_are_trained_once(tmp_path, monkeypatch):
-    module = recipe()
+    module = recipe("guided_samples")
     run = []
 
     def fake(command, check):
@@ -218,10 +204,7 @@ def test_models_of_digits_are_trained_once(tmp_path, monkeypatch):
     assert module.names_of_models(args) == names and len(run) == 3
     # what it runs exists, with these flags
     for words in run:
-        path = ROOT / "recipes" / Path(words[0]).name
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        other = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(other)
+        other = recipe(Path(words[0]).stem)
         assert other.parse_args(words[1:]).output_dir.startswith(str(tmp_path))
 
 
@@ -229,5 +212,8 @@ def test_the_guide_that_is_no_classifier_sets_the_mean(folders):
     model, diffusion = load_folder(folders / "model")
     labels = torch.arange(6) % 3
     draw = partial(ddpm.sample, model, (6, 1, 8, 8), diffusion, labels=labels, seed=0)
-    means = [float(draw(guidance=recipe().by_mean(mean)).mean()) for mean in (-0.5, 0.0, 0.5)]
+    means = [
+        float(draw(guidance=recipe("guided_samples").by_mean(mean)).mean())
+        for mean in (-0.5, 0.0, 0.5)
+    ]
     assert means[0] < means[1] - 0.1 < means[2] - 0.2

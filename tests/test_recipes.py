@@ -1,13 +1,14 @@
 """What holds for every recipe: it is short and plain, and says what it is and what is missing."""
 
 import ast
-import importlib.util
 import os
 import re
 import tokenize
 from pathlib import Path
 
 import pytest
+
+from .command_line import recipe
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.py"))
 every_recipe = pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -18,10 +19,7 @@ ON_THE_DEMO = [
 
 
 def main_of(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return recipe(path.stem).main
 
 
 @every_recipe

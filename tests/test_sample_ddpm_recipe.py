@@ -1,6 +1,5 @@
 """The recipe that draws images, as a user runs it: plain, guided, edited, and what it refuses."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,10 @@ from ddpm.hub import (
     save_folder,
 )
 
+from .command_line import recipe, words
+
+pytestmark = pytest.mark.usefixtures("data_cache")
+
 ROOT = Path(__file__).parent.parent
 NUM_TIMESTEPS = 10
 NAMES = [str(digit) for digit in range(10)]
@@ -28,19 +31,6 @@ SIZES = {"image_size": 8, "in_channels": 1, "model_channels": 8, "num_res_blocks
 SIZES |= {"channel_mult": (1, 2), "attention_resolutions": (4,), "norm_num_groups": 4}
 SIZES |= {"num_head_channels": 8, "num_classes": 10}
 LABELS = torch.arange(6) % 10
-
-
-def recipe(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "recipes" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def words(*flags):
-    """A command line: of texts the words, everything else as one."""
-    split = (flag.split() if isinstance(flag, str) else [str(flag)] for flag in flags)
-    return [word for each in split for word in each]
 
 
 def draw(model, folder, *more):
@@ -99,15 +89,6 @@ def pictures(tmp_path_factory):
     mask[8:] = 255
     Image.fromarray(mask).save(folder / "mask.png")
     return folder
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory):
-    import datasets
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-        yield
 
 
 # ------------------------------------------------------------------------------------------- plain

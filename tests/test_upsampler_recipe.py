@@ -1,6 +1,5 @@
 """The upsampler's recipe as a user runs it, and two stages from the command line."""
 
-import importlib.util
 import shutil
 from pathlib import Path
 
@@ -15,33 +14,15 @@ import ddpm.hub.folder
 from ddpm.denoisers import to_model_range, to_uint8
 from ddpm.hub import load_class_names, load_folder
 
+from .command_line import recipe, words
+
+pytestmark = pytest.mark.usefixtures("data_cache")
+
 ROOT = Path(__file__).parent.parent
 NETWORK = "--model_channels 8 --num_res_blocks 1 --norm_num_groups 4 --num_head_channels 8"
 NETWORK += " --num_timesteps 10"
 STEPS = "--max_train_steps 6 --per_device_train_batch_size 4 --logging_steps 2 --eval_steps 0"
 STEPS += " --max_eval_images 8 --checkpointing_steps 2"
-
-
-def recipe(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "recipes" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory):
-    import datasets
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-        yield
-
-
-def words(*flags):
-    """A command line: of texts the words, everything else as one."""
-    split = (flag.split() if isinstance(flag, str) else [str(flag)] for flag in flags)
-    return [word for each in split for word in each]
 
 
 def train(folder, *more, network=NETWORK, pictures=False):

@@ -1,7 +1,6 @@
 """What tests of recipes share: recipes as a user runs them, but small, and one trained model."""
 
 import contextlib
-import importlib.util
 import io
 import os
 import shutil
@@ -13,6 +12,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from ..command_line import recipe as recipe_module
 
 ROOT = Path(__file__).parents[2]
 NETWORK = {
@@ -35,13 +36,6 @@ TEXT = "the quick brown fox – a café's – jumps over the lazy dog. " * 150
 HELD_OUT = "a dog jumps over the café – lazy quick and brown. " * 9
 
 
-def load_recipe(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "recipes" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def small_words(folder, *more):
     saved = any(str(word).startswith("--model_name_or_path") for word in more)
     sizes = {} if saved else NETWORK  # a saved model has its own
@@ -52,7 +46,7 @@ def small_words(folder, *more):
 @pytest.fixture(scope="session")
 def recipe():
     """The module of a recipe, by its name, anew each time."""
-    return load_recipe
+    return recipe_module
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +60,7 @@ def train():
     """Trains a small model: folder, more words."""
 
     def train(folder, *more):
-        load_recipe("train_ardm").main(small_words(folder, *more))
+        recipe_module("train_ardm").main(small_words(folder, *more))
 
     return train
 
@@ -118,7 +112,7 @@ def saved(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.setattr("datasets.config.HF_DATASETS_CACHE", root / "cache")
         words = small_words(root / "run", "--train_file", train_file)
-        load_recipe("train_ardm").main(words)
+        recipe_module("train_ardm").main(words)
     without = shutil.ignore_patterns("checkpoints")
     shutil.copytree(root / "run", root / "model", ignore=without)
     return SimpleNamespace(
