@@ -73,6 +73,19 @@ class Conditioned(nn.Module):
         self.register_buffer("low_res", low_res, persistent=False)
         self.register_buffer("noise_level", noise_level, persistent=False)
 
+    def like(self, model: Any) -> "Conditioned":
+        """Another network that is given the same; what upsamples nothing stays as it is.
+
+        Args:
+            model: the network.
+
+        Returns:
+            It with the small images bound.
+        """
+        if getattr(getattr(model, "config", None), "low_resolution", None) is None:
+            return model
+        return Conditioned(model, self.low_res, self.noise_level)
+
     def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """What the network says of x, given the small images.
 

@@ -41,6 +41,13 @@ class Gradient(Condition):
             _check_schedule(config, predictor)
         ours = getattr(getattr(predictor.model, "config", None), "num_classes", None)
         theirs = getattr(config, "num_classes", None)
+        size = getattr(getattr(predictor.model, "config", None), "image_size", None)
+        known = getattr(config, "image_size", size)
+        if None not in (size, known) and size != known:
+            raise ValueError(
+                f"the classifier knows images of {known} pixels, and the network draws {size};"
+                " expected the same."
+            )
         if self.labels is None and ours is not None and theirs is not None and ours != theirs:
             raise ValueError(
                 f"the classifier knows {theirs} classes and the network {ours}; expected the same,"
@@ -71,7 +78,10 @@ class Gradient(Condition):
 
     def _of_labels(self, scores: Any, sampled: Tensor | None, x: Tensor) -> Tensor:
         """log p(y | x), (B,), of what the function gave."""
-        shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        if not isinstance(scores, Tensor) or not scores.is_floating_point():
+            given = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
+            raise ValueError(f"the classifier gave {given}; expected floats, (B,) or (B, K).")
+        shape = tuple(scores.shape)
         if shape == (len(x),):
             if self.labels is not None:
                 raise ValueError(
@@ -79,10 +89,10 @@ class Gradient(Condition):
                     " expected none, as it knows what is wanted, or logits (B, K)."
                 )
             return scores
-        if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(x):
+        if scores.ndim != 2 or len(scores) != len(x) or scores.shape[1] < 2:
             raise ValueError(
                 f"the classifier gave {shape} of {len(x)} images; expected log-probabilities"
-                f" ({len(x)},), or logits ({len(x)}, K) of classes."
+                f" ({len(x)},), or logits ({len(x)}, K) of K > 1 classes."
             )
         labels = sampled if self.labels is None else self.labels
         if labels is None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ardm.training import evaluating
 
 from .checks import is_number
+from .conditioning import Conditioned
 from .denoisers import check_model
 from .guides import Contrast
 from .predictors import Predictor
@@ -35,6 +36,9 @@ class Lerp(Contrast):
         if rescale is not None and not is_number(rescale, lambda share: 0 <= share <= 1):
             raise ValueError(f"rescale is {rescale!r}; expected a number in [0, 1], or None.")
         self.rescale = float(rescale or 0)
+
+    def is_worse(self) -> bool:
+        return not self.scale.any() and not self.rescale
 
     def move(self, output: Tensor, worse: Tensor, num_channels: int) -> Tensor:
         said, rest = output.split((num_channels, output.shape[1] - num_channels), 1)
@@ -76,7 +80,7 @@ class NullClass(Lerp):
 
 
 class WorseNetwork(Lerp):
-    """Away from what another network says."""
+    """Away from what another network says; an upsampler's is given the same small images."""
 
     def __init__(self, network: Any, scale: Any, interval: Any, rescale: Any, *, with_labels: bool):
         super().__init__(scale, interval, rescale)
@@ -94,9 +98,16 @@ class WorseNetwork(Lerp):
         theirs = getattr(self.network, "config", None)
         if ours is None or theirs is None:  # functions in a network's place
             return
-        for name in ("in_channels", "num_classes"):
+        needs_labels = getattr(theirs, "num_classes", None) and not theirs.null_class
+        if not self.with_labels and needs_labels:
+            raise ValueError(
+                f"the unconditional network has {theirs.num_classes} classes and no null class;"
+                " expected one without classes, or trained with --label_dropout."
+            )
+        shared = ("image_size", "in_channels", "low_resolution")
+        for name in (*shared, "num_classes") if self.with_labels else shared:
             own, other = getattr(ours, name, None), getattr(theirs, name, None)
-            if own != other and (name != "num_classes" or self.with_labels):
+            if own != other:
                 raise ValueError(
                     f"the worse network has {name} {other} and the network {own};"
                     " expected the same."
@@ -107,8 +118,11 @@ class WorseNetwork(Lerp):
 
     def ask(self, predictor: Predictor, x: Tensor, t: int) -> Tensor:
         labels = predictor.labels if self.with_labels else None
-        with evaluating(self.network):
-            return predictor.ask(self.network, x, t, labels)
+        network = self.network
+        if isinstance(predictor.model, Conditioned) and not isinstance(network, Conditioned):
+            network = predictor.model.like(network)
+        with evaluating(network):
+            return predictor.ask(network, x, t, labels)
 
 
 def _spread(images: Tensor) -> Tensor:

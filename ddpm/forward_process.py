@@ -59,7 +59,7 @@ class ForwardProcess:
         self._add = Table(betas.sqrt())
         self._coef1 = Table(self.posterior_mean_coef1)
         self._coef2 = Table(self.posterior_mean_coef2)
-        self._posterior_variance = Table(self.posterior_variance)
+        self.small_variance = Table(self.posterior_variance)
         self.log_variances = LogVariances(betas, self.posterior_variance)
 
     @property
@@ -134,7 +134,7 @@ class ForwardProcess:
         """
         self.check_times(t, x0)
         mean = self.posterior_mean(x0, x_t, t)
-        variance = expanded_like(self._posterior_variance.at(t, mean), mean)
+        variance = expanded_like(self.small_variance.at(t, mean), mean)
         log_variance = expanded_like(self.log_variances.small.at(t, mean), mean)
         return mean, variance, log_variance
 

@@ -76,6 +76,15 @@ class Guide(ABC):
     def check(self, predictor: Predictor) -> None:
         """Raises ValueError if the guide does not go with the predictor."""
 
+    def check_interval(self, sigmas: Sequence[float]) -> None:
+        """Raises ValueError if none of a chain's noise levels lies in the interval."""
+        if not any(self.low < sigma <= self.high for sigma in sigmas):
+            raise ValueError(
+                f"the guide's interval is ({self.low:g}, {self.high:g}); expected one that holds a"
+                f" noise level of this sampling, whose {len(sigmas)} reach from {sigmas[0]:.4g} to"
+                f" {sigmas[-1]:.4g}."
+            )
+
     def check_rows(self, num_images: int) -> None:
         """Raises ValueError unless there is one scale for all images, or one for each."""
         if self.scale.ndim and len(self.scale) != num_images:
@@ -97,6 +106,10 @@ class Contrast(Guide):
     @abstractmethod
     def ask(self, predictor: Predictor, x: Tensor, t: int) -> Tensor:
         """What the worse network says, (B, C or 2C, H, W), if it is another."""
+
+    @abstractmethod
+    def is_worse(self) -> bool:
+        """Whether what it gives is what the worse network says, of all images."""
 
     @abstractmethod
     def move(self, output: Tensor, worse: Tensor, num_channels: int) -> Tensor:
@@ -136,7 +149,8 @@ class Guided:
         guides: in any order.
 
     Raises:
-        ValueError: if a guide does not go with the predictor.
+        ValueError: if a guide does not go with the predictor, or its interval holds none of the
+            chain's noise levels.
     """
 
     def __init__(self, predictor: Predictor, guides: Sequence[Guide]):
@@ -155,6 +169,8 @@ class Guided:
         # where nothing of an image is left, nothing says what it shows: the gradient is 0
         of_score = torch.where(signal > 0, (1 - signal) / signal.sqrt(), 0)
         self.of_score: list[float] = of_score.tolist()
+        for guide in guides:
+            guide.check_interval(self.sigmas)
         self._begun = False
 
     def __call__(self, x: Tensor, t: int) -> Reverse:
@@ -180,7 +196,7 @@ class Guided:
             moved = moved.with_x0(clip(moved.x0 + self.of_score[p.t] * sum(of_image)))
         if of_mean:
             # equation 10
-            moved = moved.with_mean(moved.mean + p.log_variance.exp() * sum(of_mean))
+            moved = moved.with_mean(moved.mean + p.variance * sum(of_mean))
             if p.t == 0:  # an image comes out
                 moved = moved.with_x0(clip(moved.x0))
         return moved
@@ -200,15 +216,13 @@ class Guided:
         acting = [guide for guide in self.contrasts if guide.acts(self.sigmas[t])]
         nulls = {guide: guide.null_labels(predictor) for guide in acting}
         batched = {guide: labels for guide, labels in nulls.items() if labels is not None}
-        if len(batched) == len(acting) == 1 and not acting[0].scale.any():
+        if len(batched) == len(acting) == 1 and acting[0].is_worse():
             return predictor.output(x, t, batched[acting[0]])  # the worse one, to the bit
+        # other networks first: what is wrong with one is found before this one is called
+        worse = {guide: guide.ask(predictor, x, t) for guide in acting if guide not in batched}
         output, *rest = predictor.outputs(x, t, list(batched.values()))
-        worse = dict(zip(batched, rest, strict=True))
-        moved = [
-            guide.move(output, said, x.shape[1])
-            for guide in acting
-            for said in [worse[guide] if guide in worse else guide.ask(predictor, x, t)]
-        ]
+        worse |= dict(zip(batched, rest, strict=True))
+        moved = [guide.move(output, worse[guide], x.shape[1]) for guide in acting]
         if len(moved) == 1:  # to the last digit, too
             return moved[0]
         return output + sum(each - output for each in moved)
@@ -220,7 +234,9 @@ class Guided:
         for place, guides in self.conditions.items():
             for guide in guides:
                 if place == "mean" or not guide.acts(self.sigmas[t]):
-                    guide.gradient(self.predictor, x, t)
+                    # where it will act: elsewhere it need not be defined
+                    times = (s for s in range(t, -1, -1) if guide.acts(self.sigmas[s]))
+                    guide.gradient(self.predictor, x, next(times, t))
 
 
 def guided(predictor: Predictor, guidance: Any) -> Predict:

@@ -77,6 +77,13 @@ class Reverse:
         variance = VARIANCES[self.process.variance]
         return expanded_like(variance(self.process.log_variances, self.t, self.rest), self.x0)
 
+    @property
+    def variance(self) -> Tensor:
+        """exp(log_variance), but for "fixed_small" at t = 0: it is 0, which has no logarithm."""
+        if self.process.variance == "fixed_small":
+            return expanded_like(self.process.small_variance.at(self.t, self.x0), self.x0)
+        return self.log_variance.exp()
+
     def with_x0(self, x0: Tensor) -> "Reverse":
         """The same aimed at another image, which moves the mean.
 

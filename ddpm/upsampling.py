@@ -162,7 +162,7 @@ def check_stages(base: Any, upsampler: Any) -> None:
     small = getattr(base, "config", None)
     if small is None:
         return
-    if small.low_resolution is not None:
+    if getattr(small, "low_resolution", None) is not None:
         raise ValueError(
             f"the base enlarges images of {small.low_resolution} pixels itself; expected a model"
             " that draws small images, and this one as the upsampler."
@@ -207,6 +207,12 @@ def check_noise_level(noise_level: Any, config: Any, diffusion: GaussianDiffusio
         raise ValueError(
             f"noise_level is {noise_level}; expected 0..{diffusion.num_timesteps}, the steps of"
             " the diffusion."
+        )
+    most = getattr(config, "max_noise_level", None)
+    if most is not None and noise_level > most:
+        raise ValueError(
+            f"noise_level is {noise_level}; expected 0..{most}, what the network has seen in"
+            " training (its max_noise_level)."
         )
 
 

@@ -14,32 +14,34 @@ needs a null class (train_ddpm.py --label_dropout): to the classifier it is an u
 import argparse
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+import ddpm
 from ardm.training import check_writable, quieten, run_recipe, write_atomically
-from ardm.training.card_parts import machine
-from ardm.training.local_paths import command
-from ddpm import UNet, autoguidance, classifier_free_guidance, classifier_guidance
 from ddpm.data import load_images
 from ddpm.evaluation import (
     SampleEvaluation,
     arguments,
+    check_fits,
     extractor_of,
     guided_grids,
     guided_quality,
     quality_by_scale,
+    sweep_facts,
 )
 from ddpm.guides import Guide
-from ddpm.hub import comparison_grid, load_classifier, load_folder
+from ddpm.hub import comparison_grid, load_class_names, load_folder, load_guides
 from ddpm.hub.guidance_report import guidance_curves, guidance_report
 
-RECIPES = Path(__file__).parent
-NOTHING = classifier_free_guidance(0.0)  # makes a network with a null class an unconditional one
+NOTHING = ddpm.classifier_free_guidance(
+    0.0
+)  # makes a network with a null class an unconditional one
+WHICH = "a saved folder, or user/name; nothing = all three are trained here, on digits"
+MODELS = ("model", "classifier", "weaker")
 EACH = 4  # images of a class in a picture
 SHOWN = (0.0, 1.0, 3.0, 10.0)
 SCALES = {
@@ -52,15 +54,22 @@ SCALES = {
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
-    for name in ("model", "classifier", "weaker"):
-        text = "a saved folder, or user/name; nothing = all three are trained here, on digits"
-        parser.add_argument(f"--{name}_name_or_path", help=text)
+    for name in MODELS:
+        parser.add_argument(f"--{name}_name_or_path", help=WHICH)
     parser.add_argument("--output_dir", default="runs/guided")
     parser.add_argument("--num_images", type=int, default=500, help="behind each figure")
     parser.add_argument("--steps", default="25", help="of DDIM, for the figures")
     parser.add_argument("--seed", type=int, default=0)
     arguments.add_image_arguments(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.given = [getattr(args, f"{name}_name_or_path") for name in MODELS]
+    own = args.train_file or args.train_dir or args.dataset_name
+    if not all(args.given) and (any(args.given) or own):
+        raise ValueError(
+            "got some of model, classifier, weaker model and images; expected all of them, or"
+            " none, which trains the three on digits."
+        )
+    return args
 
 
 def trained(folder: Path, recipe: str, *flags: str) -> str:
@@ -68,19 +77,17 @@ def trained(folder: Path, recipe: str, *flags: str) -> str:
     words = [*flags, "--output_dir", str(folder)]
     if not (folder / "model.safetensors").exists():
         print("python", f"recipes/{recipe}", *words, flush=True)
-        subprocess.run([sys.executable, RECIPES / recipe, *words], check=True)
+        subprocess.run([sys.executable, Path(__file__).with_name(recipe), *words], check=True)
     return str(folder)
 
 
 def names_of_models(args: argparse.Namespace) -> list[str]:
-    given = [args.model_name_or_path, args.classifier_name_or_path, args.weaker_name_or_path]
-    if all(given):
-        return given
-    if any(given) or args.train_file or args.train_dir or args.dataset_name:
-        raise ValueError(
-            "got some of model, classifier, weaker model and images; expected all of them, or"
-            " none, which trains the three on digits."
-        )
+    """Those that are given, or new ones of digits."""
+    if all(args.given):
+        return args.given
+    ddpm.GaussianDiffusion(ddpm.cosine_schedule(1000)).respace(
+        args.steps
+    )  # as that of train_ddpm.py
     folder = Path(args.output_dir)
     quick = ("--label_dropout", "0.1", "--num_quality_images", "0")
     model = trained(folder / "model", "train_ddpm.py", *quick)
@@ -90,7 +97,7 @@ def names_of_models(args: argparse.Namespace) -> list[str]:
 
 
 def by_classifier(classifier: Any, scale: float) -> list[Guide]:
-    return [NOTHING, classifier_guidance(classifier, scale=scale)]
+    return [NOTHING, ddpm.classifier_guidance(classifier, scale=scale)]
 
 
 def by_mean(mean: float) -> list[Guide]:
@@ -99,47 +106,40 @@ def by_mean(mean: float) -> list[Guide]:
     def log_probability(x: Tensor, t: Tensor) -> Tensor:
         return -300 * (x.flatten(1).mean(1) - mean) ** 2
 
-    return [classifier_guidance(log_probability)]
+    return [ddpm.classifier_guidance(log_probability)]
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     quieten(True)
     check_writable(args.output_dir)
-    names = names_of_models(args)
-    model, diffusion = load_folder(names[0])
-    classifier = load_classifier(names[1])
-    weaker: UNet = load_folder(names[2])[0]
     images = load_images(**arguments.image_settings(args))
     extractor = extractor_of(images["train"], images["validation"], arguments.data_name(args))
     if extractor is None:
         raise ValueError("the images have no classes; expected some to steer to.")
+    evaluation = SampleEvaluation(images["train"], extractor, args.num_images, seed=args.seed)
+    names = names_of_models(args)
+    model, diffusion = load_folder(names[0])
+    check_fits(model, images["train"], load_class_names(names[0]), names[0])
+    diffusion.respace(args.steps)  # before all drawing: a wrong flag is found at once
+    guides = {"classifier": names[1], "weaker": names[2]}
+    classifier, weaker = load_guides(names[0], model, diffusion, **guides)
 
     grids = partial(guided_grids, model, diffusion, each=EACH, seed=args.seed)
     scales = {f"scale {scale:g}": by_classifier(classifier, scale) for scale in SHOWN}
     means = {f"mean {mean:g}": by_mean(mean) for mean in (-0.6, -0.4, -0.2, 0.0)}
-    titles = ("Classifier guidance: a class a row, the same noise everywhere", "Guided by the mean")
-    content = {
-        "scales.png": comparison_grid(grids(scales), titles[0], EACH),
-        "function.png": comparison_grid(grids(means), titles[1], EACH),
-    }
+    title = "Classifier guidance: a class a row, the same noise everywhere"
+    content = {"scales.png": comparison_grid(grids(scales), title, EACH)}
+    content["function.png"] = comparison_grid(grids(means), "Guided by the mean", EACH)
 
-    evaluation = SampleEvaluation(images["train"], extractor, args.num_images, seed=args.seed)
     options = {"sampler": "ddim", "steps": args.steps}
-    makers: list[Any] = [partial(by_classifier, classifier), classifier_free_guidance]
-    makers.append(partial(autoguidance, weaker))
-    guides = {name: (make, SCALES[name]) for name, make in zip(SCALES, makers, strict=True)}
+    makers: list[Any] = [partial(by_classifier, classifier), ddpm.classifier_free_guidance]
+    makers.append(partial(ddpm.autoguidance, weaker))  # type: ignore[arg-type]  # it is named
+    series = {name: (make, SCALES[name]) for name, make in zip(SCALES, makers, strict=True)}
     measure = partial(guided_quality, evaluation, model, diffusion, **options)
-    curves = quality_by_scale(measure, guides)
+    curves = quality_by_scale(measure, series)
     content["curves.png"] = guidance_curves(curves)
-    facts = {
-        "Samples": f"{args.num_images:,} behind each figure, DDIM, {args.steps} steps",
-        "Features and accuracy": extractor.name,
-        "Seed": args.seed,
-        "Command": f"`{command(sys.argv)}`",
-        "Machine": machine(),
-        "Date": time.strftime("%Y-%m-%d"),
-    }
+    facts = sweep_facts(evaluation, f"DDIM, {args.steps} steps")
     content["README.md"] = guidance_report(curves, facts, list(content)).encode()
     for file, made in content.items():
         write_atomically(Path(args.output_dir) / file, made)

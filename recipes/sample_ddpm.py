@@ -19,7 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from ardm.training import check_writable, process_state, quieten, run_recipe
-from ddpm import GaussianDiffusion, UNet
+from ddpm import GaussianDiffusion
 from ddpm.drawing import chosen_labels, draw_edited, draw_images, draw_upsampled, gathered
 from ddpm.evaluation.editing_arguments import (
     add_editing_arguments,
@@ -29,7 +29,11 @@ from ddpm.evaluation.editing_arguments import (
     read_mask,
 )
 from ddpm.evaluation.guidance_arguments import add_guidance_arguments, chosen_guide, guidance_for
-from ddpm.evaluation.sampling_arguments import add_sampling_arguments, sampling_settings
+from ddpm.evaluation.sampling_arguments import (
+    add_sampling_arguments,
+    check_sampling,
+    sampling_settings,
+)
 from ddpm.evaluation.upsampling_arguments import add_cascade_arguments, check_cascade, image_shape
 from ddpm.hub import (
     DEMO_FOLDER,
@@ -37,8 +41,9 @@ from ddpm.hub import (
     check_image_folder,
     image_grid,
     load_class_names,
-    load_classifier,
     load_folder,
+    load_guides,
+    load_upsampler,
     write_images,
     write_npz,
     write_png,
@@ -48,55 +53,54 @@ from ddpm.hub import (
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
-    parser.add_argument(
-        "--model_name_or_path", default=DEMO_FOLDER, help="a saved folder, or user/name on the Hub"
-    )
+    which = "a saved folder, or user/name on the Hub"
+    parser.add_argument("--model_name_or_path", default=DEMO_FOLDER, help=which)
     parser.add_argument("--output_dir", default="runs/ddpm_samples")
     add_sampling_arguments(parser)
     add_guidance_arguments(parser)
     add_cascade_arguments(parser)
     add_editing_arguments(parser)
-    parser.add_argument(
-        "--trajectory", action="store_true", help="also write how the first images appear, as a GIF"
-    )
+    also = "also write how the first images appear, as a GIF"
+    parser.add_argument("--trajectory", action="store_true", help=also)
     args = parser.parse_args(argv)
+    check_sampling(args)
     chosen_guide(args)
     check_editing(args)
     return args
 
 
-def load(name: str, variance: str | None) -> tuple[UNet, GaussianDiffusion]:
-    model, diffusion = load_folder(name)
-    return model, diffusion if variance is None else diffusion.with_variance(variance)
+def varied(diffusion: GaussianDiffusion, variance: str | None) -> GaussianDiffusion:
+    return diffusion if variance is None else diffusion.with_variance(variance)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     state = process_state()
     quieten(state.is_main_process)
-    model, diffusion = load(args.model_name_or_path, args.variance)
-    second = load(args.upsampler, args.variance) if args.upsampler else None
+    name = args.model_name_or_path
+    model, diffusion = load_folder(name)
+    diffusion = varied(diffusion, args.variance)
+    second = load_upsampler(name, args.upsampler) if args.upsampler else None
     check_cascade(model, second, args)
     check_writable(args.output_dir)
     check_image_folder(args.output_dir, args.num_images)
-    classifier = load_classifier(args.classifier) if args.classifier else None
-    weaker = load_folder(args.weaker_model)[0] if args.weaker_model else None
-    class_names = load_class_names(args.model_name_or_path)
+    guides = {"classifier": args.classifier, "weaker": args.weaker_model}
+    classifier, weaker = load_guides(name, model, diffusion, **guides)
+    class_names = load_class_names(name)
     if class_names is None and classifier is not None:  # of a model without classes
-        class_names = classifier.config.class_names
+        class_names = classifier.config.label_names
     labels = chosen_labels(args.num_images, class_names, args.class_name)
     film = Film()
     share = {"process_index": state.process_index, "num_processes": state.num_processes}
-    options: dict[str, Any] = sampling_settings(args) | share
-    options["progress"] = None if state.is_main_process else False
+    shown = {"progress": None if state.is_main_process else False}
+    options: dict[str, Any] = sampling_settings(args) | share | shown
     last = {"callback": film if args.trajectory else None}  # of the last stage
-    steer = {"guidance_for": guidance_for(args, labels, classifier, weaker)}
-    first = options | steer | ({} if second else last)
     own = labels if model.config.num_classes else None
+    steer = guidance_for(args, labels, classifier, weaker, conditional=own is not None)
+    first = options | {"guidance_for": steer} | ({} if second else last)
     shape = image_shape(model, args.height, args.width)
-    for network in (model, classifier, weaker):
-        if network is not None:
-            network.to(state.device)
+    for network in filter(None, (model, classifier, weaker)):
+        network.to(state.device)
     if args.edit is None:
         drawn = draw_images(model, diffusion, args.num_images, shape, labels=own, **first)
     else:
@@ -111,6 +115,7 @@ def main(argv: list[str] | None = None) -> None:
         upsampler, diffusion = second
         options |= {"labels": labels if upsampler.config.num_classes else None}
         options |= {"noise_level": args.noise_level} | last
+        diffusion = varied(diffusion, args.variance)
         drawn = draw_upsampled(upsampler.to(state.device), diffusion, small, **options)
         images = gathered(drawn, image_shape(upsampler))
     if state.is_main_process:

@@ -77,7 +77,7 @@ def chosen_model(args: argparse.Namespace, data: ImageDataset) -> tuple[UNet, Ga
     if name is not None:
         model, diffusion = load_folder(name)
         check_fits(model, data, load_class_names(name), name, upsampler=True)
-        upsampling_arguments.check_condition(model, args, name)
+        upsampling_arguments.continue_condition(model, args, name)
         return model.float(), diffusion
     settings = arguments.network_settings(args)
     settings |= upsampling_arguments.condition_settings(args, data.image_size)

@@ -159,7 +159,8 @@ CORE: dict[str, dict[str, set[str]]] = {
         "predictors": {"denoisers", "diffusion", "reverse_process"},
         "guides": {"checks", "predictors", "reverse_process", "steps"},
         "conditions": {"denoisers", "guides", "predictors"},
-        "contrasts": {"checks", "denoisers", "guides", "predictors"},
+        "conditioning": {"denoisers", "forward_process", "noise"},
+        "contrasts": {"checks", "conditioning", "denoisers", "guides", "predictors"},
         "guidance": {"conditions", "contrasts", "denoisers", "guides"},
         "samplers": {
             "checks",
@@ -183,7 +184,6 @@ CORE: dict[str, dict[str, set[str]]] = {
             "respacing",
             "samplers",
         },
-        "conditioning": {"denoisers", "forward_process", "noise"},
         "upsampling": {"conditioning", "denoisers", "diffusion", "noise", "samplers"},
         "drawing": {
             "denoisers",

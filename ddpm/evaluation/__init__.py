@@ -13,7 +13,7 @@ from .bound import BoundEvaluation
 from .classification import ClassifierEvaluation
 from .classifier_arguments import add_classifier_arguments
 from .classifier_assembly import check_guides, classifier_identity, new_classifier, new_process
-from .facts import run_facts, tracked_settings, training_facts
+from .facts import run_facts, sweep_facts, tracked_settings, training_facts
 from .guidance_sweep import GuidedQuality, guided_grids, guided_quality, quality_by_scale
 from .report import COMPARED, measure_quality, sample_grids
 from .sample_quality import SAMPLERS, SampleEvaluation, extractor_of
@@ -49,6 +49,7 @@ __all__ = [
     "run_identity",
     "sample_grids",
     "shown_images",
+    "sweep_facts",
     "tracked_settings",
     "upsampling_rows",
     "training_facts",

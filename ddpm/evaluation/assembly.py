@@ -51,6 +51,7 @@ def new_network(
     attention_resolutions: Sequence[int] | None = None,
     low_resolution: int | None = None,
     noise_augmentation: bool = False,
+    max_noise_level: int | None = None,
     **sizes: Any,
 ) -> UNet:
     """A fresh network for some images.
@@ -67,6 +68,7 @@ def new_network(
         attention_resolutions: as for [`levels_for`].
         low_resolution: of the small images that an upsampler is given; None = it is none.
         noise_augmentation: whether it is told how noisy they are.
+        max_noise_level: how noisy they are at most.
         **sizes: other fields of [`UNetConfig`].
 
     Returns:
@@ -83,7 +85,7 @@ def new_network(
         )
     data: dict[str, Any] = {"in_channels": num_channels, "num_classes": num_classes}
     data |= {"learn_sigma": learn_sigma, "null_class": null_class}
-    data["noise_augmentation"] = noise_augmentation
+    data |= {"noise_augmentation": noise_augmentation, "max_noise_level": max_noise_level}
     if preset is None:
         data["low_resolution"] = low_resolution
         levels = levels_for(image_size, channel_mult, attention_resolutions)

@@ -4,11 +4,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..data import load_images
+from ..data.pixels import prepare_image
 from ..denoisers import to_model_range
 from ..models.unet import UNet
 from .image_sets import stacked
@@ -94,15 +94,14 @@ def read_mask(path: str, model: UNet) -> Tensor:
     """
     from PIL import Image, UnidentifiedImageError
 
-    size = model.config.image_size
     try:
         with Image.open(path) as picture:
-            grey = picture.convert("L").resize((size, size), Image.Resampling.NEAREST)
+            grey = prepare_image(picture, model.config.image_size, 1)  # as the images are
     except (OSError, UnidentifiedImageError) as error:
         raise ValueError(
             f"{path} is no picture ({error}); expected one, white to be made."
         ) from error
-    mask = torch.from_numpy(np.asarray(grey) > 127)
+    mask = grey[0] > 127
     if not mask.any():
         raise ValueError(f"{path} has nothing white in it; expected white where to make something.")
     return mask

@@ -12,6 +12,7 @@ from ardm.training.local_paths import command, hyperparameters
 from ..data import ImageDataset
 from ..models.unet import UNetPreTrainedModel
 from .arguments import data_name, run_flags
+from .sample_quality import SampleEvaluation
 
 
 def run_facts(
@@ -54,6 +55,26 @@ def training_facts(
         "machine": machine(),
         "date": time.strftime("%Y-%m-%d"),
         "wall_clock_seconds": result.seconds,
+    }
+
+
+def sweep_facts(evaluation: SampleEvaluation, how: str) -> dict[str, Any]:
+    """What a page says of the figures of many samplings.
+
+    Args:
+        evaluation: of each.
+        how: the images were drawn, in words.
+
+    Returns:
+        Value by name.
+    """
+    return {
+        "Samples": f"{evaluation.num_images:,} behind each figure, {how}",
+        "Features and accuracy": evaluation.quality.extractor.name,
+        "Seed": evaluation.seed,
+        "Command": f"`{command(sys.argv)}`",
+        "Machine": machine(),
+        "Date": time.strftime("%Y-%m-%d"),
     }
 
 

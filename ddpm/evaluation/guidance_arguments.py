@@ -76,6 +76,8 @@ def guidance_for(
     labels: Tensor | None,
     classifier: NoisyClassifier | None,
     weaker: UNet | None,
+    *,
+    conditional: bool,
 ) -> Callable[[Tensor], Guide] | None:
     """The guidance of each batch: the value of `ddpm.draw_images(guidance_for=)`.
 
@@ -84,6 +86,7 @@ def guidance_for(
         labels: int64 (N,), of all images.
         classifier: that the flags name.
         weaker: the network that they name.
+        conditional: whether the model is given the labels, too.
 
     Returns:
         numbers of images, int64 (B,) -> a guide; None = nothing steers.
@@ -110,4 +113,7 @@ def guidance_for(
         return lambda numbers: guide
     assert classifier is not None and labels is not None
     at = args.guidance_at or "mean"
+    if conditional:  # its classes are the classifier's, or that is refused
+        guide = classifier_guidance(classifier, None, scale, at, **common)
+        return lambda numbers: guide
     return lambda numbers: classifier_guidance(classifier, labels[numbers], scale, at, **common)

@@ -32,6 +32,27 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     add_flags(parser.add_argument_group("sampling"), _SAMPLING)
 
 
+def check_sampling(args: argparse.Namespace) -> None:
+    """Makes sure that no flag is without effect.
+
+    Args:
+        args: parsed flags of [`add_sampling_arguments`], perhaps with those of guidance.
+
+    Raises:
+        ValueError: if one is: variance and mean of p are what ancestral sampling reads alone.
+    """
+    if STEPS[args.sampler].reads == "mean":
+        return
+    at = getattr(args, "guidance_at", None)
+    unread = {"variance": args.variance, "guidance_at": None if at == "epsilon" else at}
+    for name, value in unread.items():
+        if value is not None:
+            raise ValueError(
+                f"got --{name} {value} and --sampler {args.sampler}, which has no use for it;"
+                " expected the sampler ddpm, or leave it out."
+            )
+
+
 def sampling_settings(args: argparse.Namespace) -> dict[str, Any]:
     """How images are drawn: keyword values of `ddpm.draw_images`."""
     chosen = values(args, ("seed", "batch_size", "sampler", "steps", "eta"))

@@ -83,17 +83,21 @@ def condition_settings(args: argparse.Namespace, image_size: int) -> dict[str, A
         image_size: pixels a side of the large images.
 
     Returns:
-        `low_resolution` and `noise_augmentation`.
+        `low_resolution`, `noise_augmentation` and `max_noise_level`.
     """
     of_preset = PRESETS["ddpm_unet"].get(args.preset, {}).get("low_resolution")
     size = args.low_resolution
     if size is None:
         size = of_preset or image_size // 2
-    return {"low_resolution": size, "noise_augmentation": args.max_noise_level > 0}
+    told = args.max_noise_level > 0
+    most = args.max_noise_level if told else None
+    return {"low_resolution": size, "noise_augmentation": told, "max_noise_level": most}
 
 
-def check_condition(model: UNet, args: argparse.Namespace, name: str) -> None:
+def continue_condition(model: UNet, args: argparse.Namespace, name: str) -> None:
     """Makes sure that a saved upsampler has learned the small images that it shall go on with.
+
+    Its configuration then says the largest noise of both trainings.
 
     Args:
         model: the network.
@@ -114,3 +118,5 @@ def check_condition(model: UNet, args: argparse.Namespace, name: str) -> None:
             f"{name} is not told of noise in small images; expected max_noise_level 0, or a fresh"
             " model."
         )
+    if config.max_noise_level is not None:
+        config.max_noise_level = max(config.max_noise_level, args.max_noise_level)

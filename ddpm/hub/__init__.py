@@ -10,6 +10,7 @@ from .classifier_cards import (
     classifier_facts,
 )
 from .classifier_folder import load_classifier, save_classifier
+from .companions import load_guides, load_upsampler
 from .films import Film
 from .folder import (
     DEMO_FOLDER,
@@ -49,6 +50,8 @@ __all__ = [
     "load_classifier",
     "load_diffusion",
     "load_folder",
+    "load_guides",
+    "load_upsampler",
     "loss_curve",
     "model_card",
     "model_facts",

@@ -160,6 +160,8 @@ class UNetConfig(_EncoderConfig):
             or None: it is given none.
         noise_augmentation: whether the network is told how noisy those are (arXiv 2106.15282,
             section 4). No released network has it.
+        max_noise_level: the most steps of q that those have gone in training; None = nobody has
+            said.
 
     Raises:
         ValueError: if sizes do not fit together, or a setting has an unknown name.
@@ -172,6 +174,7 @@ class UNetConfig(_EncoderConfig):
     null_class: bool = False
     low_resolution: int | None = None
     noise_augmentation: bool = False
+    max_noise_level: int | None = None
 
     def __post_init__(self, **kwargs):
         classes = self.num_classes
@@ -198,6 +201,9 @@ class UNetConfig(_EncoderConfig):
         told = self.noise_augmentation
         fits = size is not None or not told
         _require(fits, "False if low_resolution is None", noise_augmentation=told)
+        most = self.max_noise_level
+        fits = most is None or (told and most >= 0)
+        _require(fits, "None, or at least 0 with noise_augmentation", max_noise_level=most)
 
 
 @strict
@@ -243,10 +249,16 @@ class ClassifierConfig(_EncoderConfig):
     rescale_timesteps: bool = False
 
     @property
-    def class_names(self) -> list[str]:
-        """What label k is called, at k."""
+    def label_names(self) -> list[str]:
+        """What label k is called, at k; transformers' "LABEL_k" where nobody has said."""
         names: Any = self.id2label
         return [names[label] for label in range(self.num_classes)]
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """The same; None where nobody has said."""
+        unsaid = [f"LABEL_{label}" for label in range(self.num_classes)]
+        return None if self.label_names == unsaid else self.label_names
 
     def __post_init__(self, **kwargs):
         classes = self.num_classes

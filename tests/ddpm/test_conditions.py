@@ -170,7 +170,7 @@ def nan_below(x, t):
 @pytest.mark.parametrize(
     ("function", "labels", "message"),
     [
-        (classifier(image_size=4, attention_resolutions=(2,)), LABELS, "expected .*4"),
+        (classifier(image_size=4, attention_resolutions=(2,)), LABELS, "of 4 pixels.* draws 8"),
         (classifier(in_channels=3), LABELS, "expected .*3"),
         (classifier(), None, "no labels"),
         (classifier(), torch.tensor([0, 1, 3]), r"labels reach from 0 to 3; expected 0\.\.2"),

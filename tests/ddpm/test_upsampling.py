@@ -164,7 +164,8 @@ def test_guidance_and_editing_see_the_small_images(upsampler):
     options = {"labels": LABELS, "seed": 0, "steps": 4}
     plain = upsample(upsampler, small(), DIFFUSION, **options)
     guided = upsample(upsampler, small(), DIFFUSION, guidance=doubled, **options)
-    torch.testing.assert_close(guided, plain, rtol=0, atol=1e-5)
+    # the first step divides by sqrt(ab_T), and with it the rounding of another batch's kernels
+    torch.testing.assert_close(guided, plain, rtol=0, atol=1e-4)
     mask = torch.arange(8)[:, None] >= 4
     images = torch.zeros(3, 1, 8, 8)
     filled = inpaint(Conditioned(upsampler, small()), images, mask, DIFFUSION, **options)
