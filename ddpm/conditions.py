@@ -54,6 +54,12 @@ class Gradient(Condition):
                 " or labels of the classifier's own: classifier_guidance(classifier, labels)."
             )
 
+    def check_rows(self, num_images: int) -> None:
+        super().check_rows(num_images)
+        classes = getattr(getattr(self.function, "config", None), "num_classes", None)
+        if self.labels is not None and classes is not None:
+            _rows_of(self.labels, num_images, classes)
+
     def gradient(self, predictor: Predictor, x: Tensor, t: int) -> Tensor:
         # inference tensors have no gradient, and are not allowed to take part in one
         with torch.inference_mode(False), torch.enable_grad(), evaluating(self.function):

@@ -170,6 +170,33 @@ def check_labels(labels: Any, num_images: int, device: torch.device) -> None:
         raise ValueError(f"labels are on {labels.device}; expected {device}, as the images.")
 
 
+def check_classes(labels: Tensor | None, model: Any) -> None:
+    """Finds out, before a network is called, whether it knows these labels; GPUs are not asked.
+
+    Args:
+        labels: int64 (B,), or None.
+        model: a network whose configuration says its classes; any other is taken at its word.
+
+    Raises:
+        ValueError: if labels are superfluous or out of range.
+    """
+    config: Any = getattr(model, "config", None)
+    if labels is None or not hasattr(config, "num_classes"):
+        return
+    classes = config.num_classes
+    if classes is None:
+        raise ValueError(
+            "got labels; expected None, as the network is unconditional (num_classes is None)."
+        )
+    most = classes if getattr(config, "null_class", False) else classes - 1
+    known = labels.device.type != "cpu" or 0 <= int(labels.min()) <= int(labels.max()) <= most
+    if not known:
+        raise ValueError(
+            f"labels reach from {labels.min()} to {labels.max()}; expected 0..{most}, what the"
+            f" network knows (its num_classes is {classes})."
+        )
+
+
 def call_network(
     model: Denoiser, x_t: Tensor, times: Tensor, labels: Tensor | None, learned_variance: bool
 ) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 from ardm.training import check_integer, evaluating, progress_bar
 
 from .checks import check_number
-from .denoisers import Denoiser, check_finite, check_images
+from .denoisers import Denoiser, check_classes, check_finite, check_images
 from .diffusion import GaussianDiffusion
 from .guides import Guidance, guided
 from .predictions import clipping
@@ -188,7 +188,11 @@ def ddim_invert(
     check_model_and_diffusion(model, diffusion)
     check_images(images, limit=math.inf)
     chain = diffusion if steps is None else diffusion.respace(steps)
-    predict = guided(Predictor(model, chain, labels, clipping(clip), reads_mean=False), guidance)
+    check_classes(labels, model)
+    plain = Predictor(
+        model, chain, labels, clipping(clip), reads_mean=False, num_images=len(images)
+    )
+    predict = guided(plain, guidance)
     signal = chain.alphas_cumprod.sqrt().tolist()
     spread = (1 - chain.alphas_cumprod).sqrt().tolist()
     x = images

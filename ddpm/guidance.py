@@ -37,6 +37,7 @@ def classifier_guidance(
         cond_fn_or_classifier: function of noisy images (B, C, H, W) and of the timesteps that a
             network is told (B,), differentiable in the images: log-probabilities (B,) of what is
             wanted, in nats up to a constant; or logits (B, K) of classes, as a [`NoisyClassifier`].
+            Where alpha_bar is 0 it is not asked: it could not know.
         labels: the wanted classes, int64 (B,), or one for all; None = those of the sampling. Not
             for a function that gives (B,).
         scale: s, a number, or one an image (B,); 0 = off.

@@ -14,7 +14,6 @@ them, so that guides add up and their order does not matter. guidance.py has the
 Shapes: B images (B, C, H, W), T timesteps.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from .checks import check_choice, is_number
+from .intervals import Interval
 from .predictors import Predictor
 from .reverse_process import Reverse
 from .steps import Predict
@@ -50,7 +50,7 @@ class Guide(ABC):
 
     def __init__(self, scale: Any, interval: Any):
         self.scale = _checked_scale(scale)
-        self.low, self.high = _checked_interval(interval)
+        self.interval = Interval.of(interval)
 
     def __call__(self, predictor: "Predictor | Guided") -> "Guided":
         """The predictor, steered by this guide, too."""
@@ -65,7 +65,7 @@ class Guide(ABC):
 
     def acts(self, sigma: float) -> bool:
         """Whether any image is steered at a noise level."""
-        return self.low < sigma <= self.high and bool((self.scale != self.neutral).any())
+        return self.interval.holds(sigma) and bool((self.scale != self.neutral).any())
 
     def scale_of(self, x: Tensor) -> Tensor:
         """The scale, (B, 1, 1, 1) or (), as x is."""
@@ -75,15 +75,6 @@ class Guide(ABC):
     @abstractmethod
     def check(self, predictor: Predictor) -> None:
         """Raises ValueError if the guide does not go with the predictor."""
-
-    def check_interval(self, sigmas: Sequence[float]) -> None:
-        """Raises ValueError if none of a chain's noise levels lies in the interval."""
-        if not any(self.low < sigma <= self.high for sigma in sigmas):
-            raise ValueError(
-                f"the guide's interval is ({self.low:g}, {self.high:g}); expected one that holds a"
-                f" noise level of this sampling, whose {len(sigmas)} reach from {sigmas[0]:.4g} to"
-                f" {sigmas[-1]:.4g}."
-            )
 
     def check_rows(self, num_images: int) -> None:
         """Raises ValueError unless there is one scale for all images, or one for each."""
@@ -170,7 +161,9 @@ class Guided:
         of_score = torch.where(signal > 0, (1 - signal) / signal.sqrt(), 0)
         self.of_score: list[float] = of_score.tolist()
         for guide in guides:
-            guide.check_interval(self.sigmas)
+            guide.interval.check(self.sigmas)
+            if predictor.num_images is not None:
+                guide.check_rows(predictor.num_images)
         self._begun = False
 
     def __call__(self, x: Tensor, t: int) -> Reverse:
@@ -294,18 +287,3 @@ def _checked_scale(scale: Any) -> Tensor:
     if not all(is_number(each, lambda _: True) for each in (numbers if several else [numbers])):
         raise ValueError(f"scale is {scale!r}; expected a finite number, or one for each image.")
     return torch.tensor(numbers, dtype=torch.float64)
-
-
-def _checked_interval(interval: Any) -> tuple[float, float]:
-    """Noise levels (low, high), of which high may be infinite."""
-    if interval is None:
-        return -1.0, math.inf
-    paired = isinstance(interval, Sequence) and len(interval) == 2
-    low, high = interval if paired else (math.nan, math.nan)
-    bounded = is_number(low, lambda sigma: sigma >= 0)
-    if not bounded or not (high == math.inf or is_number(high, lambda sigma: sigma > low)):
-        raise ValueError(
-            f"interval is {interval!r}; expected (low, high), noise levels 0 <= low < high, where"
-            " sigma = sqrt((1 - alpha_bar) / alpha_bar)."
-        )
-    return float(low), float(high)

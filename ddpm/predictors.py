@@ -26,6 +26,7 @@ class Predictor:
         labels: int64 (B,), or None.
         clip: function of the predicted image.
         reads_mean: whether the sampler reads the mean of p, or the image alone.
+        num_images: B, where it is known beforehand: guides are then checked before all steps.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class Predictor:
         labels: Tensor | None,
         clip: Callable[[Tensor], Tensor],
         reads_mean: bool = True,
+        num_images: int | None = None,
     ):
         self.model = model
         self.diffusion = diffusion
         self.labels = labels
         self.clip = clip
         self.reads_mean = reads_mean
+        self.num_images = num_images
 
     def __call__(self, x: Tensor, t: int) -> Reverse:
         """p(x_{t-1} | x_t) for all images at one t."""

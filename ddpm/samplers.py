@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ardm.training import check_integer, evaluating, progress_bar
 
 from .checks import check_choice, is_number
-from .denoisers import Denoiser, check_finite, check_labels, check_model
+from .denoisers import Denoiser, check_classes, check_finite, check_labels, check_model
 from .diffusion import GaussianDiffusion
 from .forward_process import check_noise
 from .guides import Guidance, guided
@@ -137,12 +137,13 @@ def prepare(
         )
     if labels is not None:
         check_labels(labels, num_images, device_of(model))
+    check_classes(labels, model)
     if callback is not None and not callable(callback):
         raise ValueError(f"callback is a {type(callback).__name__}; expected a function, or None.")
     spaced = diffusion if steps is None else diffusion.respace(steps)
     noise = RowNoise(row_generators(num_images, generator, seed), ahead=16)
     reads_mean = STEPS[sampler].reads == "mean"
-    plain = Predictor(model, spaced, labels, clipping(clip), reads_mean)
+    plain = Predictor(model, spaced, labels, clipping(clip), reads_mean, num_images)
     options = {"eta": eta} if sampler == "ddim" else {}
     return Sampling(
         model=model,

@@ -177,6 +177,35 @@ def test_the_recipe_writes_pictures_and_a_page(folders, tmp_path, capsys, monkey
     assert plain[" classifier-free ", " 1 "] == plain[" auto ", " 1 "]
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--steps foo", "foo"),
+        ("--steps 500", "500"),
+        ("--num_images 0", "num_images"),
+        ("--num_images -3", "num_images"),
+    ],
+)
+def test_wrong_flags_are_found_before_anything_is_trained_or_drawn(
+    folders, tmp_path, monkeypatch, flags, message
+):
+    module = recipe("guided_samples")
+    monkeypatch.setattr(module, "guided_grids", lambda *args, **options: pytest.fail("drawn"))
+    monkeypatch.setattr(module.subprocess, "run", lambda *args, **options: pytest.fail("trained"))
+    place = ["--output_dir", str(tmp_path)]
+    if flags != "--steps 500":  # which digits have
+        with pytest.raises(ValueError, match=message):
+            module.main([*flags.split(), *place])
+    names = [
+        word
+        for name in ("model", "classifier", "weaker")
+        for word in (f"--{name}_name_or_path", str(folders / name))
+    ]
+    data = ["--train_file", str(folders / "digits.npz")]
+    with pytest.raises(ValueError, match=message):
+        module.main([*names, *data, *flags.split(), *place])
+
+
 def test_some_of_the_models_are_not_enough(folders, tmp_path):
     place = ["--output_dir", str(tmp_path)]
     for flags in (["--model_name_or_path", str(folders / "model")], ["--train_file", "x.npz"]):

@@ -157,6 +157,8 @@ def test_sample_ddpm_draws_one_class_and_a_trajectory(trained, tmp_path, capsys)
         ("--eta 0.5", "eta"),
         ("--width 9", "multiples of"),
         ("--height 0", "a size is 0"),
+        ("--sampler ddim --variance fixed_small", "got --variance fixed_small and --sampler ddim"),
+        ("--sampler unipc3 --guidance_at x_t", "got --guidance_at x_t and --sampler unipc3"),
         ("--model_name_or_path nowhere/at/all", "nowhere/at/all"),
     ],
 )
@@ -283,6 +285,24 @@ def test_images_are_changed_and_filled_in(trained, pictures, tmp_path):
         f"--num_images 5 --edit {tmp_path}/given.npy --mask {pictures}/mask.png --batch_size 2",
     )
     assert np.abs(again["arr_0"].astype(int) - content["arr_0"]).max() <= 1
+
+
+def test_a_mask_is_cut_and_brought_to_size_as_the_images_are(trained, tmp_path):
+    """The right quarter of a wide picture is cut off: a mask that is white there alone is empty."""
+    wide = np.zeros((32, 64), dtype=np.uint8)
+    wide[:, 28:40] = 255
+    (tmp_path / "images").mkdir()
+    Image.fromarray(wide).save(tmp_path / "images" / "0.png")
+    Image.fromarray(wide).save(tmp_path / "mask.png")
+    flags = f"--num_images 1 --edit {tmp_path}/images --mask {tmp_path}/mask.png"
+    content = draw(trained, tmp_path / "filled", flags)["arr_0"][0, :, :, 0]
+    kept = np.array([True] * 3 + [False] * 3 + [True] * 2)  # columns 12..24 of 32 were white
+    assert np.array_equal(content[:, kept], np.zeros((8, 5)))
+    edge = np.zeros((32, 64), dtype=np.uint8)
+    edge[:, 48:] = 255
+    Image.fromarray(edge).save(tmp_path / "mask.png")
+    with pytest.raises(ValueError, match="nothing white"):
+        draw(trained, tmp_path / "none", flags)
 
 
 @pytest.mark.parametrize(

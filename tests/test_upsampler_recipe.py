@@ -65,6 +65,7 @@ def test_it_leaves_an_upsampler_with_its_card_and_pictures(trained):
     model, _ = load_folder(trained)
     config = model.config
     assert (config.image_size, config.low_resolution) == (8, 4) and config.noise_augmentation
+    assert config.max_noise_level == 4
     assert load_class_names(trained) == [str(digit) for digit in range(10)]
     card = (trained / "README.md").read_text()
     assert "Bits per dimension given the small image, upper bound: **" in card
@@ -108,7 +109,8 @@ def test_other_sizes_without_classes_from_an_array(tmp_path):
 
 
 def test_a_saved_upsampler_goes_on_learning(trained, tmp_path):
-    train(tmp_path / "more", "--model_name_or_path", trained, network="")
+    train(tmp_path / "more", "--max_noise_level 6 --model_name_or_path", trained, network="")
+    assert load_folder(tmp_path / "more")[0].config.max_noise_level == 6
     one, other = (
         load_file(folder / "model.safetensors") for folder in (trained, tmp_path / "more")
     )

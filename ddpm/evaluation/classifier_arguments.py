@@ -20,7 +20,7 @@ _IMAGES = {
 }
 _TRAINING = {
     "weight_decay": Flag(float, 0.05, "of AdamW, as a share of the learning rate"),
-    "max_eval_images": Flag(int, None, "held-out images that are scored; nothing = all"),
+    "max_eval_images": Flag(int, 1000, "held-out images that are scored, each at 21 noise levels"),
 }
 
 

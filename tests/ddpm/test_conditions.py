@@ -182,6 +182,8 @@ def nan_below(x, t):
         (lambda x, t: x, None, r"gave \(3, 1, 8, 8\)"),
         (lambda x, t: x[:2].flatten(1).sum(1), None, r"gave \(2,\) of 3"),
         (lambda x, t: 1.0, None, "gave float"),
+        (lambda x, t: x.flatten(1).sum(1).to(torch.complex64), None, "gave torch.complex64"),
+        (lambda x, t: x.flatten(1).sum(1, keepdim=True), 0, "K > 1 classes"),
         (lambda x, t: x.detach().flatten(1).sum(1), None, "no gradient"),
         (lambda x, t: torch.ones(3, requires_grad=True) * 2, None, "does not depend"),
         (lambda x, t: x.flatten(1).sum(1), LABELS, "labels are given"),

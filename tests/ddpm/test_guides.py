@@ -244,7 +244,7 @@ def test_intervals_that_are_none(interval):
     ):
         with pytest.raises(ValueError, match="interval is"):
             make()
-    assert classifier_free_guidance(2.0, interval=(0, float("inf"))).low == 0
+    assert classifier_free_guidance(2.0, interval=(0, float("inf"))).interval.low == 0
 
 
 @pytest.mark.parametrize("scale", [float("nan"), float("inf"), "2", None, [], [1.0, None], True])
@@ -256,6 +256,21 @@ def test_scales_that_are_no_numbers(scale):
     ):
         with pytest.raises(ValueError, match="scale is"):
             make()
+
+
+@every_sampler
+def test_a_rescaled_image_does_not_depend_on_the_scales_of_others(sampler):
+    """Not even where its own scale says: what the network says without labels."""
+    model = unet()
+    scales = torch.tensor([0.0, 3.0, 0.5])
+    together = drawn(model, classifier_free_guidance(scales, rescale=0.7), sampler=sampler)
+    alone = [
+        drawn(model, classifier_free_guidance(float(scale), rescale=0.7), sampler=sampler)[row]
+        for row, scale in enumerate(scales)
+    ]
+    torch.testing.assert_close(together, torch.stack(alone), rtol=0, atol=1e-4)
+    near = drawn(model, classifier_free_guidance(1e-5, rescale=0.7), sampler=sampler)
+    torch.testing.assert_close(near[0], alone[0], rtol=0, atol=1e-2)
 
 
 @pytest.mark.parametrize("rescale", [-0.1, 1.5, "1", float("nan")])
@@ -273,6 +288,12 @@ def test_shares_that_are_none(rescale):
         (classifier_free_guidance(2, unconditional=bright), "no labels", {"labels": None}),
         (autoguidance(unet(num_classes=5), 2.0), "num_classes 5", {}),
         (autoguidance(unet(in_channels=2), 2.0), "in_channels 2", {}),
+        (autoguidance(unet(image_size=8, attention_resolutions=(4,)), 2.0), "image_size 8", {}),
+        (autoguidance(unet(low_resolution=2), 2.0), "low_resolution 2", {}),
+        (autoguidance(lambda x, t, labels: x[:1], 2.0), r"\(1, 1, 4, 4\)", {}),
+        (classifier_free_guidance(2, unconditional=unet(null_class=False)), "no null class", {}),
+        (classifier_free_guidance(2.0, interval=(1e6, 1e7)), "holds none of the 6", {}),
+        (classifier_guidance(bright, interval=(0, 1e-9)), "holds none of the 6", {}),
         (unet(), "guidance is a Watch", {}),
         (classifier_guidance, "gave a Gradient", {}),
         ([classifier_guidance(bright), 3], "guidance is a int", {}),

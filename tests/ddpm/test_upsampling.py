@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ddpm import Conditioned, inpaint
+from ddpm import Conditioned, autoguidance, classifier_guidance, inpaint
 from ddpm.conditioning import noised
 from ddpm.diffusion import GaussianDiffusion
-from ddpm.models import UNet, UNetConfig
+from ddpm.models import ClassifierConfig, NoisyClassifier, UNet, UNetConfig
 from ddpm.noise import stream
 from ddpm.samplers import sample
 from ddpm.schedules import cosine_schedule
@@ -31,8 +31,8 @@ SIZES = {
 LABELS = torch.tensor([0, 2, 1])
 
 
-def network(**changes):
-    torch.manual_seed(0)
+def network(seed=0, **changes):
+    torch.manual_seed(seed)
     model = UNet(UNetConfig(**SIZES | changes)).eval()
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.2)
@@ -47,6 +47,11 @@ def upsampler():
 @pytest.fixture(scope="module")
 def base():
     return network(image_size=4)
+
+
+def steered(labels=None, scale=1.0):
+    config = ClassifierConfig(**SIZES)
+    return classifier_guidance(NoisyClassifier(config), labels, scale)
 
 
 def small(count=3, seed=0):
@@ -238,6 +243,31 @@ def test_what_cannot_be_upsampled_is_named_before_the_first_step(
         upsample(Untouched(upsampler), low_res, DIFFUSION, **{"labels": LABELS} | options)
 
 
+@pytest.mark.parametrize("noise_level", [0, 5])
+def test_a_weaker_upsampler_is_given_the_same_small_images(upsampler, noise_level):
+    """By hand: the noisy small images and their level, bound to both."""
+    weaker = network(seed=1, low_resolution=4, noise_augmentation=True)
+    asked = []
+    weaker.register_forward_pre_hook(
+        lambda module, args, given: asked.append((given["low_res"], given.get("noise_level"))),
+        with_kwargs=True,
+    )
+    seen = []
+    upsampler_calls = upsampler.register_forward_pre_hook(
+        lambda module, args, given: seen.append((given["low_res"], given.get("noise_level"))),
+        with_kwargs=True,
+    )
+    options = {"labels": LABELS, "seed": 0, "steps": 4, "noise_level": noise_level}
+    guided = upsample(upsampler, small(), DIFFUSION, guidance=autoguidance(weaker, 2.0), **options)
+    upsampler_calls.remove()
+    assert len(asked) == len(seen) == 4
+    for (low, level), (own_low, own_level) in zip(asked, seen, strict=True):
+        assert torch.equal(low, own_low)
+        assert (level is None and own_level is None) or torch.equal(level, own_level)
+    plain = upsample(upsampler, small(), DIFFUSION, **options)
+    assert not torch.equal(guided, plain)
+
+
 def test_networks_and_diffusions_that_do_not_fit_are_named(base, upsampler):
     with pytest.raises(ValueError, match="upsamples nothing"):
         upsample(base, small(), DIFFUSION)
@@ -245,6 +275,10 @@ def test_networks_and_diffusions_that_do_not_fit_are_named(base, upsampler):
         upsample(lambda x, t: x, small(), DIFFUSION)
     with pytest.raises(ValueError, match="seen no noise"):
         upsample(network(low_resolution=4), small(), DIFFUSION, noise_level=1)
+    quiet = network(low_resolution=4, noise_augmentation=True, max_noise_level=7)
+    upsample(quiet, small(), DIFFUSION, noise_level=7, steps=2, labels=LABELS)
+    with pytest.raises(ValueError, match=r"noise_level is 8; expected 0\.\.7, what the network"):
+        upsample(quiet, small(), DIFFUSION, noise_level=8)
     with pytest.raises(ValueError, match="respaced"):
         upsample(upsampler, small(), DIFFUSION.respace(5), noise_level=1)
     with pytest.raises(ValueError, match="expected a GaussianDiffusion"):
@@ -264,6 +298,9 @@ def test_networks_and_diffusions_that_do_not_fit_are_named(base, upsampler):
         ({}, {"upsampler_options": {"steps": 21}}, "21"),
         ({}, {"upsampler_options": {"sampler": "no"}}, "sampler"),
         ({}, {"upsampler_options": {"labels": None}}, "labels are None"),
+        ({}, {"upsampler_options": {"labels": torch.tensor([0, 1, 9])}}, "from 0 to 9"),
+        ({}, {"upsampler_options": {"guidance": steered(scale=[1.0, 2.0])}}, "2 scales"),
+        ({}, {"upsampler_options": {"guidance": steered(labels=[0, 1])}}, "2 labels"),
         ({}, {"base_options": {"sampler": "no"}}, "sampler"),
     ],
 )
