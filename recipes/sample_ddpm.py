@@ -105,8 +105,7 @@ def main(argv: list[str] | None = None) -> None:
         drawn = draw_images(model, diffusion, args.num_images, shape, labels=own, **first)
     else:
         given = images_to_edit(args.edit, model, args.num_images)
-        mask = None if args.mask is None else read_mask(args.mask, model)
-        first |= edit_settings(args) | {"mask": mask}
+        first |= edit_settings(args) | {"mask": read_mask(args.mask, model)}
         drawn = draw_edited(model, diffusion, given, labels=own, **first)
     images = gathered(drawn, shape)
     small = None

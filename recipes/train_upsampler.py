@@ -12,6 +12,7 @@ two stages: from noise to 4 x 4 to 8 x 8 pixels. The same command again resumes 
 
 import argparse
 from dataclasses import replace
+from typing import Any
 
 from ardm.training import (
     add_training_arguments,
@@ -85,13 +86,15 @@ def chosen_model(args: argparse.Namespace, data: ImageDataset) -> tuple[UNet, Ga
     return model, new_diffusion(**arguments.process_settings(args))
 
 
-def base_model(name: str | None, upsampler: UNet) -> tuple[UNet, GaussianDiffusion] | None:
+def base_model(
+    name: str | None, upsampler: UNet, device: Any
+) -> tuple[UNet, GaussianDiffusion] | None:
     """The model whose images are enlarged on the card, checked before the training."""
     if name is None:
         return None
     model, diffusion = load_folder(name)
     check_stages(model, upsampler)
-    return model, diffusion
+    return model.to(device), diffusion
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -104,7 +107,7 @@ def main(argv: list[str] | None = None) -> None:
     model, diffusion = chosen_model(args, data)
     size = model.config.low_resolution
     assert size is not None  # an upsampler
-    base = base_model(args.base_name_or_path, model)
+    base = base_model(args.base_name_or_path, model, accelerator.device)
     condition = OwnLowResolution(size, diffusion, args.max_noise_level)
     settings = arguments.objective_settings(args)
     objective = new_objective(diffusion, model.config, condition=condition, **settings)
@@ -133,8 +136,6 @@ def main(argv: list[str] | None = None) -> None:
         likelihood = Likelihood.of(arguments.held_out_name(args), len(bound), bound(model))
         figures = replace(figures, likelihood=likelihood)
     if accelerator.is_main_process:
-        if base is not None:
-            base[0].to(accelerator.device)
         rows = upsampling_rows(model, diffusion, shown, base, args.max_noise_level)
         pictures = {name: comparison_grid(each, cell_inches=0.9) for name, each in rows.items()}
         save_folder(config.output_dir, model, diffusion, figures, result.history, pictures)

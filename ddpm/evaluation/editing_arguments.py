@@ -79,21 +79,23 @@ def images_to_edit(path: str, model: UNet, num_images: int) -> Tensor:
     return to_model_range(images)[torch.arange(num_images) % len(images)]
 
 
-def read_mask(path: str, model: UNet) -> Tensor:
+def read_mask(path: str | None, model: UNet) -> Tensor | None:
     """Where something is to be made.
 
     Args:
-        path: a picture, white there.
+        path: a picture, white there; None = there is no mask.
         model: the network, to whose images' size the picture is brought.
 
     Returns:
-        bool (H, W).
+        bool (H, W), or None.
 
     Raises:
         ValueError: if it is no picture, or has nothing white in it.
     """
     from PIL import Image, UnidentifiedImageError
 
+    if path is None:
+        return None
     try:
         with Image.open(path) as picture:
             grey = prepare_image(picture, model.config.image_size, 1)  # as the images are
