@@ -256,6 +256,7 @@ def test_flags_alone_say_which_guide():
         "--classifier x": "classifier",
         "--weaker_model x": "auto",
         "--guidance_scale 2": "classifier_free",
+        "--guidance_scale 2 --guidance_interval 0.2 5": "classifier_free",
         "--guidance classifier_free": "classifier_free",
     }
     for flags, name in chosen.items():

@@ -53,7 +53,7 @@ def chosen_guide(args: argparse.Namespace) -> str | None:
     said = [f"--{name}" for name in settings if getattr(args, name) is not None]
     name = args.guidance or (given[0] if given else None)
     if name is None:
-        if "--guidance_scale" in said and len(said) == 1:
+        if "--guidance_scale" in said and "--guidance_at" not in said:
             return "classifier_free"
         if said:
             raise ValueError(f"got {' '.join(said)} and no guidance; expected --guidance, too.")

@@ -20,7 +20,7 @@ from ..denoisers import check_images
 
 _MAX_SHIFT = 1  # pixels by which training images are moved, in 8
 _EPOCHS = 30
-_MOST_SEEN = 300_000  # images of all epochs: more data need fewer passes
+_MOST_SEEN = 120_000  # images of all epochs: more data need fewer passes
 
 
 class SmallClassifier(nn.Module):
@@ -116,7 +116,7 @@ def train_feature_classifier(
             the training images.
         data_name: what the images are called in the classifier's name.
         seed: of weights, order and shifts.
-        epochs: passes over the images; None = 30, fewer for more than 10,000 images, at least one.
+        epochs: passes over the images; None = 30, fewer for more than 4,000 images, at least one.
         batch_size: images a step.
         learning_rate: largest of a cycle that rises and falls, for AdamW.
         num_features: F.
