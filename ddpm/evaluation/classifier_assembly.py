@@ -12,7 +12,8 @@ from ..classification import ClassificationObjective
 from ..data import ImageDataset
 from ..forward_process import ForwardProcess, rescaled_timesteps
 from ..models.classifier import NoisyClassifier
-from ..models.configuration_unet import ClassifierConfig, UNetConfig
+from ..models.configuration_classifier import ClassifierConfig
+from ..models.configuration_unet import UNetConfig
 from ..schedules import SCHEDULES
 from .levels import levels_for
 

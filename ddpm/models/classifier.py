@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import initialization as init
 
-from .configuration_unet import ClassifierConfig
+from .configuration_classifier import ClassifierConfig
 from .layers_unet import GroupNorm, MiddleBlock, TimestepEmbedding
 from .pools import MAP_POOLS, POOLS, AttentionPool, spatial_means
 from .unet import Encoder, UNetPreTrainedModel, check_labels
@@ -23,20 +23,12 @@ class NoisyClassifier(UNetPreTrainedModel):
 
     Args:
         config: sizes of the network.
-
-    Raises:
-        ValueError: if `num_labels` was changed beside `num_classes`.
     """
 
     config: ClassifierConfig
     config_class = ClassifierConfig
 
     def __init__(self, config: ClassifierConfig):
-        if config.num_labels != config.num_classes:
-            raise ValueError(
-                f"num_labels is {config.num_labels} and num_classes {config.num_classes}; expected"
-                " the same number: change num_classes."
-            )
         super().__init__(config)
         self.time_embedding = TimestepEmbedding(config)
         self.encoder = Encoder(config, config.in_channels)

@@ -1,4 +1,4 @@
-"""UNetConfig and ClassifierConfig: the sizes of the ADM U-Net and of the noisy classifier.
+"""UNetConfig: the sizes of the ADM U-Net, and what its encoder shares with the noisy classifier.
 
     width of level l = channel_mult[l] * model_channels,    resolution of level l = image_size / 2^l
 
@@ -15,11 +15,9 @@ from typing_extensions import Self
 from .presets import PRESETS
 from .setting_names import NamedConfig
 
-SPATIAL_WIDTH = 2048  # of the hidden layer of a classifier's pools "spatial" and "spatial_v2"
-
 
 @strict
-class _EncoderConfig(NamedConfig):
+class EncoderConfig(NamedConfig):
     """The fields that the U-Net and the classifier share, and their checks."""
 
     image_size: int = 32
@@ -82,35 +80,35 @@ class _EncoderConfig(NamedConfig):
     def _check_numbers(self):
         for name in ("image_size", "in_channels", "num_res_blocks", "num_heads", "norm_num_groups"):
             number = getattr(self, name)
-            _require(number >= 1, "at least 1", **{name: number})
+            require(number >= 1, "at least 1", **{name: number})
         width = self.model_channels
         even = width >= 2 and width % 2 == 0
-        _require(even, "an even number (cosines and sines of t)", model_channels=width)
+        require(even, "an even number (cosines and sines of t)", model_channels=width)
         heads = self.num_head_channels
-        _require(heads is None or heads >= 1, "None or at least 1", num_head_channels=heads)
-        _require(0 <= self.dropout < 1, "in [0, 1)", dropout=self.dropout)
+        require(heads is None or heads >= 1, "None or at least 1", num_head_channels=heads)
+        require(0 <= self.dropout < 1, "in [0, 1)", dropout=self.dropout)
         # checkpoints of both have the same keys and shapes: only this field tells them apart
         order = self.attention_order
-        _require(order in ("legacy", "new"), "'legacy' or 'new'", attention_order=repr(order))
+        require(order in ("legacy", "new"), "'legacy' or 'new'", attention_order=repr(order))
 
     def _check_levels(self):
         multiples = self.channel_mult
-        _require(len(multiples) >= 1, "one factor a level", channel_mult=multiples)
+        require(len(multiples) >= 1, "one factor a level", channel_mult=multiples)
         widths = [mult * self.model_channels for mult in multiples]
         whole = all(width > 0 and float(width).is_integer() for width in widths)
         expected = f"factors that give whole widths of {self.model_channels}"
-        _require(whole, expected, channel_mult=multiples)
+        require(whole, expected, channel_mult=multiples)
         factor = 2 ** (len(multiples) - 1)
         expected = f"a multiple of 2^(levels-1) = {factor}"
-        _require(self.image_size % factor == 0, expected, image_size=self.image_size)
+        require(self.image_size % factor == 0, expected, image_size=self.image_size)
         groups = self.norm_num_groups
         fitting = math.gcd(*self.widths)
         expected = f"a divisor of every width {self.widths}, that is of {fitting}"
-        _require(fitting % groups == 0, expected, norm_num_groups=groups)
+        require(fitting % groups == 0, expected, norm_num_groups=groups)
         attended = self.attention_resolutions
         known = set(attended) <= set(self.resolutions)
         expected = f"resolutions in pixels that a level has: {self.resolutions}"
-        _require(known, expected, attention_resolutions=attended)
+        require(known, expected, attention_resolutions=attended)
         self._check_heads()
 
     def _check_heads(self):
@@ -120,11 +118,11 @@ class _EncoderConfig(NamedConfig):
         widths = [width for resolution, width in levels if resolution in self.attention_resolutions]
         for width in [*widths, self.widths[-1]]:  # the middle block attends at any resolution
             expected = f"a divisor of the width {width} of a level with attention"
-            _require(width % part == 0, expected, **{name: part})
+            require(width % part == 0, expected, **{name: part})
 
 
 @strict
-class UNetConfig(_EncoderConfig):
+class UNetConfig(EncoderConfig):
     """Configuration of [`UNet`].
 
     The defaults are Improved DDPM's network for CIFAR-10 (arXiv 2102.09672), without dropout, with
@@ -178,9 +176,9 @@ class UNetConfig(_EncoderConfig):
 
     def __post_init__(self, **kwargs):
         classes = self.num_classes
-        _require(classes is None or classes >= 1, "None or at least 1", num_classes=classes)
+        require(classes is None or classes >= 1, "None or at least 1", num_classes=classes)
         fits = classes is not None or not self.null_class
-        _require(fits, "False if num_classes is None", null_class=self.null_class)
+        require(fits, "False if num_classes is None", null_class=self.null_class)
         self._check_low_resolution()
         super().__post_init__(**kwargs)
 
@@ -197,98 +195,16 @@ class UNetConfig(_EncoderConfig):
     def _check_low_resolution(self):
         size = self.low_resolution
         expected = f"None or 1..{self.image_size - 1}, below image_size"
-        _require(size is None or 1 <= size < self.image_size, expected, low_resolution=size)
+        require(size is None or 1 <= size < self.image_size, expected, low_resolution=size)
         told = self.noise_augmentation
         fits = size is not None or not told
-        _require(fits, "False if low_resolution is None", noise_augmentation=told)
+        require(fits, "False if low_resolution is None", noise_augmentation=told)
         most = self.max_noise_level
         fits = most is None or (told and most >= 0)
-        _require(fits, "None, or at least 0 with noise_augmentation", max_noise_level=most)
+        require(fits, "None, or at least 0 with noise_augmentation", max_noise_level=most)
 
 
-@strict
-class ClassifierConfig(_EncoderConfig):
-    """Configuration of [`NoisyClassifier`], the encoder half of a U-Net.
-
-    `ClassifierConfig.preset("64x64_classifier")` and so on are ADM's.
-
-    Args:
-        image_size: see [`UNetConfig`], as for the other fields.
-        in_channels: number of channels of the images.
-        model_channels: base width.
-        num_res_blocks: residual blocks of each level.
-        channel_mult: width of each level, in units of `model_channels`.
-        attention_resolutions: the levels with attention, by their height in pixels.
-        num_heads: number of attention heads, if `num_head_channels` is None.
-        num_head_channels: channels of each attention head, or None.
-        attention_order: "legacy" or "new"; the pooling layer's own attention has always the new
-            order.
-        use_scale_shift_norm: whether the timestep scales and shifts the second norm, or is added.
-        resblock_updown: whether residual blocks change the resolution, or plain layers do.
-        conv_resample: whether those plain layers have a convolution.
-        rescale_residual: whether what a residual block gives is divided by sqrt(2).
-        norm_num_groups: groups of each group norm, a divisor of every width.
-        dropout: probability of dropout in residual blocks during training.
-        num_classes: number of classes K. transformers' `num_labels` is the same number, and its
-            `id2label` holds the classes' names.
-        betas: of the process q whose noise it was trained on, (T,); None = unknown, as of released
-            files, or none.
-        rescale_timesteps: whether it is told t * 1000 / T in place of t.
-        pool: how feature maps become logits: "attention", which all released classifiers have,
-            "adaptive", "spatial" or "spatial_v2"; see pools.py.
-
-    Raises:
-        ValueError: if sizes or names do not fit together, or a setting has an unknown name.
-    """
-
-    model_type = "ddpm_classifier"
-
-    num_classes: int = 1000
-    pool: str = "attention"
-    betas: tuple[float, ...] | list[float] | None = None
-    rescale_timesteps: bool = False
-
-    @property
-    def label_names(self) -> list[str]:
-        """What label k is called, at k; transformers' "LABEL_k" where nobody has said."""
-        names: Any = self.id2label
-        return [names[label] for label in range(self.num_classes)]
-
-    @property
-    def class_names(self) -> list[str] | None:
-        """The same; None where nobody has said."""
-        unsaid = [f"LABEL_{label}" for label in range(self.num_classes)]
-        return None if self.label_names == unsaid else self.label_names
-
-    def __post_init__(self, **kwargs):
-        classes = self.num_classes
-        _require(classes >= 1, "at least 1", num_classes=classes)
-        labels = kwargs.pop("num_labels", classes)
-        _require(labels == classes, f"num_classes, which is {classes}", num_labels=labels)
-        self._check_label_names()
-        if self.betas is not None:
-            self.betas = tuple(self.betas)
-            valid = len(self.betas) > 0 and all(0 < beta <= 1 for beta in self.betas)
-            _require(valid, "numbers in (0, 1]", betas=self.betas)
-        pools = ("attention", "adaptive", "spatial", "spatial_v2")
-        _require(self.pool in pools, f"one of {', '.join(map(repr, pools))}", pool=repr(self.pool))
-        groups = self.norm_num_groups
-        fits = self.pool != "spatial_v2" or (groups >= 1 and SPATIAL_WIDTH % groups == 0)
-        _require(fits, f"a divisor of {SPATIAL_WIDTH} with that pool", norm_num_groups=groups)
-        super().__post_init__(**kwargs)
-
-    def _check_label_names(self):
-        classes = self.num_classes
-        names = {int(label): name for label, name in (self.id2label or {}).items()}
-        if all(name == f"LABEL_{label}" for label, name in names.items()):  # transformers' own
-            names = {label: f"LABEL_{label}" for label in range(classes)}
-        known = sorted(names)
-        _require(known == [*range(classes)], f"a name of each of 0..{classes - 1}", id2label=known)
-        self.id2label = names
-        self.label2id = {name: label for label, name in names.items()}
-
-
-def _require(condition: bool, expected: str, **got: object) -> None:
+def require(condition: bool, expected: str, **got: object) -> None:
     """Refuses the one field that is named, with its value, unless the condition holds."""
     if not condition:
         ((name, value),) = got.items()

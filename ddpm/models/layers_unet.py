@@ -23,7 +23,8 @@ from torch.nn import functional as F
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .configuration_unet import ClassifierConfig, UNetConfig
+from .configuration_classifier import ClassifierConfig
+from .configuration_unet import UNetConfig
 
 
 def timestep_embedding(t: Tensor, width: int) -> Tensor:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from .configuration_unet import SPATIAL_WIDTH, ClassifierConfig
+from .configuration_classifier import SPATIAL_WIDTH, ClassifierConfig
 from .layers_unet import GroupNorm, ZeroLinear, attend
 
 

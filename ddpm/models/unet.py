@@ -22,7 +22,8 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers import initialization as init
 
-from .configuration_unet import ClassifierConfig, UNetConfig
+from .configuration_classifier import ClassifierConfig
+from .configuration_unet import UNetConfig
 from .guided_diffusion import GuidedDiffusionMixin
 from .layers_unet import (
     GroupNorm,

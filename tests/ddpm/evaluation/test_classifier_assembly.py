@@ -22,7 +22,8 @@ from ddpm.evaluation.classifier_assembly import (
     new_process,
 )
 from ddpm.evaluation.image_sets import stacked
-from ddpm.models.configuration_unet import ClassifierConfig, UNetConfig
+from ddpm.models.configuration_classifier import ClassifierConfig
+from ddpm.models.configuration_unet import UNetConfig
 from ddpm.schedules import cosine_schedule
 
 SMALL = {"model_channels": 16, "num_res_blocks": 1, "num_head_channels": 16, "norm_num_groups": 8}

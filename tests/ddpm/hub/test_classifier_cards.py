@@ -13,7 +13,7 @@ from ddpm.classification import AccuracyByNoise
 from ddpm.forward_process import ForwardProcess
 from ddpm.hub.classifier_cards import ClassifierFigures, classifier_card, classifier_facts
 from ddpm.models.classifier import NoisyClassifier
-from ddpm.models.configuration_unet import ClassifierConfig
+from ddpm.models.configuration_classifier import ClassifierConfig
 from ddpm.schedules import cosine_schedule
 
 BY_NOISE = AccuracyByNoise(

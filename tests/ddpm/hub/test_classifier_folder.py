@@ -20,7 +20,7 @@ from ddpm.hub import (
     save_folder,
 )
 from ddpm.models.classifier import NoisyClassifier
-from ddpm.models.configuration_unet import ClassifierConfig
+from ddpm.models.configuration_classifier import ClassifierConfig
 from ddpm.models.unet import UNet, UNetConfig
 from ddpm.schedules import cosine_schedule, linear_schedule
 

@@ -6,7 +6,8 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel
 
 from ddpm.models.classifier import NoisyClassifier
-from ddpm.models.configuration_unet import ClassifierConfig, UNetConfig
+from ddpm.models.configuration_classifier import ClassifierConfig
+from ddpm.models.configuration_unet import UNetConfig
 from ddpm.models.pools import MAP_POOLS
 from ddpm.models.unet import UNet
 

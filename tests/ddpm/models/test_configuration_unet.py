@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ddpm.models.classifier import NoisyClassifier
-from ddpm.models.configuration_unet import ClassifierConfig, UNetConfig
+from ddpm.models.configuration_classifier import ClassifierConfig
+from ddpm.models.configuration_unet import UNetConfig
 from ddpm.models.presets import PRESETS
 from ddpm.schedules import cosine_schedule
 
@@ -125,6 +125,9 @@ def test_classes_are_counted_once():
         ValueError, match=r"id2label is \[0, 2\]; expected a name of each of 0\.\.1"
     ):
         ClassifierConfig(num_classes=2, id2label={0: "a", 2: "c"})
+    config.num_labels = 3  # as it is
+    assert config.class_names == ["a", "b", "c"]
     config.num_labels = 4
-    with pytest.raises(ValueError, match="num_labels is 4 and num_classes 3"):
-        NoisyClassifier(config)
+    assert config.num_classes == len(config.id2label) == len(config.label2id) == 4
+    assert config.class_names is None and config.label_names[3] == "LABEL_3"
+    assert ClassifierConfig(num_labels=7).num_classes == 7

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from ddpm.models.classifier import NoisyClassifier
-from ddpm.models.configuration_unet import ClassifierConfig, UNetConfig
+from ddpm.models.configuration_classifier import ClassifierConfig
+from ddpm.models.configuration_unet import UNetConfig
 from ddpm.models.unet import UNet
 
 POOLS = ("attention", "adaptive", "spatial", "spatial_v2")

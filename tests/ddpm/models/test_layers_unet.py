@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from ddpm.models.classifier import NoisyClassifier
-from ddpm.models.configuration_unet import ClassifierConfig, UNetConfig
+from ddpm.models.configuration_classifier import ClassifierConfig
+from ddpm.models.configuration_unet import UNetConfig
 from ddpm.models.layers_unet import (
     AttentionBlock,
     GroupNorm,

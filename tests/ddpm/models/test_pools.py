@@ -7,7 +7,7 @@ import torch
 
 from ddpm import GaussianDiffusion, classifier_guidance, cosine_schedule, sample
 from ddpm.models.classifier import NoisyClassifier
-from ddpm.models.configuration_unet import ClassifierConfig
+from ddpm.models.configuration_classifier import ClassifierConfig
 from ddpm.models.pools import POOLS, AdaptivePool, AttentionPool, spatial_means
 
 
