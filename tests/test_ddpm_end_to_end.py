@@ -20,7 +20,7 @@ def test_digits(tmp_path):
     diffusion = GaussianDiffusion(cosine_schedule(1000))
     bound = BoundEvaluation(images["validation"], diffusion)
     settings = {"learning_rate": 2e-3, "ema_decay": 0.99, "checkpointing_steps": 0}
-    config = TrainingConfig(str(tmp_path), 800, 32, **settings)
+    config = TrainingConfig(str(tmp_path), 600, 32, **settings)
     objective = DiffusionObjective(diffusion)
     before = bound(model)
     result = train(model, objective, images["train"], config=config, eval_fn=bound)

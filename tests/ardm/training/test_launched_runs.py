@@ -49,12 +49,14 @@ def complete_under(name, *args, **settings):
     return result
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_two_processes_are_the_run_of_one(tmp_path, optimizer):
+@pytest.mark.parametrize(
+    ("optimizer", "launchers"), [("adamw", ["sharded"]), ("muon", ["torchrun", "sharded"])]
+)
+def test_two_processes_are_the_run_of_one(tmp_path, optimizer, launchers):
     flags = ["--optimizer", optimizer]
     one = complete(tmp_path / "one", *flags, eval_steps=4)
     half = {"per_device_train_batch_size": 2, "eval_steps": 4}
-    for name in ("torchrun", "sharded"):
+    for name in launchers:
         two = json.loads(complete_under(name, tmp_path / name, *flags, **half).read_text())
         assert two["num_processes"] == 2
         for left, right in zip(one["history"], two["history"], strict=True):
