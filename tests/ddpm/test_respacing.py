@@ -153,7 +153,17 @@ def test_a_list_of_timesteps():
         assert kept_timesteps(1000, given_list) == [0, 400, 999]
     chain = GaussianDiffusion(SCHEDULES["linear"](1000)).respace([999, 400, 0])
     assert chain.timesteps.tolist() == [0, 400, 999]
-    for wrong in ([1], [], [0, 0], [0, 1000], [-1, 3], [0, 1.5], [0, True], torch.zeros(2, 2)):
+    for wrong in (
+        [1],
+        [],
+        [0, 0],
+        [0, 1000],
+        [-1, 3],
+        [0, 1.5],
+        [0, True],
+        [3, False],
+        torch.zeros(2, 2),
+    ):
         with pytest.raises(ValueError, match="respacing is the list"):
             kept_timesteps(1000, wrong)
 
