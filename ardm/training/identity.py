@@ -173,6 +173,8 @@ def _differences(name: str, old: Any, new: Any) -> Iterator[str]:
             yield from _differences(
                 f"{name}.{inner}", old.get(inner, _ABSENT), new.get(inner, _ABSENT)
             )
+    elif old is _ABSENT and not new:
+        return  # a setting that an older version did not have, and that is off
     elif old != new and not (old != old and new != new):  # NaN is itself
         yield f"{name} was {_shown(old)} and is {_shown(new)}"
 

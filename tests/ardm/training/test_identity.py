@@ -206,6 +206,12 @@ def test_another_identity_is_refused_and_nothing_is_written(finished, path, valu
     assert "\n" not in str(refused.value) and files_of(finished) == before
 
 
+@pytest.mark.parametrize("off", [False, 0, 0.0, [], ""])
+def test_a_setting_of_a_newer_version_that_is_off_changes_no_run(finished, off):
+    call = {"max_train_steps": 4, "loss_fn": never, "identity": changed("model.rescaled", off)}
+    assert fit(finished.folder.root.parent, **call).result.resumed_from == 4
+
+
 def test_all_differences_are_named_and_long_ones_cut(finished):
     other = changed("data", "x" * 10_000, changed("tokenizer.kind", "bpe"))
     with pytest.raises(ValueError, match=r"tokenizer.kind was char and is bpe") as refused:
