@@ -75,7 +75,8 @@ def kept_timesteps(
 
 def _listed(num_timesteps: int, respacing: Sequence[int] | Tensor) -> list[int]:
     given = respacing.tolist() if isinstance(respacing, Tensor) else list(respacing)
-    flat = [each for each in given if isinstance(each, Integral) and not isinstance(each, bool)]
+    bools = (True, False)
+    flat = [n for n in given if isinstance(n, Integral) and not any(n is each for each in bools)]
     kept = sorted({int(number) for number in flat})
     whole = len(kept) == len(given) >= 2
     if not whole or not 0 <= kept[0] <= kept[-1] < num_timesteps:

@@ -21,7 +21,7 @@ from typing import Any
 from torch import Tensor
 
 import ddpm
-from ardm.training import check_writable, quieten, run_recipe, write_atomically
+from ardm.training import check_writable, process_state, quieten, run_recipe, write_atomically
 from ddpm.data import load_images
 from ddpm.evaluation import (
     SampleEvaluation,
@@ -37,10 +37,10 @@ from ddpm.guides import Guide
 from ddpm.hub import comparison_grid, load_class_names, load_folder, load_guides
 from ddpm.hub.guidance_report import guidance_curves, guidance_report
 
-NOTHING = ddpm.classifier_free_guidance(
-    0.0
-)  # makes a network with a null class an unconditional one
+# makes a network with a null class an unconditional one
+UNLABELLED = ddpm.classifier_free_guidance(0.0)
 WHICH = "a saved folder, or user/name; nothing = all three are trained here, on digits"
+TITLE = "Classifier guidance: a class a row, the same noise everywhere"
 MODELS = ("model", "classifier", "weaker")
 EACH = 4  # images of a class in a picture
 SHOWN = (0.0, 1.0, 3.0, 10.0)
@@ -63,12 +63,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     arguments.add_image_arguments(parser)
     args = parser.parse_args(argv)
     args.given = [getattr(args, f"{name}_name_or_path") for name in MODELS]
-    own = args.train_file or args.train_dir or args.dataset_name
+    own = arguments.image_settings(args) != arguments.image_settings(parser.parse_args([]))
     if not all(args.given) and (any(args.given) or own):
-        raise ValueError(
-            "got some of model, classifier, weaker model and images; expected all of them, or"
-            " none, which trains the three on digits."
-        )
+        some = "got some of model, classifier, weaker model and images"
+        raise ValueError(f"{some}; expected all of them, or none, which trains them on digits.")
     return args
 
 
@@ -82,7 +80,6 @@ def trained(folder: Path, recipe: str, *flags: str) -> str:
 
 
 def names_of_models(args: argparse.Namespace) -> list[str]:
-    """Those that are given, or new ones of digits."""
     if all(args.given):
         return args.given
     ddpm.GaussianDiffusion(ddpm.cosine_schedule(1000)).respace(
@@ -97,7 +94,7 @@ def names_of_models(args: argparse.Namespace) -> list[str]:
 
 
 def by_classifier(classifier: Any, scale: float) -> list[Guide]:
-    return [NOTHING, ddpm.classifier_guidance(classifier, scale=scale)]
+    return [UNLABELLED, ddpm.classifier_guidance(classifier, scale=scale)]
 
 
 def by_mean(mean: float) -> list[Guide]:
@@ -111,39 +108,41 @@ def by_mean(mean: float) -> list[Guide]:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    quieten(True)
+    state = process_state()
+    quieten(state.is_main_process)
     check_writable(args.output_dir)
     images = load_images(**arguments.image_settings(args))
     extractor = extractor_of(images["train"], images["validation"], arguments.data_name(args))
     if extractor is None:
         raise ValueError("the images have no classes; expected some to steer to.")
     evaluation = SampleEvaluation(images["train"], extractor, args.num_images, seed=args.seed)
-    names = names_of_models(args)
-    model, diffusion = load_folder(names[0])
-    check_fits(model, images["train"], load_class_names(names[0]), names[0])
+    name, classifier_name, weaker_name = names_of_models(args)
+    model, diffusion = load_folder(name)
+    check_fits(model, images["train"], load_class_names(name), name)
     diffusion.respace(args.steps)  # before all drawing: a wrong flag is found at once
-    guides = {"classifier": names[1], "weaker": names[2]}
-    classifier, weaker = load_guides(names[0], model, diffusion, **guides)
-
+    guides = {"classifier": classifier_name, "weaker": weaker_name}
+    classifier, weaker = load_guides(name, model, diffusion, **guides)
+    for network in filter(None, (model, classifier, weaker)):
+        network.to(state.device)
     grids = partial(guided_grids, model, diffusion, each=EACH, seed=args.seed)
     scales = {f"scale {scale:g}": by_classifier(classifier, scale) for scale in SHOWN}
     means = {f"mean {mean:g}": by_mean(mean) for mean in (-0.6, -0.4, -0.2, 0.0)}
-    title = "Classifier guidance: a class a row, the same noise everywhere"
-    content = {"scales.png": comparison_grid(grids(scales), title, EACH)}
+    content = {"scales.png": comparison_grid(grids(scales), TITLE, EACH)}
     content["function.png"] = comparison_grid(grids(means), "Guided by the mean", EACH)
 
-    options = {"sampler": "ddim", "steps": args.steps}
     makers: list[Any] = [partial(by_classifier, classifier), ddpm.classifier_free_guidance]
     makers.append(partial(ddpm.autoguidance, weaker))  # type: ignore[arg-type]  # it is named
     series = {name: (make, SCALES[name]) for name, make in zip(SCALES, makers, strict=True)}
-    measure = partial(guided_quality, evaluation, model, diffusion, **options)
+    draw = {"sampler": "ddim", "steps": args.steps}
+    measure = partial(guided_quality, evaluation, model, diffusion, **draw)
     curves = quality_by_scale(measure, series)
     content["curves.png"] = guidance_curves(curves)
     facts = sweep_facts(evaluation, f"DDIM, {args.steps} steps")
     content["README.md"] = guidance_report(curves, facts, list(content)).encode()
-    for file, made in content.items():
-        write_atomically(Path(args.output_dir) / file, made)
-    print(f"Saved in {args.output_dir}: {', '.join(content)}.")
+    if state.is_main_process:
+        for file, made in content.items():
+            write_atomically(Path(args.output_dir) / file, made)
+        print(f"Saved in {args.output_dir}: {', '.join(content)}.")
 
 
 if __name__ == "__main__":

@@ -208,7 +208,8 @@ def test_wrong_flags_are_found_before_anything_is_trained_or_drawn(
 
 def test_some_of_the_models_are_not_enough(folders, tmp_path):
     place = ["--output_dir", str(tmp_path)]
-    for flags in (["--model_name_or_path", str(folders / "model")], ["--train_file", "x.npz"]):
+    model = ["--model_name_or_path", str(folders / "model")]
+    for flags in (model, ["--train_file", "x.npz"], ["--image_size", "4"], ["--channels", "3"]):
         with pytest.raises(ValueError, match="got some of model, classifier"):
             recipe("guided_samples").main([*flags, *place])
 

@@ -1,6 +1,7 @@
 """The flags of editing, and what they say: images to begin with, and the part to be made."""
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from ..data.pixels import prepare_image
 from ..denoisers import to_model_range
 from ..models.unet import UNet
 from .image_sets import stacked
+
+logger = logging.getLogger(__name__)
 
 
 def add_editing_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,6 +79,8 @@ def images_to_edit(path: str, model: UNet, num_images: int) -> Tensor:
     form: dict[str, Any] = {"image_size": config.image_size, "channels": config.in_channels}
     found = load_images(**place, **form, validation_fraction=0, class_conditional=False)
     images, _ = stacked(found["train"])
+    if num_images < len(images):
+        logger.warning("%d of %d images of %s: see --num_images", num_images, len(images), path)
     return to_model_range(images)[torch.arange(num_images) % len(images)]
 
 

@@ -21,7 +21,7 @@ def add_guidance_arguments(parser: argparse.ArgumentParser) -> None:
         parser: of a sampling, with the flags of arguments.py.
     """
     group = parser.add_argument_group("guidance")
-    which = "what steers; nothing = by the flags below, or not at all"
+    which = "what steers (of two stages the first); nothing = by the flags below, or not at all"
     group.add_argument("--guidance", choices=GUIDES, help=which)
     scale = "nothing = 1 for a classifier, 2 for the others, of which 1 is off"
     group.add_argument("--guidance_scale", type=float, help=scale)

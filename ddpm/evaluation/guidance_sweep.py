@@ -20,14 +20,14 @@ from ..diffusion import GaussianDiffusion
 from ..guides import Guidance
 from ..metrics import ImageQuality
 from ..models.unet import UNet
-from ..samplers import sample
+from ..samplers import device_of, sample
 from .sample_quality import SampleEvaluation
 
 logger = logging.getLogger(__name__)
 
 Guides = Guidance | Sequence[Guidance]
 # how images are drawn for people: by the published ancestral chain, and in few steps
-SHOWN = {"ancestral, 250 steps": ("ddpm", 250), "DDIM, 25 steps": ("ddim", 25)}
+SHOWN = {"ancestral": ("ddpm", 250), "DDIM": ("ddim", 25)}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class GuidedQuality:
     quality: ImageQuality
     accuracy: float
 
-    def as_dict(self) -> dict[str, float | None]:
+    def as_dict(self) -> dict[str, float]:
         """FID, precision, recall and accuracy by name, as tables and curves have them."""
         shown = ("fid", "precision", "recall")
         return {name: getattr(self.quality, name) for name in shown} | {"accuracy": self.accuracy}
@@ -90,7 +90,7 @@ def guided_quality(
 def quality_by_scale(
     measure: Callable[[Guides], GuidedQuality],
     guides: Mapping[str, tuple[Callable[[float], Guides], Sequence[float]]],
-) -> dict[str, dict[float, dict[str, float | None]]]:
+) -> dict[str, dict[float, dict[str, float]]]:
     """The figures of several guides by scale.
 
     Args:
@@ -100,7 +100,7 @@ def quality_by_scale(
     Returns:
         name -> scale -> figures by name.
     """
-    curves: dict[str, dict[float, dict[str, float | None]]] = {}
+    curves: dict[str, dict[float, dict[str, float]]] = {}
     for name, (guide, scales) in guides.items():
         curves[name] = {}
         for scale in scales:
@@ -133,11 +133,11 @@ def guided_grids(
     """
     config = model.config
     assert config.num_classes is not None
-    labels = torch.arange(config.num_classes).repeat_interleave(each)
+    labels = torch.arange(config.num_classes, device=device_of(model)).repeat_interleave(each)
     shape = (len(labels), config.in_channels, config.image_size, config.image_size)
     most = diffusion.num_timesteps
     return {
-        shown: {
+        f"{shown}, {min(steps, most)} steps": {
             name: sample(
                 model,
                 shape,
@@ -147,7 +147,7 @@ def guided_grids(
                 labels=labels,
                 guidance=guidance,
                 seed=seed,
-            )
+            ).cpu()
             for name, guidance in guides.items()
         }
         for shown, (sampler, steps) in SHOWN.items()

@@ -20,6 +20,7 @@ class Film:
 
     def __init__(self) -> None:
         self.frames: list[Image] = []
+        self.ended = False
 
     def __call__(self, now: SamplingState) -> None:
         """Keeps what a step has made.
@@ -27,7 +28,8 @@ class Film:
         Args:
             now: of the step.
         """
-        if len(self.frames) < now.num_steps:
+        if not self.ended:
+            self.ended = now.level == 0  # other batches follow
             shown = now.x[:_SHOWN].clamp(-1, 1)
             self.frames.append(image_grid(shown, min(len(shown), 10)))
 

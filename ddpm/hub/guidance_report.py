@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # guide -> scale -> figures by name
-Curves = Mapping[str, Mapping[float, Mapping[str, float | None]]]
+Curves = Mapping[str, Mapping[float, Mapping[str, float]]]
 
 TITLES = {
     "fid": "FID",
@@ -73,7 +73,7 @@ def guidance_table(curves: Curves) -> str:
     """
     rows = []
     for guide, points in curves.items():
-        best = min(points, key=lambda scale: points[scale]["fid"] or 0)
+        best = min(points, key=lambda scale: points[scale]["fid"])
         for scale, figures in points.items():
             cells = [f"{figures[name]:.4g}" for name in TITLES]
             if scale == best:

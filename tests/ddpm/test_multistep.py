@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from ddpm import GaussianDiffusion, inpaint, sample
-from ddpm.multistep import LONG_STEP, SDEDPMSolverStep, trust
+from ddpm.multistep import LONG_STEP, Past, SDEDPMSolverStep, trust
+from ddpm.samplers import prepare
 from ddpm.schedules import SCHEDULES, cosine_schedule, linear_schedule
 
 # diffusers' own, with numpy 2
@@ -112,19 +113,30 @@ def test_a_drift_is_trusted_as_far_as_it_was_seen():
         assert h > max(h_last, LONG_STEP) or trust(h, h_last) == 1
 
 
+def test_the_past_is_of_the_steps_just_before():
+    past = Past([float(-t) for t in range(12)], length=2)
+    for t in (6, 5):
+        past.add(t, torch.tensor(float(t)))
+    assert [(place, float(image)) for place, image in past.before(4)] == [(-5.0, 5.0), (-6.0, 6.0)]
+    past.add(4, torch.tensor(4.0))
+    assert [place for place, _ in past.before(3)] == [-4.0, -5.0]  # no longer than asked for
+    assert past.before(11) == [] and past.before(3) == []  # after a jump nothing comes back
+    past = Past([0.0, -float("inf")], length=2)
+    past.add(1, torch.tensor(1.0))
+    assert past.before(0) == []  # where nothing was seen
+
+
 @pytest.mark.parametrize("sampler", MULTISTEP)
 def test_a_jump_back_forgets_what_was_predicted(mixture, sampler):
-    """With everything to be made, inpainting over one stretch at a time is sampling from there."""
+    """With everything to be made, the second of two passes is sampling from where it begins."""
     diffusion = GaussianDiffusion(cosine_schedule(1000), variance="fixed_small").respace(12)
-    model = mixture.denoiser(diffusion)
-    images = torch.zeros(3, 1, 2, 2, dtype=torch.float64)
-    everything = torch.ones(1, dtype=torch.bool)
-    seen = []
-    options = {"sampler": sampler, "seed": 0, "clip": False, "callback": seen.append}
-    inpaint(model, images, everything, diffusion, jump_length=12, num_passes=2, **options)
-    # the second pass begins where the first one's noised result is, afresh
-    second = [state for state in seen if state.step > 24]
-    assert [state.level for state in second] == list(range(11, -1, -1))
+    sampling = prepare(mixture.denoiser(diffusion), diffusion, 3, sampler=sampler, clip=False)
+    x = torch.randn(3, 1, 2, 2, dtype=torch.float64)
+    down = range(12, -1, -1)
+    alone = sampling.follow(down, x)
+    whole = prepare(mixture.denoiser(diffusion), diffusion, 3, sampler=sampler, clip=False)
+    whole.follow(down, 2 * x + 1)
+    assert torch.equal(whole.follow(down, x), alone)
 
 
 @pytest.mark.parametrize("sampler", MULTISTEP)

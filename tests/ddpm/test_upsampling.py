@@ -1,5 +1,6 @@
 """Upsampling: the conditional law by an exact denoiser, streams of an image's own, two stages."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +8,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ddpm import Conditioned, autoguidance, classifier_guidance, inpaint
+from ddpm import (
+    Conditioned,
+    autoguidance,
+    classifier_free_guidance,
+    classifier_guidance,
+    inpaint,
+)
 from ddpm.conditioning import noised
 from ddpm.diffusion import GaussianDiffusion
 from ddpm.models import ClassifierConfig, NoisyClassifier, UNet, UNetConfig
@@ -155,22 +162,26 @@ def test_it_is_sampling_with_the_small_images_bound_after_noise_of_the_same_stre
     assert torch.equal(upsample(*given, seed=7, noise_level=5, **options), by_hand)
 
 
-def test_guidance_and_editing_see_the_small_images(upsampler):
-    def doubled(predict):
-        """Calls the network with the images twice, as classifier-free guidance does."""
-
-        def twice(x, t):
-            labels = torch.cat((LABELS, LABELS))
-            output = predict.diffusion.call(predict.model, torch.cat((x, x)), t, labels)
-            return predict.diffusion.reverse(output[3:], x, t, predict.clip)
-
-        return twice
-
-    options = {"labels": LABELS, "seed": 0, "steps": 4}
-    plain = upsample(upsampler, small(), DIFFUSION, **options)
-    guided = upsample(upsampler, small(), DIFFUSION, guidance=doubled, **options)
+@pytest.mark.parametrize("noise_level", [0, 5])
+def test_guidance_sees_the_small_images(noise_level):
+    """One call for twice the images: both halves are given the same small ones, in their order."""
+    model = network(low_resolution=4, noise_augmentation=True, null_class=True)
+    options = {"seed": 0, "steps": 4, "noise_level": noise_level}
+    draw = partial(upsample, model, small(), DIFFUSION, labels=LABELS, **options)
+    plain = draw()
+    # so near 1 the network is asked for both, and the images are those of its own labels
+    near = draw(guidance=classifier_free_guidance(1 + 1e-7))
     # the first step divides by sqrt(ab_T), and with it the rounding of another batch's kernels
-    torch.testing.assert_close(guided, plain, rtol=0, atol=1e-4)
+    torch.testing.assert_close(near, plain, rtol=0, atol=1e-3)
+    unlabelled = upsample(model, small(), DIFFUSION, labels=None, **options)
+    torch.testing.assert_close(
+        draw(guidance=classifier_free_guidance(0.0)), unlabelled, rtol=0, atol=1e-5
+    )
+    assert not torch.allclose(draw(guidance=classifier_free_guidance(3.0)), plain, atol=0.01)
+
+
+def test_editing_sees_the_small_images(upsampler):
+    options = {"labels": LABELS, "seed": 0, "steps": 4}
     mask = torch.arange(8)[:, None] >= 4
     images = torch.zeros(3, 1, 8, 8)
     filled = inpaint(Conditioned(upsampler, small()), images, mask, DIFFUSION, **options)
@@ -201,9 +212,20 @@ def test_a_cascade_is_the_two_calls_by_hand(base, upsampler, seed):
 
 
 def test_the_stages_of_a_seed_have_noise_of_their_own():
-    first = torch.randn(100, generator=stream(0, 1))
-    second = torch.randn(100, generator=stream(0, 1, *STREAMS))
-    assert float((first * second).mean().abs()) < 0.35
+    """Where both draw images of one size, they begin at different noise."""
+    begun = []
+
+    def watched(x, t, labels=None, low_res=None):
+        begun.append(x.clone())
+        return torch.cat((x, x), dim=1)
+
+    watched.config = UNetConfig(**SIZES | {"low_resolution": 4})
+    for seed in (0, 1):
+        sample(watched, (1, 1, 8, 8), DIFFUSION, steps=2, seed=seed, labels=LABELS[:1])
+        upsample(watched, small(1), DIFFUSION, steps=2, seed=seed, labels=LABELS[:1])
+    first = [x.flatten() for x in begun[::2]]
+    assert len(begun) == 8
+    assert float(torch.corrcoef(torch.stack(first)).triu(1).abs().max()) < 0.5
 
 
 # ------------------------------------------------------------------------------------- mistakes
