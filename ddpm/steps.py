@@ -5,25 +5,19 @@
     heun                second order, two network calls
     dpm_solver++        second order, one call a step        multistep.py
     dpm_solver++3m      third order
-    unipc2, unipc3      second and third order, and each step corrected once the next is known
     sde_dpm_solver++    second order, with new noise
+    unipc2, unipc3      second and third, each step corrected once the next is known     unipc.py
 
 Which to take for how many steps is measured in docs/images.md.
 """
 
 from typing import Any
 
-from .multistep import (
-    LONG_STEP,
-    DPMSolver3Step,
-    DPMSolverStep,
-    SDEDPMSolverStep,
-    UniPC2Step,
-    UniPC3Step,
-)
+from .multistep import DPMSolver3Step, DPMSolverStep, SDEDPMSolverStep
 from .single_steps import AncestralStep, DDIMStep, HeunStep, Predict, Step
+from .unipc import UniPC2Step, UniPC3Step
 
-__all__ = ["LONG_STEP", "STEPS", "AncestralStep", "DDIMStep", "Predict", "Step"]
+__all__ = ["STEPS", "Predict", "Step"]
 
 STEPS: dict[str, type[Any]] = {
     "ddpm": AncestralStep,

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from .command_line import recipe, words
 
 pytestmark = pytest.mark.usefixtures("data_cache")
 
-ROOT = Path(__file__).parent.parent
 NETWORK = "--model_channels 8 --num_res_blocks 1 --norm_num_groups 4 --num_head_channels 8"
 STEPS = "--max_train_steps 6 --per_device_train_batch_size 4 --logging_steps 2 --eval_steps 3"
 STEPS += " --max_eval_images 12 --checkpointing_steps 2"

@@ -20,7 +20,6 @@ from .command_line import recipe
 
 pytestmark = pytest.mark.usefixtures("data_cache")
 
-ROOT = Path(__file__).parent.parent
 SIZES = {"image_size": 8, "in_channels": 1, "model_channels": 8, "num_res_blocks": 1}
 SIZES |= {"channel_mult": (1, 2), "attention_resolutions": (4,), "norm_num_groups": 4}
 SIZES |= {"num_head_channels": 8, "num_classes": 3}

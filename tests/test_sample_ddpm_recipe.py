@@ -1,7 +1,5 @@
 """The recipe that draws images, as a user runs it: plain, guided, edited, and what it refuses."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -24,7 +22,6 @@ from .command_line import recipe, words
 
 pytestmark = pytest.mark.usefixtures("data_cache")
 
-ROOT = Path(__file__).parent.parent
 NUM_TIMESTEPS = 10
 NAMES = [str(digit) for digit in range(10)]
 SIZES = {"image_size": 8, "in_channels": 1, "model_channels": 8, "num_res_blocks": 1}

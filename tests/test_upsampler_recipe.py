@@ -1,7 +1,6 @@
 """The upsampler's recipe as a user runs it, and two stages from the command line."""
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from .command_line import recipe, words
 
 pytestmark = pytest.mark.usefixtures("data_cache")
 
-ROOT = Path(__file__).parent.parent
 NETWORK = "--model_channels 8 --num_res_blocks 1 --norm_num_groups 4 --num_head_channels 8"
 NETWORK += " --num_timesteps 10"
 STEPS = "--max_train_steps 6 --per_device_train_batch_size 4 --logging_steps 2 --eval_steps 0"

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from ddpm.diffusion import GaussianDiffusion
+from ddpm.multistep import LONG_STEP
 from ddpm.noise import RowNoise
 from ddpm.samplers import sample
 from ddpm.schedules import SCHEDULES, cosine_schedule, linear_schedule
-from ddpm.steps import LONG_STEP, AncestralStep, DDIMStep
+from ddpm.single_steps import AncestralStep, DDIMStep
 from ddpm.steps import STEPS as SAMPLERS
 
 STEPS = (10, 25, 50, 100, 1000)
