@@ -7,6 +7,7 @@
 Shapes: B images (B, C, H, W), K classes, T timesteps.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,12 @@ class Gradient(Condition):
                 f"the classifier is a {type(function).__name__}; expected a NoisyClassifier, or a"
                 " function cond_fn(x, t) of noisy images and timesteps -> log-probabilities (B,)."
             )
+        if hasattr(getattr(function, "config", None), "null_class"):
+            raise ValueError(
+                f"the classifier is a {type(function).__name__}, which predicts images; expected"
+                " a NoisyClassifier: recipes/train_classifier.py trains one."
+            )
+        _check_signature(function)
         self.function = function
         self.labels = None if labels is None else _checked_labels(labels)
 
@@ -109,6 +116,19 @@ class Gradient(Condition):
         exact = torch.promote_types(scores.dtype, torch.float32)
         rows = _rows_of(labels, len(x), scores.shape[1]).to(scores.device)
         return scores.to(exact).log_softmax(1).gather(1, rows[:, None])[:, 0]
+
+
+def _check_signature(function: Any) -> None:
+    """Raises ValueError if a function cannot be called with images and timesteps."""
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError as error:
+        raise ValueError(
+            f"cond_fn(x, t) cannot be called so ({error}); expected a function of noisy images"
+            " (B, C, H, W) and timesteps (B,)."
+        ) from error
+    except ValueError:  # it tells none, as some built-in ones
+        return
 
 
 def _checked_labels(labels: Any) -> Tensor:

@@ -1,8 +1,8 @@
-"""Contrasts: what a network says, moved away from what a worse one says of the same images.
+"""Contrasts: what a network says, moved away from what a weaker one says of the same images.
 
-    moved = worse + s (output - worse)
+    moved = weaker + s (output - weaker)
 
-(arXiv 2207.12598, equation 6; arXiv 2406.02507, equation 3.) The worse one is the network itself
+(arXiv 2207.12598, equation 6; arXiv 2406.02507, equation 3.) The weaker one is the network itself
 without labels, or another network.
 
 Shapes: B images (B, C, H, W); an output has C channels, or 2C with a variance.
@@ -23,7 +23,7 @@ from .predictors import Predictor
 
 
 class Lerp(Contrast):
-    """worse + s (output - worse), perhaps with the spread of the output.
+    """weaker + s (output - weaker), perhaps with the spread of the output.
 
     Args:
         scale: s.
@@ -37,12 +37,12 @@ class Lerp(Contrast):
             raise ValueError(f"rescale is {rescale!r}; expected a number in [0, 1], or None.")
         self.rescale = float(rescale or 0)
 
-    def is_worse(self) -> bool:
+    def gives_weaker(self) -> bool:
         return not self.scale.any() and not self.rescale
 
-    def move(self, output: Tensor, worse: Tensor, num_channels: int) -> Tensor:
+    def move(self, output: Tensor, weaker: Tensor, num_channels: int) -> Tensor:
         said, rest = output.split((num_channels, output.shape[1] - num_channels), 1)
-        other, other_rest = worse.split((num_channels, worse.shape[1] - num_channels), 1)
+        other, other_rest = weaker.split((num_channels, weaker.shape[1] - num_channels), 1)
         scale = self.scale_of(said)
         moved = torch.lerp(other, said, scale.expand_as(said))  # exact at 0 and at 1
         if self.rescale:
@@ -79,7 +79,7 @@ class NullClass(Lerp):
         return predictor.ask(predictor.model, x, t, None)
 
 
-class WorseNetwork(Lerp):
+class WeakerNetwork(Lerp):
     """Away from what another network says; an upsampler's is given the same small images."""
 
     def __init__(self, network: Any, scale: Any, interval: Any, rescale: Any, *, with_labels: bool):
@@ -87,6 +87,7 @@ class WorseNetwork(Lerp):
         check_model(network)
         self.network = network
         self.with_labels = with_labels
+        self.role = "weaker" if with_labels else "unconditional"
 
     def check(self, predictor: Predictor) -> None:
         if not self.with_labels and predictor.labels is None:
@@ -98,7 +99,12 @@ class WorseNetwork(Lerp):
         theirs = getattr(self.network, "config", None)
         if ours is None or theirs is None:  # functions in a network's place
             return
-        needs_labels = getattr(theirs, "num_classes", None) and not theirs.null_class
+        if not hasattr(theirs, "null_class"):
+            raise ValueError(
+                f"the {self.role} network is a {type(self.network).__name__}; expected one that"
+                " predicts images, of the same diffusion."
+            )
+        needs_labels = theirs.num_classes and not theirs.null_class
         if not self.with_labels and needs_labels:
             raise ValueError(
                 f"the unconditional network has {theirs.num_classes} classes and no null class;"
@@ -109,7 +115,7 @@ class WorseNetwork(Lerp):
             own, other = getattr(ours, name, None), getattr(theirs, name, None)
             if own != other:
                 raise ValueError(
-                    f"the worse network has {name} {other} and the network {own};"
+                    f"the {self.role} network has {name} {other} and the network {own};"
                     " expected the same."
                 )
 

@@ -1,11 +1,11 @@
-"""Guidance: classifiers and other conditions, classifier-free, and by a worse version of oneself.
+"""Guidance: classifiers and other conditions, classifier-free, and by a weaker network.
 
     classifier        score + s grad_x log p(y | x)             arXiv 2105.05233, algorithms 1 and 2
     classifier-free   out(null) + s (out(y) - out(null))        arXiv 2207.12598, equation 6
     auto              out'(y) + s (out(y) - out'(y))            arXiv 2406.02507, equation 3
 
 out is what the network predicts (all kinds are linear in the noise, so that it may be any), out' a
-worse network. Where scores are exact, s = 1 gives p(x | y), and a larger s a sharper distribution
+weaker network. Where scores are exact, s = 1 gives p(x | y), and a larger s a sharper distribution
 of less diversity, with p(x) p(y | x)^s at each noise level. All of them act in `sample(guidance=)`,
 alone or several in a list, by the arithmetic of guides.py.
 
@@ -15,7 +15,7 @@ Shapes: B images (B, C, H, W), K classes.
 from torch import Tensor, nn
 
 from .conditions import Gradient, LogProbability
-from .contrasts import NullClass, WorseNetwork
+from .contrasts import NullClass, WeakerNetwork
 from .denoisers import Denoiser
 from .guides import Guide
 
@@ -91,7 +91,7 @@ def classifier_free_guidance(
     """
     if unconditional is None:
         return NullClass(scale, interval, rescale)
-    return WorseNetwork(unconditional, scale, interval, rescale, with_labels=False)
+    return WeakerNetwork(unconditional, scale, interval, rescale, with_labels=False)
 
 
 def autoguidance(
@@ -101,7 +101,7 @@ def autoguidance(
     rescale: float | None = None,
     interval: tuple[float, float] | None = None,
 ) -> Guide:
-    """Steers away from what a worse version of the network says, trained shorter or smaller.
+    """Steers away from what a weaker version of the network says, trained shorter or smaller.
 
     It sharpens like classifier-free guidance and keeps the diversity of the class, and it also
     serves networks without classes.
@@ -119,4 +119,4 @@ def autoguidance(
         ValueError: if an argument is not as it should be; in `sample`, before the first step, if
             the networks are of other images or classes.
     """
-    return WorseNetwork(weaker_model, scale, interval, rescale, with_labels=True)
+    return WeakerNetwork(weaker_model, scale, interval, rescale, with_labels=True)

@@ -86,24 +86,24 @@ class Guide(ABC):
 
 
 class Contrast(Guide):
-    """Moves the network's output away from what a worse network says of the same images."""
+    """Moves the network's output away from what a weaker network says of the same images."""
 
     neutral = 1.0
 
     @abstractmethod
     def null_labels(self, predictor: Predictor) -> Tensor | None:
-        """int64 (B,) if the worse network is the predictor's with other labels; else None."""
+        """int64 (B,) if the weaker network is the predictor's with other labels; else None."""
 
     @abstractmethod
     def ask(self, predictor: Predictor, x: Tensor, t: int) -> Tensor:
-        """What the worse network says, (B, C or 2C, H, W), if it is another."""
+        """What the weaker network says, (B, C or 2C, H, W), if it is another."""
 
     @abstractmethod
-    def is_worse(self) -> bool:
-        """Whether what it gives is what the worse network says, of all images."""
+    def gives_weaker(self) -> bool:
+        """Whether what it gives is what the weaker network says, of all images."""
 
     @abstractmethod
-    def move(self, output: Tensor, worse: Tensor, num_channels: int) -> Tensor:
+    def move(self, output: Tensor, weaker: Tensor, num_channels: int) -> Tensor:
         """The output (B, C or 2C, H, W), moved, of a prediction of C channels."""
 
 
@@ -209,13 +209,13 @@ class Guided:
         acting = [guide for guide in self.contrasts if guide.acts(self.sigmas[t])]
         nulls = {guide: guide.null_labels(predictor) for guide in acting}
         batched = {guide: labels for guide, labels in nulls.items() if labels is not None}
-        if len(batched) == len(acting) == 1 and acting[0].is_worse():
-            return predictor.output(x, t, batched[acting[0]])  # the worse one, to the bit
+        if len(batched) == len(acting) == 1 and acting[0].gives_weaker():
+            return predictor.output(x, t, batched[acting[0]])  # the weaker one, to the bit
         # other networks first: what is wrong with one is found before this one is called
-        worse = {guide: guide.ask(predictor, x, t) for guide in acting if guide not in batched}
+        weaker = {guide: guide.ask(predictor, x, t) for guide in acting if guide not in batched}
         output, *rest = predictor.outputs(x, t, list(batched.values()))
-        worse |= dict(zip(batched, rest, strict=True))
-        moved = [guide.move(output, worse[guide], x.shape[1]) for guide in acting]
+        weaker |= dict(zip(batched, rest, strict=True))
+        moved = [guide.move(output, weaker[guide], x.shape[1]) for guide in acting]
         if len(moved) == 1:  # to the last digit, too
             return moved[0]
         return output + sum(each - output for each in moved)
@@ -256,7 +256,12 @@ def guided(predictor: Predictor, guidance: Any) -> Predict:
         # a network can be called, and is nothing that wraps a predictor
         wraps_one = callable(wrap) and not isinstance(wrap, nn.Module)
         given = wrap(predict) if wraps_one else None
-        if not callable(given) or isinstance(given, (nn.Module, Guide)):
+        if isinstance(given, Guide):
+            raise ValueError(
+                f"the guidance gave a {type(given).__name__}, which is a guide; expected the guide"
+                " itself, such as guidance=classifier_guidance(classifier, labels)."
+            )
+        if not callable(given) or isinstance(given, nn.Module):
             kind = f"guidance is a {type(wrap).__name__}"
             kind = f"the guidance gave a {type(given).__name__}" if wraps_one else kind
             raise ValueError(
@@ -282,6 +287,11 @@ def _checked(predict: Callable[[Tensor, int], Any]) -> Predict:
 
 def _checked_scale(scale: Any) -> Tensor:
     """float64 () or (B,), on the CPU."""
+    if isinstance(scale, Predictor):  # a function that makes guides, in a guide's place
+        raise ValueError(
+            "the guidance is a function that makes a guide; expected what it makes, such as"
+            " guidance=classifier_free_guidance(2.0)."
+        )
     numbers = scale.tolist() if isinstance(scale, Tensor) else scale
     several = isinstance(numbers, Sequence) and not isinstance(numbers, str) and len(numbers) > 0
     if not all(is_number(each, lambda _: True) for each in (numbers if several else [numbers])):

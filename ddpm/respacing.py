@@ -9,7 +9,7 @@
     "logsnr25"              even in log(ab / (1 - ab))
     "10,10,10"              T cut into 3 equal sections, the first being the least noisy, with so
                             many steps in each (arXiv 2102.09672, section 4)
-    [999, 750, 400, 0]      just these
+    [999, 750, 400, 0]      just these; as a string, too
 
 A chain over the kept steps has the same alpha_bar there; see `GaussianDiffusion.respace`.
 """
@@ -27,7 +27,8 @@ from ardm.training import check_integer
 
 _SYNTAX = (
     'a number as "250", a name and a number as "ddim25" or "trailing25" (also linspace, leading,'
-    ' karras, logsnr), a number for each section as "10,10,10", or a list of timesteps'
+    ' karras, logsnr), a number for each section as "10,10,10", or a list of timesteps as'
+    ' "[999, 500, 0]"'
 )
 _RHO = 7.0  # of karras
 
@@ -51,11 +52,15 @@ def kept_timesteps(
         ValueError: if it cannot be read or kept, or leaves a single step: that step would be t = 0,
             where pure noise is taken for an image that is all but clean.
     """
-    if not isinstance(respacing, (str, bool)) and isinstance(respacing, Integral):
-        check_integer("the number of steps", respacing, 1, num_timesteps)
     if isinstance(respacing, (Sequence, Tensor)) and not isinstance(respacing, str):
         return _listed(num_timesteps, respacing)
     text = str(respacing).strip()
+    if re.fullmatch(r"\[[\d\s,]*\]", text):
+        return _listed(num_timesteps, [int(number) for number in re.findall(r"\d+", text)])
+    if re.fullmatch(r"-?\d+", text) and int(text[:20]) not in range(2, num_timesteps + 1):
+        raise ValueError(
+            f"the number of steps is {text}; expected an integer in 2..{num_timesteps}."
+        )
     # longer numbers than any chain has need not be converted
     named = re.fullmatch(r"([a-z]+)(\d{1,9})", text)
     if named and named[1] in _SPACINGS:

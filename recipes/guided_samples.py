@@ -16,29 +16,35 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 import ddpm
-from ardm.training import check_writable, process_state, quieten, run_recipe, write_atomically
+from ardm.training import (
+    check_integer,
+    check_writable,
+    process_state,
+    quieten,
+    run_recipe,
+    write_atomically,
+)
 from ddpm.data import load_images
 from ddpm.evaluation import (
     SampleEvaluation,
     arguments,
     check_fits,
+    check_swept,
     extractor_of,
     guided_grids,
     guided_quality,
     quality_by_scale,
     sweep_facts,
+    swept_guides,
 )
 from ddpm.guides import Guide
-from ddpm.hub import comparison_grid, load_class_names, load_folder, load_guides
+from ddpm.hub import comparison_grid, load_together
 from ddpm.hub.guidance_report import guidance_curves, guidance_report
 
-# makes a network with a null class an unconditional one
-UNLABELLED = ddpm.classifier_free_guidance(0.0)
 WHICH = "a saved folder, or user/name; nothing = all three are trained here, on digits"
 TITLE = "Classifier guidance: a class a row, the same noise everywhere"
 MODELS = ("model", "classifier", "weaker")
@@ -62,6 +68,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     arguments.add_image_arguments(parser)
     args = parser.parse_args(argv)
+    check_integer("num_images", args.num_images, 2)
     args.given = [getattr(args, f"{name}_name_or_path") for name in MODELS]
     own = arguments.image_settings(args) != arguments.image_settings(parser.parse_args([]))
     if not all(args.given) and (any(args.given) or own):
@@ -82,19 +89,14 @@ def trained(folder: Path, recipe: str, *flags: str) -> str:
 def names_of_models(args: argparse.Namespace) -> list[str]:
     if all(args.given):
         return args.given
-    ddpm.GaussianDiffusion(ddpm.cosine_schedule(1000)).respace(
-        args.steps
-    )  # as that of train_ddpm.py
+    # as that of train_ddpm.py
+    ddpm.GaussianDiffusion(ddpm.cosine_schedule(1000)).respace(args.steps)
     folder = Path(args.output_dir)
     quick = ("--label_dropout", "0.1", "--num_quality_images", "0")
     model = trained(folder / "model", "train_ddpm.py", *quick)
     weaker = trained(folder / "weaker", "train_ddpm.py", *quick, "--max_train_steps", "300")
     same = ("--diffusion_name_or_path", model)
     return [model, trained(folder / "classifier", "train_classifier.py", *same), weaker]
-
-
-def by_classifier(classifier: Any, scale: float) -> list[Guide]:
-    return [UNLABELLED, ddpm.classifier_guidance(classifier, scale=scale)]
 
 
 def by_mean(mean: float) -> list[Guide]:
@@ -112,30 +114,29 @@ def main(argv: list[str] | None = None) -> None:
     quieten(state.is_main_process)
     check_writable(args.output_dir)
     images = load_images(**arguments.image_settings(args))
-    extractor = extractor_of(images["train"], images["validation"], arguments.data_name(args))
-    if extractor is None:
+    data = images["train"]
+    if data.class_names is None:
         raise ValueError("the images have no classes; expected some to steer to.")
-    evaluation = SampleEvaluation(images["train"], extractor, args.num_images, seed=args.seed)
-    name, classifier_name, weaker_name = names_of_models(args)
-    model, diffusion = load_folder(name)
-    check_fits(model, images["train"], load_class_names(name), name)
-    diffusion.respace(args.steps)  # before all drawing: a wrong flag is found at once
-    guides = {"classifier": classifier_name, "weaker": weaker_name}
-    classifier, weaker = load_guides(name, model, diffusion, **guides)
-    for network in filter(None, (model, classifier, weaker)):
-        network.to(state.device)
-    grids = partial(guided_grids, model, diffusion, each=EACH, seed=args.seed)
-    scales = {f"scale {scale:g}": by_classifier(classifier, scale) for scale in SHOWN}
-    means = {f"mean {mean:g}": by_mean(mean) for mean in (-0.6, -0.4, -0.2, 0.0)}
-    content = {"scales.png": comparison_grid(grids(scales), TITLE, EACH)}
-    content["function.png"] = comparison_grid(grids(means), "Guided by the mean", EACH)
+    name, classifier, weaker = names_of_models(args)
+    models = load_together(name, classifier=classifier, weaker=weaker).to(state.device)
+    model, diffusion = models.model, models.diffusion
+    check_fits(model, data, models.class_names, name)
+    guides = swept_guides(models.classifier, models.weaker)
+    check_swept(model, diffusion, guides, args.steps)  # before all drawing
+    extractor = extractor_of(data, images["validation"], arguments.data_name(args))
+    assert extractor is not None  # there are classes
+    evaluation = SampleEvaluation(data, extractor, args.num_images, seed=args.seed)
 
-    makers: list[Any] = [partial(by_classifier, classifier), ddpm.classifier_free_guidance]
-    makers.append(partial(ddpm.autoguidance, weaker))  # type: ignore[arg-type]  # it is named
-    series = {name: (make, SCALES[name]) for name, make in zip(SCALES, makers, strict=True)}
+    grids = partial(guided_grids, model, diffusion, each=EACH, seed=args.seed)
+    scales = {f"scale {scale:g}": guides["classifier"](scale) for scale in SHOWN}
+    means = {f"mean {mean:g}": by_mean(mean) for mean in (-0.6, -0.4, -0.2, 0.0)}
+    picture = partial(comparison_grid, num_columns=EACH, row_names=data.class_names)
+    content = {"scales.png": picture(grids(scales), TITLE)}
+    content["function.png"] = picture(grids(means), "Guided by the mean of the image")
+
     draw = {"sampler": "ddim", "steps": args.steps}
     measure = partial(guided_quality, evaluation, model, diffusion, **draw)
-    curves = quality_by_scale(measure, series)
+    curves = quality_by_scale(measure, guides, SCALES)
     content["curves.png"] = guidance_curves(curves)
     facts = sweep_facts(evaluation, f"DDIM, {args.steps} steps")
     content["README.md"] = guidance_report(curves, facts, list(content)).encode()

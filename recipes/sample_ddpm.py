@@ -19,31 +19,20 @@ from typing import Any
 from torch import Tensor
 
 from ardm.training import check_writable, process_state, quieten, run_recipe
-from ddpm import GaussianDiffusion
 from ddpm.drawing import chosen_labels, draw_edited, draw_images, draw_upsampled, gathered
-from ddpm.evaluation.editing_arguments import (
-    add_editing_arguments,
-    check_editing,
-    edit_settings,
-    images_to_edit,
-    read_mask,
+from ddpm.evaluation import (
+    editing_arguments,
+    guidance_arguments,
+    sampling_arguments,
+    upsampling_arguments,
 )
-from ddpm.evaluation.guidance_arguments import add_guidance_arguments, chosen_guide, guidance_for
-from ddpm.evaluation.sampling_arguments import (
-    add_sampling_arguments,
-    check_sampling,
-    sampling_settings,
-)
-from ddpm.evaluation.upsampling_arguments import add_cascade_arguments, check_cascade, image_shape
 from ddpm.hub import (
     DEMO_FOLDER,
     Film,
+    SavedModels,
     check_image_folder,
     image_grid,
-    load_class_names,
-    load_folder,
-    load_guides,
-    load_upsampler,
+    load_together,
     write_images,
     write_npz,
     write_png,
@@ -56,69 +45,74 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     which = "a saved folder, or user/name on the Hub"
     parser.add_argument("--model_name_or_path", default=DEMO_FOLDER, help=which)
     parser.add_argument("--output_dir", default="runs/ddpm_samples")
-    add_sampling_arguments(parser)
-    add_guidance_arguments(parser)
-    add_cascade_arguments(parser)
-    add_editing_arguments(parser)
+    sampling_arguments.add_sampling_arguments(parser)
+    guidance_arguments.add_guidance_arguments(parser)
+    upsampling_arguments.add_cascade_arguments(parser)
+    editing_arguments.add_editing_arguments(parser)
     also = "also write how the first images appear, as a GIF"
     parser.add_argument("--trajectory", action="store_true", help=also)
     args = parser.parse_args(argv)
-    check_sampling(args)
-    chosen_guide(args)
-    check_editing(args)
+    sampling_arguments.check_sampling(args)
+    guidance_arguments.chosen_guide(args)
+    editing_arguments.check_editing(args)
     return args
-
-
-def varied(diffusion: GaussianDiffusion, variance: str | None) -> GaussianDiffusion:
-    return diffusion if variance is None else diffusion.with_variance(variance)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     state = process_state()
     quieten(state.is_main_process)
-    name = args.model_name_or_path
-    model, diffusion = load_folder(name)
-    diffusion = varied(diffusion, args.variance)
-    second = load_upsampler(name, args.upsampler) if args.upsampler else None
-    check_cascade(model, second, args)
+    beside = {"upsampler": args.upsampler, "classifier": args.classifier}
+    beside |= {"weaker": args.weaker_model, "variance": args.variance}
+    models = load_together(args.model_name_or_path, **beside)
+    upsampling_arguments.check_cascade(models.model, models.second, args)
     check_writable(args.output_dir)
     check_image_folder(args.output_dir, args.num_images)
-    guides = {"classifier": args.classifier, "weaker": args.weaker_model}
-    classifier, weaker = load_guides(name, model, diffusion, **guides)
-    class_names = load_class_names(name)
-    if class_names is None and classifier is not None:  # of a model without classes
-        class_names = classifier.config.label_names
-    labels = chosen_labels(args.num_images, class_names, args.class_name)
+    models.to(state.device)
+    labels = chosen_labels(args.num_images, models.class_names, args.class_name)
+    given = None
+    if args.edit is not None:
+        asked = models.class_names if args.class_name is None else None
+        given = editing_arguments.images_to_edit(args.edit, models.model, args.num_images, asked)
+        labels = labels if given.labels is None else given.labels
     film = Film()
-    share = {"process_index": state.process_index, "num_processes": state.num_processes}
-    shown = {"progress": None if state.is_main_process else False}
-    options: dict[str, Any] = sampling_settings(args) | share | shown
-    last = {"callback": film if args.trajectory else None}  # of the last stage
-    own = labels if model.config.num_classes else None
-    steer = guidance_for(args, labels, classifier, weaker, conditional=own is not None)
-    first = options | {"guidance_for": steer} | ({} if second else last)
-    shape = image_shape(model, args.height, args.width)
-    for network in filter(None, (model, classifier, weaker)):
-        network.to(state.device)
-    if args.edit is None:
-        drawn = draw_images(model, diffusion, args.num_images, shape, labels=own, **first)
-    else:
-        given = images_to_edit(args.edit, model, args.num_images)
-        first |= edit_settings(args) | {"mask": read_mask(args.mask, model)}
-        drawn = draw_edited(model, diffusion, given, labels=own, **first)
-    images = gathered(drawn, shape)
-    small = None
-    if second is not None:
-        small = images
-        upsampler, diffusion = second
-        options |= {"labels": labels if upsampler.config.num_classes else None}
-        options |= {"noise_level": args.noise_level} | last
-        diffusion = varied(diffusion, args.variance)
-        drawn = draw_upsampled(upsampler.to(state.device), diffusion, small, **options)
-        images = gathered(drawn, image_shape(upsampler))
+    images, small = draw(args, models, labels, given, film if args.trajectory else None)
     if state.is_main_process:
         write_all(args, images, labels, film, small)
+
+
+def draw(
+    args: argparse.Namespace,
+    models: SavedModels,
+    labels: Tensor | None,
+    given: editing_arguments.Given | None,
+    film: Film | None,
+) -> tuple[Tensor, Tensor | None]:
+    """All images, and the small ones that they were made of."""
+    model, diffusion, second = models.model, models.diffusion, models.second
+    state = process_state()
+    share = {"process_index": state.process_index, "num_processes": state.num_processes}
+    options: dict[str, Any] = sampling_arguments.sampling_settings(args) | share
+    options |= {"progress": None if state.is_main_process else False}
+    last = {"callback": film}  # of the last stage
+    own = labels if model.config.num_classes else None
+    guides = (labels, models.classifier, models.weaker)
+    steer = guidance_arguments.guidance_for(args, *guides, conditional=own is not None)
+    first = options | {"labels": own, "guidance_for": steer} | ({} if second else last)
+    shape = upsampling_arguments.image_shape(model, args.height, args.width)
+    if given is None:
+        drawn = draw_images(model, diffusion, args.num_images, shape, **first)
+    else:
+        first |= editing_arguments.edit_settings(args, model)
+        drawn = draw_edited(model, diffusion, given.images, **first)
+    images = gathered(drawn, shape)
+    if second is None:
+        return images, None
+    upsampler, its_diffusion = second
+    options |= last | {"noise_level": args.noise_level}
+    options |= {"labels": labels if upsampler.config.num_classes else None}
+    drawn = draw_upsampled(upsampler, its_diffusion, images, **options)
+    return gathered(drawn, upsampling_arguments.image_shape(upsampler)), images
 
 
 def write_all(
@@ -137,6 +131,8 @@ def write_all(
     if film.frames:
         film.write(folder / "trajectory.gif")
     how = f"{args.sampler}, {args.steps} steps, seed {args.seed}"
+    steered = guidance_arguments.told_guide(args)
+    how += f"; {steered}" * bool(steered)
     by = args.model_name_or_path + (f", enlarged by {args.upsampler}" if args.upsampler else "")
     print(
         f"{len(images)} images of {by} ({how}):"

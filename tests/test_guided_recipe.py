@@ -113,8 +113,8 @@ def test_curves_ask_for_every_scale_of_every_guide():
         asked.append(guidance)
         return type("Found", (), {"as_dict": lambda self: FIGURES})()
 
-    guides = {"a": (lambda scale: ("a", scale), (0.0, 2.0)), "b": (lambda scale: scale, (1.0,))}
-    assert quality_by_scale(measure, guides) == {
+    guides = {"a": lambda scale: ("a", scale), "b": lambda scale: scale}
+    assert quality_by_scale(measure, guides, {"a": (0.0, 2.0), "b": (1.0,)}) == {
         "a": {0.0: FIGURES, 2.0: FIGURES},
         "b": {1.0: FIGURES},
     }

@@ -1,5 +1,8 @@
 """The recipe that draws images, as a user runs it: plain, guided, edited, and what it refuses."""
 
+import argparse
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,11 @@ from PIL import Image
 
 import ddpm
 from ddpm.denoisers import to_model_range, to_uint8
-from ddpm.evaluation.guidance_arguments import add_guidance_arguments, chosen_guide
+from ddpm.evaluation.guidance_arguments import (
+    add_guidance_arguments,
+    chosen_guide,
+    told_guide,
+)
 from ddpm.hub import (
     CardFigures,
     ClassifierFigures,
@@ -147,7 +154,7 @@ def test_sample_ddpm_draws_one_class_and_a_trajectory(trained, tmp_path, capsys)
     ("wrong", "message"),
     [
         ("--class_name x", "class_name is 'x'"),
-        ("--steps 1", "at least two"),
+        ("--steps 1", r"the number of steps is 1; expected an integer in 2\.\."),
         (f"--steps {NUM_TIMESTEPS + 1}", "expected"),
         ("--num_images 0", "num_images"),
         ("--variance small", "variance is 'small'"),
@@ -163,6 +170,13 @@ def test_sample_ddpm_names_what_is_wrong(trained, tmp_path, wrong, message):
     with pytest.raises(ValueError, match=message):
         draw(trained, tmp_path, wrong)
     assert not list(tmp_path.glob("*.png"))
+
+
+def test_images_do_not_lie_in_the_folder_of_a_model(trained):
+    before = sorted(Path(trained).iterdir())
+    with pytest.raises(ValueError, match="holds a saved model; expected another output_dir"):
+        draw(trained, trained)
+    assert sorted(Path(trained).iterdir()) == before
 
 
 def test_without_a_model_it_says_how_to_make_one(tmp_path, monkeypatch):
@@ -219,7 +233,10 @@ def test_a_model_without_classes_is_steered_to_those_of_the_classifier(classifie
     [
         ("--guidance classifier", "guidance is 'classifier'; expected --classifier, too"),
         ("--guidance auto", "expected --weaker_model, too"),
-        ("--guidance classifier_free --weaker_model x", "--weaker_model is of another one"),
+        (
+            "--guidance classifier_free --weaker_model x",
+            "got --weaker_model, which is for the guidance 'auto', and",
+        ),
         ("--guidance_interval 0 1", "got --guidance_interval and no guidance"),
         ("--guidance_at x_t --guidance_scale 2", "got --guidance_scale --guidance_at and no"),
         ("--guidance classifier_free --guidance_at x_t", "--guidance_at is of a classifier"),
@@ -243,8 +260,30 @@ def test_a_network_without_a_null_class_or_with_other_classes(classifier, tmp_pa
         draw(fewer, tmp_path / "drawn", "--guidance_scale 2")
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("", ""),
+        ("--guidance_scale 3", "classifier_free guidance of scale 3"),
+        ("--guidance_scale 1", "classifier_free guidance of scale 1, which is none,"),
+        (
+            "--classifier c --guidance_scale 0",
+            "classifier guidance of scale 0, which is none, by c",
+        ),
+        ("--weaker_model w", "auto guidance of scale 2 by w"),
+        (
+            "--classifier c --guidance_interval 0.5 inf",
+            "classifier guidance of scale 1 by c at noise levels 0.5 to inf",
+        ),
+    ],
+)
+def test_what_steered_is_told_in_words(flags, words):
+    parser = argparse.ArgumentParser()
+    add_guidance_arguments(parser)
+    assert told_guide(parser.parse_args(flags.split())) == words
+
+
 def test_flags_alone_say_which_guide():
-    import argparse
 
     parser = argparse.ArgumentParser()
     add_guidance_arguments(parser)
@@ -303,6 +342,28 @@ def test_a_mask_is_cut_and_brought_to_size_as_the_images_are(trained, tmp_path):
         draw(trained, tmp_path / "none", flags)
 
 
+def test_images_to_edit_keep_the_classes_that_they_say(trained, tmp_path, capsys):
+    given = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    for folder, names in (("sorted", "739"), ("other", "cdx")):
+        for name, image in zip(names, given, strict=True):
+            (tmp_path / folder / name).mkdir(parents=True)
+            Image.fromarray(image).save(tmp_path / folder / name / "0.png")
+    labels = [9, 1, 2, 3, 4, 5, 6, 7, 8, 0, 9, 9]
+    np.savez(tmp_path / "all.npz", images=given[np.arange(12) % 3], labels=np.array(labels))
+
+    def labels_of(what, *flags):
+        edit = f"--num_images 12 --edit {tmp_path}/{what}"
+        return draw(trained, tmp_path / "drawn", edit, *flags)["arr_1"].tolist()
+
+    assert labels_of("all.npz") == labels
+    assert labels_of("sorted") == [3, 7, 9] * 4  # by name, in the order of the folders
+    assert labels_of("all.npz", "--class_name 4") == [4] * 12
+    assert "does not say which" not in capsys.readouterr().err
+    # of other classes than the model's: in turn, which is said
+    assert labels_of("other") == [k % 10 for k in range(12)]
+    assert "does not say which of the model's classes its images are" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -312,7 +373,7 @@ def test_a_mask_is_cut_and_brought_to_size_as_the_images_are(trained, tmp_path):
         ("--edit FOLDER/images --mask FOLDER/mask.png --strength 0.5", "--mask and --strength"),
         ("--edit FOLDER/images --height 16", "got --edit and --height"),
         ("--edit FOLDER/images --strength 2", "strength is 2.0"),
-        ("--edit FOLDER/none", "none"),
+        ("--edit FOLDER/none", "there is no .*none; expected a folder of images"),
         ("--edit FOLDER/images --mask FOLDER/none.png", "none.png is no picture"),
         ("--edit FOLDER/images --mask FOLDER/black.png", "nothing white"),
     ],

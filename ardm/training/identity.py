@@ -56,6 +56,7 @@ MAY_CHANGE = (
 _NO_SETTINGS = ("params", "param_names", "lr", "foreach", "fused", "capturable", "differentiable")
 _OLD_AVERAGE = "averages_weights"  # in older checkpoints, in place of "ema_decay"
 _ABSENT = object()
+_MOST_TOLD = 12  # differences in a message, which is to be read
 
 
 def weights_fingerprint(model: nn.Module) -> str:
@@ -102,6 +103,7 @@ def run_identity(
         "mixed_precision": accelerator.mixed_precision,
         "global_batch_size": at_once * config.gradient_accumulation_steps,
         "num_examples": len(dataset) if isinstance(dataset, Sized) else None,
+        "network": type(model).__name__,
         "num_parameters": num_parameters(model),
         "optimizer": type(optimizer).__name__,
         "optimizer_settings": {
@@ -150,6 +152,8 @@ def check_same_run(saved: Mapping[str, Any], mine: Mapping[str, Any], path: Path
         ValueError: if it is another run's, with all that differs.
     """
     shared = [name for name in saved if name != _OLD_AVERAGE]
+    if "network" in saved and saved["network"] != mine["network"]:
+        shared = ["network"]  # of another kind: nothing else is the same, or need be told
     changes = [
         c for name in shared for c in _differences(name, saved[name], mine.get(name, _ABSENT))
     ]
@@ -157,8 +161,11 @@ def check_same_run(saved: Mapping[str, Any], mine: Mapping[str, Any], path: Path
     if saved.get(_OLD_AVERAGE, averages) != averages:
         changes.append(f"{_OLD_AVERAGE} was {not averages} and is {averages}")
     if changes:
+        told = changes[:_MOST_TOLD]
+        if len(changes) > len(told):
+            told.append(f"and {len(changes) - len(told)} more")
         raise ValueError(
-            f"{path} belongs to another run: {', '.join(changes)}. Give the old values, another"
+            f"{path} belongs to another run: {', '.join(told)}. Give the old values, another"
             " output_dir, or resume_from_checkpoint='none' to start afresh."
         )
     unknown = ", ".join(name for name in mine if name not in saved)

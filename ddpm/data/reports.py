@@ -13,6 +13,7 @@ class _Part(Protocol):
 
     source: Source
     image_size: int
+    num_channels: int
 
     def __len__(self) -> int: ...
 
@@ -33,12 +34,14 @@ def report_of(reading: Reading, train: _Part, held_out: _Part | None) -> str:
     drawn = "drawn evenly" if "validation" not in reading.parts else reading.held_out
     if part_within(drawn.rpartition("/")[2]) == "test":
         drawn += ", as there is no validation part"
-    held = "nothing held out" if held_out is None else f"{len(held_out)} held out ({drawn})"
+    split = ", nothing held out"
+    if held_out is not None:
+        split = f": {len(train):,} to train on, {len(held_out)} held out ({drawn})"
     names = train.source.class_names
     classes = f"no classes ({reading.how})" if reading.how else "no classes"
     if names is not None:
         classes = f"{len(names)} class{'es' * (len(names) != 1)} ({reading.how}): {_some(names)}"
-    told = [f"read {total:,} images from {reading.where}: {len(train):,} to train on, {held}"]
+    told = [f"read {total:,} images from {reading.where}{split}"]
     told += [classes, *_forms(train)]
     if held_out is not None and "validation" in reading.parts:
         told += _in_both(train, held_out)
@@ -58,11 +61,17 @@ def _in_both(train: _Part, held_out: _Part) -> list[str]:
 
 def _forms(part: _Part) -> list[str]:
     looks = part.source.seen()
-    small = sum(min(look.width, look.height) < part.image_size for look in looks)
-    animated = sum(look.animated for look in looks)
+    size = part.image_size
     told = {
-        f"smaller than {part.image_size} pixels, and enlarged": small,
-        "of several frames, of which the first counts": animated,
+        f"smaller than {size} pixels, and enlarged": sum(
+            min(look.width, look.height) < size for look in looks
+        ),
+        f"larger than {size} pixels, and reduced": sum(
+            min(look.width, look.height) > size for look in looks
+        ),
+        "not square, and cropped": sum(look.width != look.height for look in looks),
+        "of colour, and made grey": sum(not look.grey for look in looks) * (part.num_channels == 1),
+        "of several frames, of which the first counts": sum(look.animated for look in looks),
     }
     return [f"{count} {what}" for what, count in told.items() if count]
 

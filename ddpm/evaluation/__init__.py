@@ -14,7 +14,14 @@ from .classification import ClassifierEvaluation
 from .classifier_arguments import add_classifier_arguments
 from .classifier_assembly import check_guides, classifier_identity, new_classifier, new_process
 from .facts import run_facts, sweep_facts, tracked_settings, training_facts
-from .guidance_sweep import GuidedQuality, guided_grids, guided_quality, quality_by_scale
+from .guidance_sweep import (
+    GuidedQuality,
+    check_swept,
+    guided_grids,
+    guided_quality,
+    quality_by_scale,
+    swept_guides,
+)
 from .report import COMPARED, measure_quality, sample_grids
 from .sample_quality import SAMPLERS, SampleEvaluation, extractor_of
 from .upsampling import shown_images, upsampling_rows
@@ -31,6 +38,7 @@ __all__ = [
     "add_model_arguments",
     "check_fits",
     "check_guides",
+    "check_swept",
     "classifier_identity",
     "data_name",
     "extractor_of",
@@ -50,6 +58,7 @@ __all__ = [
     "sample_grids",
     "shown_images",
     "sweep_facts",
+    "swept_guides",
     "tracked_settings",
     "upsampling_rows",
     "training_facts",

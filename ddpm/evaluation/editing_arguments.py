@@ -2,8 +2,9 @@
 
 import argparse
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -54,34 +55,74 @@ def check_editing(args: argparse.Namespace) -> None:
         raise ValueError(f"got --edit and --{others[0]}; the images to edit have the model's size.")
 
 
-def edit_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """How images are edited: options of `ddpm.inpaint` or `ddpm.image_to_image` that are given."""
+class Given(NamedTuple):
+    """Images to edit, floats (N, C, H, W) in [-1, 1], and their labels, int64 (N,), or None."""
+
+    images: Tensor
+    labels: Tensor | None
+
+
+def edit_settings(args: argparse.Namespace, model: UNet) -> dict[str, Any]:
+    """How images are edited: options of `ddpm.drawing.draw_edited` that are given.
+
+    Args:
+        args: parsed flags of [`add_editing_arguments`].
+        model: the network.
+
+    Returns:
+        Value by name.
+
+    Raises:
+        ValueError: as of [`read_mask`].
+    """
     chosen = {"strength": args.strength, "num_passes": args.num_passes}
+    chosen |= {"mask": read_mask(args.mask, model)}
     return {name: value for name, value in chosen.items() if value is not None}
 
 
-def images_to_edit(path: str, model: UNet, num_images: int) -> Tensor:
-    """Images of a folder or file, in the model's size.
+def images_to_edit(
+    path: str, model: UNet, num_images: int, class_names: Sequence[str] | None = None
+) -> Given:
+    """Images of a folder or file, in the model's size, and the classes that they are of.
 
     Args:
         path: a folder of images, or a .npy or .npz file.
         model: the network.
         num_images: N; the images that there are are taken in turn.
+        class_names: what label k is called, at k; None = classes are not asked for.
 
     Returns:
-        Floats in [-1, 1], (N, C, H, W).
+        [`Given`]; labels are None where the images do not say them, or other ones, which is told.
 
     Raises:
         ValueError: if there is nothing to read.
     """
+    if not Path(path).exists():
+        raise ValueError(f"there is no {path}; expected a folder of images, a .npy or .npz file.")
     config = model.config
     place: dict[str, Any] = {"train_dir" if Path(path).is_dir() else "train_file": path}
     form: dict[str, Any] = {"image_size": config.image_size, "channels": config.in_channels}
-    found = load_images(**place, **form, validation_fraction=0, class_conditional=False)
-    images, _ = stacked(found["train"])
-    if num_images < len(images):
-        logger.warning("%d of %d images of %s: see --num_images", num_images, len(images), path)
-    return to_model_range(images)[torch.arange(num_images) % len(images)]
+    if class_names is None:
+        form["class_conditional"] = False
+    found = load_images(**place, **form, validation_fraction=0)["train"]
+    pixels, labels = stacked(found)
+    if num_images < len(pixels):
+        logger.warning("%d of %d images of %s: see --num_images", num_images, len(pixels), path)
+    numbers = torch.arange(num_images) % len(pixels)
+    images = to_model_range(pixels)[numbers]
+    if class_names is None:
+        return Given(images, None)
+    said = found.class_names or []
+    if labels is None or not set(said) <= set(class_names):
+        logger.warning(
+            "%s does not say which of the model's classes its images are: image k is made one of"
+            " class k mod %d; see --class_name",
+            path,
+            len(class_names),
+        )
+        return Given(images, None)
+    ours = torch.tensor([list(class_names).index(name) for name in said])
+    return Given(images, ours[labels][numbers])
 
 
 def read_mask(path: str | None, model: UNet) -> Tensor | None:

@@ -12,6 +12,9 @@ from ..models.classifier import NoisyClassifier
 from ..models.unet import UNet
 
 GUIDES = ("classifier", "classifier_free", "auto")
+_NEEDS = {"classifier": "classifier", "auto": "weaker_model"}  # which flag names its network
+_SCALES = {"classifier": 1.0, "classifier_free": 2.0, "auto": 2.0}  # where none is given
+_OFF = {"classifier": 0.0, "classifier_free": 1.0, "auto": 1.0}
 
 
 def add_guidance_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +29,7 @@ def add_guidance_arguments(parser: argparse.ArgumentParser) -> None:
     scale = "nothing = 1 for a classifier, 2 for the others, of which 1 is off"
     group.add_argument("--guidance_scale", type=float, help=scale)
     group.add_argument("--classifier", help="a saved classifier of recipes/train_classifier.py")
-    group.add_argument("--weaker_model", help="a saved model, for auto")
+    group.add_argument("--weaker_model", help="a saved model, for the guidance auto")
     at = "where ancestral sampling takes a classifier's gradient (default: mean)"
     group.add_argument("--guidance_at", choices=PLACES, help=at)
     interval = "noise levels at which it steers, low < sigma <= high"
@@ -62,13 +65,33 @@ def chosen_guide(args: argparse.Namespace) -> str | None:
     if name in by_flag and by_flag[name] is None:
         raise ValueError(f"guidance is {name!r}; expected --{_NEEDS[name]}, too.")
     if unused:
-        raise ValueError(f"guidance is {name!r}, and --{_NEEDS[unused[0]]} is of another one.")
+        raise ValueError(
+            f"got --{_NEEDS[unused[0]]}, which is for the guidance {unused[0]!r}, and not for"
+            f" {name!r}; expected one of the two (in Python a list of guides adds them up)."
+        )
     if args.guidance_at is not None and name != "classifier":
         raise ValueError(f"guidance is {name!r}; --guidance_at is of a classifier's gradient.")
     return name
 
 
-_NEEDS = {"classifier": "classifier", "auto": "weaker_model"}
+def told_guide(args: argparse.Namespace) -> str:
+    """What steers, and how strongly, in words; nothing if nothing does."""
+    name = chosen_guide(args)
+    if name is None:
+        return ""
+    scale = _scale(args, name)
+    told = f"{name} guidance of scale {scale:g}"
+    if scale == _OFF[name]:
+        told += ", which is none,"
+    if name in _NEEDS:
+        told += f" by {getattr(args, _NEEDS[name])}"
+    if args.guidance_interval is not None:
+        told += " at noise levels {:g} to {:g}".format(*args.guidance_interval)
+    return told
+
+
+def _scale(args: argparse.Namespace, name: str) -> float:
+    return _SCALES[name] if args.guidance_scale is None else args.guidance_scale
 
 
 def guidance_for(
@@ -99,9 +122,7 @@ def guidance_for(
         return None
     if labels is None and name != "auto":
         raise ValueError(f"guidance is {name!r}, and there are no classes to steer to.")
-    scale = args.guidance_scale
-    if scale is None:
-        scale = 1.0 if name == "classifier" else 2.0
+    scale = _scale(args, name)
     interval = None if args.guidance_interval is None else tuple(args.guidance_interval)
     common: dict[str, Any] = {"interval": interval}
     if name == "classifier_free":

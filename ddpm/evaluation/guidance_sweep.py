@@ -8,6 +8,7 @@ Every guide is given the same numbered noise and labels, so that figures differ 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,10 +18,12 @@ from ardm.training import gather_rows
 
 from ..denoisers import Denoiser
 from ..diffusion import GaussianDiffusion
+from ..guidance import autoguidance, classifier_free_guidance, classifier_guidance
 from ..guides import Guidance
 from ..metrics import ImageQuality
+from ..models.classifier import NoisyClassifier
 from ..models.unet import UNet
-from ..samplers import device_of, sample
+from ..samplers import device_of, prepare, sample
 from .sample_quality import SampleEvaluation
 
 logger = logging.getLogger(__name__)
@@ -46,6 +49,52 @@ class GuidedQuality:
         """FID, precision, recall and accuracy by name, as tables and curves have them."""
         shown = ("fid", "precision", "recall")
         return {name: getattr(self.quality, name) for name in shown} | {"accuracy": self.accuracy}
+
+
+def swept_guides(
+    classifier: NoisyClassifier | None, weaker: UNet | None
+) -> dict[str, Callable[[float], Guides]]:
+    """What makes a guidance of a scale, for each kind of guide.
+
+    The classifier steers the network as if it knew no labels: the null class makes it an
+    unconditional one.
+
+    Args:
+        classifier: of noisy images.
+        weaker: a weaker network.
+
+    Returns:
+        Functions of a scale by name.
+    """
+    assert classifier is not None and weaker is not None  # they are named
+    unlabelled = classifier_free_guidance(0.0)
+    return {
+        "classifier": lambda scale: [unlabelled, classifier_guidance(classifier, scale=scale)],
+        "classifier-free": classifier_free_guidance,
+        "auto": partial(autoguidance, weaker),
+    }
+
+
+def check_swept(
+    model: Denoiser,
+    diffusion: GaussianDiffusion,
+    guides: Mapping[str, Callable[[float], Guides]],
+    steps: str,
+) -> None:
+    """Makes sure that guides go with a model, before anything is drawn.
+
+    Args:
+        model: of the diffusion, with classes.
+        diffusion: of the model.
+        guides: of [`swept_guides`].
+        steps: as for `sample`.
+
+    Raises:
+        ValueError: if one does not, or the model has no null class.
+    """
+    label = torch.zeros(1, dtype=torch.long, device=device_of(model))
+    for guide in guides.values():
+        prepare(model, diffusion, 1, steps=steps, labels=label, guidance=guide(1.0))
 
 
 def guided_quality(
@@ -89,21 +138,23 @@ def guided_quality(
 
 def quality_by_scale(
     measure: Callable[[Guides], GuidedQuality],
-    guides: Mapping[str, tuple[Callable[[float], Guides], Sequence[float]]],
+    guides: Mapping[str, Callable[[float], Guides]],
+    scales: Mapping[str, Sequence[float]],
 ) -> dict[str, dict[float, dict[str, float]]]:
     """The figures of several guides by scale.
 
     Args:
         measure: guidance -> figures; see [`guided_quality`].
-        guides: by name, what makes a guidance of a scale, and the scales.
+        guides: by name, what makes a guidance of a scale.
+        scales: of each guide by its name.
 
     Returns:
         name -> scale -> figures by name.
     """
     curves: dict[str, dict[float, dict[str, float]]] = {}
-    for name, (guide, scales) in guides.items():
+    for name, guide in guides.items():
         curves[name] = {}
-        for scale in scales:
+        for scale in scales[name]:
             figures = measure(guide(scale)).as_dict()
             curves[name][scale] = figures
             told = "  ".join(f"{each} {value:.4g}" for each, value in figures.items())

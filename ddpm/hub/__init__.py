@@ -10,7 +10,7 @@ from .classifier_cards import (
     classifier_facts,
 )
 from .classifier_folder import load_classifier, save_classifier
-from .companions import load_guides, load_upsampler
+from .companions import SavedModels, load_guides, load_together, load_upsampler
 from .films import Film
 from .folder import (
     DEMO_FOLDER,
@@ -40,6 +40,7 @@ __all__ = [
     "Film",
     "Likelihood",
     "SampleQuality",
+    "SavedModels",
     "accuracy_curve",
     "check_image_folder",
     "classifier_card",
@@ -51,6 +52,7 @@ __all__ = [
     "load_diffusion",
     "load_folder",
     "load_guides",
+    "load_together",
     "load_upsampler",
     "loss_curve",
     "model_card",

@@ -7,7 +7,7 @@ all.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,6 +75,7 @@ def comparison_grid(
     title: str = "",
     num_columns: int | None = None,
     cell_inches: float = 2.1,
+    row_names: Sequence[str] = (),
 ) -> bytes:
     """Draws a table of grids, such as samplers (rows) by numbers of steps (columns).
 
@@ -84,6 +85,7 @@ def comparison_grid(
         title: above all.
         num_columns: images a row of each grid, as for [`image_grid`].
         cell_inches: width and height of a cell; smaller where it shows one image.
+        row_names: what the rows of each grid show, such as classes; written beside the first.
 
     Returns:
         A PNG file's content.
@@ -112,6 +114,12 @@ def comparison_grid(
             if column in cells:
                 grid = np.asarray(image_grid(cells[column], num_columns).convert("RGB"))
                 axes.imshow(grid, interpolation="nearest")
+        if row_names:
+            bottom, top = row_axes[0].get_ylim()
+            step = (bottom - top) / len(row_names)
+            middles = [top + step * (number + 0.5) for number in range(len(row_names))]
+            row_axes[0].set_yticks(middles, row_names, fontsize=8)
+            row_axes[0].tick_params(length=0)
     return png(figure)
 
 
@@ -179,15 +187,17 @@ def write_images(
 
 
 def check_image_folder(folder: str | os.PathLike[str], num_images: int) -> None:
-    """Makes sure that no images of an earlier run would lie beside those of this one.
+    """Makes sure that no images would lie beside those of an earlier run, or in a model's folder.
 
     Args:
         folder: where [`write_images`] will write.
         num_images: how many.
 
     Raises:
-        ValueError: if numbered images beyond them are there.
+        ValueError: if numbered images beyond them are there, or a saved model.
     """
+    if (Path(folder) / "config.json").exists():
+        raise ValueError(f"{folder} holds a saved model; expected another output_dir for images.")
     beyond = [
         path
         for path in Path(folder).glob("*.png")

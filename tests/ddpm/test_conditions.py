@@ -10,6 +10,7 @@ from ddpm import (
     ClassifierConfig,
     GaussianDiffusion,
     NoisyClassifier,
+    UNet,
     UNetConfig,
     classifier_guidance,
     cosine_schedule,
@@ -236,6 +237,18 @@ def test_labels_that_are_no_classes(labels):
 def test_functions_that_are_none(function):
     with pytest.raises(ValueError, match="the classifier is a"):
         classifier_guidance(function, LABELS)
+
+
+@pytest.mark.parametrize("function", [lambda x: x, lambda: 0, lambda x, t, y: x])
+def test_functions_of_something_else(function):
+    with pytest.raises(ValueError, match=r"cond_fn\(x, t\) cannot be called so \("):
+        classifier_guidance(function)
+
+
+def test_a_network_that_predicts_images_is_no_classifier():
+    config = UNetConfig(**{**SIZES, "num_classes": 3})
+    with pytest.raises(ValueError, match="the classifier is a UNet, which predicts images"):
+        classifier_guidance(UNet(config), LABELS)
 
 
 @pytest.mark.parametrize("at", ["x0", None, 1, ["mean"]])

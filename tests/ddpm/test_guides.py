@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from ddpm import (
+    ClassifierConfig,
     GaussianDiffusion,
+    NoisyClassifier,
     UNet,
     UNetConfig,
     autoguidance,
@@ -39,6 +41,12 @@ class Watch(nn.Module):
         self.calls.append((len(x), int(t[0]), None if labels is None else labels.tolist()))
         assert not self.network.training
         return self.network(x, t, labels=labels)
+
+
+def noisy_classifier():
+    sizes = {"image_size": 4, "in_channels": 1, "model_channels": 8, "channel_mult": (1,)}
+    sizes |= {"num_res_blocks": 1, "attention_resolutions": (), "num_heads": 2}
+    return NoisyClassifier(ClassifierConfig(**sizes, norm_num_groups=4, num_classes=3))
 
 
 def unet(**changes):
@@ -301,7 +309,14 @@ def test_shares_that_are_none(rescale):
         (unet(), "guidance is a Watch", {}),
         (classifier_guidance, "gave a Gradient", {}),
         ([classifier_guidance(bright), 3], "guidance is a int", {}),
-        (lambda predict: classifier_guidance(bright), "gave a Gradient", {}),
+        (lambda predict: classifier_guidance(bright), "gave a Gradient, which is a guide", {}),
+        (classifier_free_guidance, "a function that makes a guide; expected what it makes", {}),
+        (autoguidance(noisy_classifier(), 2.0), "weaker network is a NoisyClassifier", {}),
+        (
+            classifier_free_guidance(2.0, unconditional=noisy_classifier()),
+            "unconditional network is a NoisyClassifier",
+            {},
+        ),
         (lambda predict: classifier_guidance(bright)(lambda x, t: None), "to steer a function", {}),
     ],
 )

@@ -148,6 +148,17 @@ def test_sigmas_are_as_even_as_timesteps_allow(schedule, count):
         assert not moved or len(set(nearest)) < len(nearest)
 
 
+@pytest.mark.parametrize("text", ["[999, 500,0]", " [0 500 999]", "[500,999,0]"])
+def test_a_list_may_be_text(text):
+    assert kept_timesteps(1000, text) == [0, 500, 999]
+
+
+@pytest.mark.parametrize("count", [0, 1, -3, 1001, "0", "1", "1001", "-2", "9" * 50])
+def test_so_many_steps_are_none(count):
+    with pytest.raises(ValueError, match=rf"steps is {count}; expected an integer in 2\.\.1000"):
+        kept_timesteps(1000, count)
+
+
 def test_a_list_of_timesteps():
     for given_list in ([999, 400, 0], (0, 400, 999), torch.tensor([400, 999, 0])):
         assert kept_timesteps(1000, given_list) == [0, 400, 999]

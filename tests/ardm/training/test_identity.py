@@ -220,6 +220,15 @@ def test_all_differences_are_named_and_long_ones_cut(finished):
     assert len(str(refused.value)) < 800
 
 
+def test_a_wall_of_differences_is_cut():
+    other = {f"setting_{number}": number for number in range(1, 42)}
+    with pytest.raises(ValueError, match=r"setting_9 was .*, and 29 more\. Give") as refused:
+        check_same_run(
+            {**dict.fromkeys(other, 0), "ema_decay": 0}, {**other, "ema_decay": 0}, Path("step-1")
+        )
+    assert "setting_13" not in str(refused.value)
+
+
 @pytest.mark.parametrize("value", [(1, 2), 1e-300, float("nan"), {"deep": [{"a": None}]}, True])
 def test_what_json_keeps_in_its_own_way_is_still_the_same(tmp_path, value):
     for _ in range(2):

@@ -133,7 +133,7 @@ def test_a_chosen_checkpoint(whole, finished, tmp_path):
         ({"data": job.Stream(job.make_examples())}, "num_examples was 20 and is None"),
         ({"ema_decay": 0.0}, "ema_decay was 0.99 and is 0.0"),
         ({"optimizer": "muon"}, "optimizer was AdamW and is MuonAdamW"),
-        ({"model": nn.Linear(2, 2)}, "num_parameters was 144 and is 6"),
+        ({"model": nn.Linear(2, 2)}, "network was Net and is Linear. Give"),
         (
             {"seed": 1, "per_device_train_batch_size": 2},
             "seed was 0 and is 1, global_batch_size was 4 and is 2",

@@ -12,6 +12,7 @@ def part(num_images, names=None, looks=()):
     class Part:
         source = SimpleNamespace(class_names=names, seen=lambda: looks)
         image_size = 8
+        num_channels = 3
 
         def __len__(self):
             return num_images
@@ -34,7 +35,7 @@ def test_all_is_told_in_one_line():
 @pytest.mark.parametrize(
     ("held_out", "names", "how", "expected"),
     [
-        (None, None, "", "3 to train on, nothing held out; no classes"),
+        (None, None, "", "read 3 images from photos, nothing held out; no classes"),
         (part(1), ["a"], "folder", "3 to train on, 1 held out (drawn evenly); 1 class (folder): a"),
         (None, None, "not asked for", "nothing held out; no classes (not asked for)"),
     ],

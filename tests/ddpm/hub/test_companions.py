@@ -9,6 +9,7 @@ from ddpm.hub import (
     ClassifierFigures,
     load_folder,
     load_guides,
+    load_together,
     load_upsampler,
     save_classifier,
     save_folder,
@@ -28,9 +29,10 @@ def save_model(folder, names=NAMES, betas=BETAS, prediction="epsilon", told=Fals
     return str(folder)
 
 
-def save_critic(folder, names=NAMES, num_classes=3):
+def save_critic(folder, names=NAMES, num_classes=3, betas=BETAS):
     labels = {} if names is None else {"id2label": dict(enumerate(names))}
-    config = ddpm.ClassifierConfig(**SIZES, num_classes=num_classes, betas=BETAS.tolist(), **labels)
+    config = ddpm.ClassifierConfig(**SIZES, num_classes=num_classes, **labels)
+    config.betas = None if betas is None else betas.tolist()
     save_classifier(folder, ddpm.NoisyClassifier(config), ClassifierFigures())
     return str(folder)
 
@@ -65,7 +67,10 @@ def test_a_classifier_of_other_classes_is_refused(model, tmp_path, names):
     ("changes", "message"),
     [
         ({"names": NAMES[::-1]}, r"w has the classes \['owl'"),
-        ({"image_size": 8}, "w makes images of 8 pixels and .* of 4"),
+        ({"image_size": 8}, "w has image_size 8 and .*model 4"),
+        ({"in_channels": 3}, "w has in_channels 3 and .*model 1"),
+        ({"names": None}, "w has num_classes None and .*model 3"),
+        ({"low_resolution": 2}, "w has low_resolution 2 and .*model None"),
         ({"betas": ddpm.cosine_schedule(12)}, "w has num_timesteps 12 and .*model 30"),
         ({"prediction": "v_prediction"}, "w has prediction v_prediction and .*model epsilon"),
         ({"told": True}, "w has rescale_timesteps True and .*model False"),
@@ -76,6 +81,32 @@ def test_a_weaker_model_of_another_diffusion_is_refused(model, tmp_path, changes
     weaker = save_model(tmp_path / "w", **changes)
     with pytest.raises(ValueError, match=message):
         load_guides(model, *load_folder(model), weaker=weaker)
+
+
+def test_a_classifier_of_unknown_noise_is_warned_of(model, tmp_path, caplog):
+    load_guides(model, *load_folder(model), classifier=save_critic(tmp_path / "known"))
+    assert not caplog.text
+    load_guides(model, *load_folder(model), classifier=save_critic(tmp_path / "c", betas=None))
+    assert "c does not say on which noise it was trained" in caplog.text
+
+
+def test_all_of_them_together(model, tmp_path):
+    large = {"image_size": 8, "low_resolution": 4}
+    beside = {"classifier": save_critic(tmp_path / "c"), "weaker": save_model(tmp_path / "w")}
+    beside |= {"upsampler": save_model(tmp_path / "up", **large), "variance": "fixed_small"}
+    found = load_together(model, **beside).to(torch.device("cpu"))
+    assert found.class_names == NAMES and found.diffusion.variance == "fixed_small"
+    assert found.second[0].config.low_resolution == 4
+    assert found.second[1].variance == "fixed_small"
+    assert isinstance(found.classifier, ddpm.NoisyClassifier) and isinstance(
+        found.weaker, ddpm.UNet
+    )
+    alone = load_together(model)
+    assert alone.second is alone.classifier is alone.weaker is None
+    # a model without classes is steered to those of the classifier
+    free = save_model(tmp_path / "free", names=None)
+    assert load_together(free, classifier=beside["classifier"]).class_names == NAMES
+    assert load_together(free).class_names is None
 
 
 def test_an_upsampler_of_other_classes_is_refused(model, tmp_path):
