@@ -199,9 +199,13 @@ def chosen_labels(
     """
     if class_name is None:
         return balanced_labels(num_images, len(class_names) if class_names else None)
-    if class_names is None or class_name not in class_names:
+    if class_names is None:
         raise ValueError(
-            f"class_name is {class_name!r}; expected one of the model's classes: {class_names}."
+            f"class_name is {class_name!r}, and the model has no classes; expected None."
+        )
+    if class_name not in class_names:
+        raise ValueError(
+            f"class_name is {class_name!r}; expected one of the classes {list(class_names)}."
         )
     return torch.full((num_images,), list(class_names).index(class_name))
 

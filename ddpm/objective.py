@@ -72,11 +72,14 @@ class DiffusionObjective:
                 f"timesteps are of {timesteps.num_timesteps} steps and the diffusion of"
                 f" {diffusion.num_timesteps}; expected the same."
             )
-        share = is_number(label_dropout, lambda dropped: 0 <= dropped < 1)
-        if not share or (label_dropout and null_label is None):
+        if not is_number(label_dropout, lambda dropped: 0 <= dropped < 1):
             raise ValueError(
-                f"label_dropout is {label_dropout!r} and null_label {null_label};"
-                " expected [0, 1) and a label."
+                f"label_dropout is {label_dropout!r}; expected a share, 0 <= share < 1."
+            )
+        if label_dropout and null_label is None:
+            raise ValueError(
+                f"label_dropout is {label_dropout!r} and null_label None; expected a label that"
+                " takes the place of the dropped ones."
             )
         self.diffusion = diffusion
         self.seed = seed

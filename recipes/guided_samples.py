@@ -120,9 +120,9 @@ def main(argv: list[str] | None = None) -> None:
     name, classifier, weaker = names_of_models(args)
     models = load_together(name, classifier=classifier, weaker=weaker).to(state.device)
     model, diffusion = models.model, models.diffusion
-    check_fits(model, data, models.class_names, name)
     guides = swept_guides(models.classifier, models.weaker)
     check_swept(model, diffusion, guides, args.steps)  # before all drawing
+    check_fits(model, data, models.class_names, name)
     extractor = extractor_of(data, images["validation"], arguments.data_name(args))
     assert extractor is not None  # there are classes
     evaluation = SampleEvaluation(data, extractor, args.num_images, seed=args.seed)

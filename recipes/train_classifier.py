@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
         eval_fn=evaluation,
         optimizer=torch.optim.AdamW(model.parameters(), lr=config.learning_rate, **decay),
         accelerator=accelerator,
-        identity=classifier_identity(data, model, objective),
+        identity=classifier_identity(data, model, objective, args.diffusion_name_or_path),
         settings=tracked_settings(args, data, model),
     )
 

@@ -7,6 +7,7 @@ import torch
 from transformers import PreTrainedConfig
 
 from ardm.training import fingerprint
+from ardm.training.local_paths import public
 
 from ..classification import ClassificationObjective
 from ..data import ImageDataset
@@ -126,7 +127,10 @@ def new_classifier(
 
 
 def classifier_identity(
-    data: ImageDataset, model: NoisyClassifier, objective: ClassificationObjective
+    data: ImageDataset,
+    model: NoisyClassifier,
+    objective: ClassificationObjective,
+    diffusion_name: str | None = None,
 ) -> dict[str, Any]:
     """What decides the result of a training, beside its `TrainingConfig` and optimiser.
 
@@ -134,6 +138,7 @@ def classifier_identity(
         data: what is trained on.
         model: the network, before it is trained.
         objective: what is minimised.
+        diffusion_name: the model that it is to guide, of which its card tells; None = none.
 
     Returns:
         The value of `identity` for `ardm.training.train`.
@@ -144,6 +149,9 @@ def classifier_identity(
     return {
         "data": data.fingerprint(),
         "model": {name: sizes[name] for name in sorted(told)},
-        "diffusion": {"betas": fingerprint([objective.process.betas.numpy().tobytes()])},
+        "diffusion": {
+            "name": public(diffusion_name),
+            "betas": fingerprint([objective.process.betas.numpy().tobytes()]),
+        },
         "objective": {name: getattr(objective, name) for name in chosen},
     }

@@ -92,6 +92,12 @@ def check_swept(
     Raises:
         ValueError: if one does not, or the model has no null class.
     """
+    config = getattr(model, "config", None)
+    if config is not None and config.num_classes is None:
+        raise ValueError(
+            "the model knows no classes; expected one of labelled images, trained with"
+            " --label_dropout."
+        )
     label = torch.zeros(1, dtype=torch.long, device=device_of(model))
     for guide in guides.values():
         prepare(model, diffusion, 1, steps=steps, labels=label, guidance=guide(1.0))

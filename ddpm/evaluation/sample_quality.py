@@ -4,6 +4,7 @@ Small images are compared in the features of a classifier of their own classes, 
 here. Samples are drawn by number, shared out over the processes, and scored as files would be.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,8 @@ from ..metrics.feature_classifier import SmallClassifier, train_feature_classifi
 from ..noise import stream
 from ..steps import STEPS
 from .image_sets import Images, stacked
+
+logger = logging.getLogger(__name__)
 
 # what can be compared: a sampler, and the variance of its steps where it is not the model's own
 SAMPLERS: dict[str, tuple[str, str | None]] = {
@@ -150,6 +153,7 @@ def extractor_of(
     images, labels = stacked(train)
     if labels is None:
         return None
+    logger.info("Training a classifier of %s, whose features compare images ...", data_name)
     others = None
     if held_out is not None:
         other_images, other_labels = stacked(held_out)

@@ -156,10 +156,10 @@ def test_a_diffusion_of_other_images_is_not_guided():
         check(NAMES[::-1], num_classes=10)
 
 
-def identity(data=DATA, schedule="cosine", model=None, **objective):
+def identity(data=DATA, schedule="cosine", model=None, name=None, **objective):
     process = new_process(schedule, 40)
     network = new_classifier(data, process, seed=0, noised=True, **(SMALL | (model or {})))
-    return classifier_identity(data, network, ClassificationObjective(process, **objective))
+    return classifier_identity(data, network, ClassificationObjective(process, **objective), name)
 
 
 def test_a_run_is_the_same_again():
@@ -171,6 +171,7 @@ def test_a_run_is_the_same_again():
     [
         ("data", {"data": ImageDataset(digits(), np.arange(59), 8, 1)}),
         ("diffusion", {"schedule": "linear"}),
+        ("diffusion", {"name": "user/model"}),
         ("model", {"model": {"num_res_blocks": 2}}),
         ("objective", {"seed": 1}),
         ("objective", {"noised": False}),
