@@ -28,16 +28,33 @@ APART = {
         [0.2, 0.5, 0.3],
     ),
 }
-# least share in the class, by where the gradient is taken, of ancestral sampling with the small
-# variance (reference: .9992, .952, .822 at x_t and .9997, .995, .983 at the mean, linear schedule)
-SHARES = {
-    (linear_schedule, 250): {"x_t": 0.98, "mean": 0.99, "epsilon": 0.998},
-    (linear_schedule, 50): {"x_t": 0.90, "mean": 0.98, "epsilon": 0.998},
-    (linear_schedule, 25): {"x_t": 0.70, "mean": 0.96, "epsilon": 0.998},
-    (cosine_schedule, 250): {"x_t": 0.99, "mean": 0.995, "epsilon": 0.998},
-    (cosine_schedule, 50): {"x_t": 0.95, "mean": 0.985, "epsilon": 0.998},
-    (cosine_schedule, 25): {"x_t": 0.89, "mean": 0.975, "epsilon": 0.998},
+# Of the worst class: the least share of samples in it, and how far their mean may be, by where
+# ancestral sampling takes the gradient. Reference, x_t and mean with the small variance and the
+# linear schedule in 250, 50, 25 steps: shares of .9992 .952 .822 and .9997 .995 .983.
+MOMENTS = {"mean": (0.99, 0.03), "x_t": (0.99, 0.03), "epsilon": (0.99, 0.03)}
+FEW_STEPS = {
+    ("fixed_small", linear_schedule, 50): {"mean": (0.985, 0.03), "x_t": (0.91, 0.09)},
+    ("fixed_small", linear_schedule, 25): {"mean": (0.97, 0.06), "x_t": (0.72, 0.27)},
+    ("fixed_small", cosine_schedule, 50): {"x_t": (0.98, 0.04)},
+    ("fixed_small", cosine_schedule, 25): {"mean": (0.985, 0.04), "x_t": (0.91, 0.11)},
+    ("fixed_large", linear_schedule, 50): {"mean": (0.985, 0.04)},
+    # steps so wide that the gradient at the mean carries too far
+    ("fixed_large", linear_schedule, 25): {
+        "mean": (0.92, 0.18),
+        "x_t": (0.96, 0.05),
+        "epsilon": (0.965, 0.04),
+    },
+    ("fixed_large", cosine_schedule, 25): {"mean": (0.985, 0.04)},
 }
+every_chain = pytest.mark.parametrize(
+    ("variance", "schedule", "steps"),
+    [
+        (variance, schedule, steps)
+        for variance in ("fixed_small", "fixed_large")
+        for schedule in (linear_schedule, cosine_schedule)
+        for steps in (250, 50, 25)
+    ],
+)
 
 
 def noise_of(num_points, num_features=2):
@@ -58,25 +75,43 @@ def share_in(data, x, label):
 
 @pytest.mark.parametrize("name", APART)
 @every_place
-@pytest.mark.parametrize(("schedule", "steps"), SHARES)
-def test_ancestral_samples_are_of_the_class(classes_of, name, at, schedule, steps):
-    diffusion = GaussianDiffusion(schedule(1000), variance="fixed_small")
+@every_chain
+def test_ancestral_samples_have_the_moments_of_the_class(
+    classes_of, name, at, variance, schedule, steps
+):
+    diffusion = GaussianDiffusion(schedule(1000), variance=variance)
     data = classes_of(diffusion, *APART[name])
-    labels = torch.arange(1000) % 2
+    labels = torch.arange(1500) % 3
     guide = classifier_guidance(data.log_joint, labels, at=at)
-    points = drawn(data.epsilon, diffusion, "ddpm", guide, steps=steps, num_points=1000)
-    for label in (0, 1):
-        x = points[labels == label]
-        assert share_in(data, x, label) >= SHARES[schedule, steps][at]
-        if steps == 250 or at != "x_t":
-            torch.testing.assert_close(x.mean(0), data.means[label], rtol=0, atol=0.06)
+    options = {"steps": steps, "num_points": 1500}
+    points = drawn(data.epsilon, diffusion, "ddpm", guide, **options)
+    own = drawn(data.epsilon, diffusion, "ddpm", None, labels=labels, **options)
+    least, farthest = (MOMENTS | FEW_STEPS.get((variance, schedule, steps), {}))[at]
+    for label in range(3):
+        x, unguided = points[labels == label], own[labels == label]
+        assert share_in(data, x, label) >= least
+        torch.testing.assert_close(x.mean(0), data.means[label], rtol=0, atol=farthest)
         if steps == 250:  # in fewer the small variance is too small, guided or not
-            torch.testing.assert_close(x.std(0), data.stds[label], rtol=0, atol=0.06)
+            torch.testing.assert_close(x.std(0), data.stds[label], rtol=0, atol=0.03)
+        if at == "epsilon" or steps == 250:  # as spread as what the class's own network draws
+            torch.testing.assert_close(x.std(0), unguided.std(0), rtol=0.06, atol=0)
+
+
+def test_in_few_steps_of_a_small_variance_the_gradient_at_x_t_falls_short(classes_of):
+    """What the released code does, which is why it is not the default."""
+    diffusion = GaussianDiffusion(linear_schedule(1000), variance="fixed_small")
+    data = classes_of(diffusion, *APART["alike"])
+    shares = {}
+    for at in PLACES:
+        guide = classifier_guidance(data.log_joint, 0, at=at)
+        points = drawn(data.epsilon, diffusion, "ddpm", guide, steps=25)
+        shares[at] = share_in(data, points, 0)
+    assert 0.79 < shares["x_t"] < 0.87 and 0.97 < shares["mean"] < shares["epsilon"]
 
 
 @pytest.mark.parametrize("name", APART)
 @pytest.mark.parametrize("schedule", [linear_schedule, cosine_schedule])
-@pytest.mark.parametrize("steps", [50, 25])
+@pytest.mark.parametrize("steps", [250, 50, 25])
 @every_sampler
 def test_every_sampler_reaches_the_class(classes_of, name, schedule, steps, sampler):
     """In as many steps, as good a sample as the class's own network gives."""
@@ -89,7 +124,7 @@ def test_every_sampler_reaches_the_class(classes_of, name, schedule, steps, samp
     labels = torch.zeros(600, dtype=torch.long)
     own = drawn(data.epsilon, diffusion, sampler, None, labels=labels, **options)
     assert share_in(data, guided, 0) >= share_in(data, own, 0) - 0.02 >= 0.95
-    torch.testing.assert_close(guided.mean(0), data.means[0], rtol=0, atol=0.08)
+    torch.testing.assert_close(guided.mean(0), data.means[0], rtol=0, atol=0.05)
     torch.testing.assert_close(guided.std(0), own.std(0), rtol=0.2, atol=0)
 
 
