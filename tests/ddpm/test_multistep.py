@@ -107,6 +107,46 @@ def test_the_stochastic_one_keeps_standard_normal_data(gaussian, schedule, steps
     assert float(x.std()) == pytest.approx(1, abs=off)
 
 
+def even_chain(steps):
+    """Steps of one length in half of log-SNR, from 3 to -3."""
+    bars = torch.linspace(6, -6, steps + 1, dtype=torch.float64).sigmoid()
+    before = torch.cat((torch.ones(1, dtype=torch.float64), bars[:-1]))
+    return GaussianDiffusion(1 - bars / before, variance="fixed_small")
+
+
+ORDERS = {"ddim": 1, "heun": 2, "dpm_solver++": 2, "dpm_solver++3m": 2, "unipc2": 3, "unipc3": 4}
+
+
+@pytest.mark.parametrize(("sampler", "order"), [*ORDERS.items()])
+def test_orders_in_the_middle_of_a_chain_of_even_steps(gaussian, sampler, order):
+    """UniPC's correction raises the order of its prediction by one (arXiv 2302.04867, theorem 3.1);
+    at the ends of a chain its order is lower."""
+    data = gaussian(0.2, 0.7)
+    start = torch.linspace(-2, 2, 9, dtype=torch.float64).view(-1, 1)
+
+    def error_of(steps):
+        diffusion = even_chain(steps)
+        bars = diffusion.alphas_cumprod
+
+        def flow(t):  # the Gaussian at t
+            return bars[t].sqrt() * data.means, (bars[t] * data.std**2 + 1 - bars[t]).sqrt()
+
+        states = {}
+        options = {"sampler": sampler, "clip": False, "noise": start, "progress": False}
+        model = data.denoiser(diffusion)
+        sample(
+            model, start.shape, diffusion, callback=lambda s: states.update({s.level: s}), **options
+        )
+        (mean, std), (first_mean, first_std) = flow(steps // 2), flow(steps)
+        exact = mean + (start - first_mean) / first_std * std
+        return float((states[steps // 2 + 1].x - exact).abs().max())
+
+    coarse, fine = error_of(40), error_of(160)
+    assert fine < coarse / 4 ** (order - 0.35)
+    if order < 3:
+        assert fine > coarse / 4 ** (order + 0.35)
+
+
 def test_a_drift_is_trusted_as_far_as_it_was_seen():
     for h, h_last in itertools.product((0.1, 0.4, 0.6, 1.0, 3.0), repeat=2):
         assert trust(h, h_last) * h == pytest.approx(min(h, max(h_last, LONG_STEP)))
