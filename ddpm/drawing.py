@@ -15,7 +15,7 @@ from ardm.training import check_integer, gather_rows, share_of
 from .denoisers import Denoiser, to_model_range, to_uint8
 from .diffusion import GaussianDiffusion
 from .editing import image_to_image, inpaint
-from .guides import Guidance
+from .guides import Guides
 from .noise import stream
 from .samplers import device_of, sample
 from .upsampling import STREAMS, upsample
@@ -29,7 +29,7 @@ def draw_images(
     *,
     seed: int = 0,
     labels: Tensor | None = None,
-    guidance_for: Callable[[Tensor], Guidance | Sequence[Guidance]] | None = None,
+    guidance_for: Callable[[Tensor], Guides] | None = None,
     batch_size: int = 64,
     process_index: int = 0,
     num_processes: int = 1,
@@ -75,7 +75,7 @@ def draw_edited(
     mask: Tensor | None = None,
     seed: int = 0,
     labels: Tensor | None = None,
-    guidance_for: Callable[[Tensor], Guidance | Sequence[Guidance]] | None = None,
+    guidance_for: Callable[[Tensor], Guides] | None = None,
     batch_size: int = 64,
     process_index: int = 0,
     num_processes: int = 1,
@@ -124,6 +124,7 @@ def draw_upsampled(
     *,
     seed: int = 0,
     labels: Tensor | None = None,
+    guidance_for: Callable[[Tensor], Guides] | None = None,
     batch_size: int = 64,
     process_index: int = 0,
     num_processes: int = 1,
@@ -137,6 +138,7 @@ def draw_upsampled(
         low_res: small images of all processes, (N, C, S, S) in [-1, 1].
         seed: of all of them; the small ones may have been drawn with the same.
         labels: int64 (N,), or None.
+        guidance_for: as for [`draw_images`].
         batch_size: images drawn side by side.
         process_index: this process.
         num_processes: of how many.
@@ -151,7 +153,8 @@ def draw_upsampled(
     """
 
     def make(numbers: Tensor, **given: Any) -> Tensor:
-        return upsample(model, low_res[numbers], diffusion, **given, **options)
+        given |= _guided(guidance_for, numbers) | options
+        return upsample(model, low_res[numbers], diffusion, **given)
 
     shares = (seed, labels, batch_size, process_index, num_processes)
     yield from _numbered(make, len(low_res), device_of(model), *shares, STREAMS)
@@ -239,7 +242,5 @@ def _numbered(
             yield numbers, make(numbers, labels=chosen, generator=streams)
 
 
-def _guided(
-    guidance_for: Callable[[Tensor], Guidance | Sequence[Guidance]] | None, numbers: Tensor
-) -> dict[str, Any]:
+def _guided(guidance_for: Callable[[Tensor], Guides] | None, numbers: Tensor) -> dict[str, Any]:
     return {} if guidance_for is None else {"guidance": guidance_for(numbers)}

@@ -23,7 +23,7 @@ from ardm.training import check_integer, evaluating, progress_bar
 from .checks import check_number
 from .denoisers import Denoiser, check_classes, check_finite, check_images
 from .diffusion import GaussianDiffusion
-from .guides import Guidance, guided
+from .guides import Guides, guided
 from .predictions import clipping
 from .predictors import Predictor
 from .respacing import Respacing
@@ -153,7 +153,7 @@ def ddim_invert(
     steps: Respacing | None = None,
     labels: Tensor | None = None,
     eta: float = 0.0,
-    guidance: Guidance | Sequence[Guidance] | None = None,
+    guidance: Guides | None = None,
     clip: bool | str = False,
     progress: bool | None = None,
 ) -> Tensor:
@@ -214,7 +214,7 @@ def interpolate(
     weights: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
     steps: Respacing | None = None,
     labels: Tensor | None = None,
-    guidance: Guidance | Sequence[Guidance] | None = None,
+    guidance: Guides | None = None,
     clip: bool | str = False,
     **options: Any,
 ) -> Tensor:

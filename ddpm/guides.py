@@ -29,6 +29,7 @@ from .steps import Predict
 
 PLACES = ("mean", "x_t", "epsilon")
 Guidance = Callable[[Predictor], Predict]  # a guide is one
+Guides = Guidance | Sequence[Guidance]
 
 
 class Guide(ABC):

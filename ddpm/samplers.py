@@ -21,7 +21,7 @@ from .checks import check_choice, is_number
 from .denoisers import Denoiser, check_classes, check_finite, check_labels, check_model
 from .diffusion import GaussianDiffusion
 from .forward_process import check_noise
-from .guides import Guidance, guided
+from .guides import Guides, guided
 from .noise import Generators, RowNoise, row_generators
 from .predictions import clipping
 from .predictors import Predictor
@@ -97,7 +97,7 @@ def prepare(
     steps: Respacing | None = None,
     eta: float = 0.0,
     labels: Tensor | None = None,
-    guidance: Guidance | Sequence[Guidance] | None = None,
+    guidance: Guides | None = None,
     clip: bool | str = True,
     generator: Generators = None,
     seed: int | Sequence[int] | None = None,
@@ -165,7 +165,7 @@ def sample(
     steps: Respacing | None = None,
     eta: float = 0.0,
     labels: Tensor | None = None,
-    guidance: Guidance | Sequence[Guidance] | None = None,
+    guidance: Guides | None = None,
     clip: bool | str = True,
     generator: Generators = None,
     seed: int | Sequence[int] | None = None,

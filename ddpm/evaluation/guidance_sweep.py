@@ -19,7 +19,7 @@ from ardm.training import gather_rows
 from ..denoisers import Denoiser
 from ..diffusion import GaussianDiffusion
 from ..guidance import autoguidance, classifier_free_guidance, classifier_guidance
-from ..guides import Guidance
+from ..guides import Guides
 from ..metrics import ImageQuality
 from ..models.classifier import NoisyClassifier
 from ..models.unet import UNet
@@ -28,7 +28,6 @@ from .sample_quality import SampleEvaluation
 
 logger = logging.getLogger(__name__)
 
-Guides = Guidance | Sequence[Guidance]
 # how images are drawn for people: by the published ancestral chain, and in few steps
 SHOWN = {"ancestral": ("ddpm", 250), "DDIM": ("ddim", 25)}
 

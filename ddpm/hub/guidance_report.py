@@ -108,6 +108,6 @@ _CAPTIONS = {
     "curves.png": "Figures by scale; rings: the best FID of each guide",
 }
 _ABOUT = """
-Scale 0 is the network without labels, and so is scale 1 of auto-guidance with them. Of classifier
-guidance and classifier-free guidance a larger scale gives more of the class and less diversity.
+Scale 0 of the first two is the network without labels, scale 1 of the last two the network with
+labels, and neither is steered. The larger the scale, the more of the class and the less diversity.
 """

@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from ddpm.diffusion import GaussianDiffusion
-from ddpm.drawing import balanced_labels, chosen_labels, draw_images, draw_upsampled
+from ddpm.drawing import (
+    balanced_labels,
+    chosen_labels,
+    draw_edited,
+    draw_images,
+    draw_upsampled,
+)
+from ddpm.guidance import classifier_guidance
 from ddpm.schedules import cosine_schedule
 from ddpm.upsampling import upsample
 
@@ -96,6 +103,48 @@ def test_upsampled_images_are_those_of_upsample_in_any_batches_on_any_processes(
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
     with pytest.raises(ValueError, match=r"expected \(7,\)"):
         list(draw_upsampled(Upsampler(), DIFFUSION, low_res, labels=labels[:3]))
+
+
+def brightness(x, t):
+    return x.flatten(1).sum(1)
+
+
+@pytest.mark.parametrize("what", ["drawn", "changed", "filled", "upsampled"])
+def test_each_image_has_its_own_guide_in_any_batches_on_any_processes(what):
+    """Scale and wish of image k are its own: that of a whole batch at once, or of one alone."""
+    scales = torch.arange(7) / 10.0
+    labels = balanced_labels(7, 3)
+    given = torch.rand(7, 1, 2, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    lower = torch.tensor([[False], [True]])
+
+    def batches(guidance_for, **shares):
+        common = {"labels": labels, "steps": 5, "seed": 9, "guidance_for": guidance_for} | shares
+        if what == "drawn":
+            return draw_images(model, DIFFUSION, 7, (1, 2, 2), **common)
+        if what == "upsampled":
+            return draw_upsampled(Upsampler(), DIFFUSION, given, **common)
+        mask = {"mask": lower} if what == "filled" else {}
+        return draw_edited(model, DIFFUSION, given, **mask, **common)
+
+    def of(scales_of, **shares):
+        def guidance_for(numbers):
+            return classifier_guidance(brightness, scale=scales_of[numbers])
+
+        return {
+            number: image
+            for rank in range(shares.get("num_processes", 1))
+            for numbers, images in batches(guidance_for, process_index=rank, **shares)
+            for number, image in zip(numbers.tolist(), images, strict=True)
+        }
+
+    expected = of(scales)
+    assert sorted(expected) == list(range(7))
+    for num_processes, batch_size in ((1, 2), (3, 2), (9, 1)):
+        found = of(scales, num_processes=num_processes, batch_size=batch_size)
+        for number in range(7):
+            torch.testing.assert_close(found[number], expected[number], rtol=0, atol=1e-6)
+    unguided = of(torch.zeros(7))
+    assert [torch.equal(unguided[k], expected[k]) for k in range(7)] == [True] + [False] * 6
 
 
 def test_labels_of_one_class_or_of_all():
