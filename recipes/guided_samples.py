@@ -42,8 +42,7 @@ from ddpm.evaluation import (
     swept_guides,
 )
 from ddpm.guides import Guide
-from ddpm.hub import comparison_grid, load_together
-from ddpm.hub.guidance_report import guidance_curves, guidance_report
+from ddpm.hub import comparison_grid, guidance_curves, guidance_report, load_together
 
 WHICH = "a saved folder, or user/name; nothing = all three are trained here, on digits"
 TITLE = "Classifier guidance: a class a row, the same noise everywhere"

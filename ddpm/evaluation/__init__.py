@@ -30,8 +30,8 @@ __all__ = [
     "COMPARED",
     "SAMPLERS",
     "BoundEvaluation",
-    "GuidedQuality",
     "ClassifierEvaluation",
+    "GuidedQuality",
     "SampleEvaluation",
     "add_classifier_arguments",
     "add_image_arguments",
@@ -60,6 +60,6 @@ __all__ = [
     "sweep_facts",
     "swept_guides",
     "tracked_settings",
-    "upsampling_rows",
     "training_facts",
+    "upsampling_rows",
 ]

@@ -152,6 +152,26 @@ def new_objective(
     )
 
 
+def check_same_form(config: UNetConfig, data: ImageDataset, name: str) -> None:
+    """Makes sure that a saved model's images are like those of some data.
+
+    Args:
+        config: of the network.
+        data: the images.
+        name: of the model, for messages.
+
+    Raises:
+        ValueError: if size or channels differ.
+    """
+    wanted = (config.image_size, config.in_channels)
+    if (data.image_size, data.num_channels) != wanted:
+        raise ValueError(
+            f"{name} makes images of {wanted[0]} pixels and {wanted[1]} channel(s), and these have"
+            f" {data.image_size} and {data.num_channels}: give image_size {wanted[0]} and channels"
+            f" {wanted[1]}, or take another model."
+        )
+
+
 def check_fits(
     model: UNet,
     data: ImageDataset,
@@ -177,13 +197,7 @@ def check_fits(
     if (config.low_resolution is not None) != upsampler:
         tells = ("train_ddpm.py", "draws") if upsampler else ("train_upsampler.py", "enlarges")
         raise ValueError(f"{name} {tells[1]} images; expected {tells[0]} for it, or another model.")
-    wanted = (config.image_size, config.in_channels)
-    if (data.image_size, data.num_channels) != wanted:
-        raise ValueError(
-            f"{name} makes images of {wanted[0]} pixels and {wanted[1]} channel(s), and these have"
-            f" {data.image_size} and {data.num_channels}: give image_size {wanted[0]} and channels"
-            f" {wanted[1]}, or train a fresh model."
-        )
+    check_same_form(config, data, name)
     ours = data.class_names
     if config.num_classes is None and ours is not None:
         raise ValueError(

@@ -16,6 +16,7 @@ from ..models.classifier import NoisyClassifier
 from ..models.configuration_classifier import ClassifierConfig
 from ..models.configuration_unet import UNetConfig
 from ..schedules import SCHEDULES
+from .assembly import check_same_form
 from .levels import levels_for
 
 
@@ -51,13 +52,7 @@ def check_guides(
         ValueError: if size, channels or classes differ. A model without classes may be guided to
             any.
     """
-    wanted = (config.image_size, config.in_channels)
-    if (data.image_size, data.num_channels) != wanted:
-        raise ValueError(
-            f"{name} makes images of {wanted[0]} pixels and {wanted[1]} channel(s), and these have"
-            f" {data.image_size} and {data.num_channels}: give image_size {wanted[0]} and channels"
-            f" {wanted[1]}, or the images that it was trained on."
-        )
+    check_same_form(config, data, name)
     ours = data.class_names
     if config.num_classes is None or ours is None:
         return

@@ -20,6 +20,7 @@ from .folder import (
     loss_curve,
     save_folder,
 )
+from .guidance_report import guidance_curves, guidance_report
 from .pictures import (
     check_image_folder,
     comparison_grid,
@@ -46,6 +47,8 @@ __all__ = [
     "classifier_card",
     "classifier_facts",
     "comparison_grid",
+    "guidance_curves",
+    "guidance_report",
     "image_grid",
     "load_class_names",
     "load_classifier",
