@@ -8,7 +8,8 @@ Writes into --output_dir: scales.png (a class a row, at growing scales, from the
 function.png (a guide that is no classifier), curves.png and README.md (FID, precision, recall and a
 clean classifier's accuracy by scale, of classifier, classifier-free and auto-guidance). The model
 needs a null class (train_ddpm.py --label_dropout): to the classifier it is an unconditional one.
-2 CPU cores: about 20 minutes. Digits: a classifier's best FID is 0.16, at scale 2 (0.52 at 0).
+2 CPU cores: about 20 minutes. Digits, 500 images, seed 0: a classifier's best FID is 0.16, at scale
+2 (0.52 at 0).
 """
 
 import argparse
