@@ -1,9 +1,7 @@
 """Contrasts: what a network says, moved away from what a weaker one says of the same images.
 
-    moved = weaker + s (output - weaker)
-
-(arXiv 2207.12598, equation 6; arXiv 2406.02507, equation 3.) The weaker one is the network itself
-without labels, or another network.
+The weaker one is the network itself without labels (arXiv 2207.12598), or another network (arXiv
+2406.02507). What is made of both is in guides.py.
 
 Shapes: B images (B, C, H, W); an output has C channels, or 2C with a variance.
 """
@@ -15,44 +13,13 @@ from torch import Tensor
 
 from ardm.training import evaluating
 
-from .checks import is_number
 from .conditioning import Conditioned
 from .denoisers import check_model
 from .guides import Contrast
 from .predictors import Predictor
 
 
-class Lerp(Contrast):
-    """weaker + s (output - weaker), perhaps with the spread of the output.
-
-    Args:
-        scale: s.
-        interval: as of every guide.
-        rescale: see [`classifier_free_guidance`].
-    """
-
-    def __init__(self, scale: Any, interval: Any, rescale: Any):
-        super().__init__(scale, interval)
-        if rescale is not None and not is_number(rescale, lambda share: 0 <= share <= 1):
-            raise ValueError(f"rescale is {rescale!r}; expected a number in [0, 1], or None.")
-        self.rescale = float(rescale or 0)
-
-    def gives_weaker(self) -> bool:
-        return not self.scale.any() and not self.rescale
-
-    def move(self, output: Tensor, weaker: Tensor, num_channels: int) -> Tensor:
-        said, rest = output.split((num_channels, output.shape[1] - num_channels), 1)
-        other, other_rest = weaker.split((num_channels, weaker.shape[1] - num_channels), 1)
-        scale = self.scale_of(said)
-        moved = torch.lerp(other, said, scale.expand_as(said))  # exact at 0 and at 1
-        if self.rescale:
-            moved = torch.lerp(moved, moved * _spread(said) / _spread(moved), self.rescale)
-        if rest.shape == other_rest.shape:  # a variance between the two, and no further
-            rest = torch.lerp(other_rest, rest, scale.clamp(0, 1).expand_as(rest))
-        return torch.cat((moved, rest), dim=1)
-
-
-class NullClass(Lerp):
+class NullClass(Contrast):
     """Away from what the network says of images without class."""
 
     def check(self, predictor: Predictor) -> None:
@@ -79,7 +46,7 @@ class NullClass(Lerp):
         return predictor.ask(predictor.model, x, t, None)
 
 
-class WeakerNetwork(Lerp):
+class WeakerNetwork(Contrast):
     """Away from what another network says; an upsampler's is given the same small images."""
 
     def __init__(self, network: Any, scale: Any, interval: Any, rescale: Any, *, with_labels: bool):
@@ -129,9 +96,3 @@ class WeakerNetwork(Lerp):
             network = predictor.model.like(network)
         with evaluating(network):
             return predictor.ask(network, x, t, labels)
-
-
-def _spread(images: Tensor) -> Tensor:
-    """Standard deviation of each image, (B, 1, ...); 1 where all its values are the same."""
-    deviations = images.flatten(1).std(1).view(-1, *[1] * (images.ndim - 1))
-    return torch.where(deviations > 0, deviations, 1)

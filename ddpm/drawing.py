@@ -15,7 +15,7 @@ from ardm.training import check_integer, gather_rows, share_of
 from .denoisers import Denoiser, to_model_range, to_uint8
 from .diffusion import GaussianDiffusion
 from .editing import image_to_image, inpaint
-from .guides import Guides
+from .guidance import Guides
 from .noise import stream
 from .samplers import device_of, sample
 from .upsampling import STREAMS, upsample

@@ -23,7 +23,7 @@ from ardm.training import check_integer, evaluating, progress_bar
 from .checks import check_number
 from .denoisers import Denoiser, check_classes, check_finite, check_images
 from .diffusion import GaussianDiffusion
-from .guides import Guides, guided
+from .guidance import Guides, guided
 from .predictions import clipping
 from .predictors import Predictor
 from .respacing import Respacing

@@ -7,17 +7,26 @@
 out is what the network predicts (all kinds are linear in the noise, so that it may be any), out' a
 weaker network. Where scores are exact, s = 1 gives p(x | y), and a larger s a sharper distribution
 of less diversity, with p(x) p(y | x)^s at each noise level. All of them act in `sample(guidance=)`,
-alone or several in a list, by the arithmetic of guides.py.
+alone or several in a list, by the arithmetic of guides.py; [`guided`] puts them around a predictor.
 
 Shapes: B images (B, C, H, W), K classes.
 """
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from .conditions import Gradient, LogProbability
 from .contrasts import NullClass, WeakerNetwork
 from .denoisers import Denoiser
-from .guides import Guide
+from .guides import Guide, Guided
+from .predictors import Predictor
+from .reverse_process import Reverse
+from .steps import Predict
+
+Guidance = Callable[[Predictor], Predict]  # a guide is one
+Guides = Guidance | Sequence[Guidance]
 
 
 def classifier_guidance(
@@ -120,3 +129,61 @@ def autoguidance(
             the networks are of other images or classes.
     """
     return WeakerNetwork(weaker_model, scale, interval, rescale, with_labels=True)
+
+
+def guided(predictor: Predictor, guidance: Any) -> Predict:
+    """The predictor, or what a guidance puts in its place.
+
+    Args:
+        predictor: of the network.
+        guidance: a guide, or a function of the predictor that gives a function (x, t) ->
+            [`Reverse`]; several in a list, of which the guides add up and the functions are put
+            around them, the first innermost; None = the predictor itself.
+
+    Returns:
+        A function of (x, t).
+
+    Raises:
+        ValueError: if the guidance is no such function; on a call, if it gives no [`Reverse`],
+            which is all that samplers read.
+    """
+    several = list(guidance) if isinstance(guidance, (list, tuple)) else [guidance]
+    wraps = [each for each in several if each is not None]
+    wraps.sort(key=lambda each: not isinstance(each, Guide))  # guides first
+    predict: Predict = predictor
+    for wrap in wraps:
+        predict = _wrapped(wrap, predict)
+    return predict if predict is predictor or isinstance(predict, Guided) else _checked(predict)
+
+
+def _wrapped(wrap: Any, predict: Predict) -> Predict:
+    """What a guidance gives; ValueError if it is none."""
+    # a network can be called, and is nothing that wraps a predictor
+    wraps_one = callable(wrap) and not isinstance(wrap, nn.Module)
+    given = wrap(predict) if wraps_one else None
+    if isinstance(given, Guide):
+        raise ValueError(
+            f"the guidance gave a {type(given).__name__}, which is a guide; expected the guide"
+            " itself, such as guidance=classifier_guidance(classifier, labels)."
+        )
+    if not callable(given) or isinstance(given, nn.Module):
+        kind = f"guidance is a {type(wrap).__name__}"
+        kind = f"the guidance gave a {type(given).__name__}" if wraps_one else kind
+        raise ValueError(
+            f"{kind}; expected a function that wraps a predictor and gives a function of"
+            " (x, t), such as classifier_guidance(classifier, labels) is."
+        )
+    return given
+
+
+def _checked(predict: Callable[[Tensor, int], Any]) -> Predict:
+    def checked(x: Tensor, t: int) -> Reverse:
+        p = predict(x, t)
+        if not isinstance(p, Reverse):
+            raise ValueError(
+                f"the guidance gave a {type(p).__name__} at t = {t}; expected what the predictor"
+                " gives, changed by its `with_x0` or `with_mean`."
+            )
+        return p
+
+    return checked

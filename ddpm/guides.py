@@ -15,21 +15,18 @@ Shapes: B images (B, C, H, W), T timesteps.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .checks import check_choice, is_number
 from .intervals import Interval
 from .predictors import Predictor
 from .reverse_process import Reverse
-from .steps import Predict
 
 PLACES = ("mean", "x_t", "epsilon")
-Guidance = Callable[[Predictor], Predict]  # a guide is one
-Guides = Guidance | Sequence[Guidance]
 
 
 class Guide(ABC):
@@ -87,9 +84,29 @@ class Guide(ABC):
 
 
 class Contrast(Guide):
-    """Moves the network's output away from what a weaker network says of the same images."""
+    """Moves the network's output away from what a weaker network says of the same images.
+
+        moved = weaker + s (output - weaker)
+
+    (arXiv 2207.12598, equation 6; arXiv 2406.02507, equation 3.)
+
+    Args:
+        scale: s.
+        interval: as of every guide.
+        rescale: share, in [0, 1], of the result that gets the spread of the output, image by image
+            (arXiv 2305.08891, equations 15 and 16); None = 0.
+
+    Raises:
+        ValueError: if a setting is out of range.
+    """
 
     neutral = 1.0
+
+    def __init__(self, scale: Any, interval: Any, rescale: Any):
+        super().__init__(scale, interval)
+        if rescale is not None and not is_number(rescale, lambda share: 0 <= share <= 1):
+            raise ValueError(f"rescale is {rescale!r}; expected a number in [0, 1], or None.")
+        self.rescale = float(rescale or 0)
 
     @abstractmethod
     def null_labels(self, predictor: Predictor) -> Tensor | None:
@@ -99,13 +116,21 @@ class Contrast(Guide):
     def ask(self, predictor: Predictor, x: Tensor, t: int) -> Tensor:
         """What the weaker network says, (B, C or 2C, H, W), if it is another."""
 
-    @abstractmethod
     def gives_weaker(self) -> bool:
         """Whether what it gives is what the weaker network says, of all images."""
+        return not self.scale.any() and not self.rescale
 
-    @abstractmethod
     def move(self, output: Tensor, weaker: Tensor, num_channels: int) -> Tensor:
         """The output (B, C or 2C, H, W), moved, of a prediction of C channels."""
+        said, rest = output.split((num_channels, output.shape[1] - num_channels), 1)
+        other, other_rest = weaker.split((num_channels, weaker.shape[1] - num_channels), 1)
+        scale = self.scale_of(said)
+        moved = torch.lerp(other, said, scale.expand_as(said))  # exact at 0 and at 1
+        if self.rescale:
+            moved = torch.lerp(moved, moved * _spread(said) / _spread(moved), self.rescale)
+        if rest.shape == other_rest.shape:  # a variance between the two, and no further
+            rest = torch.lerp(other_rest, rest, scale.clamp(0, 1).expand_as(rest))
+        return torch.cat((moved, rest), dim=1)
 
 
 class Condition(Guide):
@@ -233,59 +258,6 @@ class Guided:
                     guide.gradient(self.predictor, x, next(times, t))
 
 
-def guided(predictor: Predictor, guidance: Any) -> Predict:
-    """The predictor, or what a guidance puts in its place.
-
-    Args:
-        predictor: of the network.
-        guidance: a guide, or a function of the predictor that gives a function (x, t) ->
-            [`Reverse`]; several in a list, of which the guides add up and the functions are put
-            around them, the first innermost; None = the predictor itself.
-
-    Returns:
-        A function of (x, t).
-
-    Raises:
-        ValueError: if the guidance is no such function; on a call, if it gives no [`Reverse`],
-            which is all that samplers read.
-    """
-    several = list(guidance) if isinstance(guidance, (list, tuple)) else [guidance]
-    wraps = [each for each in several if each is not None]
-    wraps.sort(key=lambda each: not isinstance(each, Guide))  # guides first
-    predict: Predict = predictor
-    for wrap in wraps:
-        # a network can be called, and is nothing that wraps a predictor
-        wraps_one = callable(wrap) and not isinstance(wrap, nn.Module)
-        given = wrap(predict) if wraps_one else None
-        if isinstance(given, Guide):
-            raise ValueError(
-                f"the guidance gave a {type(given).__name__}, which is a guide; expected the guide"
-                " itself, such as guidance=classifier_guidance(classifier, labels)."
-            )
-        if not callable(given) or isinstance(given, nn.Module):
-            kind = f"guidance is a {type(wrap).__name__}"
-            kind = f"the guidance gave a {type(given).__name__}" if wraps_one else kind
-            raise ValueError(
-                f"{kind}; expected a function that wraps a predictor and gives a function of"
-                " (x, t), such as classifier_guidance(classifier, labels) is."
-            )
-        predict = given
-    return predict if predict is predictor or isinstance(predict, Guided) else _checked(predict)
-
-
-def _checked(predict: Callable[[Tensor, int], Any]) -> Predict:
-    def checked(x: Tensor, t: int) -> Reverse:
-        p = predict(x, t)
-        if not isinstance(p, Reverse):
-            raise ValueError(
-                f"the guidance gave a {type(p).__name__} at t = {t}; expected what the predictor"
-                " gives, changed by its `with_x0` or `with_mean`."
-            )
-        return p
-
-    return checked
-
-
 def _checked_scale(scale: Any) -> Tensor:
     """float64 () or (B,), on the CPU."""
     if isinstance(scale, Predictor):  # a function that makes guides, in a guide's place
@@ -298,3 +270,9 @@ def _checked_scale(scale: Any) -> Tensor:
     if not all(is_number(each, lambda _: True) for each in (numbers if several else [numbers])):
         raise ValueError(f"scale is {scale!r}; expected a finite number, or one for each image.")
     return torch.tensor(numbers, dtype=torch.float64)
+
+
+def _spread(images: Tensor) -> Tensor:
+    """Standard deviation of each image, (B, 1, ...); 1 where all its values are the same."""
+    deviations = images.flatten(1).std(1).view(-1, *[1] * (images.ndim - 1))
+    return torch.where(deviations > 0, deviations, 1)

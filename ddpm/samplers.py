@@ -21,7 +21,7 @@ from .checks import check_choice, is_number
 from .denoisers import Denoiser, check_classes, check_finite, check_labels, check_model
 from .diffusion import GaussianDiffusion
 from .forward_process import check_noise
-from .guides import Guides, guided
+from .guidance import Guides, guided
 from .noise import Generators, RowNoise, row_generators
 from .predictions import clipping
 from .predictors import Predictor

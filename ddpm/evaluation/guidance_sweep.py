@@ -18,8 +18,7 @@ from ardm.training import gather_rows
 
 from ..denoisers import Denoiser
 from ..diffusion import GaussianDiffusion
-from ..guidance import autoguidance, classifier_free_guidance, classifier_guidance
-from ..guides import Guides
+from ..guidance import Guides, autoguidance, classifier_free_guidance, classifier_guidance
 from ..metrics import ImageQuality
 from ..models.classifier import NoisyClassifier
 from ..models.unet import UNet

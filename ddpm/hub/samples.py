@@ -1,6 +1,6 @@
 """Samples of a model while it is trained, as a picture: what a tracker shows at evaluations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -43,8 +43,7 @@ def tracked_samples(
             steps=min(_STEPS, diffusion.num_timesteps),
             progress=False,
         )
-        ((_, images),) = batches
-        return {"samples": image_grid(images, _SHOWN)}
+        return _row_of(batches)
 
     return draw
 
@@ -74,7 +73,12 @@ def tracked_upsamples(
             steps=min(_STEPS, diffusion.num_timesteps),
             progress=False,
         )
-        ((_, images),) = batches
-        return {"samples": image_grid(images, len(images))}
+        return _row_of(batches)
 
     return draw
+
+
+def _row_of(batches: Iterable[tuple[Tensor, Tensor]]) -> "dict[str, Image]":
+    """The only batch, as one row."""
+    ((_, images),) = batches
+    return {"samples": image_grid(images, len(images))}
