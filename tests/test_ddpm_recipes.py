@@ -200,7 +200,7 @@ def test_a_saved_model_goes_on_learning(trained, tmp_path):
         ("--max_train_steps 0", "max_train_steps"),
         ("--schedule cosine_zero_snr", "last beta is 1"),
         ("--num_quality_images 4 --quality_steps 5 --inception_weights gone.pth", "gone.pth"),
-        ("--num_quality_images 4 --quality_steps 1", "at least two"),
+        ("--num_quality_images 4 --quality_steps 1", "number of steps is 1; expected"),
         ("--num_quality_images -1 --quality_steps 5", "num_images is -1"),
         ("--push_to_hub", "hub_model_id"),
         ("--validation_fraction 0.9", "validation_fraction"),

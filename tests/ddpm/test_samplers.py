@@ -225,7 +225,7 @@ def test_a_progress_bar_where_it_is_asked_for(capsys):
     ("options", "message"),
     [
         ({"sampler": "euler"}, "'ddpm', 'ddim', 'heun', 'dpm_solver\\+\\+'"),
-        ({"steps": 1}, "at least two"),
+        ({"steps": 1}, "the number of steps is 1; expected an integer in 2"),
         ({"steps": 0}, "expected"),
         ({"steps": 61}, "expected"),
         ({"steps": "x"}, "expected"),

@@ -252,7 +252,7 @@ class Untouched(nn.Module):
         (small(), {"noise_level": -1}, "noise_level"),
         (small(), {"noise_level": 21}, r"noise_level is 21; expected 0\.\.20"),
         (small(), {"noise_level": 0.5}, "noise_level"),
-        (small(), {"steps": 1}, "at least two"),
+        (small(), {"steps": 1}, "number of steps is 1; expected"),
         (small(), {"sampler": "no"}, "sampler"),
         (small(), {"seed": [1]}, "1 generators or seeds"),
         (small(), {"labels": LABELS[:2]}, "labels"),
