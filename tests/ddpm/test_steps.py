@@ -325,3 +325,27 @@ def test_few_steps_of_dpm_solver_are_better_than_those_of_others(mixture_of, nam
     assert ours < few.of_ddim * ddim
     diffusers = distance(diffusers_2m(model, noise, diffusion, schedule(1000)), data)
     assert ours < few.of_diffusers * diffusers
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+@pytest.mark.parametrize("name", FEW)
+def test_few_steps_of_the_stochastic_solver_are_better_than_ancestral_ones(
+    mixture_of, name, schedule
+):
+    few = FEW[name]
+    data = mixture_of(few.means, few.std, few.weights)
+    noise = torch.randn(5000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = {}
+    for sampler, variance in (
+        ("ddpm", "fixed_small"),
+        ("ddpm", "fixed_large"),
+        ("ddim", "fixed_small"),
+        ("sde_dpm_solver++", "fixed_small"),
+    ):
+        diffusion = GaussianDiffusion(SCHEDULES[schedule](1000), variance=variance)
+        model = data.denoiser(diffusion)
+        options = {"steps": "trailing10", "clip": False, "noise": noise, "seed": 1}
+        x = sample(model, noise.shape, diffusion, sampler=sampler, **options)
+        found[sampler, variance] = distance(x, data)
+        print(f"{schedule} {name}: {sampler}, {variance} {found[sampler, variance]:.3f}")
+    assert found["sde_dpm_solver++", "fixed_small"] < found["ddpm", "fixed_small"]
