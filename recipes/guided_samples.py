@@ -73,8 +73,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args.given = [getattr(args, f"{name}_name_or_path") for name in MODELS]
     own = arguments.image_settings(args) != arguments.image_settings(parser.parse_args([]))
     if not all(args.given) and (any(args.given) or own):
-        some = "got some of model, classifier, weaker model and images"
-        raise ValueError(f"{some}; expected all of them, or none, which trains them on digits.")
+        given = "got some of model, classifier, weaker model and images"
+        raise ValueError(f"{given}; expected all of them, or none, which trains them on digits.")
     return args
 
 
@@ -127,7 +127,6 @@ def main(argv: list[str] | None = None) -> None:
     extractor = extractor_of(data, images["validation"], arguments.data_name(args))
     assert extractor is not None  # there are classes
     evaluation = SampleEvaluation(data, extractor, args.num_images, seed=args.seed)
-
     grids = partial(guided_grids, model, diffusion, each=EACH, seed=args.seed)
     scales = {f"scale {scale:g}": guides["classifier"](scale) for scale in SHOWN}
     means = {f"mean {mean:g}": by_mean(mean) for mean in (-0.6, -0.4, -0.2, 0.0)}
@@ -135,8 +134,8 @@ def main(argv: list[str] | None = None) -> None:
     content = {"scales.png": picture(grids(scales), TITLE)}
     content["function.png"] = picture(grids(means), "Guided by the mean of the image")
 
-    draw = {"sampler": args.sampler, "steps": args.steps}
-    measure = partial(guided_quality, evaluation, model, diffusion, **draw)
+    how = {"sampler": args.sampler, "steps": args.steps}
+    measure = partial(guided_quality, evaluation, model, diffusion, **how)
     curves = quality_by_scale(measure, guides, SCALES)
     content["curves.png"] = guidance_curves(curves)
     facts = sweep_facts(evaluation, f"{args.sampler}, {args.steps} steps")
