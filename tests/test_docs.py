@@ -152,7 +152,7 @@ class Parsed(Exception):
 
 def commands(text: str) -> list[list[str]]:
     """The words of each command of the shell blocks and of the indented lines with a recipe."""
-    lines = "".join(blocks(text, "sh")).splitlines()
+    lines = "".join(blocks(text, "sh")).replace("\\\n", " ").splitlines()
     lines += re.findall(r"^    +((?:python|accelerate) .*recipes/.*)$", text, re.MULTILINE)
     found = (shlex.split(line, comments=True) for line in lines)
     return [words for words in found if words]

@@ -24,6 +24,13 @@ from .rows import MASK, PAD, full, masks
 EOS = 2
 
 
+@pytest.fixture(scope="module")
+def model(tiny_model):
+    """In float64: batches of fewer rows, as ended ones leave, round float32 in another way."""
+    ids = {"mask_token_id": MASK, "pad_token_id": PAD}
+    return tiny_model(vocab_size=5, max_position_embeddings=12, **ids).double()
+
+
 # ------------------------------------------------------------------------------------ the reference
 def end_of(text, given, ends_text):
     """How many tokens of a row (without padding) stay, by asking for each beginning in turn."""
