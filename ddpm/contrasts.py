@@ -66,12 +66,14 @@ class WeakerNetwork(Contrast):
         theirs = getattr(self.network, "config", None)
         if ours is None or theirs is None:  # functions in a network's place
             return
-        if not hasattr(theirs, "null_class"):
+        if getattr(theirs, "model_type", None) == "ddpm_classifier":
             raise ValueError(
                 f"the {self.role} network is a {type(self.network).__name__}; expected one that"
                 " predicts images, of the same diffusion."
             )
-        needs_labels = theirs.num_classes and not theirs.null_class
+        needs_labels = getattr(theirs, "num_classes", None) and not getattr(
+            theirs, "null_class", True
+        )
         if not self.with_labels and needs_labels:
             raise ValueError(
                 f"the unconditional network has {theirs.num_classes} classes and no null class;"
@@ -80,7 +82,8 @@ class WeakerNetwork(Contrast):
         shared = ("image_size", "in_channels", "low_resolution")
         for name in (*shared, "num_classes") if self.with_labels else shared:
             own, other = getattr(ours, name, None), getattr(theirs, name, None)
-            if own != other:
+            # a network of somebody else's may not say
+            if hasattr(ours, name) and hasattr(theirs, name) and own != other:
                 raise ValueError(
                     f"the {self.role} network has {name} {other} and the network {own};"
                     " expected the same."

@@ -69,7 +69,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     arguments.add_image_arguments(parser)
     args = parser.parse_args(argv)
-    check_integer("num_images", args.num_images, 2)
+    check_integer("num_images", args.num_images, 4)  # precision asks for three neighbours
     args.given = [getattr(args, f"{name}_name_or_path") for name in MODELS]
     own = arguments.image_settings(args) != arguments.image_settings(parser.parse_args([]))
     if not all(args.given) and (any(args.given) or own):

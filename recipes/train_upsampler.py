@@ -129,9 +129,8 @@ def main(argv: list[str] | None = None) -> None:
         samples_fn=tracked_upsamples(diffusion, shown.low_res, shown.labels),
     )
 
-    figures = CardFigures(
-        **model_facts(model, diffusion, data.class_names), **run_facts(args, data, result)
-    )
+    facts = model_facts(model, diffusion, data.class_names) | run_facts(args, data, result)
+    figures = CardFigures(**facts)
     if bound is not None:
         likelihood = Likelihood.of(arguments.held_out_name(args), len(bound), bound(model))
         figures = replace(figures, likelihood=likelihood)

@@ -183,6 +183,7 @@ def test_the_recipe_writes_pictures_and_a_page(folders, tmp_path, capsys, monkey
         ("--steps 500", "500"),
         ("--num_images 0", "num_images"),
         ("--num_images -3", "num_images"),
+        ("--num_images 3", "num_images is 3; expected an integer of at least 4"),
     ],
 )
 def test_wrong_flags_are_found_before_anything_is_trained_or_drawn(

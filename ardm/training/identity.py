@@ -149,7 +149,7 @@ def check_same_run(saved: Mapping[str, Any], mine: Mapping[str, Any], path: Path
         path: the checkpoint, for the message.
 
     Raises:
-        ValueError: if it is another run's, with all that differs.
+        ValueError: if it is another run's, with what differs, the first twelve of it.
     """
     shared = [name for name in saved if name != _OLD_AVERAGE]
     if "network" in saved and saved["network"] != mine["network"]:

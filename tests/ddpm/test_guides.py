@@ -337,6 +337,15 @@ def test_a_network_without_a_null_class_is_refused():
     assert model.calls == []
 
 
+def test_networks_whose_configuration_says_little_are_taken_at_their_word():
+    def weaker(x, t, labels=None):
+        return x * 0.5
+
+    weaker.config = type("Config", (), {"num_classes": 3, "sample_size": 4})()
+    for guide in (autoguidance(weaker, 2.0), classifier_free_guidance(2.0, unconditional=weaker)):
+        assert drawn(unet(), guide).shape == SHAPE
+
+
 def test_no_guidance_is_the_predictor_itself():
     model = unet()
     assert torch.equal(drawn(model, []), drawn(model, None))
