@@ -68,9 +68,18 @@ def assemble(
     canvas = make_canvas(model, input_ids, attention_mask, config, generator)
     resampling = make_resampling(config)
     chances = canvas.uniforms_of_plan() if config.plan == "binomial" else None
-    passes = plan_passes(config, canvas.num_masks_B1[:, 0].tolist(), resampling, chances)
+    num_positions = canvas.hidden_BL.sum(1).tolist()
+    sizes = canvas.sizes()
+    passes = plan_passes(
+        config, sizes, num_positions, canvas.stages.num_stages, resampling, chances
+    )
     logits_processing = None
     if logits_processor:
+        if canvas.stages.direct:
+            raise ValueError(
+                "got a logits_processor; expected none, as the model's logits are not of its"
+                " vocabulary (parametrization='direct')."
+            )
         logits_processing = LogitsProcessing(logits_processor, is_left_to_right(config, passes))
     return Decoding(
         canvas=canvas,
@@ -126,7 +135,9 @@ def make_resampling(config: ARDMGenerationConfig) -> Resampling | None:
 
 def plan_passes(
     config: ARDMGenerationConfig,
-    num_masks: list[int],
+    sizes: list[list[list[int]]],
+    num_positions: list[int],
+    num_stages: int,
     resampling: Resampling | None,
     chances: list[Tensor] | None = None,
 ) -> Passes:
@@ -134,7 +145,9 @@ def plan_passes(
 
     Args:
         config: the call's settings.
-        num_masks: of each row.
+        sizes: of each row, how many reveals each block of each stage has.
+        num_positions: of each row, how many it generates.
+        num_stages: of the model.
         resampling: or None.
         chances: for each row the numbers of a plan that is left to chance, or None.
 
@@ -161,15 +174,16 @@ def plan_passes(
         steps=steps,
         plan=config.plan,
         losses=config.per_step_losses,
-        block_length=config.block_length,
+        num_stages=num_stages,
     )
     if chances is not None:
-        rows = [
-            make_plan(count, uniforms=row) for count, row in zip(num_masks, chances, strict=True)
-        ]
-        return make_passes(rows, resampling)
-    plans = {count: make_plan(count) for count in sorted(set(num_masks))}
-    return make_passes([plans[count] for count in num_masks], resampling)
+        rows = [make_plan(row, uniforms=of_row) for row, of_row in zip(sizes, chances, strict=True)]
+        return make_passes(rows, resampling, num_positions)
+    plans: dict[str, list[list[int]]] = {}
+    for row in sizes:
+        if repr(row) not in plans:
+            plans[repr(row)] = make_plan(row)
+    return make_passes([plans[repr(row)] for row in sizes], resampling, num_positions)
 
 
 def is_left_to_right(config: ARDMGenerationConfig, passes: Passes) -> bool:

@@ -17,17 +17,17 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import get_worker_info
 
 from .checks import check_integer
+from .id_checks import IGNORED, LAST_ID
 from .masking import (
-    IGNORED,
-    LAST_ID,
-    mask_last,
+    checked_stages,
     maskable_tokens,
     order_uniforms,
     random_ratio_mask,
     strata,
-    stratified_num_masked,
 )
 from .randomness import keyed_bits, keyed_uniforms, seed_from
+from .reveals import hide_last, stratified_num_left
+from .stages import Stages
 from .trainer_calls import TrainerCall, rank_and_size, trainer_call
 
 _ROW = 31
@@ -63,9 +63,10 @@ class RandomRatioCollator:
         pad_token_id: id to fill shorter rows with; None = rows must have equal lengths.
         generator: source of randomness in training; None = Trainer's seed and epoch, or without a
             Trainer torch's global one. A run that is to be resumed exactly wants None.
+        stages: of a model that reveals values in several (`model.stages`); None: one.
 
     Raises:
-        ValueError: if an id is none, or the two are the same.
+        ValueError: if an id is none, the two are the same, or the stages have another mask.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class RandomRatioCollator:
         mask_token_id: int,
         pad_token_id: int | None = None,
         generator: torch.Generator | None = None,
+        stages: Stages | None = None,
     ):
         if mask_token_id is None:
             raise ValueError("mask_token_id is None; expected the id of the mask token.")
@@ -83,6 +85,7 @@ class RandomRatioCollator:
             raise ValueError(f"pad_token_id is {pad_token_id}, the mask id; expected another one.")
         self.pad_token_id = pad_token_id
         self.generator = generator
+        self.stages = checked_stages(stages, self.mask_token_id)
         self._call: TrainerCall | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -144,13 +147,15 @@ class RandomRatioCollator:
             strata_B = strata(len(keys), key) * size + turn
             uniforms_B = (strata_B + keyed_uniforms(key, _COUNT, places)) / (len(keys) * size)
             num_maskable_B = maskable.sum(1)
-            counts["num_known"] = num_maskable_B - stratified_num_masked(num_maskable_B, uniforms_B)
+            num_left_B = stratified_num_left(num_maskable_B, uniforms_B, self.stages)
+            counts["num_known"] = num_maskable_B * self.stages.num_stages - num_left_B
         return random_ratio_mask(
             input_ids,
             self.mask_token_id,
             attention_mask=attention_mask,
             prompt_mask=prompt_mask,
             generator=torch.Generator().manual_seed(key),
+            stages=self.stages,
             **counts,
         )
 
@@ -170,9 +175,10 @@ class RandomRatioCollator:
         copies_B = (keys[:, None] == keys).tril(-1).sum(1)  # equal rows before this one
         spread_B = (copies_B > 0).cumsum(0) * _GOLDEN_RATIO % 1
         uniforms_B = spread_B.double().where(copies_B > 0, keyed_uniforms(_COUNT, keys))
-        order_BL = order_uniforms(_ROW, keyed_bits(keys, copies_B), input_ids.shape[1])
-        num_masked_B = stratified_num_masked(maskable.sum(1), uniforms_B)
-        return mask_last(input_ids, self.mask_token_id, maskable, num_masked_B, order_BL)
+        numbers_B = keyed_bits(keys, copies_B)
+        uniforms = order_uniforms(_ROW, numbers_B, input_ids.shape[1], self.stages)
+        num_left_B = stratified_num_left(maskable.sum(1), uniforms_B, self.stages)
+        return hide_last(input_ids, self.stages, maskable, num_left_B, uniforms)
 
     def _padded(
         self, examples: Sequence[Mapping[str, Any]]

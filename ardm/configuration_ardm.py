@@ -16,6 +16,8 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
+from .vocabulary import stages_of
+
 # what transformers itself puts into a configuration, beside the fields of its base class
 _OF_TRANSFORMERS = {
     "_attn_implementation_autoset",
@@ -65,6 +67,20 @@ class ARDMConfig(PreTrainedConfig):
         attention_dropout: dropout on attention weights during training.
         hidden_dropout: dropout on the output of each sub-layer during training.
         tie_word_embeddings: whether the head shares the embedding's weights.
+        num_stages: S, how many steps a value is revealed in; 1 = from the mask to the token. With
+            more, coarse values have node ids from `vocab_size` on (value_trees.py).
+        branching_factor: b, the coarse values are the leading base-b digits of S; or
+        value_tree: S-1 rows of labels, the coarsest first, one label for each of the K values: each
+            row a coarsening of the next.
+        num_values: K, how many of the ids that are no mask, pad, EOS, BOS or UNK are values; those
+            behind, as class tokens, are revealed at once. None = all of them.
+        stage_order: "stagewise" = all positions come through a stage before the next begins, or
+            "interleaved" = each on its own; what the network is trained for.
+        parametrization: "data" = logits of the vocabulary, summed over what stands below a coarse
+            value, or "direct" = logits of the children at each stage, for large vocabularies.
+        position_shape: sizes of the axes that positions run along, the last one fastest, as
+            [height, width] or [height, width, channels]: rotary positions turn by each of them
+            separately. None = one axis. Positions beyond the last go on along the first axis.
         bos_token_id: id that starts a text, or None.
         eos_token_id: id (or ids) that ends a text, or None.
         unk_token_id: id of what the tokenizer does not know, or None.
@@ -91,6 +107,13 @@ class ARDMConfig(PreTrainedConfig):
     attention_dropout: float | int = 0.0
     hidden_dropout: float | int = 0.0
     tie_word_embeddings: bool = False
+    num_stages: int = 1
+    branching_factor: int | None = None
+    value_tree: Any = None  # list[list[int]]
+    num_values: int | None = None
+    stage_order: str = "stagewise"
+    parametrization: str = "data"
+    position_shape: list[int] | None = None
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
     unk_token_id: int | None = None
@@ -99,6 +122,8 @@ class ARDMConfig(PreTrainedConfig):
         self._check_names(kwargs)
         self._check_sizes()
         self._check_ids()
+        self._check_stages()
+        self._check_axes()
         super().__post_init__(**kwargs)
 
     @classmethod
@@ -221,6 +246,38 @@ class ARDMConfig(PreTrainedConfig):
             value = getattr(self, name)
             other = mask not in value if isinstance(value, list) else value != mask
             _require(other, f"another id than mask_token_id={mask}", **{name: value})
+
+    def _check_stages(self):
+        if self.value_tree is not None:
+            self.value_tree = _as_lists(self.value_tree)
+            nested = isinstance(self.value_tree, list) and all(
+                isinstance(row, list) for row in self.value_tree
+            )
+            _require(nested, "rows of labels", value_tree=self.value_tree)
+            if self.num_stages == 1:
+                self.num_stages = len(self.value_tree) + 1
+        stages = stages_of(self)
+        tied = self.tie_word_embeddings and stages.direct
+        _require(not tied, "False with direct logits", tie_word_embeddings=tied)
+
+    def _check_axes(self):
+        shape = self.position_shape
+        if shape is None:
+            return
+        pairs = self.hidden_size // self.num_attention_heads // 2
+        fits = 1 <= len(shape) <= pairs and min(shape) >= 1
+        _require(
+            fits,
+            f"1 to {pairs} sizes of at least 1 (a head turns {pairs} pairs)",
+            position_shape=shape,
+        )
+
+
+def _as_lists(table: Any) -> Any:
+    """Rows of labels as JSON has them."""
+    if hasattr(table, "tolist"):
+        return table.tolist()
+    return [*map(_as_lists, table)] if isinstance(table, (list, tuple)) else table
 
 
 def _nearest(name: str, *vocabularies: set[str]) -> list[str]:

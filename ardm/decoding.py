@@ -17,10 +17,12 @@ Shapes: B batch, L length, W open positions looked at, K positions filled, V voc
 
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .arrangements import shared_reveals
 from .canvas import Canvas
 from .draws import Draw
 from .logits_processing import LogitsProcessing
@@ -74,7 +76,7 @@ class Decoding:
             width = self._pool_width(number, open_BL)
             if width:  # 0: rows that ended, or took more than the plan asked for, are done before
                 self._step(number, open_BL, width)
-        _check_finite(self.canvas.log_probs_BL)
+        _check_finite(self.canvas.log_probs_BR)
         if self.stopping is not None:
             if not self._ends_early:
                 self.stopping.update()
@@ -92,97 +94,116 @@ class Decoding:
         self.canvas.send_back(back_BL, revision_B1)
 
     def _step(self, number: int, open_BL: Tensor, width: int) -> None:
-        """One call of the network: logits, choice, draw, write."""
+        """One call of the network: logits, choice, draws, write."""
         canvas = self.canvas
         # Where all rows fill as many, what comes first is what is chosen: no mask is needed, whose
         # ops would cost 0.5-0.8 % of a batch of one at width 192.
-        alike = self.passes.alike[number] and not (self._adaptive or self._ends_early)
-        positions_BK = self._all_positions() if self._whole_rows else canvas.queue(open_BL, width)
-        open_BK = open_BL.gather(1, positions_BK)
-        logits_BKV, all_logits = self._logits(positions_BK)
+        alike = self.passes.alike[number] and not self._varies
+        pool_BW = self._all_positions() if self._whole_rows else canvas.queue(open_BL, width)
+        outputs_BWV, all_outputs = self._outputs(pool_BW)
         if self.logits_processing is not None:
+            open_BW = open_BL.gather(1, pool_BW)
             step = self.num_forward_passes
-            logits_BKV = self.logits_processing(logits_BKV, canvas, positions_BK, open_BK, step)
-        positions_BK, taken_B1, drawn = self._choose(
-            number, logits_BKV, positions_BK, open_BK, alike
-        )
-        tokens_BK, log_probs_BK = drawn
-        chosen_BK = None
-        if not alike:
-            chosen_BK = open_BL.gather(1, positions_BK) & _first(taken_B1, positions_BK.shape[1])
-        canvas.write(positions_BK, tokens_BK, log_probs_BK, chosen_BK)
+            outputs_BWV = self.logits_processing(outputs_BWV, canvas, pool_BW, open_BW, step)
+        pool = _Pool(pool_BW, outputs_BWV, open_BL)
+        choose = self._selected if self._selects(number) else self._first_of_queue
+        self._reveal(choose(number, pool, alike))
         # later steps on a CPU only: a GPU would have to wait for the answer
-        if self.num_forward_passes == 0 or log_probs_BK.device.type == "cpu":
-            _check_finite(canvas.log_probs_BL)
-        self._show(all_logits)
+        if self.num_forward_passes == 0 or canvas.ids.device.type == "cpu":
+            _check_finite(canvas.log_probs_BR)
+        self._show(all_outputs)
 
-    def _logits(self, positions_BK: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The network's logits at the positions, and all of them where a streamer shows them."""
+    def _outputs(self, positions_BK: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the network says at the positions, and all of it where a streamer shows it."""
         if self.streaming is not None and self.streaming.takes_logits:
-            all_logits = self.network(self.canvas.ids, None)
-            return _at(all_logits, positions_BK), all_logits
+            all_outputs = self.network(self.canvas.ids, None)
+            return _at(all_outputs, positions_BK), all_outputs
         return self.network(self.canvas.ids, None if self._whole_rows else positions_BK), None
 
-    def _choose(
-        self,
-        number: int,
-        logits_BWV: Tensor,
-        positions_BW: Tensor,
-        open_BW: Tensor,
-        alike: bool,
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-        """The positions (B, K) that may be filled, how many of them are, and what is drawn there.
+    def _child_logits(self, outputs_BKV: Tensor, positions_BK: Tensor) -> Tensor:
+        """Logits of the next reveal at the positions; with one stage those of the tokens."""
+        if self.canvas.stages.tree is None:
+            return outputs_BKV
+        nodes_BK = self.canvas.ids.gather(1, positions_BK)
+        return self.canvas.stages.child_logits(outputs_BKV, nodes_BK)
+
+    # ---------------------------------------------------------------------------- what is revealed
+    def _first_of_queue(self, number: int, pool: "_Pool", alike: bool) -> "_Chosen":
+        """What an order that needs no logits takes."""
+        canvas = self.canvas
+        count_B1 = self.passes.fill_BS[:, number, None]
+        made_BK = None
+        if canvas.stages.interleaved:
+            made_BL = canvas.reveals_of_queue(pool.open_BL, count_B1)
+            made_BK = made_BL.gather(1, pool.positions_BW)
+        elif not alike:
+            open_BK = pool.open_BL.gather(1, pool.positions_BW)
+            made_BK = open_BK & _first(count_B1, pool.positions_BW.shape[1])
+        return _Chosen(pool.positions_BW, pool.outputs_BWV, made_BK)
+
+    def _selected(self, number: int, pool: "_Pool", alike: bool) -> "_Chosen":
+        """What the choice by logits takes.
 
         An order that looks at drawn tokens has one drawn everywhere; what is not kept is drawn anew
         at the next step.
         """
-        uniforms_BL = self.canvas.uniforms_BL
-        if not self._selects(number):
-            drawn = self.draw(logits_BWV, uniforms_BL.gather(1, positions_BW))
-            return positions_BW, self.passes.fill_BS[:, number, None], drawn
         assert self.selection is not None
+        canvas = self.canvas
+        positions_BW = pool.positions_BW
+        logits_BWV = self._child_logits(pool.outputs_BWV, positions_BW)
         drawn_BW = None
         if self.selection.of_draws:
-            drawn_BW = self.draw(logits_BWV, self.canvas.uniforms_of_step(positions_BW))
-        tokens_BW = None if drawn_BW is None else drawn_BW[0]
-        first_BK, taken_B1 = self._select(
-            number, logits_BWV, positions_BW, open_BW, alike, tokens_BW
-        )
-        positions_BK = positions_BW.gather(1, first_BK)
-        if drawn_BW is None:
-            drawn = self.draw(_at(logits_BWV, first_BK), uniforms_BL.gather(1, positions_BK))
-        else:
-            drawn = (drawn_BW[0].gather(1, first_BK), drawn_BW[1].gather(1, first_BK))
-        return positions_BK, taken_B1, drawn
-
-    def _select(
-        self,
-        number: int,
-        logits_BWV: Tensor,
-        positions_BW: Tensor,
-        open_BW: Tensor,
-        alike: bool,
-        tokens_BW: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        """The choice by logits: int64 (B, K) indices into W, and how many are taken, (B, 1)."""
-        assert self.selection is not None
+            drawn_BW = self.draw(logits_BWV, canvas.uniforms_of_step(positions_BW))
+        open_BW = pool.open_BL.gather(1, positions_BW)
         least_B1 = self.passes.fill_BS[:, number, None]
         if self._adaptive:
             least_B1 = self._behind_plan(number)
         count = self.passes.widths[number]
         first_BW, taken_B1 = self.selection(
             logits_BWV,
-            self.canvas,
+            canvas,
             positions_BW,
             open_BW,
             least_B1,
             count if alike else None,
-            tokens_BW,
+            None if drawn_BW is None else drawn_BW[0],
         )
-        most = int(taken_B1.amax()) if self._adaptive else count
-        return first_BW[:, :most], taken_B1
+        first_BK = first_BW[:, : int(taken_B1.amax()) if self._adaptive else count]
+        positions_BK = positions_BW.gather(1, first_BK)
+        made_BK = None if alike else self._made(open_BW.gather(1, first_BK), positions_BK, taken_B1)
+        drawn_BK = None
+        if drawn_BW is not None:
+            drawn_BK = (drawn_BW[0].gather(1, first_BK), drawn_BW[1].gather(1, first_BK))
+        return _Chosen(positions_BK, _at(pool.outputs_BWV, first_BK), made_BK, drawn_BK)
 
-    def _show(self, logits: Tensor | None) -> None:
+    def _made(self, open_BK: Tensor, positions_BK: Tensor, taken_B1: Tensor) -> Tensor:
+        """How many reveals each position makes, in the order in which they are chosen."""
+        stages = self.canvas.stages
+        if not stages.interleaved:
+            return open_BK & _first(taken_B1, open_BK.shape[1])
+        left_BK = (stages.num_stages - self.canvas.level_BL.gather(1, positions_BK)) * open_BK
+        return shared_reveals(left_BK, taken_B1, stages.num_stages)
+
+    def _reveal(self, chosen: "_Chosen") -> None:
+        """Draws and writes; what is revealed further in one step is drawn from the same logits."""
+        canvas = self.canvas
+        turns = 1
+        if canvas.stages.interleaved and chosen.made_BK is not None:
+            turns = int(chosen.made_BK.max())
+        for turn in range(turns):
+            drawn = chosen.drawn_BK if turn == 0 else None
+            if drawn is None:
+                logits_BKV = self._child_logits(chosen.outputs_BKV, chosen.positions_BK)
+                drawn = self.draw(
+                    logits_BKV, canvas.of_next(canvas.uniforms_BR, chosen.positions_BK)
+                )
+            slots_BK, log_probs_BK = drawn
+            nodes_BK = canvas.stages.children(canvas.ids.gather(1, chosen.positions_BK), slots_BK)
+            which_BK = None if chosen.made_BK is None else chosen.made_BK > turn
+            canvas.write(chosen.positions_BK, nodes_BK, log_probs_BK, which_BK)
+        canvas.end_step(None if chosen.made_BK is None else chosen.made_BK > 0)
+
+    def _show(self, outputs: Tensor | None) -> None:
         """After a step: its number, history, ends and stream."""
         self.num_forward_passes += 1
         if self.history is not None:
@@ -191,12 +212,12 @@ class Decoding:
             self.stopping.update()
         if self.streaming is not None:
             self.streaming.update(
-                logits, None if self.stopping is None else int(self.stopping.end_B)
+                outputs, None if self.stopping is None else int(self.stopping.end_B)
             )
 
     # ------------------------------------------------------------------------- counts and positions
     def _open(self, number: int) -> Tensor:
-        """bool (B, L): hidden positions that this pass may fill."""
+        """bool (B, L): positions that this pass may reveal further."""
         open_BL = self.canvas.open_positions(blockwise=number < self.passes.num_planned)
         if self.stopping is not None and self._ends_early:
             open_BL = open_BL & ~self.stopping.finished_B[:, None]
@@ -206,7 +227,7 @@ class Decoding:
         """How many positions a row at most looks at; on the host unless rows decide how many."""
         selects = self._selects(number)
         width = self.passes.pools[number] if selects else self.passes.widths[number]
-        if self._ends_early or self._adaptive:
+        if self._varies:
             most_open = int(open_BL.sum(1).amax())
             width = most_open if selects else min(width, most_open)
         return width
@@ -230,14 +251,36 @@ class Decoding:
         """Whether rows may be finished before their plan is; one revised later has no end yet."""
         return self.stopping is not None and self.resampling is None
 
+    @property
+    def _varies(self) -> bool:
+        """Whether only the canvas tells how many positions are open, and how many are taken."""
+        return self._ends_early or self._adaptive or self.canvas.stages.interleaved
+
     def _behind_plan(self, number: int) -> Tensor:
         """int64 (B, 1): what brings a row to where the plan is after this pass, at least 1."""
-        known_B1 = self.canvas.num_masks_B1 - self.canvas.hidden_BL.sum(1, keepdim=True)
+        known_B1 = self.canvas.num_reveals_B1 - self.canvas.num_left_B1
         return (self.passes.known_BS[:, number, None] - known_B1).clamp(min=1)
 
     def _all_positions(self) -> Tensor:
         ids = self.canvas.ids
         return torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+
+
+class _Pool(NamedTuple):
+    """What a step looks at."""
+
+    positions_BW: Tensor
+    outputs_BWV: Tensor
+    open_BL: Tensor  # which of all positions may be revealed further
+
+
+class _Chosen(NamedTuple):
+    """What a step reveals."""
+
+    positions_BK: Tensor
+    outputs_BKV: Tensor
+    made_BK: Tensor | None  # reveals of each, bool or int64; None: one everywhere
+    drawn_BK: tuple[Tensor, Tensor] | None = None  # the first one, if it has been drawn
 
 
 def _at(values_BLV: Tensor, positions_BK: Tensor) -> Tensor:

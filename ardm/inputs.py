@@ -6,16 +6,22 @@
 Shapes: B batch, L length.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from .canvas import Canvas, append_masks, row_streams
+from .arrangements import check_stagewise, reveal_times
+from .canvas import Canvas
 from .generation_config_ardm import ARDMGenerationConfig
 from .id_checks import check_ids, check_rows, check_zero_one
-from .networks import MaskedLanguageModel, VocabularyConfig, execution_device, text_ids
+from .networks import MaskedLanguageModel, execution_device
 from .orders import QUEUE_ORDERS
+from .randomness import seed_from
+from .stages import Stages
+from .vocabulary import VocabularyConfig, stages_of, text_ids
 
 
 class GenerativeConfig(VocabularyConfig, Protocol):
@@ -54,8 +60,9 @@ def make_canvas(
     Raises:
         ValueError: if the ids, the mask, a special id, an order or a seed does not fit.
     """
-    ids, real_BL = _checked(model, input_ids, attention_mask, config)
     mask_token_id = _mask_token_id(model, config)
+    stages = stages_of(model.config, mask_token_id)
+    ids, real_BL = _checked(model, stages, input_ids, attention_mask, config)
     _check_masks(ids, real_BL, mask_token_id, model, config)
     copies = config.num_return_sequences or 1
     new_tokens = _num_new_tokens(model, input_ids, config)
@@ -64,12 +71,10 @@ def make_canvas(
     if attention_mask is not None or (ids[real_BL] == mask_token_id).any():
         check_rows(real_BL)  # a row of padding alone is fine where the network is not asked
     streams = row_streams(config.seed, generator, copies, len(ids))
-    order = _queue_order(config.order)
-    if isinstance(order, Tensor) and order.ndim == 2:
-        order = order.repeat_interleave(copies, 0)
+    order = _queue_order(config.order, ids, stages, copies)
     ids = ids.repeat_interleave(copies, 0)
     real_BL = real_BL.repeat_interleave(copies, 0)
-    return Canvas(ids, real_BL, mask_token_id, streams, order, config.block_length)
+    return Canvas(ids, real_BL, stages, streams, order, config.block_length)
 
 
 def _num_new_tokens(
@@ -163,6 +168,7 @@ def _check_masks(
 
 def _checked(
     model: GenerativeModel,
+    stages: Stages,
     input_ids: Tensor | None,
     attention_mask: Tensor | None,
     config: ARDMGenerationConfig,
@@ -175,7 +181,7 @@ def _checked(
         raise ValueError(
             f"input_ids is on {input_ids.device}; expected the model's device {device}."
         )
-    check_ids(input_ids, model.config.vocab_size)
+    check_ids(input_ids, stages.num_nodes)
     if attention_mask is None:
         attention_mask = _all_but_padding(model, input_ids, config)
     fits = isinstance(attention_mask, Tensor) and attention_mask.shape == input_ids.shape
@@ -203,8 +209,76 @@ def _all_but_padding(
     return input_ids != pad_ids[0]
 
 
-def _queue_order(order: Any) -> str | Tensor:
+def _queue_order(order: Any, ids: Tensor, stages: Stages, copies: int) -> str | Tensor:
     """The order in which hidden positions queue up before the logits are known."""
-    if isinstance(order, Tensor):
-        return order
-    return order if isinstance(order, str) and order in QUEUE_ORDERS else "left_to_right"
+    if not isinstance(order, Tensor):
+        return order if isinstance(order, str) and order in QUEUE_ORDERS else "left_to_right"
+    if stages.num_stages == 1:
+        return order.repeat_interleave(copies, 0) if order.ndim == 2 else order
+    times_BSL = reveal_times(order, ids.shape, stages.num_stages)
+    if not stages.interleaved:
+        check_stagewise(times_BSL)
+    # as an arrangement, (B, S*L): position by position, by the time of their reveals
+    arrangement_BR = times_BSL.flatten(1).argsort(1) % ids.shape[1]
+    return arrangement_BR.repeat_interleave(copies, 0)
+
+
+def append_masks(
+    ids: Tensor, real_BL: Tensor, count: int, mask_token_id: int
+) -> tuple[Tensor, Tensor]:
+    """Inserts masks right after each row's last real token; padding on the right moves behind them.
+
+    Args:
+        ids: int64 (B, L).
+        real_BL: bool (B, L), False on padding.
+        count: number of masks.
+        mask_token_id: their id.
+
+    Returns:
+        ids int64 and real_BL bool (B, L + count).
+    """
+    ids = F.pad(ids, (0, count), value=mask_token_id)
+    real_BL = F.pad(real_BL, (0, count))
+    target_BL = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+    # 0 for a row of padding, or of length 0
+    end_B1 = F.pad((target_BL + 1) * real_BL, (1, 0)).amax(1, keepdim=True)
+    is_new_BL = (target_BL >= end_B1) & (target_BL < end_B1 + count)
+    source_BL = torch.where(target_BL < end_B1, target_BL, (target_BL - count).clamp(min=0))
+    ids = ids.gather(1, source_BL).masked_fill(is_new_BL, mask_token_id)
+    return ids, real_BL.gather(1, source_BL) | is_new_BL
+
+
+def row_streams(
+    seed: int | Sequence[int] | None,
+    generator: torch.Generator | None,
+    copies: int,
+    batch_size: int,
+) -> tuple[Tensor, Tensor]:
+    """The random stream of each of the B * copies rows.
+
+    Args:
+        seed: int, or a list with one a row, or None: drawn from the generator.
+        generator: on any device; None = torch's global one.
+        copies: results for each row, next to each other.
+        batch_size: B.
+
+    Returns:
+        Seeds and row numbers, int64 (B * copies,) each.
+
+    Raises:
+        ValueError: if both seed and generator are given, or the list has another length.
+    """
+    if seed is not None and generator is not None:
+        raise ValueError("got both seed and generator; expected at most one of them.")
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise ValueError(f"generator is a {type(generator).__name__}; expected a torch.Generator.")
+    if isinstance(seed, (list, tuple)):
+        if len(seed) != batch_size:
+            raise ValueError(
+                f"seed is a list of {len(seed)};"
+                f" expected one seed for each of the {batch_size} rows."
+            )
+        seeds = torch.tensor(seed).repeat_interleave(copies)
+        return seeds, torch.arange(copies).repeat(batch_size)
+    seed = seed_from(generator) if seed is None else seed
+    return torch.tensor(seed).expand(batch_size * copies), torch.arange(batch_size * copies)

@@ -5,7 +5,7 @@
 Shapes: B batch, L length, C width, H heads, D head size, k taps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,11 @@ def rotary_angles(
 ) -> tuple[Tensor, Tensor]:
     """cos and sin of position * theta^(-2i/D), rotary positions (arXiv 2104.09864, equation 34).
 
+    Along several axes (`position_shape`) the pairs are shared out: each axis turns its own by its
+    coordinate (arXiv 2403.13298, section 3.2, axial).
+
     Args:
-        config: gives theta and D.
+        config: gives theta, D and the axes.
         position_ids: int64 (B or 1, L).
         dtype: of the result; the angles are float32 whatever it is, as bfloat16 cannot tell
             positions beyond 256 apart.
@@ -33,11 +36,30 @@ def rotary_angles(
         Two tensors (B or 1, 1, L, D).
     """
     head_size = config.hidden_size // config.num_attention_heads
-    pairs = torch.arange(0, head_size, 2, device=position_ids.device, dtype=torch.float32)
-    exponents = pairs / head_size
-    angles = position_ids[:, None, :, None].float() * config.rope_theta**-exponents
-    angles = torch.cat((angles, angles), dim=-1)
+    coordinates = _coordinates(position_ids, config.position_shape or ())
+    parts = []
+    for axis, coordinate in enumerate(coordinates):
+        # pairs (i, i + D/2) of this axis: every axis has as many, the first ones one more
+        size = 2 * len(range(axis, head_size // 2, len(coordinates)))
+        pairs = torch.arange(0, size, 2, device=position_ids.device, dtype=torch.float32)
+        exponents = pairs / size
+        parts.append(coordinate[:, None, :, None].float() * config.rope_theta**-exponents)
+    angles = torch.cat((*parts, *parts), dim=-1)
     return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def _coordinates(position_ids: Tensor, shape: Sequence[int]) -> list[Tensor]:
+    """Of each position along each axis, the last one fastest; beyond the end the first one goes on.
+
+    Axes of size 1 say nothing and get no pairs.
+    """
+    coordinates: list[Tensor] = []
+    rest = position_ids
+    for size in reversed(shape[1:]):
+        if size > 1:
+            coordinates.insert(0, rest % size)
+        rest = rest // size
+    return [rest, *coordinates]
 
 
 def apply_rotary(states_BHLD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -5,9 +5,10 @@
 
 with m uniform on 1..L (arXiv 2110.02037, equation 2, reweighted in section 3): each masked version
 (m, order) of a row costs one sequence through the network and gives an unbiased estimate; all
-masked positions count, not only the next one. float64 nats throughout.
+masked positions count, not only the next one. With S stages m is the number of reveals left, of
+1..S*L, and the mean that of the next reveal (stages.py). float64 nats throughout.
 
-Shapes: B batch, L length, R versions of a row, N versions of all rows, J orders.
+Shapes: B batch, L length, S stages, R versions of a row, N versions of all rows, J orders.
 """
 
 import math
@@ -19,9 +20,11 @@ from torch import Tensor
 
 from .checks import check_integer
 from .masked_losses import Versions, masked_losses, row_numbers_of, target_tokens
-from .masking import stratified_num_masked
 from .networks import MaskedLanguageModel
 from .randomness import keyed_uniforms, seed_from
+from .reveals import stratified_num_left
+from .stages import Stages
+from .vocabulary import stages_of
 
 _MOST = 2**20  # versions of a row: their keys and losses are kept in memory
 _COUNT_STREAM = 21
@@ -77,8 +80,8 @@ def nelbo(
             dropout.
         input_ids: int64 (B, L), without masks.
         attention_mask: (B, L), 1 on real tokens, 0 on padding on either side.
-        num_samples: masked versions (count, order) of a row; "all" = every count 1..L, each with
-            its own order: no sampling error in the count.
+        num_samples: masked versions (count, order) of a row; "all" = every count 1..L (of S stages
+            1..S*L), each with its own order: no sampling error in the count.
         num_orders: with "all", how many orders at each count.
         prompt_mask: (B, L), 1 on tokens that are given: the bound is on -log p(rest | prompt).
         row_numbers: int64 (B,) in 0..2^31-1, what keys the rows' versions, e.g. their places in a
@@ -109,16 +112,18 @@ def nelbo(
     if not num_tokens_B.any():
         nothing = num_tokens_B.double()
         return NELBOOutput(nothing, nothing, num_tokens_B)
+    stages = stages_of(model.config)
+    num_reveals_B = num_tokens_B * stages.num_stages
     if num_samples == "all":
-        versions = every_count(num_tokens_B, numbers_B, num_orders)
+        versions = every_count(num_reveals_B, numbers_B, num_orders)
     else:
-        versions = _stratified(num_tokens_B, numbers_B, num_samples, seed)
+        versions = _stratified(num_tokens_B, numbers_B, num_samples, seed, stages)
     losses_N = masked_losses(
         model, input_ids, attention_mask, target_BL, versions, seed, batch_size
     )
     if num_samples == "all":
-        return _over_all_counts(losses_N, num_tokens_B, num_orders)
-    return _over_strata(losses_N * num_tokens_B[versions.row], num_tokens_B, num_samples)
+        return _over_all_counts(losses_N, num_tokens_B, num_orders, stages)
+    return _over_strata(losses_N * num_reveals_B[versions.row], num_tokens_B, num_samples)
 
 
 def check_num_orders(num_orders: int, input_ids: Tensor) -> None:
@@ -127,37 +132,39 @@ def check_num_orders(num_orders: int, input_ids: Tensor) -> None:
     check_integer("num_orders", num_orders, 1, max(_MOST // max(length, 1), 1))
 
 
-def every_count(num_tokens_B: Tensor, numbers_B: Tensor, num_orders: int) -> Versions:
+def every_count(num_reveals_B: Tensor, numbers_B: Tensor, num_orders: int) -> Versions:
     """Every count 1..n of each row, `num_orders` times, row after row; first order first.
 
     Args:
-        num_tokens_B: int64 (B,), n.
+        num_reveals_B: int64 (B,), n.
         numbers_B: int64 (B,), what keys the rows.
         num_orders: orders at each count.
 
     Returns:
         The versions.
     """
-    row_N, version_N = _rows_and_versions(num_tokens_B * num_orders)
-    num_masked_N = 1 + version_N % num_tokens_B[row_N]
-    return Versions(row_N, _keys(numbers_B[row_N], version_N), num_masked_N)
+    row_N, version_N = _rows_and_versions(num_reveals_B * num_orders)
+    num_left_N = 1 + version_N % num_reveals_B[row_N]
+    return Versions(row_N, _keys(numbers_B[row_N], version_N), num_left_N)
 
 
-def by_row(losses_N: Tensor, num_tokens_B: Tensor, num_orders: int) -> list[Tensor]:
-    """[`every_count`]'s losses as (num_orders, n) for each row, by number masked 1..n."""
-    parts = losses_N.split((num_tokens_B * num_orders).tolist())
+def by_row(losses_N: Tensor, num_reveals_B: Tensor, num_orders: int) -> list[Tensor]:
+    """[`every_count`]'s losses as (num_orders, n) for each row, by number left 1..n."""
+    parts = losses_N.split((num_reveals_B * num_orders).tolist())
     return [part.view(num_orders, len(part) // num_orders) for part in parts]
 
 
-def _stratified(num_tokens_B: Tensor, numbers_B: Tensor, num_samples: int, seed: int) -> Versions:
+def _stratified(
+    num_tokens_B: Tensor, numbers_B: Tensor, num_samples: int, seed: int, stages: Stages
+) -> Versions:
     """`num_samples` versions of each row, two in each of num_samples / 2 equal ranges of counts."""
     row_N, version_N = _rows_and_versions((num_tokens_B > 0) * num_samples)
     num_strata = max(num_samples // 2, 1)
     number_N = numbers_B[row_N]
     jitter_N = keyed_uniforms(seed, _COUNT_STREAM, number_N, version_N)
     uniforms_N = (version_N % num_strata + jitter_N) / num_strata
-    num_masked_N = stratified_num_masked(num_tokens_B[row_N], uniforms_N)
-    return Versions(row_N, _keys(number_N, version_N), num_masked_N)
+    num_left_N = stratified_num_left(num_tokens_B[row_N], uniforms_N, stages)
+    return Versions(row_N, _keys(number_N, version_N), num_left_N)
 
 
 def _rows_and_versions(per_row_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,12 +193,18 @@ def _over_strata(terms_N: Tensor, num_tokens_B: Tensor, num_samples: int) -> NEL
     return NELBOOutput(nats, variance.sqrt(), num_tokens_B)
 
 
-def _over_all_counts(losses_N: Tensor, num_tokens_B: Tensor, num_orders: int) -> NELBOOutput:
-    """L * mean over the counts = the sum of a row's losses; its variance is the sum of theirs."""
-    rows_JL = by_row(losses_N, num_tokens_B, num_orders)
+def _over_all_counts(
+    losses_N: Tensor, num_tokens_B: Tensor, num_orders: int, stages: Stages
+) -> NELBOOutput:
+    """N * mean over the counts = the sum of a row's losses; its variance is the sum of theirs."""
+    rows_JN = by_row(losses_N, num_tokens_B * stages.num_stages, num_orders)
     of_sum = _smooth_residual_variance if num_orders == 1 else _variance_between_orders
-    nats = torch.stack([losses_JL.mean(0).sum() for losses_JL in rows_JL])
-    variance = torch.stack([of_sum(losses_JL) for losses_JL in rows_JL])
+    # losses change smoothly with the count within a stage alone
+    parts = 1 if stages.interleaved else stages.num_stages
+    nats = torch.stack([losses_JN.mean(0).sum() for losses_JN in rows_JN])
+    variance = torch.stack(
+        [sum(map(of_sum, losses_JN.chunk(parts, 1)), nats.new_zeros(())) for losses_JN in rows_JN]
+    )
     return NELBOOutput(nats, variance.sqrt(), num_tokens_B)
 
 

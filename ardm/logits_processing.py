@@ -116,11 +116,11 @@ class LogitsProcessing:
                 text_NL = canvas.text(canvas.mask_token_id).repeat_interleave(shape[1], 0)
                 logits_NV = processor(text_NL, logits_NV)
             elif _is_stock(processor):
-                logits_NV = processor(canvas.ids, logits_NV)  # does not look at the ids
+                logits_NV = processor(canvas.token_ids, logits_NV)  # does not look at the ids
             else:
                 extra = {"positions": positions_N, "cur_step": step}
                 asked = {name: extra[name] for name in arguments}
-                rows_NL = canvas.ids.repeat_interleave(shape[1], 0)
+                rows_NL = canvas.token_ids.repeat_interleave(shape[1], 0)
                 logits_NV = processor(rows_NL, logits_NV, **asked)
             _check_like(processor, logits_NV, before_NV)
         if was_possible_N is not None:

@@ -2,8 +2,9 @@
 
 One version hides the last m of a row's n target tokens in a random order and gives the mean of
 -log p(x_p | known) over them: an unbiased estimate of the loss per token with n - m known (arXiv
-2110.02037, section 3). Versions are keyed by the row's number and their own (randomness.py), so
-that neither the batch around a row nor the size of a call changes them.
+2110.02037, section 3). With S stages m of the S*n reveals are left, and it is the loss per reveal.
+Versions are keyed by the row's number and their own (randomness.py), so that neither the batch
+around a row nor the size of a call changes them.
 
 Shapes: B batch, L length, N versions of all rows.
 """
@@ -14,25 +15,22 @@ import torch
 from torch import Tensor
 
 from .checks import check_integer
-from .masking import (
+from .id_checks import (
     IGNORED,
     check_ids,
     check_row_integers,
     check_rows,
     check_zero_one,
-    mask_last,
-    maskable_tokens,
-    mean_cross_entropy,
-    order_uniforms,
 )
+from .masking import maskable_tokens, order_uniforms
 from .networks import (
     MaskedLanguageModel,
-    VocabularyConfig,
     check_no_nan,
     evaluating,
-    impossible_ids,
     position_logits,
 )
+from .reveals import hide_last, mean_cross_entropy
+from .vocabulary import VocabularyConfig, impossible_ids, stages_of
 
 # Tokens a call of the network unless `batch_size` says otherwise. On a CPU larger calls only leave
 # the cache (measured: a quarter slower at 16,384); a GPU wants work. Logits take 20 bytes each on
@@ -47,7 +45,7 @@ class Versions(NamedTuple):
 
     row: Tensor  # place in the batch
     key: Tensor  # names the version's order among all of the seed
-    num_masked: Tensor  # m, 1..n
+    num_left: Tensor  # m, 1..S*n: reveals left
 
 
 def target_tokens(
@@ -111,12 +109,12 @@ def row_numbers_of(row_numbers: Tensor | None, input_ids: Tensor) -> Tensor:
     return row_numbers
 
 
-def sequences_per_call(batch_size: int | None, input_ids: Tensor, vocab_size: int) -> int:
+def sequences_per_call(batch_size: int | None, input_ids: Tensor, num_outputs: int) -> int:
     """The caller's number, checked to be at least 1, or as many as memory and speed allow."""
     if batch_size is not None:
         return check_integer("batch_size", batch_size, 1)
     tokens = _TOKENS_A_CALL.get(input_ids.device.type, _TOKENS_A_CALL_ELSEWHERE)
-    tokens = min(tokens, _LOGITS_A_CALL // vocab_size)
+    tokens = min(tokens, _LOGITS_A_CALL // num_outputs)
     return max(1, tokens // max(input_ids.shape[1], 1))
 
 
@@ -130,7 +128,7 @@ def masked_losses(
     seed: int,
     batch_size: int | None,
 ) -> Tensor:
-    """The mean loss over the masked tokens of each version.
+    """The mean loss of the next reveal in each version.
 
     Args:
         model: called without dropout.
@@ -142,13 +140,14 @@ def masked_losses(
         batch_size: versions per call; None = by memory.
 
     Returns:
-        float64 (N,), nats per token.
+        float64 (N,), nats per reveal.
 
     Raises:
         ValueError: if the network returns NaN.
     """
     length = input_ids.shape[1]
-    chunk = sequences_per_call(batch_size, input_ids, model.config.vocab_size)
+    stages = stages_of(model.config)
+    chunk = sequences_per_call(batch_size, input_ids, stages.num_outputs)
     losses_N = torch.empty(len(versions.row), dtype=torch.float64, device=input_ids.device)
     # by place among the targets, so that padding does not change a row's orders
     place_BL = (target_BL.long().cumsum(1) - 1).clamp(min=0)
@@ -156,17 +155,18 @@ def masked_losses(
         for begin in range(0, len(losses_N), chunk):
             part = slice(begin, begin + chunk)
             rows = versions.row[part]
-            uniforms = order_uniforms(seed, versions.key[part], length).gather(1, place_BL[rows])
-            masked_ids, labels = mask_last(
-                input_ids[rows],
-                model.config.mask_token_id,
-                target_BL[rows],
-                versions.num_masked[part],
-                uniforms,
+            uniforms = order_uniforms(seed, versions.key[part], length, stages)
+            uniforms = uniforms.take_along_dim(
+                place_BL[rows].view(-1, length, *[1] * (uniforms.ndim - 2)), 1
+            )
+            masked_ids, labels = hide_last(
+                input_ids[rows], stages, target_BL[rows], versions.num_left[part], uniforms
             )
             positions = labels != IGNORED
             mask_of_rows = None if attention_mask is None else attention_mask[rows]
-            logits = position_logits(model)(masked_ids, mask_of_rows, positions)
-            losses_N[part] = mean_cross_entropy(logits.double(), labels, positions)
+            outputs = position_logits(model)(masked_ids, mask_of_rows, positions)
+            losses_N[part] = mean_cross_entropy(
+                outputs.double(), labels, positions, stages, masked_ids
+            )
             check_no_nan(losses_N[part])  # at once, not after hours
     return losses_N

@@ -1,4 +1,4 @@
-"""Random-ratio masking: how many tokens are hidden, which, and the loss that makes it a bound.
+"""Random-ratio masking: how many tokens are hidden, and which.
 
 For a sequence x of L maskable tokens, t ~ U{0..L-1} and a uniform order (arXiv 2110.02037, equation
 2; counts as in arXiv 2409.02908, prop. 3.1):
@@ -8,21 +8,20 @@ For a sequence x of L maskable tokens, t ~ U{0..L-1} and a uniform order (arXiv 
 t = `num_known` tokens come first in the order and are kept, the other m = L - t in 1..L are
 replaced by the mask id. So the mean cross-entropy over one sequence's masked tokens is an unbiased
 estimate of its bound per token: average within a sequence first. Pooling the masked tokens of a
-batch is BERT's loss, not the bound.
+batch is BERT's loss, not the bound. With several stages (stages.py) the same is said of reveals in
+place of tokens: S*L of them, of which the last m are left.
 
 All random numbers are a pure function of integer keys (randomness.py): a mask never depends on
 which process draws it, on its neighbours in the batch, or on what was drawn before.
 
-Shapes: B batch, L length, V vocabulary, N selected positions.
+Shapes: B batch, L length, S stages.
 """
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from .checks import check_integer
 from .id_checks import (
-    IGNORED,
     LAST_ID,
     check_ids,
     check_like_ids,
@@ -32,6 +31,8 @@ from .id_checks import (
     is_looked_at,
 )
 from .randomness import keyed_uniforms, seed_from
+from .reveals import hide_last, stratified_num_left
+from .stages import Stages
 
 # one stream each, so that no two kinds of random number share their bits
 _STRATA = 1
@@ -39,22 +40,7 @@ _COUNT = 2
 _ORDER = 3
 
 
-# ------------------------------------------------------------------------------------------- counts
-def stratified_num_masked(num_maskable_B: Tensor, uniforms_B: Tensor) -> Tensor:
-    """Counts m = 1 + floor(u * n) of 1..n, uniform if u is.
-
-    Args:
-        num_maskable_B: int64 (B,), n >= 0 maskable tokens of each row.
-        uniforms_B: float64 (B,) in [0, 1); one in each stratum [i/B, (i+1)/B) makes the counts
-            stratified.
-
-    Returns:
-        int64 (B,) in 1..n (0 where n = 0).
-    """
-    counts_B = 1 + (uniforms_B * num_maskable_B).floor().long()
-    return torch.minimum(counts_B, num_maskable_B)
-
-
+# ------------------------------------------------------------------------------------------ strata
 def strata(
     size: int, seed: int, step: Tensor | int = 0, device: torch.device | None = None
 ) -> Tensor:
@@ -81,6 +67,7 @@ def random_ratio_mask(
     prompt_mask: Tensor | None = None,
     num_known: Tensor | None = None,
     generator: torch.Generator | None = None,
+    stages: Stages | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Hides a uniformly distributed number of uniformly chosen tokens of each row (algorithm 2).
 
@@ -90,18 +77,23 @@ def random_ratio_mask(
         attention_mask: (B, L), 1 on real tokens, 0 on padding; None = no padding.
         prompt_mask: (B, L), 1 on tokens that are always known and outside the loss.
         num_known: int64 (B,), t in 0..n-1 for rows of n maskable tokens; None = stratified over the
-            batch, so that the B counts are spread evenly over 1..n.
+            batch, so that the B counts are spread evenly over 1..n. With S stages the number of
+            reveals made, in 0..S*n-1.
         generator: source of randomness on any device; None = torch's global one.
+        stages: of the model (`model.stages`); None: one, from the mask to a token.
 
     Returns:
-        masked_input_ids: int64 (B, L).
-        labels: int64 (B, L), the original id where masked and -100 elsewhere.
+        masked_input_ids: int64 (B, L), with several stages of node ids.
+        labels: int64 (B, L), the original id where masked and -100 elsewhere; with several stages,
+            where the next reveal may be.
 
     Raises:
         ValueError: on arguments of the wrong type, shape or device, masks inside `input_ids` at
-            maskable positions, a row without real tokens, or a `num_known` outside 0..n-1.
+            maskable positions, a row without real tokens, a `num_known` outside 0..n-1, or stages
+            of another mask.
     """
     mask_token_id = check_integer("mask_token_id", mask_token_id, 0, LAST_ID)
+    stages = checked_stages(stages, mask_token_id)
     maskable_BL = maskable_tokens(input_ids, mask_token_id, attention_mask, prompt_mask)
     seed = seed_from(generator)
     device = input_ids.device
@@ -111,47 +103,47 @@ def random_ratio_mask(
     if num_known is None:
         jitter_B = keyed_uniforms(seed, _COUNT, rows_B)
         uniforms_B = (strata(batch_size, seed, 0, device) + jitter_B) / batch_size
-        num_masked_B = stratified_num_masked(num_maskable_B, uniforms_B)
+        num_left_B = stratified_num_left(num_maskable_B, uniforms_B, stages)
     else:
-        num_masked_B = num_maskable_B - _checked_num_known(num_known, num_maskable_B)
-    uniforms_BL = order_uniforms(seed, rows_B, input_ids.shape[1])
-    return mask_last(input_ids, mask_token_id, maskable_BL, num_masked_B, uniforms_BL)
+        num_reveals_B = num_maskable_B * stages.num_stages
+        num_left_B = num_reveals_B - _checked_num_known(num_known, num_reveals_B)
+    uniforms = order_uniforms(seed, rows_B, input_ids.shape[1], stages)
+    return hide_last(input_ids, stages, maskable_BL, num_left_B, uniforms)
 
 
-def order_uniforms(seed: Tensor | int, rows_B: Tensor, length: int) -> Tensor:
-    """Uniforms (B, L) whose ranks are a uniform order of each row: a number a position."""
-    return keyed_uniforms(seed, _ORDER, rows_B[:, None], torch.arange(length, device=rows_B.device))
+def order_uniforms(seed: Tensor | int, rows_B: Tensor, length: int, stages: Stages) -> Tensor:
+    """Uniforms (B, L) whose ranks are a uniform order of each row: a number a position.
+
+    Where stages overlap a number a reveal, (B, L, S).
+    """
+    positions_L = torch.arange(length, device=rows_B.device)
+    if not stages.interleaved:
+        return keyed_uniforms(seed, _ORDER, rows_B[:, None], positions_L)
+    reveals_S = torch.arange(stages.num_stages, device=rows_B.device)
+    return keyed_uniforms(seed, _ORDER, rows_B[:, None, None], positions_L[:, None], reveals_S)
 
 
-def mask_last(
-    input_ids: Tensor,
-    mask_token_id: int,
-    maskable_BL: Tensor,
-    num_masked_B: Tensor,
-    uniforms_BL: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Hides the `num_masked` maskable tokens of each row that come last in the uniforms' order.
+def checked_stages(stages: Stages | None, mask_token_id: int) -> Stages:
+    """The stages, which begin at the mask; a single one where there are none.
 
     Args:
-        input_ids: int64 (B, L).
+        stages: of a model, or None.
         mask_token_id: the id that hides a token.
-        maskable_BL: bool (B, L).
-        num_masked_B: int64 (B,).
-        uniforms_BL: (B, L), whose ranks are the order.
 
     Returns:
-        As [`random_ratio_mask`].
+        The stages.
+
+    Raises:
+        ValueError: if their root is another id.
     """
-    input_ids = input_ids.long()  # cross-entropy takes no int32 labels
-    if not input_ids.shape[1]:
-        return input_ids, input_ids
-    # the num_masked highest uniforms: one sort and a threshold, not two argsorts for the ranks
-    uniforms_BL = torch.where(maskable_BL, uniforms_BL, -1.0)
-    last_first_BL = uniforms_BL.sort(1, descending=True).values
-    threshold_B1 = last_first_BL.gather(1, (num_masked_B[:, None] - 1).clamp(min=0))
-    masked_BL = (uniforms_BL >= threshold_B1) & maskable_BL & (num_masked_B[:, None] > 0)
-    labels = input_ids.masked_fill(~masked_BL, IGNORED)
-    return input_ids.masked_fill(masked_BL, mask_token_id), labels
+    if stages is None:
+        return Stages.plain(mask_token_id)
+    if stages.mask_token_id != mask_token_id:
+        raise ValueError(
+            f"mask_token_id is {mask_token_id}; expected {stages.mask_token_id}, the root of the"
+            " stages."
+        )
+    return stages
 
 
 def keyed_random_ratio_mask(
@@ -164,6 +156,7 @@ def keyed_random_ratio_mask(
     max_ratio: float = 1.0,
     attention_mask: Tensor | None = None,
     prompt_mask: Tensor | None = None,
+    stages: Stages | None = None,
 ) -> tuple[Tensor, Tensor]:
     """[`random_ratio_mask`] for training, by (seed, example number), strata over the global batch.
 
@@ -177,23 +170,25 @@ def keyed_random_ratio_mask(
         example_numbers: int64 (B,), number of each row since the start of the run.
         seed: key of the run.
         global_batch_size: examples of one optimiser step over all processes and accumulation steps.
-        max_ratio: counts are uniform on 1..max_ratio * n; below 1 the loss is no bound (a
-            curriculum).
+        max_ratio: counts are uniform on 1..max_ratio * n, in each stage; below 1 the loss is no
+            bound (a curriculum).
         attention_mask: as in [`random_ratio_mask`].
         prompt_mask: as in [`random_ratio_mask`].
+        stages: as in [`random_ratio_mask`].
 
     Returns:
         As [`random_ratio_mask`].
     """
+    stages = checked_stages(stages, mask_token_id)
     maskable_BL = maskable_tokens(input_ids, mask_token_id, attention_mask, prompt_mask)
     step_B = example_numbers // global_batch_size
     place_B = example_numbers % global_batch_size
     # A micro-batch lies within one optimiser step, so its first row's step is that of all.
     stratum_B = strata(global_batch_size, seed, step_B[:1], input_ids.device)[place_B]
     uniforms_B = (stratum_B + keyed_uniforms(seed, _COUNT, example_numbers)) / global_batch_size
-    num_masked_B = stratified_num_masked(maskable_BL.sum(1), uniforms_B * max_ratio)
-    order_BL = order_uniforms(seed, example_numbers, input_ids.shape[1])
-    return mask_last(input_ids, mask_token_id, maskable_BL, num_masked_B, order_BL)
+    num_left_B = stratified_num_left(maskable_BL.sum(1), uniforms_B, stages, max_ratio)
+    uniforms = order_uniforms(seed, example_numbers, input_ids.shape[1], stages)
+    return hide_last(input_ids, stages, maskable_BL, num_left_B, uniforms)
 
 
 def maskable_tokens(
@@ -235,43 +230,13 @@ def maskable_tokens(
     return maskable_BL
 
 
-def _checked_num_known(num_known: Tensor, num_maskable_B: Tensor) -> Tensor:
-    check_row_integers("num_known", num_known, len(num_maskable_B))
-    num_known = num_known.to(num_maskable_B)
-    if ((num_known < 0) | (num_known >= num_maskable_B.clamp(min=1))).any():
+def _checked_num_known(num_known: Tensor, num_reveals_B: Tensor) -> Tensor:
+    check_row_integers("num_known", num_known, len(num_reveals_B))
+    num_known = num_known.to(num_reveals_B)
+    if ((num_known < 0) | (num_known >= num_reveals_B.clamp(min=1))).any():
         raise ValueError(
             f"num_known is {num_known.tolist()};"
-            f" expected 0..n-1 for rows of n = {num_maskable_B.tolist()} tokens."
+            f" expected 0..n-1 for rows of n = {num_reveals_B.tolist()} tokens (reveals, if there"
+            " are several stages)."
         )
     return num_known
-
-
-# --------------------------------------------------------------------------------------------- loss
-def mean_cross_entropy(
-    logits: Tensor, labels: Tensor, positions_BL: Tensor | None = None
-) -> Tensor:
-    """Mean cross-entropy over each row's masked tokens: unbiased for its bound per token.
-
-    Args:
-        logits: (N, V) at the true entries of `positions_BL` in row-major order, or (B, L, V) if
-            that is None.
-        labels: int64 (B, L), -100 outside the loss.
-        positions_BL: bool (B, L), where logits were computed; labels elsewhere are ignored.
-
-    Returns:
-        float32 (or wider) (B,), nats; 0 for a row without labels.
-    """
-    in_loss_BL = labels != IGNORED
-    logits_NV = _at_least_float32(logits)
-    if positions_BL is None:
-        ce_N = F.cross_entropy(logits_NV.flatten(0, 1), labels.flatten(), reduction="none")
-        ce_BL = ce_N.view_as(labels)
-    else:
-        in_loss_BL = in_loss_BL & positions_BL
-        ce_N = F.cross_entropy(logits_NV, labels[positions_BL], reduction="none")
-        ce_BL = ce_N.new_zeros(labels.shape).masked_scatter(positions_BL, ce_N)
-    return ce_BL.sum(1) / in_loss_BL.sum(1).clamp(min=1)
-
-
-def _at_least_float32(logits: Tensor) -> Tensor:
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

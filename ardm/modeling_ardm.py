@@ -7,6 +7,10 @@ does not need it (arXiv 2406.03736).
 The blocks (layers_ardm.py) are pre-norm and without biases. Output projections start at 0, so that
 a fresh network predicts the uniform distribution over the data symbols exactly.
 
+With several stages (stages.py) positions hold coarse values as well, whose ids come behind those of
+the vocabulary and have embeddings of their own; logits are of the vocabulary all the same, or with
+direct ones of each position's next reveal. No input tells the stage: the ids do.
+
 Shapes: B batch, L length, C width, V vocabulary, N selected positions.
 """
 
@@ -31,9 +35,11 @@ from .id_checks import (
     is_looked_at,
 )
 from .layers_ardm import ARDMLayer, ARDMOutputProjection, ARDMRMSNorm, rotary_angles
-from .masking import mean_cross_entropy
-from .networks import impossible_ids, select_positions
+from .networks import select_positions
 from .pretrained_ardm import ARDMPreTrainedModel
+from .reveals import mean_cross_entropy
+from .stages import Stages
+from .vocabulary import impossible_ids, stages_of
 
 # Logit of an impossible id under the logsumexp of the others, where -inf would make a loss of
 # someone else's infinite: e^-20 is less than float32 resolves.
@@ -53,6 +59,8 @@ class ARDMModel(ARDMPreTrainedModel):
     def __init__(self, config: ARDMConfig):
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        num_coarse = stages_of(config).num_nodes - config.vocab_size
+        self.embed_coarse = nn.Embedding(num_coarse, config.hidden_size) if num_coarse else None
         self.layers = nn.ModuleList(ARDMLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = ARDMRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.post_init()
@@ -94,9 +102,7 @@ class ARDMModel(ARDMPreTrainedModel):
             raise ValueError(
                 "got both or neither of input_ids and inputs_embeds; expected exactly one of them."
             )
-        if input_ids is not None and is_looked_at(input_ids):
-            check_ids(input_ids, self.config.vocab_size)
-        hidden_states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        hidden_states = self._embed(input_ids) if inputs_embeds is None else inputs_embeds
         num_rows, length = hidden_states.shape[:2]
         if num_rows == 0:  # an attention of nothing is an error of its own, if a dark one
             raise ValueError("the batch has no rows; expected at least one.")
@@ -125,6 +131,18 @@ class ARDMModel(ARDMPreTrainedModel):
             hidden_states = select_positions(hidden_states, output_positions)
         return BaseModelOutput(last_hidden_state=self.norm(hidden_states))
 
+    def _embed(self, input_ids: Any) -> Tensor:
+        """(B, L, C), of ids of the vocabulary and, where there are stages, of coarse values."""
+        first_coarse = self.config.vocab_size
+        num_coarse = 0 if self.embed_coarse is None else self.embed_coarse.num_embeddings
+        if is_looked_at(input_ids):
+            check_ids(input_ids, first_coarse + num_coarse)
+        if self.embed_coarse is None:
+            return self.embed_tokens(input_ids)
+        tokens = self.embed_tokens(input_ids.clamp(max=first_coarse - 1))
+        coarse = self.embed_coarse((input_ids - first_coarse).clamp(min=0))
+        return torch.where((input_ids < first_coarse)[..., None], tokens, coarse)
+
 
 class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
     """The network of an ARDM: logits of all masked positions given the known ones, and `generate`.
@@ -139,8 +157,13 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
     def __init__(self, config: ARDMConfig):
         super().__init__(config)
         self.model = ARDMModel(config)
-        self.lm_head = ARDMOutputProjection(config.hidden_size, config.vocab_size)
+        self.lm_head = ARDMOutputProjection(config.hidden_size, stages_of(config).num_outputs)
         self.post_init()
+
+    @property
+    def stages(self) -> Stages:
+        """How values are revealed: the tree of coarse ones, and what belongs to it."""
+        return stages_of(self.config)
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
         """Saves the model as transformers does; with its code, `AutoModel` finds its part as well.
@@ -177,11 +200,13 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
         """Logits, and the bound's loss if labels are given.
 
         Args:
-            input_ids: int64 (B, L), mask ids where tokens are hidden.
+            input_ids: int64 (B, L), mask ids where tokens are hidden; with several stages ids of
+                coarse values, too.
             attention_mask: see [`ARDMModel.forward`].
             position_ids: see [`ARDMModel.forward`].
             inputs_embeds: see [`ARDMModel.forward`].
-            labels: int64 (B, L), the hidden tokens' ids, -100 elsewhere, also at padding.
+            labels: int64 (B, L), the hidden tokens' ids, -100 elsewhere, also at padding. With
+                several stages ids of the vocabulary, -100 where the next reveal cannot be.
             logits_positions: the positions whose logits are wanted; others are never computed. bool
                 (B, L), for N true entries: logits are (N, V), in row-major order; or int64 (B, K):
                 logits are (B, K, V). With labels it must be bool, and the loss is over these
@@ -196,20 +221,27 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
 
         Returns:
             `logits` (B, L, V), (N, V) or (B, K, V), -inf at the mask id and at an id that is only
-            padding; or so low that their probability is below 1e-8, if `num_items_in_batch` comes
-            without labels: the caller's own loss, as Trainer's `label_smoothing_factor`, must be
+            padding (direct ones of all stages' children in place of V); or so low that their
+            probability is below 1e-8, if `num_items_in_batch` comes without labels: the caller's
+            own loss, as Trainer's `label_smoothing_factor`, must be
             finite. `loss`, nats per token: the mean cross-entropy over each row's masked tokens,
             averaged over rows weighted by their number of maskable tokens (arXiv 2110.02037,
             equation 2 reweighted).
 
         Raises:
             ValueError: as [`ARDMModel.forward`], if `logits_positions` and labels do not fit
-                together, on labels of another shape, or (on a CPU) on labels that are impossible.
+                together, on labels of another shape, or (on a CPU) on labels that are impossible,
+                or on labels without `input_ids` where there are several stages.
         """
+        stages = stages_of(self.config)
         if labels is not None:
             like = input_ids if inputs_embeds is None else inputs_embeds[..., 0]
             check_labels(labels, self.config.vocab_size, impossible_ids(self.config), like)
             labels = labels.long()  # cross-entropy takes no int32
+            if stages.tree is not None and input_ids is None:
+                raise ValueError(
+                    "got labels and no input_ids; expected the ids, which tell stages."
+                )
         if logits_positions is not None:
             like = input_ids if labels is None else labels
             check_positions(logits_positions, like, bool_only=labels is not None)
@@ -222,13 +254,16 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
             **kwargs,
         )
         logits = self.lm_head(outputs.last_hidden_state)
-        for impossible in impossible_ids(self.config):
-            logits[..., impossible] = -torch.inf
+        if not stages.direct:
+            for impossible in impossible_ids(self.config):
+                logits[..., impossible] = -torch.inf
         loss = None
         if labels is not None:
             if num_maskable is None and num_items_in_batch is None:
                 num_maskable = num_real(labels, attention_mask) * (labels != IGNORED).any(1)
-            nats_B = mean_cross_entropy(logits, labels, logits_positions)
+            nats_B = mean_cross_entropy(logits, labels, logits_positions, stages, input_ids)
+            if stages.num_stages > 1:
+                nats_B = nats_B * stages.num_stages  # reveals of a token
             loss = mean_over_tokens(nats_B, labels, num_maskable, num_items_in_batch)
         elif num_items_in_batch is not None:
             floor = logits.logsumexp(-1, keepdim=True) - _FLOOR

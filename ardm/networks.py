@@ -21,43 +21,12 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
+from .vocabulary import VocabularyConfig, impossible_ids, stages_of
+
 # ids int64 (B, L), positions int64 (B, K) or None: all -> logits (B, K or L, V)
 Network = Callable[[Tensor, Tensor | None], Tensor]
 # ids, attention mask (B, L) or None, positions as `MaskedLanguageModel` takes them -> logits
 PositionLogits = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]
-
-
-class VocabularyConfig(Protocol):
-    """The part of a model's configuration that says what ids mean; it may have a `pad_token_id`."""
-
-    vocab_size: int  # special ids included
-    mask_token_id: Any  # int; ARDMConfig's type allows None, only to refuse it in words
-
-
-def impossible_ids(config: VocabularyConfig) -> set[int]:
-    """The ids that no text holds, and so have probability 0: the mask id, and a mere pad id.
-
-    What is padding is told by the attention mask. A pad id that is the EOS, BOS or UNK id as well
-    (`tokenizer.pad_token = tokenizer.eos_token`) stands in texts, and has a probability there.
-
-    Args:
-        config: of a model; it may lack any of these ids.
-
-    Returns:
-        One or two ids, or none.
-    """
-    padding: set[Any] = {getattr(config, "pad_token_id", None)} - text_ids(config)
-    never: set[Any] = padding | {getattr(config, "mask_token_id", None)}
-    return never - {None}
-
-
-def text_ids(config: VocabularyConfig) -> set[int]:
-    """The special ids that texts hold: EOS (one or several), BOS and UNK, as far as there are."""
-    found: set[Any] = set()
-    for name in ("eos_token_id", "bos_token_id", "unk_token_id"):
-        ids = getattr(config, name, None)
-        found |= set(ids) if isinstance(ids, (list, tuple)) else {ids}
-    return found - {None}
 
 
 def check_no_nan(values: Tensor) -> None:
@@ -117,6 +86,7 @@ def position_logits(model: MaskedLanguageModel, mask_token_id: int | None = None
     takes_mask = _takes_mask(model)
     own_mask_id = getattr(model.config, "mask_token_id", None)
     mask_token_id = own_mask_id if mask_token_id is None else mask_token_id
+    num_outputs = stages_of(model.config, mask_token_id).num_outputs
     never = impossible_ids(model.config) | {mask_token_id}
     if named:
         never = set() if mask_token_id == own_mask_id else {mask_token_id}
@@ -132,7 +102,7 @@ def position_logits(model: MaskedLanguageModel, mask_token_id: int | None = None
         if asked is not None:
             inputs["logits_positions"] = asked
         logits = model(**inputs).logits
-        _check_answer(logits, ids, asked, named, model.config.vocab_size)
+        _check_answer(logits, ids, asked, named, num_outputs)
         if positions is not None and not named and logits.shape[:-1] == ids.shape:
             logits = select_positions(logits, positions)
         if not never:
@@ -162,8 +132,7 @@ def _takes_mask(model: MaskedLanguageModel) -> bool:
 
 def check_bidirectional(model: MaskedLanguageModel) -> None:
     """Raises ValueError for a decoder of transformers, whose logits at p are those of p + 1."""
-    while isinstance(model, nn.Module) and isinstance(getattr(model, "module", None), nn.Module):
-        model = model.module  # type: ignore[assignment]  # DDP
+    model = unwrapped(model)
     kind = str(getattr(model.config, "model_type", None))
     decoder = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
     masked = MODEL_FOR_MASKED_LM_MAPPING_NAMES.get(kind)
@@ -175,18 +144,25 @@ def check_bidirectional(model: MaskedLanguageModel) -> None:
         )
 
 
+def unwrapped(model: MaskedLanguageModel) -> MaskedLanguageModel:
+    """The model inside of wrappers that have no configuration of their own (DDP)."""
+    while isinstance(model, nn.Module) and isinstance(getattr(model, "module", None), nn.Module):
+        model = model.module  # type: ignore[assignment]
+    return model
+
+
 def _check_answer(
-    logits: Tensor, ids: Tensor, asked: Tensor | None, heard: bool, vocab_size: int
+    logits: Tensor, ids: Tensor, asked: Tensor | None, heard: bool, num_outputs: int
 ) -> None:
     """Raises ValueError unless the logits are of what was asked for, or of all if not heard."""
     fits = logits.shape[:-1] == ids.shape and not (heard and asked is not None)
     if asked is not None:
         # how many a bool mask asks for a GPU would have to count: they are where they are used
         fits |= logits.ndim == 2 if asked.dtype == torch.bool else logits.shape[:-1] == asked.shape
-    if not fits or logits.shape[-1] != vocab_size:
+    if not fits or logits.shape[-1] != num_outputs:
         raise ValueError(
             f"the model answers with logits {tuple(logits.shape)} to ids {tuple(ids.shape)};"
-            f" expected vocab_size={vocab_size} logits for each position asked for."
+            f" expected vocab_size={num_outputs} logits for each position asked for."
         )
 
 

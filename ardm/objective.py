@@ -6,7 +6,8 @@ with r = masked / maskable, and sequences weighted by their number of maskable t
 window's length.
 
 w = 1 and r uniform on (0, 1] is the bound (masking.py). Other weights and smaller ratios may learn
-faster; what is reported is the bound all the same (likelihood.py).
+faster; what is reported is the bound all the same (likelihood.py). With several stages r is the
+share of the stage that is left (interleaved: of all reveals).
 """
 
 from dataclasses import dataclass
@@ -14,13 +15,12 @@ from typing import Protocol
 
 from torch import Tensor
 
-from .masking import (
-    IGNORED,
-    keyed_random_ratio_mask,
-    maskable_tokens,
-    mean_cross_entropy,
-)
-from .networks import MaskedLanguageModel
+from .id_checks import IGNORED
+from .masking import keyed_random_ratio_mask, maskable_tokens
+from .networks import MaskedLanguageModel, unwrapped
+from .reveals import mean_cross_entropy
+from .stages import Stages
+from .vocabulary import stages_of
 
 
 class NumberedBatch(Protocol):
@@ -67,6 +67,8 @@ class RandomRatioObjective:
         if not 0 <= self.ramp[0] < self.ramp[1] <= 1:
             raise ValueError(f"ramp is {self.ramp}; expected 0 <= begin < end <= 1.")
 
+        self._stages: tuple[object, Stages] | None = None
+
     def max_ratio(self, progress: float) -> float:
         """The highest mask ratio at a point of the run.
 
@@ -84,7 +86,8 @@ class RandomRatioObjective:
         """The loss of one micro-batch.
 
         Args:
-            model: a masked language model that takes `logits_positions`.
+            model: a masked language model that takes `logits_positions`; its configuration says how
+                many stages there are.
             batch: with `input_ids` int64 (B, L), optional `attention_mask`, `prompt_mask`.
 
         Returns:
@@ -95,6 +98,7 @@ class RandomRatioObjective:
         attention_mask = batch.get("attention_mask")
         prompt_mask = batch.get("prompt_mask")
         mask_id = self.mask_token_id
+        stages = self._stages_of(model)
         masked_ids, labels = keyed_random_ratio_mask(
             batch["input_ids"],
             mask_id,
@@ -104,16 +108,17 @@ class RandomRatioObjective:
             max_ratio=max_ratio,
             attention_mask=attention_mask,
             prompt_mask=prompt_mask,
+            stages=stages,
         )
         positions = labels != IGNORED
         output = model(
             input_ids=masked_ids, attention_mask=attention_mask, logits_positions=positions
         )
-        nats_B = mean_cross_entropy(output.logits, labels, positions)
+        nats_B = mean_cross_entropy(output.logits, labels, positions, stages, masked_ids)
         maskable_BL = maskable_tokens(batch["input_ids"], mask_id, attention_mask, prompt_mask)
         num_maskable_B = maskable_BL.sum(1)
-        nats_of_rows_B = nats_B * num_maskable_B
-        ratio_B = positions.sum(1) / num_maskable_B.clamp(min=1)
+        nats_of_rows_B = nats_B * (num_maskable_B * stages.num_stages)
+        ratio_B = left_ratio(masked_ids, positions, num_maskable_B, stages)
         weights_B = ratio_weights(ratio_B, self.weight_power, max_ratio)
         # Over a constant, not this micro-batch's tokens: else the sum over micro-batches would
         # depend on the split.
@@ -123,6 +128,26 @@ class RandomRatioObjective:
             "nats_per_token": nats_of_rows_B.sum() / num_maskable_B.sum().clamp(min=1),
             "max_ratio": loss.new_full((), max_ratio),
         }
+
+    def _stages_of(self, model: MaskedLanguageModel) -> Stages:
+        """Of the model, made once: its configuration does not change while it is trained."""
+        if self._stages is None or self._stages[0] is not model:
+            config = getattr(unwrapped(model), "config", None)
+            plain = Stages.plain(self.mask_token_id)
+            self._stages = (model, stages_of(config, self.mask_token_id) if config else plain)
+        return self._stages[1]
+
+
+def left_ratio(
+    masked_ids: Tensor, positions: Tensor, num_maskable_B: Tensor, stages: Stages
+) -> Tensor:
+    """(B,), the share of a stage's reveals that is left, or of all where stages overlap."""
+    left_B = positions.sum(1)
+    if stages.interleaved:
+        left_BL = (stages.num_stages - stages.level(masked_ids)) * positions
+        left_B = left_BL.sum(1)
+        num_maskable_B = num_maskable_B * stages.num_stages
+    return left_B / num_maskable_B.clamp(min=1)
 
 
 def ratio_weights(ratio_B: Tensor, power: float, max_ratio: float = 1.0) -> Tensor:

@@ -4,8 +4,9 @@
               ..., (0, k_i), (n, n), (0, k_i+1), ...  resampling between the steps
               ..., (0, k_S), (n, n), (n, n)           resampling after the last
 
-A plan may be cut into blocks: no group reaches over the end of a block. Rows differ in their number
-of masks, so each has its own list; a row that has finished its plan waits with (0, 0).
+A plan may be cut into blocks: no group reaches over the end of a block. Several stages (stages.py)
+are blocks, too, one after the other, and k counts reveals. Rows differ in their number of masks, so
+each has its own list; a row that has finished its plan waits with (0, 0).
 
 Shapes: B batch, S passes.
 """
@@ -19,7 +20,15 @@ import torch
 from torch import Tensor
 
 from .named_plans import CLOCKS, SPLITS, binomial_plan, linear_time_plan
-from .plans import blockwise_steps, check_plan, fixed_size_plan, optimal_plan, uniform_plan
+from .plans import (
+    Losses,
+    blockwise_steps,
+    fixed_size_plan,
+    optimal_plan,
+    stage_losses,
+    stage_plan,
+    uniform_plan,
+)
 from .resampling import Resampling
 
 
@@ -65,42 +74,45 @@ class Passes:
 
 
 def row_plan(
-    num_masked: int,
+    stages: Sequence[Sequence[int]],
     *,
     tokens_per_step: int | None = None,
     steps: int | None = None,
-    plan: Sequence[int] | str | None = None,
-    losses: Sequence[float] | None = None,
-    block_length: int | None = None,
+    plan: Sequence[int] | Sequence[Sequence[int]] | str | None = None,
+    losses: Sequence[float] | Sequence[Sequence[float]] | None = None,
     uniforms: Tensor | None = None,
+    num_stages: int | None = None,
 ) -> list[list[int]]:
     """One row's plan, block by block.
 
     Args:
-        num_masked: positions to generate.
+        stages: for each stage how many positions each of its blocks generates: with one stage and
+            one block [[number of masks]].
         tokens_per_step: positions a step; or
         steps: number of steps, or of masks if those are fewer, split evenly; or
         plan: group sizes, or a name of named_plans.py for how `steps` are split.
-        losses: nats at each number of known tokens, for "optimal".
-        block_length: positions of a block; None: one block.
-        uniforms: float64 (num_masked,) in [0, 1), for "binomial".
+        losses: nats at each number of known tokens (of several stages a list each), for "optimal".
+        uniforms: float64 (N,) in [0, 1), one for each of the N to be generated, for "binomial".
+        num_stages: of the model, how many lists a plan may have; None: as many as `stages`.
 
     Returns:
-        Group sizes of each block; all together they sum to `num_masked`.
+        Group sizes of each block; all together they sum to N.
 
     Raises:
-        ValueError: if a plan does not sum to `num_masked` or reaches over the end of a block, there
-            are fewer steps than blocks, or the losses do not reach that far back.
+        ValueError: if a plan does not sum to N or reaches over the end of a block, there are fewer
+            steps than blocks, or the losses do not reach that far back.
     """
-    if num_masked == 0 and not isinstance(plan, (list, tuple)):
-        return []
-    sizes = fixed_size_plan(num_masked, block_length) if block_length else [num_masked]
+    lengths = [*map(sum, stages)]
+    sizes = [size for blocks in stages for size in blocks]
     if isinstance(plan, (list, tuple)):
-        return _cut(check_plan(list(plan), num_masked), sizes)
+        return _cut(stage_plan(plan, lengths, "masks of every row", num_stages), sizes)
+    if not sizes:
+        return []
     if steps is None:
         return [fixed_size_plan(size, tokens_per_step or 1) for size in sizes]
     if plan == "optimal":
-        return [list(_optimal(tuple(_tail(losses, num_masked)), min(steps, num_masked)))]
+        curves = tuple(curve for curve in _tails(losses, lengths) if curve)
+        return [[*plan] for plan in _optimal(curves, min(steps, sum(lengths)))]
     if plan in CLOCKS:
         return _by_clock(str(plan), sizes, _even_shares(steps, len(sizes)), uniforms)
     split = SPLITS[str(plan or "uniform")]
@@ -131,14 +143,14 @@ def _even_shares(steps: int, num_blocks: int) -> list[int]:
 
 
 @lru_cache(maxsize=1024)
-def _optimal(losses: tuple[float, ...], steps: int) -> tuple[int, ...]:
+def _optimal(curves: tuple[tuple[float, ...], ...], steps: int) -> list[list[int]]:
     """The search once for each number of masks, not at each call."""
-    return tuple(optimal_plan(losses, steps))
+    return optimal_plan(curves, steps)
 
 
 def _cut(plan: list[int], sizes: list[int]) -> list[list[int]]:
     blocks: list[list[int]] = []
-    rest = list(plan)
+    rest = [*plan]
     for size in sizes:
         block: list[int] = []
         while sum(block) < size:
@@ -152,19 +164,28 @@ def _cut(plan: list[int], sizes: list[int]) -> list[list[int]]:
     return blocks
 
 
-def _tail(losses: Sequence[float] | None, num_masked: int) -> list[float]:
-    """The losses of the last `num_masked` steps: the rest of the sequence counts as known."""
-    if not losses:
+def _tails(losses: Losses | None, lengths: Sequence[int]) -> list[tuple[float, ...]]:
+    """Of each stage the losses of its last steps: the rest of the sequence counts as known."""
+    if losses is None or not len(losses):
         raise ValueError(
             "plan is 'optimal' but per_step_losses is not set;"
             " expected the losses measured on data."
         )
-    if len(losses) < num_masked:
+    curves = stage_losses(losses)
+    if len(curves) != len(lengths):
         raise ValueError(
-            f"per_step_losses has {len(losses)} steps;"
-            f" expected at least {num_masked}, the row's masks."
+            f"per_step_losses has {len(curves)} curves; expected {len(lengths)}, one for each"
+            " stage (one for all if they are interleaved)."
         )
-    return list(losses[len(losses) - num_masked :])
+    for curve, length in zip(curves, lengths, strict=True):
+        if len(curve) < length:
+            raise ValueError(
+                f"per_step_losses has {len(curve)} steps;"
+                f" expected at least {length}, the row's masks."
+            )
+    return [
+        tuple(curve[len(curve) - length :]) for curve, length in zip(curves, lengths, strict=True)
+    ]
 
 
 def row_passes(blocks: list[list[int]], resampling: Resampling | None) -> list[Pass]:
@@ -198,12 +219,17 @@ def row_passes(blocks: list[list[int]], resampling: Resampling | None) -> list[P
     return planned
 
 
-def make_passes(plans: Sequence[list[list[int]]], resampling: Resampling | None) -> Passes:
+def make_passes(
+    plans: Sequence[list[list[int]]],
+    resampling: Resampling | None,
+    num_positions: Sequence[int] | None = None,
+) -> Passes:
     """All rows' passes.
 
     Args:
         plans: of each row, as [`row_plan`] gives them.
         resampling: or None.
+        num_positions: of each row, how many it generates; None: as many as its plan has.
 
     Returns:
         The tables; S is the longest row's number.
@@ -212,9 +238,10 @@ def make_passes(plans: Sequence[list[list[int]]], resampling: Resampling | None)
     num_planned = max(map(len, rows), default=0)
     rows = [[*row, *[Pass()] * (num_planned - len(row))] for row in rows]
     if resampling is not None and not resampling.between:
-        for row, blocks in zip(rows, plans, strict=True):
-            masks = sum(map(sum, blocks))
-            number = resampling.number(masks, 0)
+        if num_positions is None:
+            num_positions = [sum(map(sum, blocks)) for blocks in plans]
+        for row, positions in zip(rows, num_positions, strict=True):
+            number = resampling.number(positions, 0)
             row += [Pass(number, number, number)] * resampling.steps
     if not any(fill for row in rows for _, fill, _ in row):
         rows = [[] for _ in rows]

@@ -6,21 +6,26 @@ what is known (arXiv 2110.02037, section 3.1). With L_t the loss in nats per tok
 are known, and group i starting at s_i = k_1 + ... + k_(i-1),
 
     cost(plan) = sum_i k_i L_(s_i)  >=  sum_t L_t = NELBO        for a non-increasing L_t
+
+Of several stages (stages.py), one after the other, each has losses and a plan of its own: no group
+reaches over the end of a stage.
 """
 
 import heapq
 import math
-from array import array
-from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .checks import check_integer
+from .plan_search import as_integers, cheapest_plan, shared_steps
 
-_Line = tuple[int, int, int]  # slope, value at j = 0, start i of the group
+# of one stage, or a list for each
+Losses = Sequence[float] | Sequence[Sequence[float]] | Tensor
+Plan = Sequence[int] | Sequence[Sequence[int]] | Tensor
 
 
 def uniform_plan(length: int, steps: int) -> list[int]:
@@ -85,7 +90,7 @@ def fixed_size_plan(length: int, tokens_per_step: int) -> list[int]:
     return [tokens_per_step] * full + [rest] * bool(rest)
 
 
-def optimal_plan(losses: Sequence[float] | Tensor, steps: int) -> list[int]:
+def optimal_plan(losses: Losses, steps: int | Sequence[int]) -> list[Any]:
     """The plan of `steps` groups with the least cost, by dynamic programming.
 
     (arXiv 2106.03802; 2110.02037, section 3.1.) The losses are made non-increasing by
@@ -99,47 +104,42 @@ def optimal_plan(losses: Sequence[float] | Tensor, steps: int) -> list[int]:
 
     Args:
         losses: (L,), nats at each number of known positions 0..L-1, e.g. from `per_step_losses`; at
-            least 0.
-        steps: number of groups, 1..L.
+            least 0. Of S stages (S, L), or S lists.
+        steps: number of groups, 1..L. Of S stages the number of all groups, S..S*L, which are
+            shared out so that the whole costs least; or a list with one number a stage.
 
     Returns:
-        `steps` group sizes, each at least 1, that sum to L.
+        `steps` group sizes, each at least 1, that sum to L; of S stages a list of S such lists.
 
     Raises:
-        ValueError: if `losses` is no curve of L >= 1 finite, non-negative values, or `steps` is
-            outside 1..L.
+        ValueError: if `losses` is no curve of L >= 1 finite, non-negative values, or `steps` is out
+            of range.
     """
-    values = _finite(losses)
-    if min(values) < 0:
-        raise ValueError(
-            f"losses[{values.index(min(values))}] is {min(values)}; expected nats, at least 0."
-        )
-    steps = _check_steps(steps, len(values))
-    units = _as_integers(monotone_fit(values))
-    # k groups cover k + j positions, j in 0..L - steps: none is empty, then or later
-    width = len(units) - steps + 1
-    costs = [units[0] * (j + 1) for j in range(width)]
-    origins = []
-    for k in range(1, steps):
-        costs, origin = _add_group(costs, units[k : k + width])
-        origins.append(origin)
-    sizes = []
-    j = width - 1
-    for origin in reversed(origins):
-        sizes.append(j - origin[j] + 1)
-        j = origin[j]
-    return [j + 1, *reversed(sizes)]
+    curves = stage_losses(losses)
+    units = as_integers([monotone_fit(_nonnegative(curve)) for curve in curves])
+    if isinstance(steps, (list, tuple)):
+        if len(steps) != len(curves):
+            raise ValueError(f"steps is {steps}; expected {len(curves)} numbers, one a stage.")
+        shares = [
+            _check_steps(share, len(curve)) for share, curve in zip(steps, units, strict=True)
+        ]
+    else:
+        total = sum(map(len, units))
+        steps = check_integer("steps", steps, len(units), total, f" for {total} positions")
+        shares = [steps] if len(units) == 1 else shared_steps(units, steps)
+    plans = [cheapest_plan(curve, share) for curve, share in zip(units, shares, strict=True)]
+    return plans if _is_nested(losses) else plans[0]
 
 
-def plan_cost(losses: Sequence[float] | Tensor, plan: list[int]) -> float:
+def plan_cost(losses: Losses, plan: Plan) -> float:
     """What a plan costs: the sum of k L_s over its groups of size k that start at s.
 
     The losses are taken as they are, without a fit: a plan found on some data can be priced on
     other data.
 
     Args:
-        losses: (L,), nats at each number of known positions 0..L-1.
-        plan: group sizes, each at least 1, that sum to L.
+        losses: (L,), nats at each number of known positions 0..L-1; of S stages (S, L), or S lists.
+        plan: group sizes, each at least 1, that sum to L; of S stages as [`stage_plan`] takes them.
 
     Returns:
         Nats per sequence.
@@ -148,8 +148,9 @@ def plan_cost(losses: Sequence[float] | Tensor, plan: list[int]) -> float:
         ValueError: if `losses` is no curve of L >= 1 finite values, or the plan has an empty group
             or does not sum to L.
     """
-    values = _finite(losses)
-    sizes = check_plan(plan, len(values), "losses")
+    curves = [_finite(curve) for curve in stage_losses(losses)]
+    sizes = stage_plan(plan, [len(curve) for curve in curves], "losses")
+    values = [loss for curve in curves for loss in curve]
     ends = accumulate(sizes)
     return math.fsum(size * values[end - size] for size, end in zip(sizes, ends, strict=True))
 
@@ -211,27 +212,58 @@ def blockwise_steps(sizes: list[int], steps: int) -> list[int]:
     return allotted
 
 
-def check_plan(
-    plan: Sequence[int] | Tensor, length: int, counted: str = "masks of every row"
+def stage_plan(
+    plan: Plan, lengths: Sequence[int], counted: str, num_lists: int | None = None
 ) -> list[int]:
-    """An explicit plan, checked.
+    """An explicit plan, checked: the group sizes of all stages, one stage after the other.
 
     Args:
-        plan: group sizes.
-        length: number of positions that they must sum to.
-        counted: what `length` is the number of, for the message.
+        plan: group sizes of all stages, none of which reaches over the end of one; or of one stage,
+            if all are alike; or a list for each stage.
+        lengths: number of positions of each stage that they must sum to.
+        counted: what these are the number of, for the message.
+        num_lists: how many lists a plan of lists has; None: as many as there are lengths.
 
     Returns:
-        The same as Python's integers.
+        Python's integers.
 
     Raises:
-        ValueError: if a size is no integer of at least 1, or the sum is another.
+        ValueError: if a size is no integer of at least 1, or a sum is another.
     """
-    given = plan.tolist() if isinstance(plan, Tensor) else plan
-    sizes = [check_integer("plan's group size", size, 1) for size in given]
-    if sum(sizes) != length:
-        raise ValueError(f"plan sums to {sum(sizes)}; expected {length}, the number of {counted}.")
+    given: list[Any] = plan.tolist() if isinstance(plan, Tensor) else [*plan]
+    parts = [given]
+    if _is_nested(given) and len(given) == (num_lists or len(lengths)):
+        parts = [part for part in given if len(part)]
+    lengths = [length for length in lengths if length]  # of one that is known nothing is left
+    sizes = [check_integer("plan's group size", size, 1) for part in parts for size in part]
+    sums = [*map(sum, parts)]
+    if len(parts) == 1 and {*lengths} == {*sums}:
+        return sizes * len(lengths)
+    fits = {*accumulate(lengths)} <= {*accumulate(sizes)} and sum(sizes) == sum(lengths)
+    if not fits or (len(parts) > 1 and len(lengths) > 1 and sums != lengths):
+        raise ValueError(
+            f"plan sums to {_sum_of(sums)}; expected {_sum_of(lengths)}, the number of {counted}"
+            f"{', stage by stage' if len(lengths) > 1 else ''}."
+        )
     return sizes
+
+
+def _sum_of(numbers: Sequence[int]) -> str:
+    return " + ".join(map(str, numbers)) or "0"
+
+
+def stage_losses(losses: Losses) -> list[Any]:
+    """The curve of each stage; of one stage a list of one."""
+    if isinstance(losses, Tensor):
+        return [losses] if losses.ndim != 2 else [*losses]
+    return [*losses] if _is_nested(losses) else [losses]
+
+
+def _is_nested(values: Any) -> bool:
+    """Whether there is a list for each stage."""
+    if isinstance(values, Tensor):
+        return values.ndim == 2
+    return len(values) > 0 and all(isinstance(part, (list, tuple, Tensor)) for part in values)
 
 
 def group_bounds(plans: list[list[int]]) -> Tensor:
@@ -254,6 +286,15 @@ def _check_steps(steps: int, length: int) -> int:
     return check_integer("steps", steps, min(length, 1), length, f" for {length} positions")
 
 
+def _nonnegative(losses: Sequence[float] | Tensor) -> list[float]:
+    values = _finite(losses)
+    if min(values) < 0:
+        raise ValueError(
+            f"losses[{values.index(min(values))}] is {min(values)}; expected nats, at least 0."
+        )
+    return values
+
+
 def _finite(losses: Sequence[float] | Tensor) -> list[float]:
     numbers = losses.tolist() if isinstance(losses, Tensor) else list(losses)
     values = torch.tensor(numbers, dtype=torch.float64)
@@ -263,38 +304,3 @@ def _finite(losses: Sequence[float] | Tensor) -> list[float]:
         known = int(fits.logical_not().nonzero()[0])
         raise ValueError(f"losses[{known}] is {float(values[known])}; expected finite nats.")
     return values.tolist()
-
-
-def _as_integers(fitted: list[float]) -> list[int]:
-    """Multiples of 2^-60 of the largest: exact sums at float64 precision, so that ties are ties."""
-    exponent = math.frexp(fitted[0])[1]
-    return [round(math.ldexp(loss, 60 - exponent)) for loss in fitted]
-
-
-def _add_group(costs: list[int], losses: list[int]) -> tuple[list[int], Sequence[int]]:
-    """One more group: new[j] = min over i <= j of costs[i] + (j - i + 1) losses[i].
-
-    Every start i is a line in j, of slope losses[i], and slopes never rise: a lower envelope whose
-    lines are added at one end and left at the other (the convex hull trick). Also the first i.
-    """
-    new = []
-    origin = array("i")
-    lines: deque[_Line] = deque()  # the best at the present j first
-    for j, slope in enumerate(losses):
-        if not lines or slope < lines[-1][0]:  # of one level the first start is the best
-            line = (slope, costs[j] + (1 - j) * slope, j)
-            while len(lines) > 1 and _hidden(lines[-2], lines[-1], line):
-                lines.pop()
-            lines.append(line)
-        while len(lines) > 1 and lines[1][0] * j + lines[1][1] < lines[0][0] * j + lines[0][1]:
-            lines.popleft()
-        new.append(lines[0][0] * j + lines[0][1])
-        origin.append(lines[0][2])
-    return new, origin
-
-
-def _hidden(left: _Line, middle: _Line, right: _Line) -> bool:
-    """Whether of three lines of falling slopes the middle one is nowhere the lowest."""
-    right_meets_left = (right[1] - left[1]) * (left[0] - middle[0])
-    middle_meets_left = (middle[1] - left[1]) * (left[0] - right[0])
-    return right_meets_left <= middle_meets_left  # right does first

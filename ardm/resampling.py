@@ -106,9 +106,7 @@ class Resampling:
         Returns:
             bool (B, L).
         """
-        written_BL = (canvas.order_BL >= 0) & ~canvas.hidden_BL
-        if self.between and canvas.block_BL is not None:
-            written_BL = written_BL & (canvas.block_BL == canvas.active_block()[:, None])
+        written_BL = canvas.returnable(blockwise=self.between)
         uniforms_BL = canvas.uniforms(REVISION, canvas.place_BL, revision_B1)
         scores_BL = self.order.score(canvas.log_probs_BL, uniforms_BL)
         rank_BL = ranking(scores_BL, written_BL, self.order.tie).argsort(1)

@@ -98,7 +98,9 @@ class Selection:
         if self.amount is not None:
             first_BW, sure_B1 = self.amount(logits_BWV, tokens_BW, first_BW, open_BW)
             taken_B1 = torch.maximum(least_B1, sure_B1)
-        return first_BW, torch.minimum(taken_B1, open_BW.sum(1, keepdim=True))
+        # where stages overlap a position may be revealed further in the same step
+        reveals = canvas.stages.num_stages if canvas.stages.interleaved else 1
+        return first_BW, torch.minimum(taken_B1, open_BW.sum(1, keepdim=True) * reveals)
 
     def _scores(
         self,
@@ -110,7 +112,7 @@ class Selection:
     ) -> tuple[Tensor, Tensor | float | None]:
         """Scores, highest first, and the difference up to which two are equal."""
         if self.order is None:
-            return -canvas.scores_BL.gather(1, pool_BW), 0.0
+            return -canvas.of_next(canvas.scores_BR, pool_BW), 0.0
         drawn = () if tokens_BW is None else (tokens_BW,)
         if not self.noise:
             return self.order.scores_and_tie(logits_BWV, open_BW, *drawn)

@@ -8,6 +8,7 @@ goes together.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from .checks import check_integer, check_number
 from .named_plans import PLAN_NAMES
@@ -62,7 +63,7 @@ def _check_plan(name: str, value: object) -> None:
         raise ValueError(
             f"{name} is {value!r}; expected a list of group sizes, or with steps one of {names}."
         )
-    for size in value:
+    for size in _flat(value):
         _check_count(f"{name}'s group size", size, 1)
 
 
@@ -70,8 +71,14 @@ def _check_losses(name: str, value: object) -> None:
     if not isinstance(value, (list, tuple)) or not value:
         got = type(value).__name__
         raise ValueError(f"{name} is {got}; expected a list of nats, one for each step.")
-    for loss in value:
+    for loss in _flat(value):
         _nonnegative(f"a value of {name}", loss)
+
+
+def _flat(values: Any) -> list[Any]:
+    """The items of a list, or of the list of each stage."""
+    nested = values and all(isinstance(part, (list, tuple)) for part in values)
+    return [item for part in values for item in part] if nested else [*values]
 
 
 _from_one = partial(_check_count, minimum=1)

@@ -95,11 +95,7 @@ class Stopping:
         """Pads what lies behind each row's end; it counts as not generated."""
         canvas = self.canvas
         behind_BL = canvas.real_BL & (canvas.place_BL >= self.end_B[:, None])
-        canvas.ids = canvas.ids.masked_fill(behind_BL, self.pad_token_id)
-        canvas.order_BL = canvas.order_BL.masked_fill(behind_BL, -1)
-        canvas.log_probs_BL = canvas.log_probs_BL.masked_fill(behind_BL, 0.0)
-        canvas.hidden_BL = canvas.hidden_BL & ~behind_BL
-        canvas.real_BL = canvas.real_BL & ~behind_BL
+        canvas.cut(behind_BL, self.pad_token_id)
 
 
 def any_of(criteria: Sequence[Callable[..., Any]]) -> Callable[[Tensor, None], Tensor]:

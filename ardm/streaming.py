@@ -56,7 +56,7 @@ class Streaming:
         self.takes_path = drafts and getattr(streamer, "_takes_path", False)
         self.prompt = self._complete()
         self.shown = self.prompt
-        streamer.put(self._text(canvas.ids)[: self.prompt][None])
+        streamer.put(self._text(canvas.token_ids)[: self.prompt][None])
 
     def update(self, logits: Tensor | None, end: int | None) -> None:
         """After a step: a new draft, or what has become complete since.
@@ -66,7 +66,7 @@ class Streaming:
             end: where the text ends, in real tokens, if that is known.
         """
         if self.put_draft is not None:
-            draft = {"value": self._text(self.canvas.ids)[None, self.prompt :]}
+            draft = {"value": self._text(self.canvas.token_ids)[None, self.prompt :]}
             if self.takes_logits and logits is not None:
                 draft["logits"] = logits[:, self.canvas.real_BL[0]][:, self.prompt :].cpu()
             if self.takes_path:
@@ -83,7 +83,7 @@ class Streaming:
 
     def _put(self, complete: int) -> None:
         if complete > self.shown:
-            self.streamer.put(self._text(self.canvas.ids)[self.shown : complete])
+            self.streamer.put(self._text(self.canvas.token_ids)[self.shown : complete])
             self.shown = complete
 
     def _text(self, values_BL: Tensor) -> Tensor:

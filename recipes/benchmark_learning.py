@@ -19,8 +19,9 @@ import torch
 
 from ardm import ARDMConfig, ARDMForMaskedLM, random_ratio_mask
 from ardm.evaluation.bound import BoundEvaluation
-from ardm.masking import IGNORED, mean_cross_entropy
+from ardm.id_checks import IGNORED
 from ardm.objective import RandomRatioObjective
+from ardm.reveals import mean_cross_entropy
 from ardm.training import TrainingConfig, muon_adamw, quieten, run_recipe, train
 
 LENGTH = 128

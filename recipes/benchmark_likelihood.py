@@ -28,7 +28,8 @@ from ardm import ARDMForMaskedLM, log_prob, nelbo, random_ratio_mask
 from ardm.data import add_held_out_arguments, corpus_from, load_held_out
 from ardm.evaluation import HeldOutWindows
 from ardm.hub import DEMO_FOLDER, load_folder
-from ardm.masking import IGNORED, mean_cross_entropy
+from ardm.id_checks import IGNORED
+from ardm.reveals import mean_cross_entropy
 from ardm.training import check_integer, process_state, quieten, run_recipe
 
 BATCH = 32

@@ -49,20 +49,26 @@ CORE: dict[str, dict[str, set[str]]] = {
         "checks": set(),
         "randomness": set(),
         "id_checks": set(),
-        "masking": {"checks", "id_checks", "randomness"},
+        "value_trees": set(),
+        "stages": {"value_trees"},
+        "reveals": {"id_checks", "stages"},
+        "masking": {"checks", "id_checks", "randomness", "reveals", "stages"},
         "ranking": set(),
         "orders": {"ranking"},
-        "plans": {"checks"},
+        "arrangements": {"orders", "stages"},
+        "plan_search": set(),
+        "plans": {"checks", "plan_search"},
         "named_plans": {"checks", "plans"},
         # the network, and what counts as one
-        "networks": set(),
-        "configuration_ardm": set(),
+        "vocabulary": {"checks", "stages", "value_trees"},
+        "networks": {"vocabulary"},
+        "configuration_ardm": {"vocabulary"},
         "layers_ardm": {"configuration_ardm", "networks"},
         "pretrained_ardm": {"configuration_ardm", "layers_ardm"},
         # the objects of the generation loop
         "guidance": {"networks"},
         "draws": set(),
-        "canvas": {"orders", "randomness"},
+        "canvas": {"arrangements", "randomness", "stages"},
         "logits_processing": {"canvas"},
         "stopping": {"canvas"},
         "streaming": {"canvas"},
@@ -70,6 +76,7 @@ CORE: dict[str, dict[str, set[str]]] = {
         "resampling": {"canvas", "randomness", "ranking"},
         "passes": {"named_plans", "plans", "resampling"},
         "decoding": {
+            "arrangements",
             "canvas",
             "draws",
             "logits_processing",
@@ -84,7 +91,17 @@ CORE: dict[str, dict[str, set[str]]] = {
         "setting_checks": {"checks", "named_plans"},
         "replacements": set(),
         "generation_config_ardm": {"orders", "replacements", "resampling", "setting_checks"},
-        "inputs": {"canvas", "generation_config_ardm", "id_checks", "networks", "orders"},
+        "inputs": {
+            "arrangements",
+            "canvas",
+            "generation_config_ardm",
+            "id_checks",
+            "networks",
+            "orders",
+            "randomness",
+            "stages",
+            "vocabulary",
+        },
         "assembly": {
             "canvas",
             "decoding",
@@ -114,19 +131,53 @@ CORE: dict[str, dict[str, set[str]]] = {
             "generation_config_ardm",
             "id_checks",
             "layers_ardm",
-            "masking",
             "networks",
             "pretrained_ardm",
+            "reveals",
+            "stages",
+            "vocabulary",
         },
         # what a text costs
-        "masked_losses": {"checks", "masking", "networks"},
-        "likelihood": {"checks", "masked_losses", "masking", "networks", "randomness"},
-        "step_losses": {"likelihood", "masked_losses", "networks", "plans", "randomness"},
-        "path_likelihood": {"checks", "masked_losses", "networks", "orders", "plans", "ranking"},
+        "masked_losses": {"checks", "id_checks", "masking", "networks", "reveals", "vocabulary"},
+        "likelihood": {
+            "checks",
+            "masked_losses",
+            "networks",
+            "randomness",
+            "reveals",
+            "stages",
+            "vocabulary",
+        },
+        "step_losses": {
+            "likelihood",
+            "masked_losses",
+            "networks",
+            "plans",
+            "randomness",
+            "vocabulary",
+        },
+        "path_likelihood": {
+            "arrangements",
+            "masked_losses",
+            "networks",
+            "orders",
+            "plans",
+            "ranking",
+            "stages",
+            "vocabulary",
+        },
         # what is minimised
-        "objective": {"masking", "networks"},
+        "objective": {"id_checks", "masking", "networks", "reveals", "stages", "vocabulary"},
         "trainer_calls": set(),
-        "collator": {"checks", "masking", "randomness", "trainer_calls"},
+        "collator": {
+            "checks",
+            "id_checks",
+            "masking",
+            "randomness",
+            "reveals",
+            "stages",
+            "trainer_calls",
+        },
     },
     "ddpm": {
         # the process q, and what a network says of it
@@ -417,7 +468,7 @@ def test_forbidden_import_is_found(module, source):
 
 
 def test_allowed_imports_pass():
-    source = "import torch\nfrom .masking import random_ratio_mask\n"
+    source = "import torch\nfrom .reveals import stratified_num_left\n"
     assert wrong_imports("ardm.likelihood", source) == []
     assert wrong_imports("ardm.hub.folder", "from ..modeling_ardm import ARDMModel") == []
     assert wrong_imports("ardm.metrics.bits", "from ardm.training import progress_bar") == []

@@ -52,7 +52,7 @@ def test_what_stands_for_a_class_is_as_good_as_the_class(auto_class, name):
 def test_every_public_name_and_folder_is_there():
     assert all(getattr(ardm, name) is not None for name in ardm.__all__)
     assert set(ardm.__all__) <= set(dir(ardm))
-    assert ardm.training.train and ardm.metrics.describe and ardm.masking.IGNORED == -100
+    assert ardm.training.train and ardm.metrics.describe and ardm.id_checks.IGNORED == -100
 
 
 @pytest.mark.parametrize("name", ["nothing", "", ".", "a.b", ".recipes"])

@@ -5,7 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ardm.canvas import ORDER, ORDER_NOISE, REVISION, TOKEN, Canvas, append_masks, row_streams
+from ardm.canvas import ORDER, ORDER_NOISE, REVISION, TOKEN, Canvas
+from ardm.inputs import append_masks, row_streams
+from ardm.stages import Stages
 
 MASK, PAD = 3, 4
 LAWS = settings(max_examples=80)
@@ -29,7 +31,12 @@ def batches(draw, shortest=1, any_real=False):
 
 def canvas_of(ids, real, order="random", block_length=None, seeds=None):
     return Canvas(
-        ids.clone(), real, MASK, row_streams(seeds or 7, None, 1, len(ids)), order, block_length
+        ids.clone(),
+        real,
+        Stages.plain(MASK),
+        row_streams(seeds or 7, None, 1, len(ids)),
+        order,
+        block_length,
     )
 
 
@@ -86,14 +93,14 @@ def test_a_places_numbers_depend_on_its_row_alone(batch):
     ids, real = batch
     seeds = list(range(10, 10 + len(ids)))
     canvas = canvas_of(ids, real, seeds=seeds)
-    assert (canvas.uniforms_BL >= 0).all() and (canvas.uniforms_BL < 1).all()
+    assert (canvas.uniforms_BR >= 0).all() and (canvas.uniforms_BR < 1).all()
     for row, is_real in enumerate(real):
         alone = canvas_of(
             ids[row : row + 1, is_real],
             torch.ones(1, int(is_real.sum()), dtype=torch.bool),
             seeds=[seeds[row]],
         )
-        for name in ("uniforms_BL", "scores_BL", "place_BL", "hidden_BL", "given_BL"):
+        for name in ("uniforms_BR", "scores_BR", "place_BL", "hidden_BL", "given_BL"):
             assert torch.equal(getattr(alone, name)[0], getattr(canvas, name)[row, is_real]), name
 
 
@@ -107,7 +114,7 @@ def test_every_kind_row_place_and_key_has_a_number_of_its_own():
         canvas.uniforms(ORDER_NOISE, canvas.place_BL, canvas.step_B1 + key) for key in (1, 2)
     ]
     assert len(torch.stack(numbers).unique()) == 8 * 24
-    assert torch.equal(canvas.scores_BL, numbers[0]) and torch.equal(canvas.uniforms_BL, numbers[1])
+    assert torch.equal(canvas.scores_BR, numbers[0]) and torch.equal(canvas.uniforms_BR, numbers[1])
 
 
 # ------------------------------------------------------------------------------------- who is where
@@ -119,7 +126,7 @@ def test_places_blocks_and_what_is_hidden(batch, block_length):
     for row in range(len(ids)):
         hidden = [p for p in range(ids.shape[1]) if real[row, p] and ids[row, p] == MASK]
         reals = [p for p in range(ids.shape[1]) if real[row, p]]
-        assert canvas.hidden_BL[row].nonzero()[:, 0].tolist() == hidden and canvas.num_masks_B1[
+        assert canvas.hidden_BL[row].nonzero()[:, 0].tolist() == hidden and canvas.num_reveals_B1[
             row
         ] == len(hidden)
         assert canvas.given_BL[row].nonzero()[:, 0].tolist() == [
@@ -137,7 +144,8 @@ def test_places_blocks_and_what_is_hidden(batch, block_length):
             canvas.hidden_BL[row, first] = False
             second = hidden[block_length : 2 * block_length]
             assert canvas.open_positions(blockwise=True)[row].nonzero()[:, 0].tolist() == second
-            assert canvas.active_block()[row] == (1 if second else ids.shape[1])
+            past = canvas._first_block(canvas.hidden_BL)
+            assert past[row] == (1 if second else ids.shape[1])
             canvas.hidden_BL[row, hidden] = True
     assert (
         (canvas.order_BL == -1).all()
@@ -194,6 +202,7 @@ def test_a_step_writes_what_is_chosen_and_nothing_else(batch, width, seed):
     tokens = torch.randint(0, MASK, positions.shape)
     log_probs = -torch.rand(positions.shape, dtype=torch.float64)
     canvas.write(positions, tokens, log_probs, chosen)
+    canvas.end_step(chosen)
     for row in range(len(ids)):
         for column in range(width):
             if chosen[row, column]:
@@ -219,26 +228,26 @@ def test_what_goes_back_is_hidden_and_draws_anew(batch, order, seed):
     was_hidden, given_BL = canvas.hidden_BL.clone(), canvas.given_BL.clone()
     for one in (canvas, others):  # all that was hidden is generated
         one.ids, one.hidden_BL = one.ids.masked_fill(was_hidden, 0), torch.zeros_like(was_hidden)
-    before = {name: getattr(canvas, name).clone() for name in ("ids", "uniforms_BL", "scores_BL")}
+    before = {name: getattr(canvas, name).clone() for name in ("ids", "uniforms_BR", "scores_BR")}
     back = was_hidden & (torch.rand(ids.shape) < 0.5)
     revision = torch.randint(1, 4, (len(ids), 1))
     canvas.send_back(back, revision)
     assert torch.equal(canvas.hidden_BL, back) and torch.equal(canvas.given_BL, given_BL)
     assert torch.equal(canvas.ids, before["ids"].masked_fill(back, MASK))
-    for name in ("uniforms_BL", "scores_BL"):
+    for name in ("uniforms_BR", "scores_BR"):
         assert torch.equal(getattr(canvas, name)[~back], before[name][~back]), name
-    assert (canvas.uniforms_BL != before["uniforms_BL"])[back].all()
-    assert (canvas.scores_BL != before["scores_BL"])[back].all() == (
+    assert (canvas.uniforms_BR != before["uniforms_BR"])[back].all()
+    assert (canvas.scores_BR != before["scores_BR"])[back].all() == (
         order == "random" or not back.any()
     )
     # a place's new numbers depend on its row and revision alone, not on what else goes back
     others.send_back(was_hidden, revision)
-    assert torch.equal(others.uniforms_BL[back], canvas.uniforms_BL[back])
-    assert torch.equal(others.scores_BL[back], canvas.scores_BL[back])
+    assert torch.equal(others.uniforms_BR[back], canvas.uniforms_BR[back])
+    assert torch.equal(others.scores_BR[back], canvas.scores_BR[back])
     later = canvas_of(ids, real, order, seeds=seeds)
     later.send_back(back, revision + 1)
-    assert (later.uniforms_BL != canvas.uniforms_BL)[back].all()
+    assert (later.uniforms_BR != canvas.uniforms_BR)[back].all()
     for row in range(len(ids)):
         alone = canvas_of(ids[row : row + 1], real[row : row + 1], order, seeds=[seeds[row]])
         alone.send_back(back[row : row + 1], revision[row : row + 1])
-        assert torch.equal(alone.uniforms_BL[0], canvas.uniforms_BL[row])
+        assert torch.equal(alone.uniforms_BR[0], canvas.uniforms_BR[row])

@@ -30,7 +30,7 @@ def trainer(model, rows, collate, output_dir, **arguments):
 
 
 def mask_every_other(
-    input_ids, mask_token_id, *, attention_mask=None, prompt_mask=None, generator=None
+    input_ids, mask_token_id, *, attention_mask=None, prompt_mask=None, generator=None, stages=None
 ):
     """Masks that depend on a row alone, so that two ways to split a batch can be compared."""
     hidden = (torch.arange(input_ids.shape[1]) % 2 == 0) & attention_mask.bool()

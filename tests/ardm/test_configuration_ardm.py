@@ -177,15 +177,15 @@ def with_settings(folder, **settings):
 
 
 def test_a_file_with_unknown_settings_loads_with_a_warning(tmp_path):
-    path = with_settings(tmp_path, num_stages=1, hidden_sise=3, temperature=2.0)
+    path = with_settings(tmp_path, num_steps=1, hidden_sise=3, temperature=2.0)
     for load in (
         lambda: ARDMConfig.from_pretrained(tmp_path),
         lambda: AutoConfig.from_pretrained(tmp_path),
         lambda: ARDMConfig.from_json_file(path),
     ):
-        with pytest.warns(UserWarning, match="left out: hidden_sise, num_stages, temperature"):
+        with pytest.warns(UserWarning, match="left out: hidden_sise, num_steps, temperature"):
             config = load()
-        assert config.hidden_size == 8 and not hasattr(config, "num_stages")
+        assert config.hidden_size == 8 and not hasattr(config, "num_steps")
 
 
 NAMES = ("_attn_implementation", "attn_implementation", "_attn_implementation_internal")

@@ -42,7 +42,7 @@ def use_order(monkeypatch, rank):
     monkeypatch.setattr(
         masked_losses,
         "order_uniforms",
-        lambda seed, rows, length: uniforms.expand(len(rows), length),
+        lambda seed, rows, length, stages: uniforms.expand(len(rows), length),
     )
 
 

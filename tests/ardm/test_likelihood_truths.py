@@ -8,7 +8,7 @@ import torch
 
 from ardm import ARDMConfig, ARDMForMaskedLM, log_prob, nelbo, random_ratio_mask
 from ardm.layers_ardm import select_positions
-from ardm.masking import mean_cross_entropy
+from ardm.reveals import mean_cross_entropy
 
 
 class MarkovModel:

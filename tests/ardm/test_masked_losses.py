@@ -16,6 +16,7 @@ from ardm.masked_losses import (
     target_tokens,
 )
 from ardm.masking import order_uniforms
+from ardm.stages import Stages
 
 MASK, PAD = 3, 4
 IDS = torch.tensor(
@@ -25,7 +26,7 @@ PROMPT = torch.tensor([[0, 1, 0, 0, 0, 0], [0] * 6, [0] * 6, [1, 0, 0, 1, 0, 0]]
 VERSIONS = Versions(
     row=torch.tensor([0, 3, 1, 1, 2, 0, 3, 0, 2, 1]),
     key=torch.tensor([5, 2**40 + 1, 7, 8, 9, 10, 0, 3 * 2**32, 2**62, 1]),
-    num_masked=torch.tensor([5, 2, 4, 1, 1, 3, 3, 1, 2, 2]),
+    num_left=torch.tensor([5, 2, 4, 1, 1, 3, 3, 1, 2, 2]),
 )
 SEED = 11
 
@@ -59,7 +60,9 @@ def one_at_a_time(
         real = attention_mask[row].nonzero()[:, 0].tolist()
         text = [int(ids[row, place]) for place in real]
         targets = [i for i, place in enumerate(real) if not prompt_mask[row, place]]
-        uniforms = order_uniforms(seed, torch.tensor([key]), len(text))[0].tolist()
+        uniforms = order_uniforms(seed, torch.tensor([key]), len(text), Stages.plain(MASK))[
+            0
+        ].tolist()
         # the i-th target token has the i-th number
         order = sorted(range(len(targets)), key=lambda i: uniforms[i])
         hidden = [targets[i] for i in order[len(targets) - num_masked :]]
@@ -80,7 +83,7 @@ def test_they_are_those_of_a_loop_over_single_rows_and_masks(model):
     assert expected.std() > 0.1  # no two of these could be mistaken for each other
     unpadded = IDS[:1].repeat(4, 1)
     none = torch.zeros_like(unpadded)
-    versions = VERSIONS._replace(num_masked=torch.arange(10) % 6 + 1)
+    versions = VERSIONS._replace(num_left=torch.arange(10) % 6 + 1)
     reference = one_at_a_time(exact, unpadded, none == 0, none, versions)
     found = losses(exact, unpadded, None, None, versions)
     torch.testing.assert_close(found, reference, rtol=1e-12, atol=0)
@@ -108,7 +111,7 @@ def test_padding_on_either_side_and_prompts_do_not_change_a_rows_orders(model):
 def test_versions_depend_on_seed_and_key(model):
     base, half = losses(model), VERSIONS._replace(key=VERSIONS.key + 1)
     # where not all is masked
-    partly = VERSIONS.num_masked < torch.tensor([5, 3, 4, 4, 2, 5, 3, 5, 2, 4])
+    partly = VERSIONS.num_left < torch.tensor([5, 3, 4, 4, 2, 5, 3, 5, 2, 4])
     for other in (losses(model, seed=SEED + 1), losses(model, versions=half)):
         assert (other - base)[partly].abs().gt(1e-4).sum() >= 3
         # all masked in any order

@@ -10,17 +10,13 @@ from scipy import stats
 from torch.nn import functional as F
 
 from ardm import random_ratio_mask
-from ardm.masking import (
-    check_ids,
-    keyed_random_ratio_mask,
-    mask_last,
-    mean_cross_entropy,
-    order_uniforms,
-    strata,
-    stratified_num_masked,
-)
+from ardm.id_checks import check_ids
+from ardm.masking import keyed_random_ratio_mask, order_uniforms, strata
+from ardm.reveals import hide_last, mean_cross_entropy, stratified_num_left
+from ardm.stages import Stages
 
 MASK = 9
+PLAIN = Stages.plain(MASK)
 
 
 def ids_of(batch, length):
@@ -87,8 +83,9 @@ def test_strata_are_a_random_permutation_for_each_step_and_seed():
 def test_stratified_counts_round_to_the_ends():
     n = torch.tensor([5, 5, 5, 0, 1])
     u = torch.tensor([0.0, 1 - 2**-53, 0.2, 0.7, 0.999], dtype=torch.float64)
-    assert stratified_num_masked(n, u).tolist() == [1, 5, 2, 0, 1]
-    assert stratified_num_masked(n, torch.ones(5, dtype=torch.float64)).tolist() == [5, 5, 5, 0, 1]
+    assert stratified_num_left(n, u, PLAIN).tolist() == [1, 5, 2, 0, 1]
+    ones = torch.ones(5, dtype=torch.float64)
+    assert stratified_num_left(n, ones, PLAIN).tolist() == [5, 5, 5, 0, 1]
 
 
 @settings(max_examples=60)
@@ -156,10 +153,11 @@ def test_int32_and_strided_ids_mask_like_contiguous_int64():
         assert torch.equal(masked_ids, reference[0]) and torch.equal(labels, reference[1])
 
 
-def test_mask_last_hides_the_last_in_the_order():
+def test_hide_last_hides_the_last_in_the_order():
     ids, rank = torch.tensor([[4, 5, 6, 7]]), torch.tensor([[2.0, 0.0, 3.0, 1.0]])
     for count, expected in ((0, []), (1, [2]), (2, [0, 2]), (3, [0, 2, 3]), (4, [0, 1, 2, 3])):
-        labels = mask_last(ids, MASK, torch.ones_like(ids).bool(), torch.tensor([count]), rank)[1]
+        maskable, left = torch.ones_like(ids).bool(), torch.tensor([count])
+        labels = hide_last(ids, PLAIN, maskable, left, rank)[1]
         assert (labels[0] != -100).nonzero().flatten().tolist() == expected
 
 
@@ -248,11 +246,11 @@ def test_keyed_masks_leave_padding_and_prompt_alone():
 
 
 def test_orders_of_rows_are_uniform():
-    orders = order_uniforms(3, torch.arange(6000), 3).argsort(1)
+    orders = order_uniforms(3, torch.arange(6000), 3, PLAIN).argsort(1)
     codes = (orders * 3 ** torch.arange(3)).sum(1).unique(return_counts=True)[1]
     assert len(codes) == 6
     assert_chi_square(codes)
-    uniforms = order_uniforms(3, torch.arange(200), 50)  # rows share nothing, shifted or not
+    uniforms = order_uniforms(3, torch.arange(200), 50, PLAIN)  # rows share nothing, shifted or not
     assert len(uniforms.unique()) == uniforms.numel()
 
 

@@ -28,7 +28,7 @@ def test_the_names():
 @given(st.integers(0, 30), st.integers(1, 40), st.sampled_from([*SPLITS, *CLOCKS]))
 def test_a_plan_spends_all_masks_in_at_most_that_many_groups(length, steps, name):
     uniforms = torch.rand(length, dtype=torch.float64)
-    blocks = row_plan(length, plan=name, steps=steps, uniforms=uniforms)
+    blocks = row_plan([[length] * bool(length)], plan=name, steps=steps, uniforms=uniforms)
     groups = [size for block in blocks for size in block]
     assert sum(groups) == length and all(size >= 1 for size in groups)
     assert len(groups) <= min(steps, length)
@@ -41,11 +41,11 @@ def test_no_group_reaches_over_a_block(length, block_length, name, data):
     sizes = [min(block_length, length - i) for i in range(0, length, block_length)]
     steps = data.draw(st.integers(len(sizes), 40))
     uniforms = torch.rand(length, dtype=torch.float64)
-    settings = {"plan": name, "block_length": block_length, "uniforms": uniforms}
-    assert [sum(block) for block in row_plan(length, steps=steps, **settings)] == sizes
+    settings = {"plan": name, "uniforms": uniforms}
+    assert [sum(block) for block in row_plan([sizes], steps=steps, **settings)] == sizes
     if len(sizes) > 1:
         with pytest.raises(ValueError, match="steps is"):
-            row_plan(length, steps=len(sizes) - 1, **settings)
+            row_plan([sizes], steps=len(sizes) - 1, **settings)
 
 
 def test_larger_groups_first():

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ardm.masking import IGNORED, keyed_random_ratio_mask
+from ardm.id_checks import IGNORED
+from ardm.masking import keyed_random_ratio_mask
 from ardm.objective import RandomRatioObjective, ratio_weights
 from ardm.training import Batch
 

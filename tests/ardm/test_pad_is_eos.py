@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from ardm import RandomRatioCollator, log_prob, measure_step_losses, nelbo, random_ratio_mask
-from ardm.networks import impossible_ids, text_ids
+from ardm.vocabulary import impossible_ids, text_ids
 
 MASK = 4
 SHARED = [

@@ -26,9 +26,14 @@ def block_sizes(masks, block_length):
     ]
 
 
+def plan_of(masks, block_length=None, **settings):
+    """Of a row with one stage."""
+    return row_plan([block_sizes(masks, block_length)], **settings)
+
+
 @st.composite
 def amounts(draw, masks):
-    """Settings of row_plan that fit a row of `masks`."""
+    """Settings of `plan_of` that fit a row of `masks`."""
     block_length = draw(BLOCK_LENGTH)
     blocks = len(block_sizes(masks, block_length))
     way = draw(st.sampled_from(["tokens_per_step", "steps", "plan", None]))
@@ -51,7 +56,7 @@ def rows(draw):
     resampling = order and Resampling(
         draw(st.integers(1, 7)), draw(FRACTION), RESAMPLE_ORDERS[order]
     )
-    return [row_plan(count, **draw(amounts(count))) for count in counts], resampling
+    return [plan_of(count, **draw(amounts(count))) for count in counts], resampling
 
 
 def flat(blocks):
@@ -63,7 +68,7 @@ def flat(blocks):
 @given(st.data(), MASKS)
 def test_a_plan_fills_each_block_exactly(data, masks):
     options = data.draw(amounts(masks))
-    plan = row_plan(masks, **options)
+    plan = plan_of(masks, **options)
     sizes = block_sizes(masks, options["block_length"])
     assert [sum(block) for block in plan] == sizes
     assert all(size >= 1 for size in flat(plan))
@@ -84,21 +89,21 @@ def test_a_plan_fills_each_block_exactly(data, masks):
 def test_an_explicit_plan_is_cut_at_the_blocks_or_refused(plan, block_length):
     masks, ends = sum(plan), list(itertools.accumulate(plan))
     if all(end in ends for end in itertools.accumulate(block_sizes(masks, block_length))):
-        blocks = row_plan(masks, plan=plan, block_length=block_length)
+        blocks = plan_of(masks, plan=plan, block_length=block_length)
         assert flat(blocks) == plan and list(map(sum, blocks)) == block_sizes(masks, block_length)
     else:
         with pytest.raises(ValueError, match="reaches over the end of a block"):
-            row_plan(masks, plan=plan, block_length=block_length)
+            plan_of(masks, plan=plan, block_length=block_length)
     for other in (masks - 1, masks + 1):
         with pytest.raises(ValueError, match=f"plan sums to {masks}; expected {other}"):
-            row_plan(other, plan=plan)
+            plan_of(other, plan=plan)
 
 
 @LAWS
 @given(st.integers(1, 8), st.integers(1, 10), st.lists(st.floats(0, 5), min_size=8, max_size=10))
 def test_the_optimal_plan_is_the_cheapest_one_of_the_tail(masks, steps, losses):
     losses = sorted(losses, reverse=True)
-    (plan,) = row_plan(masks, plan="optimal", steps=steps, losses=losses)
+    (plan,) = plan_of(masks, plan="optimal", steps=steps, losses=losses)
     groups = min(steps, masks)
     assert len(plan) == groups and sum(plan) == masks
     tail = losses[len(losses) - masks :]
@@ -111,15 +116,15 @@ def test_the_optimal_plan_is_the_cheapest_one_of_the_tail(masks, steps, losses):
 
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="per_step_losses is not set"):
-        row_plan(4, plan="optimal", steps=2)
+        plan_of(4, plan="optimal", steps=2)
     with pytest.raises(ValueError, match="per_step_losses has 3 steps; expected at least 4"):
-        row_plan(4, plan="optimal", steps=2, losses=[3.0, 2.0, 1.0])
+        plan_of(4, plan="optimal", steps=2, losses=[3.0, 2.0, 1.0])
     with pytest.raises(
         ValueError, match="steps is 2; expected at least one for each of the 3 blocks"
     ):
-        row_plan(9, steps=2, block_length=3)
+        plan_of(9, steps=2, block_length=3)
     with pytest.raises(ValueError, match="plan sums to 1; expected 0"):
-        row_plan(0, plan=[1])
+        plan_of(0, plan=[1])
 
 
 # ---------------------------------------------------------------------------- the passes of one row
@@ -252,7 +257,7 @@ def test_resampling_passes_count_in_the_steps(masks, steps, resample_steps, orde
         resample_fraction=0.3,
     )
     resampling = make_resampling(config)
-    passes = plan_passes(config, [masks, 0, masks], resampling)
+    passes = plan_passes(config, [[[masks]], [[]], [[masks]]], [masks, 0, masks], 1, resampling)
     planned = min(steps, masks)
     extra = resample_steps if order in AFTER or planned > 1 else 0
     assert len(passes.widths) == planned + extra
@@ -262,5 +267,5 @@ def test_resampling_passes_count_in_the_steps(masks, steps, resample_steps, orde
 def test_each_row_has_the_best_plan_for_its_own_masks():
     losses = [4.0, 3.0, 1.0, 0.9, 0.5, 0.5, 0.1, 0.1]
     config = ARDMGenerationConfig(plan="optimal", steps=3, per_step_losses=losses)
-    fill_BS = plan_passes(config, [8, 4, 2, 0], None).fill_BS
+    fill_BS = plan_passes(config, [[[8]], [[4]], [[2]], [[]]], [8, 4, 2, 0], 1, None).fill_BS
     assert fill_BS.tolist() == [[2, 2, 4], [1, 1, 2], [1, 1, 0], [0, 0, 0]]

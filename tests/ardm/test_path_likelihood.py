@@ -352,7 +352,7 @@ ONE = torch.tensor([[0, 1, 2]])
         ({"order": [0, 1, 2]}, "order is list"),
         ({"order": "random"}, "order is 'random'.*nelbo"),
         ({"order": "rightwards"}, "order is 'rightwards'.*left_to_right"),
-        ({"plan": [1, 1]}, "plan sums to 2; expected 3, the tokens of row 0"),
+        ({"plan": [1, 1]}, "plan sums to 2; expected 3, the number of tokens of row 0"),
         ({"plan": [1, 3]}, "plan sums to 4; expected 3"),
         ({"plan": [1.5, 1.5]}, "plan's group size is 1.5"),
         ({"plan": [1, "a"]}, "plan's group size is 'a'"),

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ardm.canvas import Canvas, row_streams
+from ardm.canvas import Canvas
+from ardm.inputs import row_streams
 from ardm.resampling import RESAMPLE_ORDERS, Resampling
+from ardm.stages import Stages
 
 MASK, PAD = 3, 4
 AFTER, BETWEEN = ("random", "least_confident"), ("remdm_cap", "remdm_rescale", "remdm_conf")
@@ -75,7 +77,7 @@ def half_done(batch, length, seed, block_length=None):
     canvas = Canvas(
         ids.masked_fill(~real, PAD),
         real,
-        MASK,
+        Stages.plain(MASK),
         row_streams(seed, None, 1, batch),
         "random",
         block_length,
@@ -95,7 +97,7 @@ def half_done(batch, length, seed, block_length=None):
     erased = canvas.hidden_BL & (torch.rand(batch, length, generator=generator) < 0.5)
     canvas.order_BL = canvas.order_BL.masked_fill(written | erased, 0)
     log_probs = -torch.rand(batch, length, generator=generator, dtype=torch.float64)
-    canvas.log_probs_BL = log_probs.masked_fill(~written, 0.0)
+    canvas.log_probs_BR = log_probs.masked_fill(~written, 0.0)
     return canvas, written
 
 
@@ -118,13 +120,14 @@ def test_exactly_so_many_generated_tokens_go_back(order, batch, length, seed):
         alone = Canvas(
             canvas.ids[row : row + 1, real],
             real[real][None],
-            MASK,
+            Stages.plain(MASK),
             (torch.tensor([seed]), torch.tensor([row])),
             "random",
         )
         alone.order_BL = canvas.order_BL[row : row + 1, real]
         alone.hidden_BL = canvas.hidden_BL[row : row + 1, real]
-        alone.log_probs_BL = canvas.log_probs_BL[row : row + 1, real]
+        alone.given_level_BL = canvas.given_level_BL[row : row + 1, real]
+        alone.log_probs_BR = canvas.log_probs_BR[row : row + 1, real]
         other = Resampling(1, 0.1, RESAMPLE_ORDERS[order]).positions(
             alone, number[row : row + 1], revision[row : row + 1]
         )
@@ -156,7 +159,7 @@ def test_between_the_steps_only_the_active_block_is_revised(order, block_length,
 def test_the_least_confident_are_those_of_the_lowest_probability(length, number, seed):
     canvas, written = half_done(2, length, seed)
     if seed % 2:  # ties go by position
-        canvas.log_probs_BL = canvas.log_probs_BL.mul(3).round().div(3)
+        canvas.log_probs_BR = canvas.log_probs_BL.mul(3).round().div(3)
     numbers = torch.full((2, 1), number)
     back = Resampling(1, 0.1, RESAMPLE_ORDERS["least_confident"]).positions(
         canvas, numbers, torch.ones_like(numbers)
@@ -171,13 +174,17 @@ def chosen(order, log_probs, number, revision=1, rows=6000):
     """What goes back in many rows of one state: two tokens given, three written, one hidden."""
     ids = torch.tensor([0, MASK, MASK, 1, MASK, MASK]).expand(rows, -1).clone()
     canvas = Canvas(
-        ids, torch.ones_like(ids, dtype=torch.bool), MASK, row_streams(3, None, 1, rows), "random"
+        ids,
+        torch.ones_like(ids, dtype=torch.bool),
+        Stages.plain(MASK),
+        row_streams(3, None, 1, rows),
+        "random",
     )
     for position, log_prob in zip((1, 2, 4), log_probs, strict=True):
         canvas.ids[:, position] = 0
         canvas.hidden_BL[:, position] = False
         canvas.order_BL[:, position] = 0
-        canvas.log_probs_BL[:, position] = log_prob
+        canvas.log_probs_BR[:, position] = log_prob
     numbers = torch.full((rows, 1), number)
     return Resampling(1, 0.1, RESAMPLE_ORDERS[order]).positions(
         canvas, numbers, torch.full_like(numbers, revision)

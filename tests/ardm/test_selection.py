@@ -9,10 +9,12 @@ import torch
 from hypothesis import strategies as st
 from scipy import stats
 
-from ardm.canvas import Canvas, row_streams
+from ardm.canvas import Canvas
+from ardm.inputs import row_streams
 from ardm.orders import LOGIT_ORDERS, logit_order
 from ardm.randomness import gumbel
 from ardm.selection import Selection, above_threshold, within_entropy
+from ardm.stages import Stages
 
 MASK, PAD = 3, 4
 LAWS = hypothesis.settings(max_examples=60)
@@ -27,7 +29,7 @@ ORDERS = [None, *LOGIT_ORDERS, first_logit]
 
 def canvas_of(batch, length, seed=0):
     ids = torch.full((batch, length), MASK)
-    return Canvas(ids, ids == MASK, MASK, row_streams(seed, None, 1, batch), "random")
+    return Canvas(ids, ids == MASK, Stages.plain(MASK), row_streams(seed, None, 1, batch), "random")
 
 
 @st.composite

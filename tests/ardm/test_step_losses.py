@@ -51,7 +51,7 @@ def exact_step_losses(exact, ids):
     return total
 
 
-def repeated(uniforms, seed, keys, length):
+def repeated(uniforms, seed, keys, length, stages):
     return uniforms.expand(len(keys), length)
 
 

@@ -1,0 +1,249 @@
+"""Stages: a value is revealed level by level, from the mask down a tree (value_trees.py).
+
+    p(child | node) = mass of the child's leaves / mass of the node's leaves     (arXiv 2110.02037,
+                                                        section 4, the "data" parametrisation)
+
+under the network's softmax over the vocabulary; or of logits for the children alone ("direct").
+An order arranges the S*n reveals of n tokens, the coarsest of each token first: `stagewise`, all of
+level 1, then all of level 2, ... (arXiv 2110.02037), or `interleaved`, in any arrangement (arXiv
+2510.08632, 2505.18495). In both the next reveal is uniform over those that may come next. So with m
+of the N = S*n reveals left
+
+    -log p(x) <= E  N * sum_p w_p CE(next child at p) / sum_p w_p
+
+with w_p = 1 where the stage has not come (stagewise), or the number of reveals left at p
+(interleaved). One stage is the plain model: the children of the mask are the ids themselves, and
+none of these functions does anything.
+
+Shapes: B batch, L length, N any number of positions, V vocabulary, S stages, M nodes, W children.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .value_trees import ValueTree
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """A tree's tables on one device, as [`ValueTree`] has them, and where logits stand."""
+
+    ancestors_SV: Tensor
+    parent_M: Tensor
+    level_M: Tensor
+    slot_M: Tensor
+    row_M: Tensor
+    children_RW: Tensor
+    leaf_order: Tensor
+    logit_RW: Tensor  # for each child its place among the logits of all nodes, a 0 and a -inf
+
+    def to(self, device: torch.device) -> "_Tables":
+        return _Tables(*(getattr(self, table.name).to(device) for table in fields(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """How the values of a model are revealed.
+
+    Args:
+        vocab_size: V.
+        mask_token_id: the root of the tree.
+        tree: the levels between the mask and the values; None: there are none, S = 1.
+        interleaved: whether stages may overlap.
+        direct: whether the network gives logits for children instead of for the vocabulary.
+    """
+
+    vocab_size: int
+    mask_token_id: int
+    tree: ValueTree | None = None
+    interleaved: bool = False
+    direct: bool = False
+    _tables_on: dict[torch.device, _Tables] = field(default_factory=dict, init=False, repr=False)
+
+    @staticmethod
+    def plain(mask_token_id: int, vocab_size: int = 0) -> "Stages":
+        """A single stage: from the mask to a token."""
+        return Stages(vocab_size, mask_token_id)
+
+    @property
+    def num_stages(self) -> int:
+        """S, the reveals of a token."""
+        return 1 if self.tree is None else self.tree.num_stages
+
+    @property
+    def num_nodes(self) -> int:
+        """M, the number of ids that a canvas may hold."""
+        return self.vocab_size if self.tree is None else self.tree.num_nodes
+
+    @property
+    def num_outputs(self) -> int:
+        """Logits that a network gives for each position."""
+        if self.tree is None or not self.direct:
+            return self.vocab_size
+        return sum(map(max, self.tree.sizes))
+
+    def reveals(self, of_stages: Sequence[int]) -> list[int]:
+        """The reveals that a plan's groups must not mix: those of each stage, or all of them.
+
+        Args:
+            of_stages: S numbers, positions that each stage reveals.
+
+        Returns:
+            The same, or their sum where stages overlap.
+        """
+        return [sum(of_stages)] if self.interleaved else [*of_stages]
+
+    # ---------------------------------------------------------------------------------- nodes
+    def is_hidden(self, ids: Tensor) -> Tensor:
+        """bool, of the ids' shape: the mask and all other nodes that are no leaves."""
+        hidden = ids == self.mask_token_id
+        return hidden if self.tree is None else hidden | (ids >= self.vocab_size)
+
+    def level(self, nodes: Tensor) -> Tensor:
+        """int64, of the nodes' shape: 0 the mask's, S that of the ids of texts."""
+        if self.tree is None:
+            return (nodes != self.mask_token_id).long()
+        return self._tables(nodes).level_M[nodes]
+
+    def coarsen(self, ids: Tensor, level: Tensor | int) -> Tensor:
+        """The nodes at a level that ids stand below.
+
+        Args:
+            ids: int64, of the vocabulary.
+            level: 0..S, a number or int64 that broadcasts with the ids.
+
+        Returns:
+            int64, of the broadcast shape; an id that no text holds stays what it is.
+        """
+        if self.tree is None:
+            return torch.where(
+                torch.as_tensor(level, device=ids.device) > 0, ids, self.mask_token_id
+            )
+        return self._tables(ids).ancestors_SV[level, ids]
+
+    def parents(self, nodes: Tensor) -> Tensor:
+        """int64, of the nodes' shape: what each node becomes when its last reveal is taken back."""
+        if self.tree is None:
+            return torch.full_like(nodes, self.mask_token_id)
+        return self._tables(nodes).parent_M[nodes]
+
+    def child_slots(self, nodes: Tensor, ids: Tensor) -> Tensor:
+        """Which of its children each node has to become on the way to an id.
+
+        Args:
+            nodes: int64 (N,); a leaf stays what it is.
+            ids: int64 (N,), leaves below them.
+
+        Returns:
+            int64 (N,), what [`child_logits`] is indexed by.
+        """
+        if self.tree is None:
+            return ids
+        children = self.coarsen(ids, (self.level(nodes) + 1).clamp(max=self.num_stages))
+        return self._tables(nodes).slot_M[children]
+
+    def children(self, nodes: Tensor, slots: Tensor) -> Tensor:
+        """The nodes that stand at places among the children: the inverse of [`child_slots`].
+
+        Args:
+            nodes: int64 (N,), no leaves.
+            slots: int64 (N,).
+
+        Returns:
+            int64 (N,).
+        """
+        if self.tree is None:
+            return slots
+        rows = self._tables(nodes).row_M[nodes]
+        return self._tables(nodes).children_RW[rows, slots]
+
+    # --------------------------------------------------------------------------- probabilities
+    def child_logits(self, outputs: Tensor, nodes: Tensor) -> Tensor:
+        """Logits of the next reveal: of the children of the nodes at which positions stand.
+
+        Args:
+            outputs: (..., V) or, of a direct parametrisation, (..., outputs): the network's.
+            nodes: int64 (...), what the canvas holds there.
+
+        Returns:
+            (..., W), -inf beyond a node's children: exactly 0 in any softmax. A leaf has one child.
+        """
+        if self.tree is None:
+            return outputs
+        if outputs.dtype in (torch.float16, torch.bfloat16):
+            outputs = outputs.float()
+        table = outputs if self.direct else self._log_masses(outputs)
+        table = F.pad(F.pad(table, (0, 1)), (0, 1), value=-torch.inf)
+        rows = self._tables(nodes).row_M[nodes]
+        return table.gather(-1, self._tables(nodes).logit_RW[rows])
+
+    def _log_masses(self, logits: Tensor) -> Tensor:
+        """(..., all nodes but the root), level after level from the leaves up."""
+        assert self.tree is not None
+        num_leaves = len(self.tree.leaf_order)
+        mass = logits[..., :num_leaves]
+        if not self._in_order:
+            mass = logits.index_select(-1, self._tables(logits).leaf_order)
+        levels = [mass]
+        for runs in self._runs:
+            parts = mass.split([count * size for count, size in runs], -1)
+            parts = [
+                part if size == 1 else part.unflatten(-1, (count, size)).logsumexp(-1)
+                for part, (count, size) in zip(parts, runs, strict=True)
+            ]
+            mass = torch.cat(parts, -1)
+            levels.append(mass)
+        return torch.cat(levels, -1)
+
+    @cached_property
+    def _runs(self) -> list[list[tuple[int, int]]]:
+        """Of the levels S-1..1, whose masses are sums of those of the level below."""
+        assert self.tree is not None
+        return [self.tree.runs(level) for level in reversed(range(1, self.num_stages))]
+
+    @cached_property
+    def _in_order(self) -> bool:
+        """Whether the leaves are the first ids: a slice is quicker than a choice."""
+        assert self.tree is not None
+        order = self.tree.leaf_order
+        return torch.equal(order, torch.arange(len(order)))
+
+    def _tables(self, like: Tensor) -> _Tables:
+        """The tables where a tensor is."""
+        if like.device not in self._tables_on:
+            self._tables_on[like.device] = self._all_tables.to(like.device)
+        return self._tables_on[like.device]
+
+    @cached_property
+    def _all_tables(self) -> _Tables:
+        tree = self.tree
+        assert tree is not None
+        own = {table.name: getattr(tree, table.name) for table in fields(_Tables)[:-1]}
+        return _Tables(**own, logit_RW=self._places_of_logits())
+
+    def _places_of_logits(self) -> Tensor:
+        """int64 (R, W): for each child its place in what [`child_logits`] gathers from."""
+        tree = self.tree
+        assert tree is not None
+        nodes_M = torch.zeros(tree.num_nodes, dtype=torch.long)
+        nodes_M[tree.leaf_order] = torch.arange(len(tree.leaf_order))
+        end = len(tree.leaf_order)
+        for level in reversed(range(1, tree.num_stages)):
+            nodes = tree.ancestors_SV[level, tree.leaf_order].unique()  # ids rise along a level
+            nodes_M[nodes] = end + torch.arange(len(nodes))
+            end += len(nodes)
+        places_RW = nodes_M[tree.children_RW]
+        if self.direct:
+            widths = torch.tensor([0, *map(max, tree.sizes)])
+            end = int(widths.sum())
+            first_R = torch.zeros(len(places_RW), dtype=torch.long)
+            first_R[tree.row_M] = widths.cumsum(0)[tree.level_M.clamp(max=tree.num_stages - 1)]
+            places_RW = first_R[:, None] + torch.arange(places_RW.shape[1])
+        places_RW[tree.children_RW < 0] = end + 1  # -inf
+        places_RW[0, 0] = end  # a leaf stays what it is
+        return places_RW

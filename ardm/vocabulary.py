@@ -1,0 +1,160 @@
+"""Vocabulary: what the ids of a model mean, by its configuration.
+
+    values, special ids that texts hold (EOS, BOS, UNK), and ids that no text holds (mask, pad)
+
+A configuration may lack any of these, and all that is said of stages: it need not be ours.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+from .checks import check_integer
+from .stages import Stages
+from .value_trees import ValueTree, check_labels, digit_labels
+
+STAGE_ORDERS = ("stagewise", "interleaved")
+PARAMETRIZATIONS = ("data", "direct")
+_MOST_STAGES = 64  # 2^64 values
+
+
+class VocabularyConfig(Protocol):
+    """The part of a model's configuration that says what ids mean; it may have a `pad_token_id`."""
+
+    vocab_size: int  # special ids included
+    mask_token_id: Any  # int; ARDMConfig's type allows None, only to refuse it in words
+
+
+def impossible_ids(config: VocabularyConfig) -> set[int]:
+    """The ids that no text holds, and so have probability 0: the mask id, and a mere pad id.
+
+    What is padding is told by the attention mask. A pad id that is the EOS, BOS or UNK id as well
+    (`tokenizer.pad_token = tokenizer.eos_token`) stands in texts, and has a probability there.
+
+    Args:
+        config: of a model; it may lack any of these ids.
+
+    Returns:
+        One or two ids, or none.
+    """
+    padding: set[Any] = {getattr(config, "pad_token_id", None)} - text_ids(config)
+    never: set[Any] = padding | {getattr(config, "mask_token_id", None)}
+    return never - {None}
+
+
+def text_ids(config: VocabularyConfig) -> set[int]:
+    """The special ids that texts hold: EOS (one or several), BOS and UNK, as far as there are."""
+    found: set[Any] = set()
+    for name in ("eos_token_id", "bos_token_id", "unk_token_id"):
+        ids = getattr(config, name, None)
+        found |= set(ids) if isinstance(ids, (list, tuple)) else {ids}
+    return found - {None}
+
+
+def stages_of(config: VocabularyConfig, mask_token_id: int | None = None) -> Stages:
+    """How the values of a model are revealed: in one stage, unless its configuration has more.
+
+    Args:
+        config: of a model. Of ours, or another with its fields `num_stages`, `branching_factor` or
+            `value_tree`, `num_values`, `stage_order`, `parametrization`.
+        mask_token_id: the id that hides tokens, where the configuration does not say.
+
+    Returns:
+        The stages, made once for configurations that say the same.
+
+    Raises:
+        ValueError: if the settings do not fit together, or the mask is another than the root.
+    """
+    own: Any = getattr(config, "mask_token_id", None)
+    root = own if mask_token_id is None else mask_token_id
+    settings = tuple(getattr(config, name, default) for name, default in _SETTINGS.items())
+    if settings == (*_SETTINGS.values(),):
+        return Stages.plain(root, config.vocab_size)
+    if own is None or root != own:
+        raise ValueError(
+            f"mask_token_id is {root}; expected the configuration's {own}, the root of its stages."
+        )
+    *others, table = settings
+    rows = None if table is None else tuple(map(tuple, table))
+    ids = frozenset(impossible_ids(config)), frozenset(text_ids(config))
+    return _staged(config.vocab_size, own, *ids, *others, rows)
+
+
+# the settings of stages, and what they are where a configuration says nothing of them
+_SETTINGS: dict[str, Any] = {
+    "num_stages": 1,
+    "stage_order": STAGE_ORDERS[0],
+    "parametrization": PARAMETRIZATIONS[0],
+    "num_values": None,
+    "branching_factor": None,
+    "value_tree": None,
+}
+
+
+@lru_cache(maxsize=32)
+def _staged(
+    vocab_size: int,
+    root: int,
+    impossible: frozenset[int],
+    of_texts: frozenset[int],
+    num_stages: int,
+    stage_order: str,
+    parametrization: str,
+    num_values: int | None,
+    branching_factor: int | None,
+    table: tuple[tuple[int, ...], ...] | None,
+) -> Stages:
+    num_stages = check_integer("num_stages", num_stages, 1, _MOST_STAGES)
+    for name, value, names in (
+        ("stage_order", stage_order, STAGE_ORDERS),
+        ("parametrization", parametrization, PARAMETRIZATIONS),
+    ):
+        if value not in names:
+            raise ValueError(f"{name} is {value!r}; expected one of {', '.join(names)}.")
+    ordinary = [token for token in range(vocab_size) if token not in impossible | of_texts]
+    values = ordinary[: _num_values(num_values, len(ordinary))]
+    labels = _labels(len(values), num_stages, branching_factor, table)
+    if not labels:
+        return Stages.plain(root, vocab_size)
+    special_ids = sorted(({*ordinary} | of_texts) - {*values})
+    tree = ValueTree(vocab_size, root, values, labels, special_ids)
+    interleaved = stage_order == "interleaved"
+    return Stages(vocab_size, root, tree, interleaved, direct=parametrization == "direct")
+
+
+def _num_values(num_values: int | None, num_ordinary: int) -> int:
+    """K: all ids but special ones, or the first so many of them."""
+    if num_values is None:
+        num_values = num_ordinary
+    what = " (the ids of the vocabulary but mask, pad, EOS, BOS and UNK)"
+    return check_integer("num_values", num_values, 1, num_ordinary, what)
+
+
+def _labels(
+    num_values: int,
+    num_stages: int,
+    branching_factor: int | None,
+    table: Sequence[Sequence[int]] | None,
+) -> Sequence[Sequence[int]]:
+    """The rows of coarse values, from a table or as digits."""
+    if table is not None and branching_factor is not None:
+        raise ValueError(
+            f"got a value_tree and branching_factor={branching_factor}; expected one of the two."
+        )
+    if table is None:
+        if branching_factor is None and num_stages == 1:
+            return []
+        if branching_factor is None:
+            raise ValueError(
+                f"num_stages is {num_stages} without branching_factor or value_tree;"
+                " expected one of the two."
+            )
+        check_integer("branching_factor", branching_factor, 2)
+        return digit_labels(num_values, num_stages, branching_factor)
+    if num_stages not in (1, len(table) + 1):
+        raise ValueError(
+            f"value_tree has {len(table)} rows and num_stages is {num_stages};"
+            " expected num_stages - 1 rows."
+        )
+    check_labels(table, num_values)
+    return table
