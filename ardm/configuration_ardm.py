@@ -72,8 +72,8 @@ class ARDMConfig(PreTrainedConfig):
         branching_factor: b, the coarse values are the leading base-b digits of S; or
         value_tree: S-1 rows of labels, the coarsest first, one label for each of the K values: each
             row a coarsening of the next.
-        num_values: K, how many of the ids that are no mask, pad, EOS, BOS or UNK are values; those
-            behind, as class tokens, are revealed at once. None = all of them.
+        num_values: K, how many of the ids that are no mask, pad, EOS, BOS or UNK are values. Those
+            behind, as class tokens, are only ever given: their probability is 0. None = all are.
         stage_order: "stagewise" = all positions come through a stage before the next begins, or
             "interleaved" = each on its own; what the network is trained for.
         parametrization: "data" = logits of the vocabulary, summed over what stands below a coarse

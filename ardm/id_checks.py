@@ -127,13 +127,13 @@ def check_labels(
         )
     if not is_looked_at(labels):
         return
-    for token in impossible:
-        if (labels == token).any():
-            raise ValueError(
-                f"labels hold {token}, the mask or pad id, whose probability is 0; expected -100"
-                " there, or for a pad id that texts hold a configuration that names it as the"
-                " eos_token_id (bos_token_id, unk_token_id), too."
-            )
+    found = labels[torch.isin(labels, torch.tensor([*impossible], dtype=labels.dtype))]
+    if len(found):
+        raise ValueError(
+            f"labels hold {int(found[0])}, the mask, pad or a class id, whose probability is 0;"
+            " expected -100 there, or for a pad id that texts hold a configuration that names it as"
+            " the eos_token_id (bos_token_id, unk_token_id), too."
+        )
 
 
 def check_positions(positions: Tensor, like: Tensor | None, bool_only: bool) -> None:

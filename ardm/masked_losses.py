@@ -83,14 +83,17 @@ def target_tokens(
             check_zero_one(name, mask)
     if attention_mask is not None:
         check_rows(attention_mask)
-    for impossible in impossible_ids(config):
-        if ((input_ids == impossible) & target_BL).any():
-            kind = "mask" if impossible == config.mask_token_id else "pad"
-            raise ValueError(
-                f"input_ids holds the {kind} id {impossible} among its real tokens,"
-                " whose probability is 0; expected text without it, an attention_mask that is 0"
-                " there, or a configuration that names it as the eos_token_id, too."
-            )
+    impossible = torch.tensor([*impossible_ids(config)], device=input_ids.device)
+    found = input_ids[torch.isin(input_ids, impossible) & target_BL]
+    if len(found):
+        token = int(found[0])
+        names = {config.mask_token_id: "mask", getattr(config, "pad_token_id", None): "pad"}
+        kind = names.get(token, "class")
+        raise ValueError(
+            f"input_ids holds the {kind} id {token} among its real tokens, whose probability is 0;"
+            " expected text without it, an attention_mask that is 0 there, or a configuration that"
+            " names it as the eos_token_id, too (a prompt_mask that is 1 at a class id)."
+        )
     return target_BL
 
 

@@ -255,8 +255,10 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
         )
         logits = self.lm_head(outputs.last_hidden_state)
         if not stages.direct:
-            for impossible in impossible_ids(self.config):
-                logits[..., impossible] = -torch.inf
+            impossible = [*impossible_ids(self.config)]
+            # one by one, one or two are no copies from the host
+            for ids in impossible if len(impossible) < 3 else [impossible]:
+                logits[..., ids] = -torch.inf
         loss = None
         if labels is not None:
             if num_maskable is None and num_items_in_batch is None:

@@ -18,9 +18,12 @@ from torch import Tensor
 from .id_checks import IGNORED
 from .masking import keyed_random_ratio_mask, maskable_tokens
 from .networks import MaskedLanguageModel, unwrapped
+from .randomness import keyed_uniforms
 from .reveals import mean_cross_entropy
 from .stages import Stages
 from .vocabulary import stages_of
+
+_DROPPED = 4  # a stream of random numbers of its own, beside those of masking.py
 
 
 class NumberedBatch(Protocol):
@@ -46,6 +49,9 @@ class RandomRatioObjective:
             counts the same.
         start_ratio: highest mask ratio at the start of the run; 1 = no curriculum.
         ramp: shares of the run at which the highest ratio begins to rise and has reached 1.
+        prompt_dropout: share of the examples whose prompt is masked out, so that the network knows
+            both sides of classifier-free guidance (`generate(..., guidance_scale=)`; arXiv
+            2207.12598, algorithm 1).
 
     Raises:
         ValueError: if a setting is out of range.
@@ -56,6 +62,7 @@ class RandomRatioObjective:
     weight_power: float = 0.0
     start_ratio: float = 1.0
     ramp: tuple[float, float] = (0.4, 0.8)
+    prompt_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.weight_power >= 0:
@@ -67,6 +74,10 @@ class RandomRatioObjective:
         if not 0 <= self.ramp[0] < self.ramp[1] <= 1:
             raise ValueError(f"ramp is {self.ramp}; expected 0 <= begin < end <= 1.")
 
+        if not 0 <= self.prompt_dropout < 1:
+            raise ValueError(
+                f"prompt_dropout is {self.prompt_dropout}; expected a number in [0, 1)."
+            )
         self._stages: tuple[object, Stages] | None = None
 
     def max_ratio(self, progress: float) -> float:
@@ -110,6 +121,8 @@ class RandomRatioObjective:
             prompt_mask=prompt_mask,
             stages=stages,
         )
+        if self.prompt_dropout and prompt_mask is not None:
+            masked_ids = self._without_prompts(masked_ids, prompt_mask, batch.example_numbers)
         positions = labels != IGNORED
         output = model(
             input_ids=masked_ids, attention_mask=attention_mask, logits_positions=positions
@@ -128,6 +141,15 @@ class RandomRatioObjective:
             "nats_per_token": nats_of_rows_B.sum() / num_maskable_B.sum().clamp(min=1),
             "max_ratio": loss.new_full((), max_ratio),
         }
+
+    def _without_prompts(
+        self, masked_ids: Tensor, prompt_mask: Tensor, example_numbers: Tensor
+    ) -> Tensor:
+        """Some rows with their prompts masked, as a function of seed and example."""
+        dropped_B = keyed_uniforms(self.seed, _DROPPED, example_numbers) < self.prompt_dropout
+        return masked_ids.masked_fill(
+            prompt_mask.bool() & dropped_B[:, None].to(prompt_mask.device), self.mask_token_id
+        )
 
     def _stages_of(self, model: MaskedLanguageModel) -> Stages:
         """Of the model, made once: its configuration does not change while it is trained."""

@@ -1,6 +1,7 @@
 """Vocabulary: what the ids of a model mean, by its configuration.
 
-    values, special ids that texts hold (EOS, BOS, UNK), and ids that no text holds (mask, pad)
+    values, special ids that texts hold (EOS, BOS, UNK), and ids that no text holds: mask and pad,
+    and those behind the last value, which are only ever given (class tokens)
 
 A configuration may lack any of these, and all that is said of stages: it need not be ours.
 """
@@ -16,6 +17,7 @@ from .value_trees import ValueTree, check_labels, digit_labels
 STAGE_ORDERS = ("stagewise", "interleaved")
 PARAMETRIZATIONS = ("data", "direct")
 _MOST_STAGES = 64  # 2^64 values
+_ORDINARY = " (the ids of the vocabulary but mask, pad, EOS, BOS and UNK)"
 
 
 class VocabularyConfig(Protocol):
@@ -26,7 +28,7 @@ class VocabularyConfig(Protocol):
 
 
 def impossible_ids(config: VocabularyConfig) -> set[int]:
-    """The ids that no text holds, and so have probability 0: the mask id, and a mere pad id.
+    """The ids that no text holds, and so have probability 0: mask, a mere pad id, class tokens.
 
     What is padding is told by the attention mask. A pad id that is the EOS, BOS or UNK id as well
     (`tokenizer.pad_token = tokenizer.eos_token`) stands in texts, and has a probability there.
@@ -35,11 +37,16 @@ def impossible_ids(config: VocabularyConfig) -> set[int]:
         config: of a model; it may lack any of these ids.
 
     Returns:
-        One or two ids, or none.
+        The ids: often one or two, or none.
     """
-    padding: set[Any] = {getattr(config, "pad_token_id", None)} - text_ids(config)
-    never: set[Any] = padding | {getattr(config, "mask_token_id", None)}
-    return never - {None}
+    of_texts = text_ids(config)
+    never: set[Any] = {getattr(config, "pad_token_id", None)} - of_texts
+    never = (never | {getattr(config, "mask_token_id", None)}) - {None}
+    num_values = getattr(config, "num_values", None)
+    if num_values is None:
+        return never
+    others = _ordinary_ids(config.vocab_size, frozenset(never | of_texts))
+    return never.union(others[check_integer("num_values", num_values, 1, len(others), _ORDINARY) :])
 
 
 def text_ids(config: VocabularyConfig) -> set[int]:
@@ -51,12 +58,18 @@ def text_ids(config: VocabularyConfig) -> set[int]:
     return found - {None}
 
 
+@lru_cache(maxsize=32)
+def _ordinary_ids(vocab_size: int, others: frozenset[int]) -> list[int]:
+    """All ids but others, rising."""
+    return [token for token in range(vocab_size) if token not in others]
+
+
 def stages_of(config: VocabularyConfig, mask_token_id: int | None = None) -> Stages:
     """How the values of a model are revealed: in one stage, unless its configuration has more.
 
     Args:
         config: of a model. Of ours, or another with its fields `num_stages`, `branching_factor` or
-            `value_tree`, `num_values`, `stage_order`, `parametrization`.
+            `value_tree`, `stage_order`, `parametrization`.
         mask_token_id: the id that hides tokens, where the configuration does not say.
 
     Returns:
@@ -69,6 +82,7 @@ def stages_of(config: VocabularyConfig, mask_token_id: int | None = None) -> Sta
     root = own if mask_token_id is None else mask_token_id
     settings = tuple(getattr(config, name, default) for name, default in _SETTINGS.items())
     if settings == (*_SETTINGS.values(),):
+        impossible_ids(config)  # refuses a num_values that is none
         return Stages.plain(root, config.vocab_size)
     if own is None or root != own:
         raise ValueError(
@@ -85,7 +99,6 @@ _SETTINGS: dict[str, Any] = {
     "num_stages": 1,
     "stage_order": STAGE_ORDERS[0],
     "parametrization": PARAMETRIZATIONS[0],
-    "num_values": None,
     "branching_factor": None,
     "value_tree": None,
 }
@@ -100,7 +113,6 @@ def _staged(
     num_stages: int,
     stage_order: str,
     parametrization: str,
-    num_values: int | None,
     branching_factor: int | None,
     table: tuple[tuple[int, ...], ...] | None,
 ) -> Stages:
@@ -111,23 +123,13 @@ def _staged(
     ):
         if value not in names:
             raise ValueError(f"{name} is {value!r}; expected one of {', '.join(names)}.")
-    ordinary = [token for token in range(vocab_size) if token not in impossible | of_texts]
-    values = ordinary[: _num_values(num_values, len(ordinary))]
+    values = _ordinary_ids(vocab_size, impossible | of_texts)
     labels = _labels(len(values), num_stages, branching_factor, table)
     if not labels:
         return Stages.plain(root, vocab_size)
-    special_ids = sorted(({*ordinary} | of_texts) - {*values})
-    tree = ValueTree(vocab_size, root, values, labels, special_ids)
+    tree = ValueTree(vocab_size, root, values, labels, sorted(of_texts))
     interleaved = stage_order == "interleaved"
     return Stages(vocab_size, root, tree, interleaved, direct=parametrization == "direct")
-
-
-def _num_values(num_values: int | None, num_ordinary: int) -> int:
-    """K: all ids but special ones, or the first so many of them."""
-    if num_values is None:
-        num_values = num_ordinary
-    what = " (the ids of the vocabulary but mask, pad, EOS, BOS and UNK)"
-    return check_integer("num_values", num_values, 1, num_ordinary, what)
 
 
 def _labels(

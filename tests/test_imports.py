@@ -167,7 +167,15 @@ CORE: dict[str, dict[str, set[str]]] = {
             "vocabulary",
         },
         # what is minimised
-        "objective": {"id_checks", "masking", "networks", "reveals", "stages", "vocabulary"},
+        "objective": {
+            "id_checks",
+            "masking",
+            "networks",
+            "randomness",
+            "reveals",
+            "stages",
+            "vocabulary",
+        },
         "trainer_calls": set(),
         "collator": {
             "checks",

@@ -38,7 +38,8 @@ class HeldOutWindows:
     Args:
         windows: rows with `input_ids` int64 (L,) and any of the counts that
             `ardm.data.make_windows` gives them: `num_characters`, `num_bytes`, and of the
-            characters those that the tokens do not tell, `num_unknown` and `num_changed`.
+            characters those that the tokens do not tell, `num_unknown` and `num_changed`. Rows may
+            have an `attention_mask` (0 on padding) and a `prompt_mask` (1 on what is given).
         max_windows: how many of the first ones are taken; None = all.
 
     Raises:
@@ -52,6 +53,11 @@ class HeldOutWindows:
         if not rows:
             raise ValueError("there are no windows to score; expected at least one.")
         self.input_ids: Tensor = torch.stack([torch.as_tensor(row["input_ids"]) for row in rows])
+        self.masks: dict[str, Any] = {
+            name: torch.stack([torch.as_tensor(row[name]) for row in rows])
+            for name in ("attention_mask", "prompt_mask")
+            if name in rows[0]
+        }
         self.units = {
             name: torch.tensor([int(row[name]) for row in rows])
             for name in UNITS
@@ -65,6 +71,16 @@ class HeldOutWindows:
     def sequence_length(self) -> int:
         """L, the tokens of a window."""
         return self.input_ids.shape[1]
+
+    @property
+    def num_tokens(self) -> Tensor:
+        """int64 (W,), the tokens of each window that are scored: no padding, nothing given."""
+        scored = torch.ones_like(self.input_ids, dtype=torch.bool)
+        if "attention_mask" in self.masks:
+            scored = scored & self.masks["attention_mask"].bool()
+        if "prompt_mask" in self.masks:
+            scored = scored & ~self.masks["prompt_mask"].bool()
+        return scored.sum(1)
 
     @property
     def num_characters(self) -> int | None:
@@ -126,7 +142,7 @@ class HeldOutWindows:
             in `nats`). Nothing by character or byte if the tokens do not tell all of the text: it
             would be a figure of another one.
         """
-        tokens = torch.full((len(self),), self.sequence_length)
+        tokens = self.num_tokens
         named = {"character": "num_characters", "byte": "num_bytes"}
         counts = {unit: self.units[name] for unit, name in named.items() if name in self.units}
         if self.lost:
@@ -178,12 +194,16 @@ class BoundEvaluation(HeldOutWindows):
         versions = self.num_samples if num_samples is None else num_samples
 
         def bound(model: Any, input_ids: Tensor, numbers: Tensor) -> Tensor:
+            masks = {
+                name: mask[numbers.cpu()].to(input_ids.device) for name, mask in self.masks.items()
+            }
             return nelbo(
                 model,
                 input_ids,
                 num_samples=versions,
                 row_numbers=numbers,
                 generator=torch.Generator().manual_seed(self.seed),
+                **masks,
             ).nats
 
         return self.measure(model, bound, show_progress=show_progress)

@@ -1,14 +1,21 @@
-"""A text model as a folder for the Hub: network, tokenizer, card and pictures."""
+"""A model as a folder for the Hub: network, tokenizer or image format, card and pictures."""
 
 from .cards import CardFigures, Evaluation, model_card
 from .folder import DEMO_FOLDER, load_folder, loss_curve, save_folder
+from .image_cards import ImageCardFigures, image_model_card
+from .image_folder import load_image_classes, load_image_folder, save_image_folder
 
 __all__ = [
     "DEMO_FOLDER",
     "CardFigures",
     "Evaluation",
+    "ImageCardFigures",
+    "image_model_card",
     "load_folder",
+    "load_image_classes",
+    "load_image_folder",
     "loss_curve",
     "model_card",
     "save_folder",
+    "save_image_folder",
 ]

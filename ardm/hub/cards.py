@@ -114,7 +114,7 @@ def model_card(figures: CardFigures) -> str:
         "Infilling": _infilling(figures.infilled),
         "Limitations": figures.limitations,
         "Versions": versions(),
-        "Citation": _CITATION,
+        "Citation": CITATION,
     }
     results = [_result(evaluation)] if evaluation else []
     card = paragraphs(
@@ -203,7 +203,7 @@ print(tokenizer.decode(model.generate(inputs.input_ids)[0]))
 ```
 """
 
-_CITATION = """\
+CITATION = """\
 ```bibtex
 @inproceedings{hoogeboom2022autoregressive,
   title     = {Autoregressive Diffusion Models},

@@ -69,14 +69,19 @@ def save_folder(
     contents["README.md"] = model_card(figures).encode()
     with replacing_files(folder) as aside:
         model.save_pretrained(aside)
-        _keep_step_losses(aside, Path(folder))
+        keep_step_losses(aside, Path(folder))
         tokenizer.save_pretrained(aside)
         for name, content in contents.items():
             (aside / name).write_bytes(content)
 
 
-def _keep_step_losses(new: Path, old: Path) -> None:
-    """Carries measured per-step losses over from a folder whose weights are the same."""
+def keep_step_losses(new: Path, old: Path) -> None:
+    """Carries measured per-step losses over from a folder whose weights are the same.
+
+    Args:
+        new: a folder that is being written, with the model in it.
+        old: the folder whose place it takes.
+    """
     settings = old / "generation_config.json"
     losses = json.loads(settings.read_text()).get("per_step_losses") if settings.is_file() else None
     if losses is None:
@@ -116,7 +121,7 @@ def load_folder(
     return load(name)
 
 
-def loss_curve(history: Sequence[Mapping[str, float]]) -> bytes:
+def loss_curve(history: Sequence[Mapping[str, float]], unit: str = "bits per token") -> bytes:
     """Draws the training loss, raw and smoothed, and the validation points with standard errors.
 
     The losses come in nats per token and are shown in bits: bits = nats / ln 2. Drawn is the
@@ -126,6 +131,7 @@ def loss_curve(history: Sequence[Mapping[str, float]]) -> bytes:
     Args:
         history: rows with "step" and any of "nats_per_token" (or "loss"), "eval_loss",
             "eval_standard_error" and "max_ratio".
+        unit: what the bits are of.
 
     Returns:
         A PNG file's content.
@@ -138,7 +144,7 @@ def loss_curve(history: Sequence[Mapping[str, float]]) -> bytes:
     capped = [row["step"] for row in history if row.get("max_ratio", 1.0) < 1]
     return draw_loss_curve(
         history,
-        unit="bits per token",
+        unit=unit,
         train_key="nats_per_token" if unweighted else "loss",
         scale=1 / math.log(2),
         shaded=(max(capped), _CAPPED) if capped else None,

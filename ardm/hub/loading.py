@@ -40,7 +40,7 @@ def load(name_or_path: str | os.PathLike[str]) -> tuple[ARDMForMaskedLM, PreTrai
     name = find_model(name_or_path)
     try:
         _check_files(name)
-        model = _model(name)
+        model = load_network(name)
         tokenizer = AutoTokenizer.from_pretrained(name)
         _check_fit(model, tokenizer)
     # safetensors, strict configurations, tokenizers and the Hub have no common base of errors
@@ -65,7 +65,18 @@ def _check_files(name: str) -> None:
         ARDMGenerationConfig.from_pretrained(name)
 
 
-def _model(name: str) -> ARDMForMaskedLM:
+def load_network(name: str) -> ARDMForMaskedLM:
+    """Reads the network of a folder, or of a repository of the Hub.
+
+    Args:
+        name: of either.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: if weights are missing, unknown, of another size or not finite.
+    """
     # a size that does not match is no error then, but told like other faults
     how: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}
     model, info = ARDMForMaskedLM.from_pretrained(name, **how)

@@ -114,14 +114,15 @@ _PROCESS = tuple(name for name in DIFFUSION if name not in _TRAINING)
 
 
 # ----------------------------------------------------------------------------------- the flags
-def add_image_arguments(parser: argparse.ArgumentParser) -> None:
+def add_image_arguments(parser: argparse.ArgumentParser, *, flips: bool = True) -> None:
     """Adds the flags of [`image_settings`], and `--random_flip` for [`objective_settings`].
 
     Args:
         parser: the recipe's parser.
+        flips: whether there is a `--random_flip`.
     """
-    group = parser.add_argument_group("images")
-    add_flags(group, _IMAGES | _SWITCHES)
+    switches = {name: flag for name, flag in _SWITCHES.items() if flips or name != "random_flip"}
+    add_flags(parser.add_argument_group("images"), _IMAGES | switches)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:

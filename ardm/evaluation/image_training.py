@@ -1,0 +1,183 @@
+"""From values to a model of pixels that is trained, and what is told of it: flags, identity, facts.
+
+The images themselves come from whoever reads them, as arrays.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ..configuration_ardm import ARDMConfig
+from ..data.images import ImageFormat, ImageTokens
+from ..modeling_ardm import ARDMForMaskedLM
+from ..training import TrainingResult, check_upload, fingerprint, given_flags
+from ..training.card_parts import machine
+from ..training.local_paths import command, hyperparameters
+from .stage_arguments import STAGES, add_stage_arguments, stage_settings
+
+NETWORK = {
+    "hidden_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 344,
+    "hidden_dropout": 0.1,
+}
+DIGIT_VALUES = 17  # grey levels of scikit-learn's digits
+OBJECTIVE = ("weight_power", "start_ratio", "prompt_dropout")
+_OF_A_SAVED_MODEL = (*NETWORK, *STAGES, "num_values")
+
+
+def add_image_model_arguments(
+    parser: argparse.ArgumentParser, num_stages: int, branching_factor: int | None
+) -> None:
+    """Adds the flags of a training on pixels, beside those of images and of the loop.
+
+    Args:
+        parser: the recipe's parser.
+        num_stages: default of its flag.
+        branching_factor: default of its flag.
+    """
+    add = parser.add_argument_group("model").add_argument
+    add("--model_name_or_path", help="go on from a saved model of images, with its sizes")
+    add("--push_to_hub", action="store_true", help="upload the result to --hub_model_id")
+    add("--hub_model_id", help="user/name")
+    for name, size in NETWORK.items():
+        add(f"--{name}", type=type(size), default=size, help=f"of a new model (default: {size})")
+    add("--num_values", type=int, help="grey levels; nothing = 17 for the digits, else 256")
+    add_stage_arguments(parser, num_stages, branching_factor)
+    add = parser.add_argument_group("objective").add_argument
+    add("--muon_learning_rate", type=float, default=0.02, help="of the blocks' matrices")
+    add("--weight_power", type=float, default=1.0, help="by mask ratio; 0 = the bound's own")
+    add("--start_ratio", type=float, default=0.5, help="highest mask ratio at first; 1 = no limit")
+    add("--prompt_dropout", type=float, default=0.1, help="share of classes hidden, for guidance")
+    add = parser.add_argument_group("evaluation").add_argument
+    add("--max_eval_images", type=int, default=500, help="held-out images to score")
+    add("--guidance_scale", type=float, default=1.0, help="of the pictures; 1 = off")
+
+
+def parse_image_training(
+    parser: argparse.ArgumentParser, argv: list[str] | None
+) -> argparse.Namespace:
+    """Reads the flags of a training; one that would have no effect is refused.
+
+    Args:
+        parser: with the flags of [`add_image_model_arguments`].
+        argv: the words; None = those of this process.
+
+    Returns:
+        The flags.
+
+    Raises:
+        ValueError: if a saved model's own settings are given again, or there is no name to upload
+            to.
+    """
+    args = parser.parse_args(argv)
+    if args.push_to_hub:
+        check_upload(args.hub_model_id)
+    said = given_flags(parser, argv, _OF_A_SAVED_MODEL) if args.model_name_or_path else []
+    if said:
+        raise ValueError(
+            f"got {' '.join(said)} and a model_name_or_path, which has its own;"
+            " leave out the one or the other."
+        )
+    if args.num_values is None:
+        own_data = args.train_dir or args.train_file or args.dataset_name
+        args.num_values = 256 if own_data else DIGIT_VALUES
+    if args.num_stages == 1 and "--branching_factor" in given_flags(
+        parser, argv, ["branching_factor"]
+    ):
+        raise ValueError(
+            f"branching_factor is {args.branching_factor} with num_stages=1, which has no digits;"
+            " expected more stages, or no branching_factor."
+        )
+    return args
+
+
+def new_image_model(image_format: ImageFormat, args: argparse.Namespace) -> ARDMForMaskedLM:
+    """A fresh network for images.
+
+    Args:
+        image_format: of the images.
+        args: the flags; torch's global generator is set to the seed.
+
+    Returns:
+        The model.
+    """
+    torch.manual_seed(args.seed)
+    sizes = {name: getattr(args, name) for name in NETWORK}
+    return ARDMForMaskedLM(
+        ARDMConfig(**image_format.model_settings, **stage_settings(args), **sizes)
+    )
+
+
+def image_identity(
+    images: ImageTokens, model: ARDMForMaskedLM, objective: Mapping[str, Any], initial: str
+) -> dict[str, Any]:
+    """What decides the result of a training, beside its `TrainingConfig` and optimiser.
+
+    Args:
+        images: of the training.
+        model: the network, before it is trained.
+        objective: settings of what is minimised.
+        initial: "fresh", or what tells the weights' content.
+
+    Returns:
+        The value of `identity` for `ardm.training.train`.
+    """
+    return {
+        "data": fingerprint([images.input_ids.numpy().tobytes()]),
+        "model": {name: getattr(model.config, name) for name in sorted(ARDMConfig.__annotations__)},
+        "objective": dict(objective),
+        "initial_weights": initial,
+    }
+
+
+def image_run_facts(
+    args: argparse.Namespace, data_name: str, model: ARDMForMaskedLM, result: TrainingResult
+) -> dict[str, Any]:
+    """What a card says of how a model was trained.
+
+    Args:
+        args: all flags of the recipe.
+        data_name: of the images.
+        model: as trained.
+        result: of the training.
+
+    Returns:
+        Fields of `ardm.hub.ImageCardFigures`.
+    """
+    unused = _OF_A_SAVED_MODEL if args.model_name_or_path else ()
+    flags = {name: value for name, value in vars(args).items() if name not in unused}
+    sizes = {name: getattr(model.config, name) for name in (*NETWORK, *STAGES)}
+    return {
+        "model_name": args.hub_model_id,
+        "num_parameters": model.num_parameters(),
+        "training_data": data_name,
+        "hyperparameters": hyperparameters(flags)
+        | sizes
+        | {"mixed_precision": result.mixed_precision},
+        "seed": args.seed,
+        "machine": machine(),
+        "command": command(sys.argv),
+        "date": time.strftime("%Y-%m-%d"),
+        "wall_clock_seconds": result.seconds,
+        "stages": describe_stages(model),
+    }
+
+
+def describe_stages(model: ARDMForMaskedLM) -> str:
+    """How a model reveals its values, in words."""
+    config = model.config
+    if model.stages.num_stages == 1:
+        return "at once"
+    how = "coarse values of a table"
+    if config.branching_factor is not None:
+        how = f"digits in base {config.branching_factor}"
+    order = "one stage after the other" if config.stage_order == "stagewise" else "interleaved"
+    return (
+        f"in {config.num_stages} stages, {how}, {order} ({config.parametrization} parametrisation)"
+    )

@@ -1,0 +1,183 @@
+"""Images that a model of pixels makes: samples, completions, and how they come about.
+
+A canvas in the making is shown as it stands: a known pixel as it is, a coarse one as the mean of
+the values that it may still become, and what has not been touched in a colour of its own.
+
+Shapes: N images, C channels, H height, W width, L pixel values, F frames.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.images import ImageFormat
+from ..modeling_ardm import ARDMForMaskedLM
+from ..stages import Stages
+
+_UNTOUCHED = (70, 110, 180)  # a blue that is no grey
+_COMPLETIONS = 4
+
+
+def node_values(stages: Stages, num_values: int) -> Tensor:
+    """float64 (M,): of each node of a tree of values the mean of those below it; NaN of others."""
+    values_M = torch.full((stages.num_nodes,), torch.nan, dtype=torch.float64)
+    values_M[:num_values] = torch.arange(num_values, dtype=torch.float64)
+    if stages.tree is not None:
+        for node in range(stages.vocab_size, stages.num_nodes):
+            values_M[node] = sum(below := stages.tree.leaves(node)) / len(below)
+    return values_M
+
+
+def show(canvases: Tensor, image_format: ImageFormat, stages: Stages) -> Tensor:
+    """Canvases in the making as colour images.
+
+    Args:
+        canvases: int64 (N, sequence length), of nodes.
+        image_format: of the images.
+        stages: of the model.
+
+    Returns:
+        uint8 (N, 3, H, W); blue where any channel is untouched.
+    """
+    pixels = canvases[:, : image_format.num_pixels].cpu()
+    values = node_values(stages, image_format.num_values)[pixels]
+    images = image_format.decode(values.nan_to_num(0)).expand(-1, 3, -1, -1).clone()
+    channels, height, width = image_format.shape
+    untouched = (pixels == stages.mask_token_id).view(-1, height, width, channels).any(-1)
+    colour = torch.tensor(_UNTOUCHED, dtype=torch.uint8)[None, :, None, None]
+    return torch.where(untouched[:, None], colour, images)
+
+
+def draw_images(
+    model: ARDMForMaskedLM,
+    image_format: ImageFormat,
+    num_images: int,
+    labels: Sequence[int] | None = None,
+    **settings: Any,
+) -> Tensor:
+    """Images from nothing.
+
+    Args:
+        model: of such images.
+        image_format: theirs.
+        num_images: N.
+        labels: their classes; None with classes = each in turn.
+        **settings: of `generate`.
+
+    Returns:
+        uint8 (N, C, H, W).
+    """
+    canvas = blank(model, image_format, num_images, labels)
+    ids: Any = model.generate(canvas, **settings)
+    return image_format.decode(ids.cpu())
+
+
+def blank(
+    model: ARDMForMaskedLM,
+    image_format: ImageFormat,
+    num_images: int,
+    labels: Sequence[int] | None = None,
+) -> Tensor:
+    """Canvases of which all is to be generated, on the model's device; see [`draw_images`]."""
+    if labels is None and image_format.num_classes:
+        labels = [number % image_format.num_classes for number in range(num_images)]
+    return image_format.canvas(num_images, labels).to(model.device)
+
+
+def halves(input_ids: Tensor, image_format: ImageFormat) -> Tensor:
+    """Sequences whose lower half is to be generated anew.
+
+    Args:
+        input_ids: int64 (N, sequence length).
+        image_format: of the images.
+
+    Returns:
+        int64 (N, sequence length).
+    """
+    canvas = input_ids.clone()
+    height = image_format.shape[1]
+    begin = image_format.num_pixels // height * ((height + 1) // 2)
+    canvas[:, begin : image_format.num_pixels] = image_format.num_values
+    return canvas
+
+
+def film(
+    model: ARDMForMaskedLM, image_format: ImageFormat, canvas: Tensor, **settings: Any
+) -> list[Tensor]:
+    """Every state that some images pass through.
+
+    Args:
+        model: of such images.
+        image_format: theirs.
+        canvas: int64 (N, sequence length).
+        **settings: of `generate`.
+
+    Returns:
+        F images uint8 (N, 3, H, W), of [`show`], the first one before the first step.
+    """
+    output: Any = model.generate(
+        canvas, return_dict_in_generate=True, output_history=True, **settings
+    )
+    return [show(state, image_format, model.stages) for state in (canvas, *output.history)]
+
+
+def sharpening(
+    model: ARDMForMaskedLM, image_format: ImageFormat, canvas: Tensor, **settings: Any
+) -> list[Tensor]:
+    """What some images are after each stage.
+
+    Args:
+        model: of such images; one stage after the other.
+        image_format: theirs.
+        canvas: int64 (N, sequence length).
+        **settings: of `generate`.
+
+    Returns:
+        S images uint8 (N, 3, H, W), of [`show`].
+    """
+    output: Any = model.generate(
+        canvas, return_dict_in_generate=True, output_history=True, **settings
+    )
+    stages = model.stages
+    states = [
+        stages.coarsen(output.sequences, level).where(canvas == stages.mask_token_id, canvas)
+        for level in range(1, stages.num_stages + 1)
+    ]
+    return [show(state, image_format, stages) for state in states]
+
+
+def drawings(
+    model: ARDMForMaskedLM, image_format: ImageFormat, given: Tensor, guidance_scale: float = 1.0
+) -> dict[str, Any]:
+    """What a trained model shows of itself.
+
+    Args:
+        model: of images.
+        image_format: theirs.
+        given: int64 (n, sequence length), images to complete, on the model's device.
+        guidance_scale: of `generate`.
+
+    Returns:
+        Pictures uint8 (N, C or 3, H, W), n of which make a row: "samples", 4 rows; "inpainting",
+        the images, what is left of them, and 4 completions; "sharpening", a row for each stage if
+        one comes after the other. And "order", the states of one row, a list.
+    """
+    settings: dict[str, Any] = {"guidance_scale": guidance_scale}
+    width = len(given)
+    canvas = blank(model, image_format, width)
+    lower = halves(given, image_format)
+    rows = [image_format.decode(given.cpu()), show(lower, image_format, model.stages)]
+    for seed in range(_COMPLETIONS):
+        ids: Any = model.generate(lower, seed=seed, **settings)
+        rows.append(image_format.decode(ids.cpu()))
+    shown = {
+        "samples": draw_images(model, image_format, 4 * width, seed=0, **settings),
+        "inpainting": torch.cat([row.expand(-1, 3, -1, -1) for row in rows]),
+        "order": film(model, image_format, canvas, seed=0, **settings),
+    }
+    if model.stages.num_stages > 1 and not model.stages.interleaved:
+        states = sharpening(model, image_format, canvas, seed=0, **settings)
+        shown["sharpening"] = torch.cat(states)
+    return shown
