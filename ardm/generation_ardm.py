@@ -51,7 +51,7 @@ class ARDMGenerationMixin:
         streamer: Streamer | None = None,
         **kwargs: Any,
     ) -> Tensor | ARDMGenerationOutput:
-        """Generates every mask id of `input_ids` (arXiv 2110.02037, algorithm 1).
+        """Generates every mask id of `input_ids` (arXiv 2110.02037, algorithm 1), in all stages.
 
         Nothing else is touched. Exact samples of the model at one token a step;
         `tokens_per_step=4` draws four at a time, independently given the known ones. Without
@@ -63,7 +63,8 @@ class ARDMGenerationMixin:
         it was.
 
         Args:
-            input_ids: int64 (B, L). Rows may have different numbers of masks.
+            input_ids: int64 (B, L). Rows may have different numbers of masks. With several stages
+                a coarse value is one, too, and becomes a value below it.
             attention_mask: (B, L), 1 on real tokens, 0 on padding on either side; None: all but the
                 pad id, or simply all if that is an id of texts, too (EOS, BOS or UNK).
             generation_config: settings that replace the model's own; see [`ARDMGenerationConfig`].

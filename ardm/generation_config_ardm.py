@@ -38,26 +38,28 @@ class ARDMGenerationConfig(GenerationConfig):
               highest (log-)probability are kept; a LongTensor (L,) or (B, L) of positions; or a
               callable (logits (B, L, V), masked bool (B, L), generator) ->
               scores (B, L), highest first; scores within a millionth of the row's largest are
-              equal, and the leftmost comes first.
+              equal, and the leftmost comes first. Of S stages (L,) the same in each, (S, L), or
+              (S*L,) in which each position occurs S times; logits are of the next reveal.
             - order_temperature: Gumbel noise on the scores of an order that looks at the logits
               (default 0; without effect on others).
             - select_after_warping: orders, threshold and entropy_bound look at the distribution
               after temperature, top_k, top_p and min_p instead of before them (default False).
             - tokens_per_step: positions generated in each step (default 1); or
             - steps: number of network calls, each row's masks split evenly over them; or
-            - plan: list of group sizes that sums to the number of masks of every row; or with
-              `steps` how those are split: "uniform" (default), "larger_first", "cosine",
-              "linear_time", "binomial" (see named_plans.py), or "optimal", the cheapest split by
-              `per_step_losses`.
-            - per_step_losses: measured nats at each number of known tokens, for plan="optimal".
+            - plan: list of group sizes that sums to the number of masks of every row (of several
+              stages a list for each, or one for all); or with `steps` how those are split:
+              "uniform" (default), "larger_first", "cosine", "linear_time", "binomial" (see
+              named_plans.py), or "optimal", the cheapest split by `per_step_losses`.
+            - per_step_losses: measured nats at each number of known tokens, of several stages a
+              list for each, for plan="optimal".
             - threshold: a step also takes every position whose likeliest token (with an order by
               drawn tokens, the one drawn) has this probability; or
             - entropy_bound: a step also takes positions while the sum of their entropies less the
               largest is at most this, in nats. With either, the plan says how far a row is at
               least.
-            - resample_steps: passes that send generated tokens back to mask and predict them again
-              (default 0); they count in `steps`. Those between the steps need a row with at least
-              two steps in a block.
+            - resample_steps: passes that send generated tokens back to mask (of several stages,
+              back by one) and predict them again (default 0); they count in `steps`. Those between
+              the steps need a row with at least two steps in a block.
             - resample_fraction: share of the generated tokens that goes back in each (default 0.1),
               at least one.
             - resample_order: which: "random" (default) or "least_confident", after the last step;
@@ -66,14 +68,12 @@ class ARDMGenerationConfig(GenerationConfig):
               by `order` inside.
             - guidance_scale: classifier-free guidance against the prompt masked out; 1 = off.
             - do_sample: draw (default) or take the most likely token.
-            - temperature, top_k, top_p, min_p: as in transformers, None = off; the default is the
-              model's own distribution.
+            - temperature, top_k, top_p, min_p: as in transformers; None (default) = off.
             - num_return_sequences: independent results for each row.
             - seed: int, or a list with one int a row.
             - return_dict_in_generate: return [`ARDMGenerationOutput`] instead of ids.
             - output_history: keep the canvas after each pass in the output's `history`.
-            - mask_token_id, pad_token_id, bos_token_id, eos_token_id: special ids; default: the
-              model's.
+            - mask_token_id, pad_token_id, bos_token_id, eos_token_id; default: the model's.
 
     Raises:
         ValueError: on an unknown setting or a value out of range.
@@ -85,8 +85,8 @@ class ARDMGenerationConfig(GenerationConfig):
     select_after_warping: bool | None
     tokens_per_step: int | None
     steps: int | None
-    plan: list[int] | str | None
-    per_step_losses: list[float] | None
+    plan: list[int] | list[list[int]] | str | None
+    per_step_losses: list[float] | list[list[float]] | None
     threshold: float | None
     entropy_bound: float | None
     resample_steps: int | None

@@ -9,10 +9,12 @@ around a row nor the size of a call changes them.
 Shapes: B batch, L length, N versions of all rows.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .checks import check_integer
 from .id_checks import (
@@ -148,28 +150,96 @@ def masked_losses(
     Raises:
         ValueError: if the network returns NaN.
     """
+    stages = stages_of(model.config)
+    parts = []
+    for canvas, labels, outputs in _hidden_versions(
+        model, input_ids, attention_mask, target_BL, versions, seed, batch_size
+    ):
+        positions = labels != IGNORED
+        parts.append(mean_cross_entropy(outputs, labels, positions, stages, canvas))
+        check_no_nan(parts[-1])  # at once, not after hours
+    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64)
+
+
+@torch.no_grad()
+def reveal_losses(
+    model: MaskedLanguageModel,
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    target_BL: Tensor,
+    versions: Versions,
+    seed: int,
+    batch_size: int | None,
+) -> Tensor:
+    """What each version's positions pay for their next reveal, the one after it, and so on.
+
+    Args:
+        model: as for [`masked_losses`], with interleaved stages.
+        input_ids: int64 (B, L).
+        attention_mask: (B, L), 0 on padding; None = no padding.
+        target_BL: bool (B, L), of [`target_tokens`].
+        versions: what is masked.
+        seed: key of the orders.
+        batch_size: versions per call; None = by memory.
+
+    Returns:
+        float64 (N, S, S), nats: over the positions with r reveals left the sum of the d-th one's
+        loss, from the logits of one call, at [r - 1, d - 1]; 0 where d > r.
+
+    Raises:
+        ValueError: if the network returns NaN.
+    """
+    stages = stages_of(model.config)
+    num_stages = stages.num_stages
+    parts = [torch.empty(0, num_stages, num_stages, dtype=torch.float64)]
+    for canvas, labels, outputs in _hidden_versions(
+        model, input_ids, attention_mask, target_BL, versions, seed, batch_size
+    ):
+        version_K, _ = (labels != IGNORED).nonzero(as_tuple=True)
+        nodes_K = canvas[labels != IGNORED]
+        ids_K = labels[labels != IGNORED]
+        left_K = num_stages - stages.level(nodes_K)
+        sums = outputs.new_zeros(len(canvas), num_stages, num_stages)
+        for turn in range(num_stages):
+            logits_KW = stages.child_logits(outputs, nodes_K)
+            slots_K = stages.child_slots(nodes_K, ids_K)
+            nats_K = F.cross_entropy(logits_KW, slots_K, reduction="none")
+            turns_K = torch.full_like(left_K, turn)
+            sums.index_put_((version_K, left_K - 1, turns_K), nats_K, accumulate=True)
+            nodes_K = stages.coarsen(ids_K, (stages.level(nodes_K) + 1).clamp(max=num_stages))
+        check_no_nan(sums)
+        parts.append(sums)
+    return torch.cat(parts)
+
+
+def _hidden_versions(
+    model: MaskedLanguageModel,
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    target_BL: Tensor,
+    versions: Versions,
+    seed: int,
+    batch_size: int | None,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Canvases and labels (N, L) of some versions, and the float64 outputs at all labels (K, V)."""
     length = input_ids.shape[1]
     stages = stages_of(model.config)
     chunk = sequences_per_call(batch_size, input_ids, stages.num_outputs)
-    losses_N = torch.empty(len(versions.row), dtype=torch.float64, device=input_ids.device)
     # by place among the targets, so that padding does not change a row's orders
     place_BL = (target_BL.long().cumsum(1) - 1).clamp(min=0)
     with evaluating(model):
-        for begin in range(0, len(losses_N), chunk):
+        for begin in range(0, len(versions.row), chunk):
             part = slice(begin, begin + chunk)
             rows = versions.row[part]
             uniforms = order_uniforms(seed, versions.key[part], length, stages)
-            uniforms = uniforms.take_along_dim(
-                place_BL[rows].view(-1, length, *[1] * (uniforms.ndim - 2)), 1
+            places = place_BL[rows].view(-1, length, *[1] * (uniforms.ndim - 2))
+            canvas, labels = hide_last(
+                input_ids[rows],
+                stages,
+                target_BL[rows],
+                versions.num_left[part],
+                uniforms.take_along_dim(places, 1),
             )
-            masked_ids, labels = hide_last(
-                input_ids[rows], stages, target_BL[rows], versions.num_left[part], uniforms
-            )
-            positions = labels != IGNORED
             mask_of_rows = None if attention_mask is None else attention_mask[rows]
-            outputs = position_logits(model)(masked_ids, mask_of_rows, positions)
-            losses_N[part] = mean_cross_entropy(
-                outputs.double(), labels, positions, stages, masked_ids
-            )
-            check_no_nan(losses_N[part])  # at once, not after hours
-    return losses_N
+            outputs = position_logits(model)(canvas, mask_of_rows, labels != IGNORED)
+            yield canvas, labels, outputs.double()

@@ -12,6 +12,7 @@ The steps of the last but one two are ticks of a clock that runs from 1 to 0: th
 them than positions, and a tick that fills nothing is no step, as the network has no time input.
 """
 
+import heapq
 from collections.abc import Callable
 
 import torch
@@ -84,6 +85,37 @@ def binomial_plan(uniforms: Tensor, steps: int) -> list[int]:
     """
     ticks = (uniforms * steps).floor()
     return ticks.unique(return_counts=True)[1].tolist()
+
+
+def blockwise_steps(sizes: list[int], steps: int) -> list[int]:
+    """How many of `steps` steps each block of positions gets: at least one, at most its size.
+
+    Every step beyond goes to the block with the most positions a step, the later of equals (Adams).
+
+    Args:
+        sizes: number of positions of each block, at least 1.
+        steps: number of steps, at least one a block; those beyond one a position are not allotted.
+
+    Returns:
+        One number a block; they sum to min(steps, sum(sizes)).
+
+    Raises:
+        ValueError: if a block is empty or there are fewer steps than blocks.
+    """
+    if any(size < 1 for size in sizes):
+        raise ValueError(f"sizes is {sizes}; expected every block to hold at least 1 position.")
+    if steps < len(sizes):
+        raise ValueError(
+            f"steps is {steps}; expected at least one for each of the {len(sizes)} blocks."
+        )
+    allotted = [1] * len(sizes)
+    heap: list[tuple[float, int]] = [(-size, -block) for block, size in enumerate(sizes)]
+    heapq.heapify(heap)
+    for _ in range(min(steps, sum(sizes)) - len(sizes)):
+        block = -heap[0][1]  # never a full one: its ratio is 1, and some block's is above
+        allotted[block] += 1
+        heapq.heapreplace(heap, (-sizes[block] / allotted[block], -block))
+    return allotted
 
 
 # at most as many steps as positions

@@ -19,10 +19,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .named_plans import CLOCKS, SPLITS, binomial_plan, linear_time_plan
+from .group_costs import optimal_group_plan
+from .named_plans import CLOCKS, SPLITS, binomial_plan, blockwise_steps, linear_time_plan
 from .plans import (
     Losses,
-    blockwise_steps,
     fixed_size_plan,
     optimal_plan,
     stage_losses,
@@ -111,8 +111,11 @@ def row_plan(
     if steps is None:
         return [fixed_size_plan(size, tokens_per_step or 1) for size in sizes]
     if plan == "optimal":
+        steps = min(steps, sum(lengths))
+        if num_stages is not None and num_stages > len(stages):
+            return [[*_optimal_group_plan(_group_tail(losses, lengths[0]), steps)]]
         curves = tuple(curve for curve in _tails(losses, lengths) if curve)
-        return [[*plan] for plan in _optimal(curves, min(steps, sum(lengths)))]
+        return [[*plan] for plan in _optimal(curves, steps)]
     if plan in CLOCKS:
         return _by_clock(str(plan), sizes, _even_shares(steps, len(sizes)), uniforms)
     split = SPLITS[str(plan or "uniform")]
@@ -146,6 +149,22 @@ def _even_shares(steps: int, num_blocks: int) -> list[int]:
 def _optimal(curves: tuple[tuple[float, ...], ...], steps: int) -> list[list[int]]:
     """The search once for each number of masks, not at each call."""
     return optimal_plan(curves, steps)
+
+
+@lru_cache(maxsize=64)
+def _optimal_group_plan(table: tuple[tuple[float, ...], ...], steps: int) -> list[int]:
+    return optimal_group_plan(torch.tensor(table, dtype=torch.float64), steps)
+
+
+def _group_tail(losses: Losses | None, length: int) -> tuple[tuple[float, ...], ...]:
+    """Of interleaved stages, the rows of the last `length` reveals of their table."""
+    rows = [] if losses is None else [*losses]
+    if len(rows) < length or not all(isinstance(row, (list, tuple)) for row in rows):
+        raise ValueError(
+            f"per_step_losses has {len(rows)} entries; expected for interleaved stages a list for"
+            f" each of at least {length} reveals, as `measure_step_losses(...).for_plans` has them."
+        )
+    return tuple(map(tuple, rows[len(rows) - length :]))
 
 
 def _cut(plan: list[int], sizes: list[int]) -> list[list[int]]:

@@ -11,7 +11,6 @@ Of several stages (stages.py), one after the other, each has losses and a plan o
 reaches over the end of a stage.
 """
 
-import heapq
 import math
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
@@ -155,13 +154,16 @@ def plan_cost(losses: Losses, plan: Plan) -> float:
     return math.fsum(size * values[end - size] for size, end in zip(sizes, ends, strict=True))
 
 
-def monotone_fit(losses: Sequence[float] | Tensor) -> list[float]:
+def monotone_fit(
+    losses: Sequence[float] | Tensor, weights: Sequence[float] | Tensor | None = None
+) -> list[float]:
     """The closest non-increasing curve in least squares, by pooling adjacent violators.
 
     More known positions cannot cost more on average: a rise of measured losses is noise.
 
     Args:
         losses: (L,), nats at each number of known positions 0..L-1.
+        weights: (L,), above 0, of the squares; None = all alike.
 
     Returns:
         L values in nats, with the mean of `losses`; a curve that never rises stays as it is.
@@ -169,47 +171,16 @@ def monotone_fit(losses: Sequence[float] | Tensor) -> list[float]:
     Raises:
         ValueError: if `losses` is no curve of L >= 1 finite values.
     """
-    levels: list[tuple[float, int]] = []  # (mean, number of positions), falling
-    for loss in _finite(losses):
-        mean = loss
-        size = 1
+    values = _finite(losses)
+    levels: list[tuple[float, float, int]] = []  # (mean, weight, number of positions), falling
+    for loss, weight in zip(values, [1] * len(values) if weights is None else weights, strict=True):
+        mean, total, size = loss, float(weight), 1
         while levels and levels[-1][0] < mean:
-            before, count = levels.pop()
-            mean = (before * count + mean * size) / (count + size)
-            size = count + size
-        levels.append((mean, size))
-    return [mean for mean, size in levels for _ in range(size)]
-
-
-def blockwise_steps(sizes: list[int], steps: int) -> list[int]:
-    """How many of `steps` steps each block of positions gets: at least one, at most its size.
-
-    Every step beyond goes to the block with the most positions a step, the later of equals (Adams).
-
-    Args:
-        sizes: number of positions of each block, at least 1.
-        steps: number of steps, at least one a block; those beyond one a position are not allotted.
-
-    Returns:
-        One number a block; they sum to min(steps, sum(sizes)).
-
-    Raises:
-        ValueError: if a block is empty or there are fewer steps than blocks.
-    """
-    if any(size < 1 for size in sizes):
-        raise ValueError(f"sizes is {sizes}; expected every block to hold at least 1 position.")
-    if steps < len(sizes):
-        raise ValueError(
-            f"steps is {steps}; expected at least one for each of the {len(sizes)} blocks."
-        )
-    allotted = [1] * len(sizes)
-    heap: list[tuple[float, int]] = [(-size, -block) for block, size in enumerate(sizes)]
-    heapq.heapify(heap)
-    for _ in range(min(steps, sum(sizes)) - len(sizes)):
-        block = -heap[0][1]  # never a full one: its ratio is 1, and some block's is above
-        allotted[block] += 1
-        heapq.heapreplace(heap, (-sizes[block] / allotted[block], -block))
-    return allotted
+            before, heavy, count = levels.pop()
+            mean = (before * heavy + mean * total) / (heavy + total)
+            total, size = heavy + total, count + size
+        levels.append((mean, total, size))
+    return [mean for mean, _, size in levels for _ in range(size)]
 
 
 def stage_plan(

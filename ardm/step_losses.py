@@ -9,8 +9,8 @@ over all of them has the expectation of the next one, and less noise. All tokens
 what its first one costs: that is the price of drawing them at once.
 
 With S stages, one after the other, each has a curve of its own. Where they are interleaved there is
-one curve over all S*L reveals; what a group costs is then exact only while no position is revealed
-twice in it.
+one curve over all S*L reveals, and a group costs more than its first reveal times its size, as some
+positions are revealed further in it: see group_costs.py.
 
 Shapes: B sequences, L the tokens of the longest, S stages, N = S*L reveals.
 """
@@ -22,10 +22,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .group_costs import (
+    mean_losses,
+    num_stages_of,
+    optimal_group_plan,
+    pairs_of,
+    plan_group_cost,
+)
 from .likelihood import by_row, check_num_orders, every_count
-from .masked_losses import masked_losses, row_numbers_of, target_tokens
+from .masked_losses import masked_losses, reveal_losses, row_numbers_of, target_tokens
 from .networks import MaskedLanguageModel
-from .plans import Plan, stage_plan
+from .plans import Plan, optimal_plan, stage_plan
 from .randomness import seed_from
 from .vocabulary import stages_of
 
@@ -37,9 +44,32 @@ class StepLosses:
     Args:
         sequence_nats: float64 (B, L), nats per token; NaN where a sequence has no more tokens to
             know. Of S stages (B, S, L), nats per reveal; (B, S*L) where they are interleaved.
+        reveal_nats: where they are, float64 (B, S*L, P), nats: what a position's next reveals cost,
+            by how many it has left, as group_costs.py takes it; None elsewhere.
     """
 
     sequence_nats: Tensor
+    reveal_nats: Tensor | None = None
+
+    @classmethod
+    def of_reveals(cls, reveal_nats: Tensor) -> "StepLosses":
+        """From the table of interleaved stages, which tells the losses of first reveals, too."""
+        num_reveals, num_pairs = reveal_nats.shape[1:]
+        total = torch.zeros_like(reveal_nats[..., 0])
+        for column, (left, turn) in enumerate(pairs_of(num_stages_of(num_pairs))):
+            if turn == 1:
+                total = total + left * reveal_nats[..., column]
+        counts_B1 = reveal_nats[..., 0].isfinite().sum(1, keepdim=True)
+        left_BN = counts_B1 - torch.arange(num_reveals, device=total.device)
+        return cls(total / left_BN.clamp(min=1), reveal_nats)
+
+    def __getitem__(self, rows: slice | Tensor) -> "StepLosses":
+        """The losses of some of the sequences."""
+        reveal_nats = None if self.reveal_nats is None else self.reveal_nats[rows]
+        return StepLosses(self.sequence_nats[rows], reveal_nats)
+
+    def __len__(self) -> int:
+        return len(self.sequence_nats)
 
     @property
     def nats(self) -> Tensor:
@@ -73,9 +103,12 @@ class StepLosses:
                 "the sequences differ in their number of tokens;"
                 " expected equal lengths for one plan."
             )
+        if self.reveal_nats is not None:
+            sizes = stage_plan(plan, [self.reveal_nats.shape[1]], "losses")
+            return plan_group_cost(self.reveal_nats, sizes)
         *stages, length = self.sequence_nats.shape[1:]
-        sizes = torch.tensor(stage_plan(plan, [length] * math.prod(stages), "losses"))
-        costs_BG = sizes * self.sequence_nats.flatten(1)[:, sizes.cumsum(0) - sizes]
+        size_G = torch.tensor(stage_plan(plan, [length] * math.prod(stages), "losses"))
+        costs_BG = size_G * self.sequence_nats.flatten(1)[:, size_G.cumsum(0) - size_G]
         return costs_BG.sum(1)
 
     def cost(self, plan: Plan, other: Plan | None = None) -> tuple[float, float]:
@@ -96,14 +129,39 @@ class StepLosses:
         error = float(costs_B.std()) / math.sqrt(len(costs_B)) if len(costs_B) > 1 else math.nan
         return float(costs_B.mean()), error
 
+    @property
+    def for_plans(self) -> Tensor:
+        """What `generate(plan="optimal")` takes as `per_step_losses`: means over the sequences.
+
+        (L,), of S stages (S, L); where they are interleaved (S*L, P), [`mean_losses`].
+        """
+        return self.nats if self.reveal_nats is None else mean_losses(self.reveal_nats.nanmean(0))
+
+    def optimal_plan(self, steps: int) -> list[Any]:
+        """The cheapest plan of so many steps.
+
+        Args:
+            steps: number of groups, as for [`ardm.optimal_plan`].
+
+        Returns:
+            Group sizes; of several stages one after the other a list for each.
+
+        Raises:
+            ValueError: as [`ardm.optimal_plan`].
+        """
+        if self.reveal_nats is not None:
+            return optimal_group_plan(self.for_plans, steps)
+        return optimal_plan(self.nats, steps)
+
     def to_dict(self) -> dict[str, Any]:
         """For a JSON file: the means and their standard errors.
 
         Returns:
             `nats_per_token` and `standard_error`, lists of L numbers (of S stages lists of S such
-            lists), and `num_sequences`.
+            lists), `num_sequences`, and where stages are interleaved `nats_by_reveal`.
         """
-        return {
+        more = {} if self.reveal_nats is None else {"nats_by_reveal": self.for_plans.tolist()}
+        return more | {
             "nats_per_token": self.nats.tolist(),
             "standard_error": _finite_or_none(self.standard_error.tolist()),
             "num_sequences": len(self.sequence_nats),
@@ -166,18 +224,32 @@ def measure_step_losses(
     stages = stages_of(model.config)
     num_reveals_B = num_tokens_B * stages.num_stages
     versions = every_count(num_reveals_B, row_numbers_of(row_numbers, input_ids), num_orders)
-    losses_N = masked_losses(
-        model, input_ids, attention_mask, target_BL, versions, seed, batch_size
-    )
-    rows_JN = by_row(losses_N, num_reveals_B, num_orders)
-    parts = 1 if stages.interleaved else stages.num_stages
-    longest = int(num_reveals_B.max()) // parts
-    sequence_nats = losses_N.new_full((len(input_ids), parts, longest), torch.nan)
+    asked = (model, input_ids, attention_mask, target_BL, versions, seed, batch_size)
+    if stages.interleaved:
+        return _of_interleaved(reveal_losses(*asked), num_reveals_B, num_orders)
+    rows_JN = by_row(masked_losses(*asked), num_reveals_B, num_orders)
+    parts = stages.num_stages
+    shape = (len(input_ids), parts, int(num_tokens_B.max()))
+    sequence_nats = torch.full(shape, torch.nan, dtype=torch.float64, device=input_ids.device)
     for row, losses_JN in enumerate(rows_JN):
         # most left = fewest known first
         of_stages = losses_JN.mean(0).flip(0).view(parts, losses_JN.shape[1] // parts)
         sequence_nats[row, :, : of_stages.shape[1]] = of_stages
     return StepLosses(sequence_nats if parts > 1 else sequence_nats[:, 0])
+
+
+def _of_interleaved(sums_NSS: Tensor, num_reveals_B: Tensor, num_orders: int) -> StepLosses:
+    """From what versions pay by reveals left and turn to tables by number of reveals made."""
+    num_stages = sums_NSS.shape[1]
+    columns = [(left - 1) * num_stages + turn - 1 for left, turn in pairs_of(num_stages)]
+    sums_NP = sums_NSS.flatten(1)[:, columns]
+    shape = (len(num_reveals_B), int(num_reveals_B.max()), len(columns))
+    table = sums_NP.new_full(shape, torch.nan)
+    for row, part_NP in enumerate(sums_NP.split((num_reveals_B * num_orders).tolist())):
+        count = len(part_NP) // num_orders
+        # most left = fewest made first
+        table[row, :count] = part_NP.view(num_orders, count, len(columns)).mean(0).flip(0)
+    return StepLosses.of_reveals(table)
 
 
 def per_step_losses(

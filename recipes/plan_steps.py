@@ -59,16 +59,21 @@ def measure(
     args: argparse.Namespace, model: ARDMForMaskedLM, windows: HeldOutWindows
 ) -> StepLosses:
     def nats_by_step(model: ARDMForMaskedLM, input_ids: Tensor, numbers: Tensor) -> Tensor:
-        return measure_step_losses(
+        losses = measure_step_losses(
             model,
             input_ids,
             num_orders=args.num_orders,
             row_numbers=numbers,
             generator=torch.Generator().manual_seed(args.seed),
-        ).sequence_nats
+        )
+        return losses.sequence_nats if losses.reveal_nats is None else losses.reveal_nats
 
-    shape = (windows.sequence_length,)
-    return StepLosses(windows.measure(model, nats_by_step, shape, show_progress=True))
+    num_stages, length = model.stages.num_stages, windows.sequence_length
+    if model.stages.interleaved:
+        shape = (num_stages * length, num_stages * (num_stages + 1) // 2)
+        return StepLosses.of_reveals(windows.measure(model, nats_by_step, shape, True))
+    curves = (num_stages, length) if num_stages > 1 else (length,)
+    return StepLosses(windows.measure(model, nats_by_step, curves, True))
 
 
 def seconds_by_budget(
@@ -109,11 +114,16 @@ def main(argv: list[str] | None = None) -> None:
     losses = measure(args, model.to(state.device), windows)
     if not state.is_main_process:
         return
-    chosen_on, priced_on = (StepLosses(losses.sequence_nats[half::2]) for half in (0, 1))
-    budgets = [2**k for k in range(length.bit_length()) if 2**k < length] + [length]
-    model.generation_config.per_step_losses = losses.nats.tolist()
+    chosen_on, priced_on = losses[0::2], losses[1::2]
+    num_stages = model.stages.num_stages
+    reveals = length * num_stages
+    budgets = [2**k for k in range(reveals.bit_length()) if num_stages <= 2**k < reveals]
+    budgets = [*budgets, reveals]
+    model.generation_config.per_step_losses = losses.for_plans.tolist()
     seconds = seconds_by_budget(model, length, budgets, args.repeats)
-    rows = [compare_plans(n, chosen_on, priced_on) | {"seconds": seconds[n]} for n in budgets]
+    rows = [
+        compare_plans(n, chosen_on, priced_on, length) | {"seconds": seconds[n]} for n in budgets
+    ]
 
     about = {"num_orders": args.num_orders, "seed": args.seed, "machine": machine()}
     about |= {"data": corpus.held_out_name, "date": time.strftime("%Y-%m-%d")}
@@ -123,12 +133,12 @@ def main(argv: list[str] | None = None) -> None:
     print("Upper bounds on one half of them, plans from the other.")
     if windows.lost:
         print(f"The losses are of the tokens alone: {windows.lost}.")
-    print(f"\n{table(rows, length)}\n")
+    print(f"\n{table(rows, reveals)}\n")
     print(f"per_step_losses are in {folder / 'generation_config.json'}:", end=" ")
     print(f'generate(plan="optimal", steps=N) uses them for up to {length} masks.')
     plot_step_losses(losses.nats, losses.standard_error, folder / "per_step_losses.png")
     picture = folder / "quality_against_steps.png"
-    plot_quality_against_steps(rows, length, picture, corpus.held_out_name)
+    plot_quality_against_steps(rows, reveals, picture, corpus.held_out_name)
 
 
 if __name__ == "__main__":

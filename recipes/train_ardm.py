@@ -3,6 +3,7 @@
     accelerate launch recipes/train_ardm.py                # the embedded Python documentation
     accelerate launch recipes/train_ardm.py --train_file my.txt --output_dir runs/mine
     accelerate launch --num_processes 2 --cpu recipes/train_ardm.py --per_device_train_batch_size 8
+    accelerate launch recipes/train_ardm.py --value_tree classes --output_dir runs/ardm_classes
 
 With no argument: 2 CPU cores, 2.5 minutes, 2.07 bits per character of held-out documentation.
 The same command again resumes a stopped run; a finished one is only scored and saved again. What
@@ -29,6 +30,7 @@ from ardm.evaluation import (
     new_model,
     run_facts,
     run_identity,
+    stage_arguments,
     tracked_samples,
     tracked_settings,
     write_samples,
@@ -62,6 +64,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_data_arguments(parser)
     add_training_arguments(parser, **DEFAULTS)
     arguments.add_model_arguments(parser)
+    stage_arguments.add_stage_arguments(parser)
+    stage_arguments.add_table_argument(parser)
+    stage_arguments.check_stages(parser, argv)
     return arguments.parse(parser, argv)
 
 
@@ -110,6 +115,8 @@ def main(argv: list[str] | None = None) -> None:
     with accelerator.main_process_first():  # one process fills the data cache, the others read it
         tokenizer, windows = load_corpus(corpus, saved and saved[1])
     sizes = {name: getattr(args, name) for name in (*arguments.NETWORK, "seed")}
+    if not saved:
+        sizes |= stage_arguments.stage_settings(args, tokenizer)
     model = saved[0].float() if saved else new_model(tokenizer, args.sequence_length, **sizes)
     lost = lost_in_windows(windows["train"])
     if lost and accelerator.is_main_process:

@@ -59,6 +59,7 @@ CORE: dict[str, dict[str, set[str]]] = {
         "plan_search": set(),
         "plans": {"checks", "plan_search"},
         "named_plans": {"checks", "plans"},
+        "group_costs": {"checks", "plans"},
         # the network, and what counts as one
         "vocabulary": {"checks", "stages", "value_trees"},
         "networks": {"vocabulary"},
@@ -74,7 +75,7 @@ CORE: dict[str, dict[str, set[str]]] = {
         "streaming": {"canvas"},
         "selection": {"canvas", "draws", "orders", "randomness", "ranking"},
         "resampling": {"canvas", "randomness", "ranking"},
-        "passes": {"named_plans", "plans", "resampling"},
+        "passes": {"group_costs", "named_plans", "plans", "resampling"},
         "decoding": {
             "arrangements",
             "canvas",
@@ -149,6 +150,7 @@ CORE: dict[str, dict[str, set[str]]] = {
             "vocabulary",
         },
         "step_losses": {
+            "group_costs",
             "likelihood",
             "masked_losses",
             "networks",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..training import check_upload, given_flags
+from .stage_arguments import STAGES
 
 NETWORK = {
     "hidden_size": 192,
@@ -13,7 +14,7 @@ NETWORK = {
     "intermediate_size": 512,
 }
 OBJECTIVE = ("weight_power", "start_ratio")
-_OF_A_SAVED_MODEL = (*NETWORK, "tokenizer", "vocab_size")
+_OF_A_SAVED_MODEL = (*NETWORK, "tokenizer", "vocab_size", *STAGES, "value_tree")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:

@@ -43,7 +43,22 @@ def run_facts(
         "command": command(sys.argv),
         "date": time.strftime("%Y-%m-%d"),
         "wall_clock_seconds": result.seconds,
+        "stages": describe_stages(model),
     }
+
+
+def describe_stages(model: "ARDMForMaskedLM") -> str | None:
+    """How a model reveals its values, in words; None if in one stage."""
+    config = model.config
+    if model.stages.num_stages == 1:
+        return None
+    how = "coarse values of a table"
+    if config.branching_factor is not None:
+        how = f"digits in base {config.branching_factor}"
+    order = "one stage after the other" if config.stage_order == "stagewise" else "interleaved"
+    return (
+        f"in {config.num_stages} stages, {how}, {order} ({config.parametrization} parametrisation)"
+    )
 
 
 def tracked_settings(

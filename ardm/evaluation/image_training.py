@@ -17,7 +17,8 @@ from ..modeling_ardm import ARDMForMaskedLM
 from ..training import TrainingResult, check_upload, fingerprint, given_flags
 from ..training.card_parts import machine
 from ..training.local_paths import command, hyperparameters
-from .stage_arguments import STAGES, add_stage_arguments, stage_settings
+from .facts import describe_stages
+from .stage_arguments import STAGES, add_stage_arguments, check_stages, stage_settings
 
 NETWORK = {
     "hidden_size": 128,
@@ -87,13 +88,7 @@ def parse_image_training(
     if args.num_values is None:
         own_data = args.train_dir or args.train_file or args.dataset_name
         args.num_values = 256 if own_data else DIGIT_VALUES
-    if args.num_stages == 1 and "--branching_factor" in given_flags(
-        parser, argv, ["branching_factor"]
-    ):
-        raise ValueError(
-            f"branching_factor is {args.branching_factor} with num_stages=1, which has no digits;"
-            " expected more stages, or no branching_factor."
-        )
+    check_stages(parser, argv)
     return args
 
 
@@ -167,17 +162,3 @@ def image_run_facts(
         "wall_clock_seconds": result.seconds,
         "stages": describe_stages(model),
     }
-
-
-def describe_stages(model: ARDMForMaskedLM) -> str:
-    """How a model reveals its values, in words."""
-    config = model.config
-    if model.stages.num_stages == 1:
-        return "at once"
-    how = "coarse values of a table"
-    if config.branching_factor is not None:
-        how = f"digits in base {config.branching_factor}"
-    order = "one stage after the other" if config.stage_order == "stagewise" else "interleaved"
-    return (
-        f"in {config.num_stages} stages, {how}, {order} ({config.parametrization} parametrisation)"
-    )

@@ -1,10 +1,18 @@
 """Flags of stages: whether a new model reveals values at once or level by level."""
 
 import argparse
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
+from ..data.character_classes import character_class_table
+from ..training import given_flags
 from ..vocabulary import PARAMETRIZATIONS, STAGE_ORDERS
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# tables of coarse values that a text's tokenizer tells
+TABLES: dict[str, Callable[..., list[list[int]]]] = {"classes": character_class_table}
 STAGES = ("num_stages", "branching_factor", "stage_order", "parametrization")
 
 
@@ -35,14 +43,58 @@ def add_stage_arguments(
     )
 
 
-def stage_settings(args: argparse.Namespace) -> dict[str, Any]:
+def add_table_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds what else a model of text may reveal first, in place of digits.
+
+    Args:
+        parser: the recipe's parser.
+    """
+    described = "coarse values: classes = vowel, consonant, digit, ..., instead of digits of ids"
+    parser.add_argument("--value_tree", choices=TABLES, help=described)
+
+
+def stage_settings(
+    args: argparse.Namespace, tokenizer: "PreTrainedTokenizerBase | None" = None
+) -> dict[str, Any]:
     """What a new network's configuration says of stages.
 
     Args:
-        args: with the flags of [`add_stage_arguments`].
+        args: with the flags of [`add_stage_arguments`] and perhaps [`add_table_argument`].
+        tokenizer: of the model, which a table is made from.
 
     Returns:
-        Fields of `ARDMConfig`. One stage has no base.
+        Fields of `ARDMConfig`.
     """
     settings = {name: getattr(args, name) for name in STAGES}
-    return settings | ({"branching_factor": None} if args.num_stages == 1 else {})
+    if args.num_stages == 1:
+        settings["branching_factor"] = None  # the default of a recipe with stages
+    table = getattr(args, "value_tree", None)
+    return settings | ({"value_tree": TABLES[table](tokenizer)} if table else {})
+
+
+def check_stages(parser: argparse.ArgumentParser, argv: list[str] | None) -> None:
+    """Raises ValueError if a flag of stages would have no effect.
+
+    Args:
+        parser: of the recipe.
+        argv: the words; None = those of this process.
+
+    Raises:
+        ValueError: naming it.
+    """
+    args = parser.parse_args(argv)
+    said = given_flags(parser, argv, STAGES)
+    if getattr(args, "value_tree", None) and {"--num_stages", "--branching_factor"} & {*said}:
+        raise ValueError(
+            f"got {' '.join(said)} and --value_tree {args.value_tree}, which has its own stages;"
+            " leave out the one or the other."
+        )
+    one = args.num_stages == 1 and not getattr(args, "value_tree", None)
+    without = [flag for flag in said if flag != "--num_stages"]
+    if one and without:
+        raise ValueError(
+            f"got {' '.join(without)} with num_stages=1, which has nothing to arrange; expected"
+            " more stages, or to leave it out."
+        )
+    if args.num_stages > 1 and args.branching_factor is None:
+        raise ValueError(f"num_stages is {args.num_stages}; expected a --branching_factor with it.")

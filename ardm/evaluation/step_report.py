@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..plans import cosine_plan, monotone_fit, optimal_plan, uniform_plan
+from ..named_plans import blockwise_steps
+from ..plans import cosine_plan, monotone_fit, uniform_plan
 from ..step_losses import StepLosses
 from ..training import (
     new_figure,
@@ -30,18 +31,30 @@ if TYPE_CHECKING:
 
     from ..generation_config_ardm import ARDMGenerationConfig
 
+# light, middle and dark, one set a stage
+_SHADES = (
+    ("#9ecae1", "#6baed6", "#08519c"),
+    ("#fdbe85", "#fd8d3c", "#a63603"),
+    ("#bae4b3", "#74c476", "#006d2c"),
+    ("#cbc9e2", "#9e9ac8", "#54278f"),
+    ("#cccccc", "#969696", "#252525"),
+)
 _COLOURS = {"optimal": "#08519c", "cosine": "#d94801", "uniform": "#238b45"}
 
 
-def compare_plans(steps: int, chosen_on: StepLosses, held_out: StepLosses) -> dict[str, Any]:
+def compare_plans(
+    steps: int, chosen_on: StepLosses, held_out: StepLosses, num_tokens: int | None = None
+) -> dict[str, Any]:
     """What the optimal, the cosine and the uniform plan of so many steps cost.
 
-    They are priced on sequences that chose none of them.
+    They are priced on sequences that chose none of them. Of several stages each has a plan; the
+    cosine and the uniform one share the steps out evenly.
 
     Args:
-        steps: number of groups, 1..L.
+        steps: number of groups, 1..L; of S stages S..S*L.
         chosen_on: the losses that the optimal plan is made from.
         held_out: other sequences of the same length, which price the plans.
+        num_tokens: of a sequence; None = as many as a curve has losses.
 
     Returns:
         "steps"; by kind of plan "bits_per_token" (an upper bound), "extra_bits" over one token a
@@ -51,11 +64,14 @@ def compare_plans(steps: int, chosen_on: StepLosses, held_out: StepLosses) -> di
     Raises:
         ValueError: if `steps` is outside 1..L, or the sequences differ in length.
     """
-    length = len(chosen_on.nats)
-    plans = {"optimal": optimal_plan(chosen_on.nats, steps), "cosine": cosine_plan(length, steps)}
-    plans["uniform"] = uniform_plan(length, steps)
-    unit = length * math.log(2)
-    ones = [1] * length
+    *stages, length = chosen_on.nats.shape
+    plans: dict[str, list[Any]] = {"optimal": chosen_on.optimal_plan(steps)}
+    shares = blockwise_steps([length] * math.prod(stages), steps)
+    for kind, split in (("cosine", cosine_plan), ("uniform", uniform_plan)):
+        of_stages = [split(length, share) for share in shares]
+        plans[kind] = of_stages if stages else of_stages[0]
+    unit = (num_tokens or length) * math.log(2)
+    ones = [1] * (length * math.prod(stages))
     extra = {kind: held_out.cost(plan, ones) for kind, plan in plans.items()}
     return {
         "steps": steps,
@@ -71,7 +87,7 @@ def table(rows: Sequence[Mapping[str, Any]], length: int) -> str:
 
     Args:
         rows: of [`compare_plans`], each with "seconds", what one sequence takes.
-        length: tokens of a sequence.
+        length: what a sequence is drawn in at one at a time: tokens, or reveals of all stages.
 
     Returns:
         Lines.
@@ -93,8 +109,10 @@ def table(rows: Sequence[Mapping[str, Any]], length: int) -> str:
     return "\n".join([*lines, "", "steps  optimal plan: steps x tokens", *plans])
 
 
-def describe_plan(plan: Sequence[int]) -> str:
-    """A plan in short: "12x1 3x4" is twelve steps of one token and three of four."""
+def describe_plan(plan: Sequence[Any]) -> str:
+    """A plan in short: "12x1 3x4" is twelve steps of one token and three of four; stages by "|"."""
+    if plan and not isinstance(plan[0], int):
+        return " | ".join(map(describe_plan, plan))
     return " ".join(f"{len([*group])}x{size}" for size, group in groupby(plan))
 
 
@@ -116,7 +134,7 @@ def save_step_losses(
     """
     measured = losses.to_dict()
     folder = Path(folder)
-    generation_config.per_step_losses = measured["nats_per_token"]
+    generation_config.per_step_losses = losses.for_plans.tolist()
     write_json_atomically(folder / "per_step_losses.json", {**about, **measured})
     write_text_atomically(
         folder / "generation_config.json", generation_config.to_json_string(use_diff=True)
@@ -127,8 +145,8 @@ def plot_step_losses(nats: Tensor, standard_error: Tensor, path: str | os.PathLi
     """Draws the loss at each number of known tokens, with its error and the curve fitted to it.
 
     Args:
-        nats: (L,), nats per token, of `measure_step_losses`.
-        standard_error: (L,), nats per token; NaN where it is not known.
+        nats: (L,) or of S stages (S, L), of `measure_step_losses`.
+        standard_error: of its shape; NaN where it is not known.
         path: the PNG file, replaced atomically.
 
     Raises:
@@ -136,23 +154,33 @@ def plot_step_losses(nats: Tensor, standard_error: Tensor, path: str | os.PathLi
     """
     figure = new_figure((7.2, 4.2))
     axes = figure.add_subplot(
-        xlabel="tokens known", ylabel="bits for one more token", xlim=(0, len(nats) - 0.5)
+        xlabel="tokens known", ylabel="bits for one more token", xlim=(0, nats.shape[-1] - 0.5)
     )
-    known = range(len(nats))
-    bits = (nats / math.log(2)).tolist()
-    errors = (standard_error.nan_to_num() / math.log(2)).tolist()
-    low = [b - e for b, e in zip(bits, errors, strict=True)]
-    high = [b + e for b, e in zip(bits, errors, strict=True)]
-    band = axes.fill_between(known, low, high, color="#9ecae1", linewidth=0)
-    band.set_label("measured, ± 1 standard error")
-    axes.plot(known, bits, color="#6baed6", linewidth=0.8)
-    fitted = [value / math.log(2) for value in monotone_fit(nats)]
-    label = "non-increasing fit, which plans are made from"
-    axes.plot(known, fitted, color="#08519c", linewidth=1.6, label=label)
+    if nats.ndim == 2:
+        axes.set(xlabel="tokens known of the stage", ylabel="bits for one more reveal")
+    nats_SL = nats.view(-1, nats.shape[-1]) / math.log(2)
+    errors_SL = standard_error.view(nats_SL.shape).nan_to_num() / math.log(2)
+    for stage, (bits_L, errors_L) in enumerate(zip(nats_SL, errors_SL, strict=True)):
+        name = f"stage {stage + 1}" if len(nats_SL) > 1 else None
+        _draw_curve(axes, bits_L, errors_L, stage, name)
     axes.set_ylim(bottom=0)
     plain(axes)
-    axes.legend(frameon=False, alignment="left")
+    note = "non-increasing fit, which plans are made from" if len(nats_SL) > 1 else None
+    axes.legend(frameon=False, title=note, title_fontsize=8, alignment="left")
     write_atomically(path, png(figure))
+
+
+def _draw_curve(
+    axes: Axes, bits_L: Tensor, errors_L: Tensor, number: int, name: str | None
+) -> None:
+    light, middle, dark = _SHADES[number % len(_SHADES)]
+    known = range(len(bits_L))
+    low, high = ((bits_L + sign * errors_L).tolist() for sign in (-1, 1))
+    band = axes.fill_between(known, low, high, color=light, linewidth=0, alpha=0.6)
+    band.set_label("measured, ± 1 standard error" if name is None else "_")
+    axes.plot(known, bits_L.tolist(), color=middle, linewidth=0.8)
+    label = name or "non-increasing fit, which plans are made from"
+    axes.plot(known, monotone_fit(bits_L), color=dark, linewidth=1.6, label=label)
 
 
 def plot_quality_against_steps(

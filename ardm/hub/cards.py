@@ -87,12 +87,14 @@ class CardFigures(RunFigures):
         evaluation: on held-out texts.
         samples: generated texts.
         infilled: texts of which the middle, in [[ ]], was generated.
+        stages: how tokens are revealed, in words.
     """
 
     sequence_length: int | None = None
     evaluation: Evaluation | None = None
     samples: Sequence[str] = ()
     infilled: Sequence[str] = ()
+    stages: str | None = None
 
 
 def model_card(figures: CardFigures) -> str:
@@ -150,6 +152,7 @@ def _size_facts(figures: CardFigures) -> dict[str, object]:
     return {
         "Parameters": None if count is None else f"{count:,}",
         "Tokens in a training window": figures.sequence_length,
+        "Tokens are revealed": figures.stages,
     }
 
 

@@ -4,7 +4,7 @@ import math
 import time
 from fractions import Fraction
 from functools import partial
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, product
 
 import numpy as np
 import pytest
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
 from ardm import uniform_plan
+from ardm.named_plans import blockwise_steps
 from ardm.plans import (
-    blockwise_steps,
     cosine_plan,
     fixed_size_plan,
     group_bounds,
@@ -335,3 +335,66 @@ def test_blockwise_steps_of_the_ends():
         blockwise_steps([4, 4, 4], 2)
     with pytest.raises(ValueError, match=r"sizes is \[4, 0\]; expected every block"):
         blockwise_steps([4, 0], 4)
+
+
+# -------------------------------------------------------------------------------- of several stages
+STAGES = st.lists(st.lists(NATS, min_size=1, max_size=4), min_size=1, max_size=3)
+
+
+def all_plans(lengths, steps):
+    """Every list of plans, one a stage, of so many groups in all."""
+    for shares in product(*(range(1, length + 1) for length in lengths)):
+        if sum(shares) == steps:
+            yield from product(*map(compositions, lengths, shares))
+
+
+@given(STAGES)
+def test_steps_are_shared_among_stages_so_that_the_whole_is_the_cheapest(curves):
+    fitted = [monotone_fit(curve) for curve in curves]
+    lengths = [*map(len, curves)]
+    for steps in range(len(curves), sum(lengths) + 1):
+        plans = optimal_plan(curves, steps)
+        assert sum(map(len, plans)) == steps and [*map(sum, plans)] == lengths
+        cheapest = min(sum(map(plan_cost, fitted, other)) for other in all_plans(lengths, steps))
+        assert plan_cost(fitted, plans) == pytest.approx(cheapest, rel=1e-12, abs=1e-300)
+        assert plans == optimal_plan(curves, [*map(len, plans)])
+
+
+def test_losses_of_stages_are_a_tensor_or_lists():
+    curves = [[3.0, 1.0, 0.5], [2.0, 2.0, 0.0]]
+    plans = optimal_plan(curves, 4)
+    assert plans == [[1, 2], [2, 1]] and all(type(k) is int for plan in plans for k in plan)
+    for losses in (curves, torch.tensor(curves), tuple(map(tuple, curves))):
+        assert optimal_plan(losses, 4) == optimal_plan(losses, [2, 2]) == plans
+        assert plan_cost(losses, plans) == plan_cost(losses, [1, 2, 2, 1]) == 3 + 2 + 4 + 0
+        assert plan_cost(losses, [1, 2]) == 5 + 2 + 4
+        assert plan_cost(losses, [3]) == plan_cost(losses, [[3], [3]]) == 9 + 6
+    assert optimal_plan([curves[0]], 2) == [[1, 2]] and optimal_plan(curves[0], 2) == [1, 2]
+
+
+def test_budgets_and_plans_that_do_not_fit_the_stages_are_refused():
+    curves = [[3.0, 1.0], [2.0, 1.0, 0.0]]
+    for steps, message in (
+        (1, r"steps is 1; expected an integer in 2\.\.5 for 5 positions"),
+        ([2], r"steps is \[2\]; expected 2 numbers, one a stage"),
+        ([3, 1], r"steps is 3; expected an integer in 1\.\.2 for 2 positions"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            optimal_plan(curves, steps)
+    for plan in ([1, 4], [3, 2], [[1, 1], [1, 1]], [[1, 2], [1, 1]], [2], [5], [[2], [3], [1]]):
+        with pytest.raises(ValueError, match=r"plan sums to .*; expected 2 \+ 3, the n|plan's gr"):
+            plan_cost(curves, plan)
+
+
+def test_an_explicit_plan_is_read_stage_by_stage():
+    for plan, lengths, sizes in (
+        ([2, 1, 3], [3, 3], [2, 1, 3]),
+        ([2, 1], [3, 3], [2, 1, 2, 1]),
+        (torch.tensor([[2, 1], [1, 2]]), [3, 3], [2, 1, 1, 2]),
+        ([[], [3]], [0, 3], [3]),  # a stage that is known already
+        ([1, 2], [0, 3], [1, 2]),
+    ):
+        assert stage_plan(plan, lengths, "masks") == sizes
+    assert stage_plan([[2, 1], [1, 2]], [6], "masks", 2) == [2, 1, 1, 2]  # they may overlap
+    with pytest.raises(ValueError, match=r"to 5; expected 2 \+ 3, the number of masks, stage by"):
+        stage_plan([1, 2, 2], [2, 3], "masks")
