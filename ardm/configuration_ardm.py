@@ -265,10 +265,11 @@ class ARDMConfig(PreTrainedConfig):
         if shape is None:
             return
         pairs = self.hidden_size // self.num_attention_heads // 2
-        fits = 1 <= len(shape) <= pairs and min(shape) >= 1
+        fits = len(shape) > 0 and min(shape) >= 1
+        fits = fits and 1 + sum(size > 1 for size in shape[1:]) <= pairs
         _require(
             fits,
-            f"1 to {pairs} sizes of at least 1 (a head turns {pairs} pairs)",
+            f"sizes of at least 1, of at most {pairs} axes (a head turns {pairs} pairs)",
             position_shape=shape,
         )
 

@@ -211,7 +211,7 @@ class Stages:
         """Whether the leaves are the first ids: a slice is quicker than a choice."""
         assert self.tree is not None
         order = self.tree.leaf_order
-        return torch.equal(order, torch.arange(len(order)))
+        return torch.equal(order, torch.arange(len(order), device="cpu"))
 
     def _tables(self, like: Tensor) -> _Tables:
         """The tables where a tensor is."""
@@ -224,7 +224,8 @@ class Stages:
         tree = self.tree
         assert tree is not None
         own = {table.name: getattr(tree, table.name) for table in fields(_Tables)[:-1]}
-        return _Tables(**own, logit_RW=self._places_of_logits())
+        with torch.device("cpu"):
+            return _Tables(**own, logit_RW=self._places_of_logits())
 
     def _places_of_logits(self) -> Tensor:
         """int64 (R, W): for each child its place in what [`child_logits`] gathers from."""

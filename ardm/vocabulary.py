@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
+import torch
+
 from .checks import check_integer
 from .stages import Stages
 from .value_trees import ValueTree, check_labels, digit_labels
@@ -127,7 +129,8 @@ def _staged(
     labels = _labels(len(values), num_stages, branching_factor, table)
     if not labels:
         return Stages.plain(root, vocab_size)
-    tree = ValueTree(vocab_size, root, values, labels, sorted(of_texts))
+    with torch.device("cpu"):  # transformers makes models where tensors have no content
+        tree = ValueTree(vocab_size, root, values, labels, sorted(of_texts))
     interleaved = stage_order == "interleaved"
     return Stages(vocab_size, root, tree, interleaved, direct=parametrization == "direct")
 

@@ -34,8 +34,6 @@ SIZES: dict[str, Any] = {"hidden_size": 128, "num_hidden_layers": 4, "num_attent
 
 
 class Data(NamedTuple):
-    """Rows to train on and to score, and what a network's configuration says of them."""
-
     name: str
     train: Any
     held_out: list[dict[str, torch.Tensor]]
@@ -56,9 +54,8 @@ def pixels(name: str, num_values: int, most: int, batch_size: int, **source: Any
 def text(folder: Path, most: int) -> Data:
     train_rows = letters(folder / "train.txt.xz", 20_000_000)
     held_out = letters(folder / "valid.txt.xz", 5_000_000)
-    spread = [held_out[i] for i in torch.linspace(0, len(held_out) - 1, most).long()]
     settings = {"vocab_size": 28, "mask_token_id": 27, "max_position_embeddings": 128}
-    return Data("wiki27", train_rows, spread, settings, 27, 16)
+    return Data("wiki27", train_rows, held_out[:: len(held_out) // most][:most], settings, 27, 16)
 
 
 def kinds(num_values: int) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -96,16 +93,21 @@ def arrangements(model: ARDMForMaskedLM, shape: torch.Size, seed: int) -> torch.
     return uniforms.argsort(2) if model.stages.num_stages > 1 else uniforms[:, 0].argsort(1)
 
 
-def few_steps(model: ARDMForMaskedLM, rows: torch.Tensor, num_rows: int, budget: int) -> str:
-    """Bits a token that the optimal plan costs beyond all steps, chosen on other rows."""
+def few_steps(model: ARDMForMaskedLM, rows: torch.Tensor, num_rows: int, *budgets: int) -> str:
+    """Bits a token that optimal plans cost beyond all steps, chosen on other rows."""
     choosing, pricing = rows[num_rows : num_rows + num_rows // 4], rows[:num_rows]
     generator = torch.Generator().manual_seed(0)
-    plan = measure_step_losses(model, choosing, generator=generator).optimal_plan(budget)
+    losses = measure_step_losses(model, choosing, generator=generator)
     all_steps = nelbo(model, pricing, num_samples=64, generator=generator).nats
     drawn = [arrangements(model, pricing.shape, seed) for seed in (1, 2)]
-    nats = torch.stack([-log_prob(model, pricing, order, plan=plan) for order in drawn]).mean(0)
-    extra = (nats - all_steps) / rows.shape[1] / math.log(2)
-    return f"{extra.mean():+.3f} +- {extra.std() / math.sqrt(len(extra)):.3f}"
+    costs = []
+    for budget in budgets:
+        plan = losses.optimal_plan(budget)
+        nats = torch.stack([-log_prob(model, pricing, order, plan=plan) for order in drawn])
+        extra = (nats.mean(0) - all_steps) / rows.shape[1] / math.log(2)
+        error = extra.std() / math.sqrt(len(extra))
+        costs.append(f"{budget:2d} steps {extra.mean():+.3f} +- {error:.3f}")
+    return "   ".join(costs)
 
 
 def measured(data: Data, how: dict[str, Any], seconds: float, args: argparse.Namespace) -> str:
@@ -116,12 +118,9 @@ def measured(data: Data, how: dict[str, Any], seconds: float, args: argparse.Nam
     model, taken = fit(data, how, steps, args.seed)
     evaluate = BoundEvaluation(data.held_out, None, num_samples=8, seed=1234)
     bits = evaluate.figures(evaluate.nats(model))["bits per token"]
-    rows = evaluate.input_ids
-    costs = [few_steps(model, rows, args.rows, n) for n in (8 * model.stages.num_stages, 32)]
-    return (
-        f"{steps:5d} steps, {taken:4.0f} s   {bits.value:.3f} +- {bits.standard_error:.3f} bits   "
-        f"8 steps a stage {costs[0]}   32 in all {costs[1]}"
-    )
+    budgets = sorted({8 * model.stages.num_stages, 32})
+    found = f"{steps:5d} steps, {taken:4.0f} s   {bits.value:.3f} +- {bits.standard_error:.3f} bits"
+    return f"{found}   {few_steps(model, evaluate.input_ids, args.rows, *budgets)}"
 
 
 def main() -> None:

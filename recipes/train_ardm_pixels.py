@@ -14,6 +14,7 @@ only scored and saved again.
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL.Image import Image
@@ -39,14 +40,13 @@ from ardm.training import (
     train,
     training_config,
     upload_folder,
-    weights_fingerprint,
 )
 from ardm.training.card_parts import with_error
 from ddpm.data import ImageDataset, load_images
 from ddpm.denoisers import to_model_range
 from ddpm.evaluation import arguments
 from ddpm.evaluation.image_sets import stacked
-from ddpm.hub.pictures import image_grid, write_gif
+from ddpm.hub.pictures import comparison_grid, image_grid, write_gif
 
 DEFAULTS = {
     "output_dir": "runs/ardm_pixels",
@@ -56,7 +56,6 @@ DEFAULTS = {
     "eval_steps": 200,
 }
 SHOWN = 10  # images a row of the pictures
-FRAMES = 60  # of the animation, at most
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -73,15 +72,17 @@ def tokens_of(data: ImageDataset, pixels: ImageFormat, most: int | None = None) 
 
 
 def grid(images: torch.Tensor) -> Image:
-    """uint8 (N, C, H, W), SHOWN a row."""
     return image_grid(to_model_range(images), SHOWN)
 
 
-def pictures_of(frames: list[torch.Tensor], **rows: torch.Tensor) -> dict[str, bytes | Image]:
-    pictures: dict[str, bytes | Image] = {f"{name}.png": grid(row) for name, row in rows.items()}
-    some = frames[:: -max(1, -(-len(frames) // FRAMES))][::-1]
+def pictures_of(shown: dict[str, Any]) -> dict[str, bytes | Image]:
+    pictures: dict[str, bytes | Image] = {"samples.png": grid(shown["samples"])}
+    for name in {"inpainting", "sharpening"} & {*shown}:
+        cell = {"": {"": to_model_range(torch.cat([*shown[name].values()]))}}
+        rows = comparison_grid(cell, "", SHOWN, 6.0, row_names=[*shown[name]])
+        pictures[f"{name}.png"] = rows
     with tempfile.TemporaryDirectory() as aside:
-        write_gif(Path(aside) / "order.gif", map(grid, some), 80)
+        write_gif(Path(aside) / "order.gif", map(grid, shown["order"]), 80)
         return pictures | {"order.gif": (Path(aside) / "order.gif").read_bytes()}
 
 
@@ -104,7 +105,6 @@ def main(argv: list[str] | None = None) -> None:
     if held_out is not None:
         evaluate = BoundEvaluation(tokens_of(held_out, pixels, args.max_eval_images), None)
     settings = {name: getattr(args, name) for name in OBJECTIVE}
-    initial = weights_fingerprint(model) if args.model_name_or_path else "fresh"
     result = train(
         model,
         RandomRatioObjective(pixels.num_values, config.seed, **settings),
@@ -115,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
             model, config.learning_rate, muon_learning_rate=args.muon_learning_rate
         ),
         accelerator=accelerator,
-        identity=image_identity(train_data, model, settings, initial),
+        identity=image_identity(train_data, model, settings, fresh=not args.model_name_or_path),
         samples_fn=lambda model: {"samples": grid(draw_images(model, pixels, SHOWN, seed=0))},
         units_per_example={"values": pixels.num_pixels},
     )
@@ -134,12 +134,12 @@ def main(argv: list[str] | None = None) -> None:
         )
         given = (evaluate or train_data).input_ids[:SHOWN].long()
         shown = drawings(model, pixels, given.to(model.device), args.guidance_scale)
-        pictures = pictures_of(shown.pop("order"), **shown)
+        pictures = pictures_of(shown)
         save_image_folder(args.output_dir, model, figures, result.history, pictures)
         if bound is not None:
-            of = "of an image given its class" if data.class_names else "of an image"
+            of = " of an image given its class" * bool(data.class_names)
             value = with_error(bound.value, bound.standard_error, 3, "+-")
-            print(f"{value} bits per dimension {of}: upper bound.")
+            print(f"{value} bits per dimension{of}: upper bound.")
         print(f"Saved in {args.output_dir}: the model, README.md, {', '.join(pictures)}.")
         if args.push_to_hub:
             print("Uploaded to", upload_folder(args.output_dir, args.hub_model_id))

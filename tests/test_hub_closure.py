@@ -21,7 +21,8 @@ ARDMModel.register_for_auto_class("AutoModel")
 ARDMForMaskedLM.register_for_auto_class("AutoModelForMaskedLM")
 torch.manual_seed(0)
 sizes = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
-model = ARDMForMaskedLM(ARDMConfig(max_position_embeddings=16, **sizes)).eval()
+stages = json.loads(sys.argv[2])
+model = ARDMForMaskedLM(ARDMConfig(max_position_embeddings=16, **sizes, **stages)).eval()
 for parameter in model.parameters():
     torch.nn.init.normal_(parameter, 0.0, 0.5)
 model.save_pretrained(sys.argv[1])
@@ -55,13 +56,17 @@ def run(program: str, *arguments: object, home: Path) -> str:
     return done.stdout
 
 
+STAGES = {"num_stages": 2, "branching_factor": 6, "stage_order": "interleaved"}
+
+
 @pytest.mark.slow  # three interpreters
-def test_a_saved_model_with_its_code_gives_the_same_ids_without_the_package(tmp_path):
+@pytest.mark.parametrize("stages", [{}, STAGES], ids=["plain", "stages"])
+def test_a_saved_model_with_its_code_gives_the_same_ids_without_the_package(tmp_path, stages):
     folder = tmp_path / "model"
-    run(SAVE, folder, home=tmp_path)
+    run(SAVE, folder, json.dumps(stages), home=tmp_path)
     code = {file.name for file in folder.glob("*.py")}
     # the model and all that it reaches lies beside it, flat, and nothing else of the package
-    assert {"modeling_ardm.py", "generation_ardm.py", "decoding.py", "masking.py"} <= code
+    assert {"modeling_ardm.py", "generation_ardm.py", "decoding.py", "stages.py"} <= code
     assert code <= {file.name for file in (ROOT / "ardm").glob("*.py")}
     auto_map = json.loads((folder / "config.json").read_text())["auto_map"]
     assert auto_map["AutoModelForMaskedLM"] == "modeling_ardm.ARDMForMaskedLM"

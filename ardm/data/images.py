@@ -152,8 +152,12 @@ class ImageFormat:
             uint8 (N, C, H, W); of 256 values they are the pixels.
         """
         channels, height, width = self.shape
-        pixels = values[:, : self.num_pixels].double() * 255 / (self.num_values - 1)
-        images = pixels.round().clamp(0, 255).to(torch.uint8)
+        values = values[:, : self.num_pixels].double()
+        # from black to white, but never beyond the pixels that a value stands for
+        pixels = (values * 255 / (self.num_values - 1)).round()
+        first = (values * 256 / self.num_values).ceil()
+        last = ((values + 1) * 256 / self.num_values).ceil() - 1
+        images = pixels.clamp(min=first, max=last).to(torch.uint8)
         return images.view(-1, height, width, channels).permute(0, 3, 1, 2)
 
 

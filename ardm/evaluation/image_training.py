@@ -14,7 +14,13 @@ import torch
 from ..configuration_ardm import ARDMConfig
 from ..data.images import ImageFormat, ImageTokens
 from ..modeling_ardm import ARDMForMaskedLM
-from ..training import TrainingResult, check_upload, fingerprint, given_flags
+from ..training import (
+    TrainingResult,
+    check_upload,
+    fingerprint,
+    given_flags,
+    weights_fingerprint,
+)
 from ..training.card_parts import machine
 from ..training.local_paths import command, hyperparameters
 from .facts import describe_stages
@@ -110,7 +116,7 @@ def new_image_model(image_format: ImageFormat, args: argparse.Namespace) -> ARDM
 
 
 def image_identity(
-    images: ImageTokens, model: ARDMForMaskedLM, objective: Mapping[str, Any], initial: str
+    images: ImageTokens, model: ARDMForMaskedLM, objective: Mapping[str, Any], *, fresh: bool
 ) -> dict[str, Any]:
     """What decides the result of a training, beside its `TrainingConfig` and optimiser.
 
@@ -118,7 +124,7 @@ def image_identity(
         images: of the training.
         model: the network, before it is trained.
         objective: settings of what is minimised.
-        initial: "fresh", or what tells the weights' content.
+        fresh: whether the seed alone made the weights; else they are told by their content.
 
     Returns:
         The value of `identity` for `ardm.training.train`.
@@ -127,7 +133,7 @@ def image_identity(
         "data": fingerprint([images.input_ids.numpy().tobytes()]),
         "model": {name: getattr(model.config, name) for name in sorted(ARDMConfig.__annotations__)},
         "objective": dict(objective),
-        "initial_weights": initial,
+        "initial_weights": "fresh" if fresh else weights_fingerprint(model),
     }
 
 

@@ -6,6 +6,7 @@ the values that it may still become, and what has not been touched in a colour o
 Shapes: N images, C channels, H height, W width, L pixel values, F frames.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..stages import Stages
 
 _UNTOUCHED = (70, 110, 180)  # a blue that is no grey
 _COMPLETIONS = 4
+_FRAMES = 60
 
 
 def node_values(stages: Stages, num_values: int) -> Tensor:
@@ -106,7 +108,7 @@ def halves(input_ids: Tensor, image_format: ImageFormat) -> Tensor:
 def film(
     model: ARDMForMaskedLM, image_format: ImageFormat, canvas: Tensor, **settings: Any
 ) -> list[Tensor]:
-    """Every state that some images pass through.
+    """The states that some images pass through.
 
     Args:
         model: of such images.
@@ -115,12 +117,15 @@ def film(
         **settings: of `generate`.
 
     Returns:
-        F images uint8 (N, 3, H, W), of [`show`], the first one before the first step.
+        F images uint8 (N, 3, H, W), of [`show`]: at most 60, spread evenly, the last one among
+        them.
     """
     output: Any = model.generate(
         canvas, return_dict_in_generate=True, output_history=True, **settings
     )
-    return [show(state, image_format, model.stages) for state in (canvas, *output.history)]
+    states = [canvas, *output.history]
+    some = states[:: -max(1, math.ceil(len(states) / _FRAMES))][::-1]
+    return [show(state, image_format, model.stages) for state in some]
 
 
 def sharpening(
@@ -160,24 +165,26 @@ def drawings(
         guidance_scale: of `generate`.
 
     Returns:
-        Pictures uint8 (N, C or 3, H, W), n of which make a row: "samples", 4 rows; "inpainting",
-        the images, what is left of them, and 4 completions; "sharpening", a row for each stage if
-        one comes after the other. And "order", the states of one row, a list.
+        "samples", uint8 (4n, C, H, W); "order", the states that n images pass through, a list of
+        uint8 (n, 3, H, W); and by the name of each row uint8 (n, 3, H, W): "inpainting", the
+        images, what is given of them, and completions; "sharpening", each stage, if one comes
+        after the other.
     """
     settings: dict[str, Any] = {"guidance_scale": guidance_scale}
     width = len(given)
     canvas = blank(model, image_format, width)
     lower = halves(given, image_format)
-    rows = [image_format.decode(given.cpu()), show(lower, image_format, model.stages)]
+    rows = {"real": show(given, image_format, model.stages)}
+    rows["given"] = show(lower, image_format, model.stages)
     for seed in range(_COMPLETIONS):
         ids: Any = model.generate(lower, seed=seed, **settings)
-        rows.append(image_format.decode(ids.cpu()))
+        rows[f"drawn, seed {seed}"] = show(ids, image_format, model.stages)
     shown = {
         "samples": draw_images(model, image_format, 4 * width, seed=0, **settings),
-        "inpainting": torch.cat([row.expand(-1, 3, -1, -1) for row in rows]),
         "order": film(model, image_format, canvas, seed=0, **settings),
+        "inpainting": rows,
     }
     if model.stages.num_stages > 1 and not model.stages.interleaved:
         states = sharpening(model, image_format, canvas, seed=0, **settings)
-        shown["sharpening"] = torch.cat(states)
+        shown["sharpening"] = {f"stage {s + 1}": state for s, state in enumerate(states)}
     return shown

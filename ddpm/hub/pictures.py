@@ -100,7 +100,8 @@ def comparison_grid(
             f"rows are {dict(rows)}; expected images under a row label and a column label."
         )
     counts = [len(cell) for cells in rows.values() for cell in cells.values()]
-    height = cell_inches * max(_aspect(count, num_columns) for count in counts)
+    least = 1.0 if len(counts) > 1 else 0.0  # rows of figures have one height
+    height = cell_inches * max(least, *(_aspect(count, num_columns) for count in counts))
     figure = new_figure((1.0 + cell_inches * len(columns), 0.7 + height * len(rows)))
     figure.suptitle(title, fontsize=11)
     all_axes = figure.subplots(len(rows), len(columns), squeeze=False)
@@ -124,9 +125,9 @@ def comparison_grid(
 
 
 def _aspect(count: int, num_columns: int | None) -> float:
-    """Height over width of a grid of square images, at least 1: rows of figures have one height."""
+    """Height over width of a grid of square images."""
     num_columns = num_columns or int(np.ceil(np.sqrt(count)))
-    return max(1.0, -(-count // num_columns) / num_columns)
+    return -(-count // num_columns) / num_columns
 
 
 def pictures_of(
