@@ -8,35 +8,21 @@ diffusion is a property of the network: orders, plans and temperatures belong to
 
 import os
 import warnings
-from dataclasses import fields
-from difflib import get_close_matches
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
+from .configuration_checks import (
+    OF_TRANSFORMERS,
+    as_lists,
+    names_of,
+    nearest_name,
+    require,
+    without_kernels,
+)
 from .vocabulary import stages_of
-
-# what transformers itself puts into a configuration, beside the fields of its base class
-_OF_TRANSFORMERS = {
-    "_attn_implementation_autoset",
-    "_commit_hash",
-    "_name_or_path",
-    "attn_implementation",
-    "auto_map",
-    "custom_pipelines",
-    "model_type",
-    "name_or_path",
-    "num_labels",
-    "output_attentions",
-    "quantization_config",
-    "tie_last_hidden_states",
-    "torch_dtype",
-    "use_cache",
-}
-# the kernels that need no code but torch's
-_OF_TORCH = ("eager", "sdpa", "flex_attention")
 
 
 @strict
@@ -146,9 +132,9 @@ class ARDMConfig(PreTrainedConfig):
                 vocabulary without mask id, or asks for a kernel.
         """
         wants_unused = kwargs.pop("return_unused_kwargs", False)
-        own = _names(cls) - _names(PreTrainedConfig)
+        own = names_of(cls) - names_of(PreTrainedConfig)
         chosen = {name: kwargs.pop(name) for name in own & set(kwargs)}  # to be checked as well
-        content = _without_kernels(config_dict, kwargs.get("attn_implementation"))
+        content = without_kernels(config_dict, kwargs.get("attn_implementation"))
         if "vocab_size" in content and "mask_token_id" not in content | chosen:
             raise ValueError(
                 f"the configuration has vocab_size={content['vocab_size']} and no mask_token_id;"
@@ -188,18 +174,18 @@ class ARDMConfig(PreTrainedConfig):
             ids = value if isinstance(value, list) else [value]
             for token in ids:
                 fits = token is None or 0 <= token < vocab_size
-                _require(fits, f"in 0..{vocab_size - 1} (vocab_size - 1)", **{name: value})
+                require(fits, f"in 0..{vocab_size - 1} (vocab_size - 1)", **{name: value})
 
     @classmethod
     def _known_names(cls) -> set[str]:
-        return _names(cls) | _OF_TRANSFORMERS
+        return names_of(cls) | OF_TRANSFORMERS
 
     @classmethod
     def _check_names(cls, names: dict[str, Any]) -> None:
         known = cls._known_names()
         unknown = sorted(set(names) - known)
         if unknown:
-            near = [match for name in unknown for match in _nearest(name, _names(cls), known)]
+            near = [match for name in unknown for match in nearest_name(name, names_of(cls), known)]
             hint = f" (did you mean {', '.join(near)}?)" if near else ""
             raise ValueError(
                 f"unknown settings {unknown}{hint}; expected fields of {cls.__name__}."
@@ -208,13 +194,13 @@ class ARDMConfig(PreTrainedConfig):
     def _check_sizes(self):
         for name in ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size"):
             size = getattr(self, name)
-            _require(size >= 1, "at least 1", **{name: size})
+            require(size >= 1, "at least 1", **{name: size})
         layers = self.num_hidden_layers
-        _require(layers >= 0, "at least 0", num_hidden_layers=layers)
+        require(layers >= 0, "at least 0", num_hidden_layers=layers)
         length = self.max_position_embeddings
-        _require(length >= 1, ">= 1", max_position_embeddings=length)
+        require(length >= 1, ">= 1", max_position_embeddings=length)
         head_size, rest = divmod(self.hidden_size, self.num_attention_heads)
-        _require(
+        require(
             rest == 0 and head_size % 2 == 0,
             f"an even multiple of num_attention_heads={self.num_attention_heads}"
             " (rotary positions turn pairs)",
@@ -222,15 +208,15 @@ class ARDMConfig(PreTrainedConfig):
         )
         kernel = self.conv_kernel_size
         odd = kernel > 0 and kernel % 2 == 1
-        _require(kernel == 0 or odd, "0 or an odd number", conv_kernel_size=kernel)
+        require(kernel == 0 or odd, "0 or an odd number", conv_kernel_size=kernel)
         for name in ("rope_theta", "rms_norm_eps"):
             value = getattr(self, name)
-            _require(value > 0, "above 0", **{name: value})
+            require(value > 0, "above 0", **{name: value})
         known = self.hidden_act in ACT2FN
-        _require(known, "a name in transformers' ACT2FN", hidden_act=self.hidden_act)
+        require(known, "a name in transformers' ACT2FN", hidden_act=self.hidden_act)
         for name in ("attention_dropout", "hidden_dropout"):
             share = getattr(self, name)
-            _require(0 <= share < 1, "in [0, 1)", **{name: share})
+            require(0 <= share < 1, "in [0, 1)", **{name: share})
 
     def _check_ids(self):
         mask = self.mask_token_id
@@ -245,20 +231,19 @@ class ARDMConfig(PreTrainedConfig):
         for name in ("pad_token_id", "eos_token_id", "bos_token_id", "unk_token_id"):
             value = getattr(self, name)
             other = mask not in value if isinstance(value, list) else value != mask
-            _require(other, f"another id than mask_token_id={mask}", **{name: value})
+            require(other, f"another id than mask_token_id={mask}", **{name: value})
 
     def _check_stages(self):
         if self.value_tree is not None:
-            self.value_tree = _as_lists(self.value_tree)
-            nested = isinstance(self.value_tree, list) and all(
-                isinstance(row, list) for row in self.value_tree
-            )
-            _require(nested, "rows of labels", value_tree=self.value_tree)
+            self.value_tree = as_lists(self.value_tree)
+            rows = self.value_tree if isinstance(self.value_tree, list) else [None]
+            nested = all(isinstance(row, list) for row in rows)
+            require(nested, "rows of labels", value_tree=self.value_tree)
             if self.num_stages == 1:
                 self.num_stages = len(self.value_tree) + 1
         stages = stages_of(self)
         tied = self.tie_word_embeddings and stages.direct
-        _require(not tied, "False with direct logits", tie_word_embeddings=tied)
+        require(not tied, "False with direct logits", tie_word_embeddings=tied)
 
     def _check_axes(self):
         shape = self.position_shape
@@ -267,48 +252,8 @@ class ARDMConfig(PreTrainedConfig):
         pairs = self.hidden_size // self.num_attention_heads // 2
         fits = len(shape) > 0 and min(shape) >= 1
         fits = fits and 1 + sum(size > 1 for size in shape[1:]) <= pairs
-        _require(
+        require(
             fits,
             f"sizes of at least 1, of at most {pairs} axes (a head turns {pairs} pairs)",
             position_shape=shape,
         )
-
-
-def _as_lists(table: Any) -> Any:
-    """Rows of labels as JSON has them."""
-    if hasattr(table, "tolist"):
-        return table.tolist()
-    return [*map(_as_lists, table)] if isinstance(table, (list, tuple)) else table
-
-
-def _nearest(name: str, *vocabularies: set[str]) -> list[str]:
-    """The most similar known name, of the first vocabulary that has one."""
-    found = (get_close_matches(name, sorted(names), 1) for names in vocabularies)
-    return next(filter(None, found), [])
-
-
-def _names(config_class: type[PreTrainedConfig]) -> set[str]:
-    return {field.name for field in fields(config_class)}
-
-
-def _without_kernels(config_dict: dict[str, Any], asked: Any) -> dict[str, Any]:
-    """A file's content, whose choice of a kernel is refused if that is code of someone else's."""
-    content = dict(config_dict)
-    for name in ("attn_implementation", "_attn_implementation", "_attn_implementation_internal"):
-        wish = content.pop(name, None)
-        if wish in (None, *_OF_TORCH):
-            content |= {} if wish is None else {"attn_implementation": wish}
-        elif asked is None:
-            raise ValueError(
-                f"the configuration's file asks for the attention kernel {wish!r} ({name});"
-                " expected none: pass attn_implementation=... to from_pretrained if you trust it,"
-                " or delete it from the file."
-            )
-    return content
-
-
-def _require(condition: bool, expected: str, **got: object) -> None:
-    """Refuses the one field that is named, with its value, unless the condition holds."""
-    if not condition:
-        ((name, value),) = got.items()
-        raise ValueError(f"{name} is {value}; expected {expected}.")

@@ -51,7 +51,7 @@ def rotary_angles(
 def _coordinates(position_ids: Tensor, shape: Sequence[int]) -> list[Tensor]:
     """Of each position along each axis, the last one fastest; beyond the end the first one goes on.
 
-    Axes of size 1 say nothing and get no pairs.
+    Axes of size 1 behind the first say nothing and get no pairs.
     """
     coordinates: list[Tensor] = []
     rest = position_ids

@@ -12,6 +12,7 @@ Shapes: B batch, L length, S stages, R versions of a row, N versions of all rows
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -199,13 +200,19 @@ def _over_all_counts(
     """N * mean over the counts = the sum of a row's losses; its variance is the sum of theirs."""
     rows_JN = by_row(losses_N, num_tokens_B * stages.num_stages, num_orders)
     of_sum = _smooth_residual_variance if num_orders == 1 else _variance_between_orders
-    # losses change smoothly with the count within a stage alone
-    parts = 1 if stages.interleaved else stages.num_stages
     nats = torch.stack([losses_JN.mean(0).sum() for losses_JN in rows_JN])
+    nothing = nats.new_zeros(())
     variance = torch.stack(
-        [sum(map(of_sum, losses_JN.chunk(parts, 1)), nats.new_zeros(())) for losses_JN in rows_JN]
+        [sum(map(of_sum, _smooth_parts(losses_JN, stages)), nothing) for losses_JN in rows_JN]
     )
     return NELBOOutput(nats, variance.sqrt(), num_tokens_B)
+
+
+def _smooth_parts(losses_JN: Tensor, stages: Stages) -> Sequence[Tensor]:
+    """What changes smoothly with the count: the losses of a stage, or interleaved all of them."""
+    one_token = losses_JN.shape[1] == stages.num_stages
+    parts = 1 if stages.interleaved and not one_token else stages.num_stages
+    return losses_JN.chunk(parts, 1)
 
 
 def _variance_between_orders(losses_JL: Tensor) -> Tensor:

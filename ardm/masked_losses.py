@@ -225,6 +225,7 @@ def _hidden_versions(
     length = input_ids.shape[1]
     stages = stages_of(model.config)
     chunk = sequences_per_call(batch_size, input_ids, stages.num_outputs)
+    logits_at = position_logits(model)
     # by place among the targets, so that padding does not change a row's orders
     place_BL = (target_BL.long().cumsum(1) - 1).clamp(min=0)
     with evaluating(model):
@@ -241,5 +242,5 @@ def _hidden_versions(
                 uniforms.take_along_dim(places, 1),
             )
             mask_of_rows = None if attention_mask is None else attention_mask[rows]
-            outputs = position_logits(model)(canvas, mask_of_rows, labels != IGNORED)
+            outputs = logits_at(canvas, mask_of_rows, labels != IGNORED)
             yield canvas, labels, outputs.double()

@@ -95,6 +95,7 @@ def random_ratio_mask(
     mask_token_id = check_integer("mask_token_id", mask_token_id, 0, LAST_ID)
     stages = checked_stages(stages, mask_token_id)
     maskable_BL = maskable_tokens(input_ids, mask_token_id, attention_mask, prompt_mask)
+    _check_values(input_ids, stages)
     seed = seed_from(generator)
     device = input_ids.device
     batch_size = input_ids.shape[0]
@@ -181,6 +182,7 @@ def keyed_random_ratio_mask(
     """
     stages = checked_stages(stages, mask_token_id)
     maskable_BL = maskable_tokens(input_ids, mask_token_id, attention_mask, prompt_mask)
+    _check_values(input_ids, stages)
     step_B = example_numbers // global_batch_size
     place_B = example_numbers % global_batch_size
     # A micro-batch lies within one optimiser step, so its first row's step is that of all.
@@ -228,6 +230,12 @@ def maskable_tokens(
             f"input_ids contains the mask id {mask_token_id}; expected a sequence without masks."
         )
     return maskable_BL
+
+
+def _check_values(input_ids: Tensor, stages: Stages) -> None:
+    """Raises ValueError on ids that stand nowhere in the tree, such as those of coarse values."""
+    if stages.tree is not None and is_looked_at(input_ids):
+        check_ids(input_ids, stages.vocab_size)
 
 
 def _checked_num_known(num_known: Tensor, num_reveals_B: Tensor) -> Tensor:

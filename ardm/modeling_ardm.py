@@ -14,6 +14,7 @@ direct ones of each position's next reveal. No input tells the stage: the ids do
 Shapes: B batch, L length, C width, V vocabulary, N selected positions.
 """
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ from .id_checks import (
 from .layers_ardm import ARDMLayer, ARDMOutputProjection, ARDMRMSNorm, rotary_angles
 from .networks import select_positions
 from .pretrained_ardm import ARDMPreTrainedModel
-from .reveals import mean_cross_entropy
+from .reveals import mean_cross_entropy, mean_over_tokens, num_real
 from .stages import Stages
 from .vocabulary import impossible_ids, stages_of
 
@@ -160,6 +161,11 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
         self.lm_head = ARDMOutputProjection(config.hidden_size, stages_of(config).num_outputs)
         self.post_init()
 
+    @cached_property
+    def _stages(self) -> Stages:
+        """For `forward`: a large table takes time to be recognised."""
+        return stages_of(self.config)
+
     @property
     def stages(self) -> Stages:
         """How values are revealed: the tree of coarse ones, and what belongs to it."""
@@ -233,7 +239,7 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
                 together, on labels of another shape, or (on a CPU) on labels that are impossible,
                 or on labels without `input_ids` where there are several stages.
         """
-        stages = stages_of(self.config)
+        stages = self._stages
         if labels is not None:
             like = input_ids if inputs_embeds is None else inputs_embeds[..., 0]
             check_labels(labels, self.config.vocab_size, impossible_ids(self.config), like)
@@ -276,40 +282,3 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
-
-
-def mean_over_tokens(
-    nats_B: Tensor,
-    labels: Tensor,
-    weights_B: Tensor | None,
-    num_items_in_batch: Tensor | int | None,
-) -> Tensor:
-    """The weighted mean of rows, or of a part of them its share of the whole's.
-
-        sum_b w_b nats_b / sum_b w_b  *  labels of these rows / labels of all
-
-    Args:
-        nats_B: (B,), mean over each row's masked tokens.
-        labels: int64 (B, L), -100 where there is none.
-        weights_B: (B,), w; None = each row's number of labels.
-        num_items_in_batch: number of labels of all parts; None = these rows are the whole.
-
-    Returns:
-        A scalar.
-    """
-    labels_B = (labels != IGNORED).sum(1)
-    if weights_B is None:
-        weights_B = labels_B
-    loss = (nats_B * weights_B).sum()
-    if num_items_in_batch is None:
-        return loss / weights_B.sum().clamp(min=1)
-    # no label in any part: 0, as without the argument
-    num_items = torch.as_tensor(num_items_in_batch, device=loss.device).clamp(min=1)
-    return loss * (labels_B.sum() / weights_B.sum().clamp(min=1)) / num_items
-
-
-def num_real(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """Number of real tokens of each row, int64 (B,): without a 2-D attention mask, all of them."""
-    if attention_mask is not None and attention_mask.ndim == 2:
-        return attention_mask.long().sum(1)
-    return torch.full(input_ids.shape[:1], input_ids.shape[1], device=input_ids.device)

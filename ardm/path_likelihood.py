@@ -5,42 +5,32 @@
 
 One token at a time this is one term of the bound's expectation over orders (arXiv 2110.02037,
 equation 2), a true likelihood. Larger groups are those of the parallel sampler (section 3.1).
-Nothing is drawn: all steps of all rows are known beforehand, and go through the network side by
-side. With several stages an order arranges reveals, the groups are of reveals, and each factor is
-that of the next node on the way to x_p (stages.py); what is revealed twice in a group takes both
-factors from the same logits. float64 nats throughout.
+Nothing is drawn. With several stages an order arranges reveals, the groups are of reveals, and each
+factor is that of the next node on the way to x_p (stages.py). float64 nats throughout.
 
-Shapes: B batch, L length, S stages, N (row, group) pairs, W positions looked at, K reveals of the
-largest group of a call, V vocabulary, R = S*L reveals of a row.
+Shapes: B batch, L length, S stages.
 """
-
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .arrangements import open_positions, reveal_scores, reveal_times, shared_reveals
+from .arrangements import reveal_scores, reveal_times
 from .masked_losses import sequences_per_call, target_tokens
 from .networks import (
     MaskedLanguageModel,
-    check_no_nan,
     evaluating,
     position_logits,
-    select_positions,
 )
 from .orders import (
     DRAWN_ORDERS,
     ORDER_NAMES,
     CustomOrder,
-    LogitOrder,
-    generation_queue,
     logit_order,
-    order_to_rank,
 )
-from .plans import Plan, group_bounds, stage_plan
-from .ranking import best, ranking
+from .path_steps import PathRows, all_positions, one_after_another, side_by_side
+from .plans import Plan, stage_plan
 from .stages import Stages
-from .vocabulary import stages_of
+from .vocabulary import VocabularyConfig, impossible_ids, stages_of
 
 Order = Tensor | str | CustomOrder
 # "random" is no path: every permutation of the positions is one of its own. Nor is an order that
@@ -112,62 +102,37 @@ def _position_log_probs(
     batch_size: int | None,
 ) -> Tensor:
     """float64 (B, L), nats: each position's term of [`log_prob`], 0 where there is none."""
-    # a mask or padding is no given token either
-    target_tokens(model.config, input_ids, attention_mask, None)
     target_BL = target_tokens(model.config, input_ids, attention_mask, prompt_mask)
+    _check_given(model.config, input_ids, attention_mask, prompt_mask)
     stages = stages_of(model.config)
     sizes = _sizes(plan, target_BL.sum(1), stages)
     chunk = sequences_per_call(batch_size, input_ids, stages.num_outputs)
-    rows = _Rows(model, stages, input_ids.long(), attention_mask, target_BL)
+    rows = PathRows(position_logits(model), stages, input_ids.long(), attention_mask, target_BL)
     by_logits = logit_order(order)
     with evaluating(model):
         if by_logits is None or by_logits.of_draws:
-            return _side_by_side(rows, _known_scores(order, rows), sizes, chunk)
+            return side_by_side(rows, _known_scores(order, rows), sizes, chunk)
         parts = torch.arange(len(input_ids), device=input_ids.device).split(chunk)
-        return torch.cat([_one_after_another(rows.at(part), by_logits, sizes) for part in parts])
+        return torch.cat([one_after_another(rows.at(part), by_logits, sizes) for part in parts])
 
 
-class _Rows(NamedTuple):
-    """What is scored, and what scores it."""
-
-    model: MaskedLanguageModel
-    stages: Stages
-    input_ids: Tensor
-    attention_mask: Tensor | None
-    target_BL: Tensor
-
-    def at(self, row_N: Tensor) -> "_Rows":
-        """Some of the rows."""
-        attention_NL = None if self.attention_mask is None else self.attention_mask[row_N]
-        return _Rows(
-            self.model, self.stages, self.input_ids[row_N], attention_NL, self.target_BL[row_N]
-        )
-
-    def outputs(self, level_BL: Tensor, positions_BK: Tensor) -> Tensor:
-        """What the network says of some positions when each has come to a level: one call of it."""
-        coarse_BL = self.stages.coarsen(self.input_ids, level_BL)
-        canvas_BL = torch.where(self.target_BL, coarse_BL, self.input_ids)
-        return position_logits(self.model)(canvas_BL, self.attention_mask, positions_BK)
-
-    def child_logits(self, outputs_BKV: Tensor, positions_BK: Tensor, level_BK: Tensor) -> Tensor:
-        """Logits of the next reveal at positions that have come to a level."""
-        return self.stages.child_logits(outputs_BKV, self._nodes(positions_BK, level_BK))
-
-    def log_probs(self, outputs_BKV: Tensor, positions_BK: Tensor, level_BK: Tensor) -> Tensor:
-        """log p of the next node on the way to each id, float64 (B, K), nats."""
-        logits = self.child_logits(outputs_BKV.double(), positions_BK, level_BK)
-        slots_BK = self.stages.child_slots(
-            self._nodes(positions_BK, level_BK), self.input_ids.gather(1, positions_BK)
-        )
-        log_probs_BK = logits.log_softmax(-1).gather(2, slots_BK[..., None])[..., 0]
-        check_no_nan(log_probs_BK)
-        return log_probs_BK
-
-    def _nodes(self, positions_BK: Tensor, level_BK: Tensor) -> Tensor:
-        return self.stages.coarsen(self.input_ids.gather(1, positions_BK), level_BK)
+def _check_given(
+    config: VocabularyConfig,
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    prompt_mask: Tensor | None,
+) -> None:
+    """Raises ValueError if what is given is a mask or padding; it may be a class."""
+    own = {config.mask_token_id, getattr(config, "pad_token_id", None)}
+    classes = [*(impossible_ids(config) - own)]
+    classes_BL = None
+    if classes and prompt_mask is not None:
+        classes_BL = torch.isin(input_ids, torch.tensor(classes, device=input_ids.device))
+        classes_BL = classes_BL & prompt_mask.bool()
+    target_tokens(config, input_ids, attention_mask, classes_BL)
 
 
-def _known_scores(order: Order, rows: _Rows) -> Tensor:
+def _known_scores(order: Order, rows: PathRows) -> Tensor:
     """(B, S, L), lower = earlier, of an order known beforehand. Raises ValueError on any other."""
     num_stages = rows.stages.num_stages
     if not isinstance(order, str):
@@ -184,104 +149,9 @@ def _known_scores(order: Order, rows: _Rows) -> Tensor:
         raise ValueError(
             f"order is {order!r}; expected a LongTensor of positions, a callable or {names}{hint}."
         )
-    place_BL = _all_positions(rows.target_BL)
+    place_BL = all_positions(rows.target_BL)
     no_chance_BSL = place_BL[:, None].expand(-1, num_stages, -1)
     return reveal_scores(order, place_BL, no_chance_BSL, torch.zeros_like(place_BL), rows.stages)
-
-
-def _side_by_side(rows: _Rows, scores_BSL: Tensor, sizes: list[int], chunk: int) -> Tensor:
-    """All steps of all rows, known beforehand: in as few calls as `chunk` sequences a call make."""
-    num_rows, num_stages, length = scores_BSL.shape
-    reveals_BR = rows.target_BL.repeat(1, num_stages)
-    queue_BR = generation_queue(scores_BSL.flatten(1), reveals_BR)
-    time_BSL = order_to_rank(queue_BR).view(scores_BSL.shape)  # among the targets' reveals
-    row_N, begin_N, end_N = _groups(sizes, reveals_BR.sum(1))
-    log_probs_BR = torch.zeros(queue_BR.shape, dtype=torch.float64, device=queue_BR.device)
-    for first in range(0, len(row_N), chunk):
-        part = slice(first, first + chunk)
-        begin_N1 = begin_N[part, None]
-        end_N1 = end_N[part, None]
-        width = int((end_N1 - begin_N1).max())
-        # smaller groups repeat their last reveal: the same term, written twice
-        index_NK = begin_N1 + torch.arange(width, device=queue_BR.device)
-        reveal_NK = queue_BR[row_N[part]].gather(1, torch.minimum(index_NK, end_N1 - 1))
-        positions_NK = reveal_NK % length
-        level_NL = (time_BSL[row_N[part]] < begin_N1[..., None]).sum(1)
-        these = rows.at(row_N[part])
-        outputs_NKV = these.outputs(level_NL, positions_NK)
-        terms_NK = these.log_probs(outputs_NKV, positions_NK, reveal_NK // length)
-        log_probs_BR[row_N[part, None], reveal_NK] = terms_NK
-    return log_probs_BR.view(num_rows, num_stages, length).sum(1)
-
-
-def _one_after_another(rows: _Rows, order: LogitOrder, sizes: list[int]) -> Tensor:
-    """Steps whose positions depend on the logits; `best` chooses as it does in `generate`."""
-    num_stages = rows.stages.num_stages
-    log_probs_BL = torch.zeros_like(rows.input_ids, dtype=torch.float64)
-    level_BL = torch.where(rows.target_BL, 0, num_stages)
-    for size in sizes:
-        row_N = (level_BL < num_stages).any(1).nonzero()[:, 0]  # shorter rows are done before
-        if not len(row_N):
-            break
-        these = rows.at(row_N)
-        level_NL = level_BL[row_N]
-        open_NL = open_positions(level_NL, level_NL < num_stages, rows.stages)
-        pool_NW = _all_positions(open_NL) if order.whole_rows else _open_first(open_NL)
-        outputs_NWV = these.outputs(level_NL, pool_NW)
-        open_NW = open_NL.gather(1, pool_NW)
-        level_NW = level_NL.gather(1, pool_NW)
-        logits_NWV = these.child_logits(outputs_NWV, pool_NW, level_NW)
-        check_no_nan(logits_NWV)  # an order by such numbers is none
-        left_NW = (num_stages - level_NW) * open_NW
-        chosen_NK, made_NK = _chosen(order, logits_NWV, left_NW, size, rows.stages)
-        positions_NK = pool_NW.gather(1, chosen_NK)
-        outputs_NKV = select_positions(outputs_NWV, chosen_NK)
-        level_NK = level_NW.gather(1, chosen_NK)
-        for turn in range(int(made_NK.max())):
-            again_NK = made_NK > turn
-            terms_NK = these.log_probs(
-                outputs_NKV, positions_NK, level_NK.clamp(max=num_stages - 1)
-            )
-            terms_NK = terms_NK.masked_fill(~again_NK, 0)
-            log_probs_BL[row_N] = log_probs_BL[row_N].scatter_add(1, positions_NK, terms_NK)
-            level_NK = level_NK + again_NK
-        level_BL[row_N] = level_NL.scatter(1, positions_NK, level_NK)
-    return log_probs_BL
-
-
-def _chosen(
-    order: LogitOrder, logits_NWV: Tensor, left_NW: Tensor, size: int, stages: Stages
-) -> tuple[Tensor, Tensor]:
-    """int64 (N, K) indices into W of the positions of a group, and how many reveals each makes."""
-    open_NW = left_NW > 0
-    scores_NW, tie = order.scores_and_tie(logits_NWV, open_NW)
-    if not stages.interleaved:
-        chosen_NK = best(scores_NW, open_NW, tie, size)
-        return chosen_NK, torch.ones_like(chosen_NK)
-    first_NW = ranking(scores_NW, open_NW, tie)
-    size_11 = left_NW.new_full((1, 1), size)
-    made_NW = shared_reveals(left_NW.gather(1, first_NW), size_11, stages.num_stages)
-    most = int((made_NW > 0).sum(1).max())
-    return first_NW[:, :most], made_NW[:, :most]
-
-
-def _open_first(open_NL: Tensor) -> Tensor:
-    """int64 (N, W): each row's open positions from left to right, then others up to W."""
-    width = int(open_NL.sum(1).max())
-    return (~open_NL).to(torch.int8).argsort(dim=1, stable=True)[:, :width]
-
-
-def _all_positions(target_NL: Tensor) -> Tensor:
-    return torch.arange(target_NL.shape[1], device=target_NL.device).expand_as(target_NL)
-
-
-def _groups(sizes: list[int], num_reveals_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Row of each (row, group) pair, where its group begins and ends in the queue, int64 (N,)."""
-    bounds_S = group_bounds([sizes])[0].to(num_reveals_B.device)
-    bounds_BS = torch.minimum(bounds_S, num_reveals_B[:, None])  # a shorter row's last are empty
-    # all rows' first groups, then all second ones: a plan's groups of one size share a call
-    group_N, row_N = bounds_BS.diff(dim=1).t().nonzero(as_tuple=True)
-    return row_N, bounds_BS[row_N, group_N], bounds_BS[row_N, group_N + 1]
 
 
 def _sizes(plan: Plan | None, num_tokens_B: Tensor, stages: Stages) -> list[int]:

@@ -203,7 +203,12 @@ def stage_plan(
     """
     given: list[Any] = plan.tolist() if isinstance(plan, Tensor) else [*plan]
     parts = [given]
-    if _is_nested(given) and len(given) == (num_lists or len(lengths)):
+    if _is_nested(given):
+        num_lists = num_lists or len(lengths)
+        if len(given) != num_lists:
+            raise ValueError(
+                f"plan has {len(given)} lists; expected {num_lists}, one a stage, or group sizes."
+            )
         parts = [part for part in given if len(part)]
     lengths = [length for length in lengths if length]  # of one that is known nothing is left
     sizes = [check_integer("plan's group size", size, 1) for part in parts for size in part]

@@ -94,13 +94,14 @@ class ARDMPreTrainedModel(PreTrainedModel):
         Raises:
             ValueError: if a special id would have no row, or coarse values stand behind the rows.
         """
-        if new_num_tokens not in (None, self.config.vocab_size) and self.config.num_stages > 1:
+        multiple = pad_to_multiple_of or 1
+        wanted = self.config.vocab_size if new_num_tokens is None else new_num_tokens
+        wanted = math.ceil(wanted / multiple) * multiple
+        if wanted != self.config.vocab_size and self.config.num_stages > 1:
             raise ValueError(
-                f"vocab_size cannot become {new_num_tokens}: ids from"
-                f" {self.config.vocab_size} on are coarse values; expected the number to stay, or"
-                " a new model of num_stages=1."
+                f"vocab_size cannot become {wanted}: ids from {self.config.vocab_size} on are"
+                " coarse values; expected the number to stay, or a new model of num_stages=1."
             )
         if new_num_tokens is not None:
-            multiple = pad_to_multiple_of or 1
-            self.config.check_vocabulary(math.ceil(new_num_tokens / multiple) * multiple)
+            self.config.check_vocabulary(wanted)
         return super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)

@@ -138,5 +138,42 @@ def mean_cross_entropy(
     return ce_BL.sum(1) / weights_BL.sum(1).clamp(min=1)
 
 
+def mean_over_tokens(
+    nats_B: Tensor,
+    labels: Tensor,
+    weights_B: Tensor | None,
+    num_items_in_batch: Tensor | int | None,
+) -> Tensor:
+    """The weighted mean of rows, or of a part of them its share of the whole's.
+
+        sum_b w_b nats_b / sum_b w_b  *  labels of these rows / labels of all
+
+    Args:
+        nats_B: (B,), mean over each row's masked tokens.
+        labels: int64 (B, L), -100 where there is none.
+        weights_B: (B,), w; None = each row's number of labels.
+        num_items_in_batch: number of labels of all parts; None = these rows are the whole.
+
+    Returns:
+        A scalar.
+    """
+    labels_B = (labels != IGNORED).sum(1)
+    if weights_B is None:
+        weights_B = labels_B
+    loss = (nats_B * weights_B).sum()
+    if num_items_in_batch is None:
+        return loss / weights_B.sum().clamp(min=1)
+    # no label in any part: 0, as without the argument
+    num_items = torch.as_tensor(num_items_in_batch, device=loss.device).clamp(min=1)
+    return loss * (labels_B.sum() / weights_B.sum().clamp(min=1)) / num_items
+
+
+def num_real(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Number of real tokens of each row, int64 (B,): without a 2-D attention mask, all of them."""
+    if attention_mask is not None and attention_mask.ndim == 2:
+        return attention_mask.long().sum(1)
+    return torch.full(input_ids.shape[:1], input_ids.shape[1], device=input_ids.device)
+
+
 def _at_least_float32(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

@@ -144,8 +144,10 @@ class Stages:
         """
         if self.tree is None:
             return ids
-        children = self.coarsen(ids, (self.level(nodes) + 1).clamp(max=self.num_stages))
-        return self._tables(nodes).slot_M[children]
+        level = self.level(nodes)
+        children = self.coarsen(ids, (level + 1).clamp(max=self.num_stages))
+        slots = self._tables(nodes).slot_M[children]
+        return slots.masked_fill(level == self.num_stages, 0)
 
     def children(self, nodes: Tensor, slots: Tensor) -> Tensor:
         """The nodes that stand at places among the children: the inverse of [`child_slots`].

@@ -104,7 +104,8 @@ class StepLosses:
                 " expected equal lengths for one plan."
             )
         if self.reveal_nats is not None:
-            sizes = stage_plan(plan, [self.reveal_nats.shape[1]], "losses")
+            num_reveals, num_pairs = self.reveal_nats.shape[1:]
+            sizes = stage_plan(plan, [num_reveals], "losses", num_stages_of(num_pairs))
             return plan_group_cost(self.reveal_nats, sizes)
         *stages, length = self.sequence_nats.shape[1:]
         size_G = torch.tensor(stage_plan(plan, [length] * math.prod(stages), "losses"))

@@ -15,6 +15,7 @@ Shapes: V vocabulary, S stages, M nodes of all levels, K values, W children of t
 
 from collections.abc import Sequence
 from itertools import groupby, pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -154,12 +155,11 @@ def check_labels(labels: Labels, num_values: int) -> None:
         ValueError: if they are not.
     """
     for number, row in enumerate(labels):
-        whole = all(isinstance(label, int) and not isinstance(label, bool) for label in row)
-        if len(row) != num_values or not whole:
-            kinds = sorted({type(label).__name__ for label in row})
+        check_label_types(number, row)
+        if len(row) != num_values:
             raise ValueError(
-                f"value_tree's row {number} has {len(row)} labels of type {', '.join(kinds)};"
-                f" expected {num_values} integers, one for each value."
+                f"value_tree's row {number} has {len(row)} labels; expected {num_values}, one for"
+                " each value (num_values says how many of the ids are values)."
             )
     for number, (coarse, fine) in enumerate(pairwise(labels)):
         above: dict[int, int] = {}
@@ -170,6 +170,25 @@ def check_labels(labels: Labels, num_values: int) -> None:
                     f" {above[label]} and {parent} of row {number}; expected each row to be a"
                     " coarsening of the next."
                 )
+
+
+def check_label_types(number: int, row: Sequence[Any]) -> None:
+    """Makes sure that labels are Python's integers.
+
+    Args:
+        number: of the row, for the message.
+        row: of labels.
+
+    Raises:
+        ValueError: if one is none.
+    """
+    kinds = {type(label) for label in row}
+    if kinds - {int}:
+        names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise ValueError(
+            f"value_tree's row {number} has {len(row)} labels of type {names}; expected integers,"
+            " one for each value."
+        )
 
 
 def _with_chains(labels: Labels, num_special: int) -> list[Tensor]:

@@ -14,7 +14,7 @@ import torch
 
 from .checks import check_integer
 from .stages import Stages
-from .value_trees import ValueTree, check_labels, digit_labels
+from .value_trees import ValueTree, check_label_types, check_labels, digit_labels
 
 STAGE_ORDERS = ("stagewise", "interleaved")
 PARAMETRIZATIONS = ("data", "direct")
@@ -92,6 +92,8 @@ def stages_of(config: VocabularyConfig, mask_token_id: int | None = None) -> Sta
         )
     *others, table = settings
     rows = None if table is None else tuple(map(tuple, table))
+    for number, row in enumerate(rows or ()):  # 1.0 and True would be found in the cache as 1
+        check_label_types(number, row)
     ids = frozenset(impossible_ids(config)), frozenset(text_ids(config))
     return _staged(config.vocab_size, own, *ids, *others, rows)
 

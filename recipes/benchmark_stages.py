@@ -3,15 +3,15 @@
     python recipes/benchmark_stages.py
     python recipes/benchmark_stages.py --mnist mnist.npz --wiki27 wiki27 --seconds 90 180 180
 
-Plain models beside digits in base 2, 4 and 16, one stage after the other and interleaved: on
-scikit-learn's digits (8 x 8, 17 values), MNIST (14 x 14, 256 values) and wiki27 (128 of 27
-letters). Each has the same CPU seconds of training on the same network. Printed: the bound on
-held-out rows, and what their optimal plan costs in 8 steps a stage and in 32 steps in all, as
-log-probabilities of random arrangements, on rows that did not choose it. Without --mnist and
---wiki27 digits alone: 2 CPU cores, @@ minutes. The figures are in the documentation.
+Plain models beside digits in base 2, 4 and 16, stagewise and interleaved, on scikit-learn's digits
+(8 x 8, 17 values), MNIST (14 x 14, 256 values) and wiki27 (128 of 27 letters): the same CPU seconds
+of training on the same network. Printed: the bound on held-out rows, and what their optimal plan
+costs in 8 steps a stage and in 32 in all, by log-probabilities of random arrangements on rows that
+did not choose it. Without --mnist and --wiki27 digits alone: 2 CPU cores, @@ minutes.
 """
 
 import argparse
+import lzma
 import math
 import tempfile
 import time
@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from benchmark_learning import letters
 
 from ardm import ARDMConfig, ARDMForMaskedLM, log_prob, measure_step_losses, nelbo
 from ardm.data.images import ImageFormat, ImageTokens
@@ -52,10 +51,14 @@ def pixels(name: str, num_values: int, most: int, batch_size: int, **source: Any
 
 
 def text(folder: Path, most: int) -> Data:
-    train_rows = letters(folder / "train.txt.xz", 20_000_000)
-    held_out = letters(folder / "valid.txt.xz", 5_000_000)
+    parts = []
+    for name, count in (("train", 20_000_000), ("valid", 5_000_000)):
+        with lzma.open(folder / f"{name}.txt.xz") as file:
+            letters = torch.frombuffer(bytearray(file.read(count)), dtype=torch.uint8)
+        ids = (letters[: len(letters) // 128 * 128].clamp(min=96) - 96).long().view(-1, 128)
+        parts.append([{"input_ids": row} for row in ids])
     settings = {"vocab_size": 28, "mask_token_id": 27, "max_position_embeddings": 128}
-    return Data("wiki27", train_rows, held_out[:: len(held_out) // most][:most], settings, 27, 16)
+    return Data("wiki27", parts[0], parts[1][:: len(parts[1]) // most][:most], settings, 27, 16)
 
 
 def kinds(num_values: int) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -111,8 +114,7 @@ def few_steps(model: ARDMForMaskedLM, rows: torch.Tensor, num_rows: int, *budget
 
 
 def measured(data: Data, how: dict[str, Any], seconds: float, args: argparse.Namespace) -> str:
-    # the speed of 40 steps decides how many there are, and so the schedule; they are the fastest,
-    # as the curriculum begins with few masked tokens
+    # the speed of 40 steps decides how many there are; they have the fewest masked tokens
     _, taken = fit(data, how, 40, args.seed)
     steps = int(0.93 * 40 * seconds / taken)
     model, taken = fit(data, how, steps, args.seed)
@@ -139,8 +141,7 @@ def main() -> None:
         sets.append(pixels("mnist", 256, 300, 8, train_file=args.mnist, image_size=14))
     if args.wiki27:
         sets.append(text(args.wiki27, 600))
-    for number, data in enumerate(sets):
-        seconds = args.seconds[min(number, len(args.seconds) - 1)]
+    for data, seconds in zip(sets, args.seconds + args.seconds[-1:] * 2, strict=False):
         for name, how in kinds(data.num_values):
             print(f"{data.name:7s} {name:32s} {measured(data, how, seconds, args)}", flush=True)
 

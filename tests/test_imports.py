@@ -63,7 +63,8 @@ CORE: dict[str, dict[str, set[str]]] = {
         # the network, and what counts as one
         "vocabulary": {"checks", "stages", "value_trees"},
         "networks": {"vocabulary"},
-        "configuration_ardm": {"vocabulary"},
+        "configuration_checks": set(),
+        "configuration_ardm": {"configuration_checks", "vocabulary"},
         "layers_ardm": {"configuration_ardm", "networks"},
         "pretrained_ardm": {"configuration_ardm", "layers_ardm"},
         # the objects of the generation loop
@@ -158,13 +159,14 @@ CORE: dict[str, dict[str, set[str]]] = {
             "randomness",
             "vocabulary",
         },
+        "path_steps": {"arrangements", "networks", "orders", "plans", "ranking", "stages"},
         "path_likelihood": {
             "arrangements",
             "masked_losses",
             "networks",
             "orders",
+            "path_steps",
             "plans",
-            "ranking",
             "stages",
             "vocabulary",
         },

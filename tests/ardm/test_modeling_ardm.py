@@ -1,6 +1,7 @@
 """The network is bidirectional, blind to padding, gives masks no probability."""
 
 import copy
+import itertools
 import json
 import warnings
 
@@ -381,3 +382,16 @@ def test_parameters_carry_no_bias_and_names_are_stable(model):
     assert not any(name.endswith("bias") for name in names)
     assert {"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"} <= names
     assert {f"model.layers.1.attn.{part}_proj.weight" for part in "qkvo"} <= names
+
+
+def test_positions_run_along_the_axes_of_an_image(tiny_model):
+    """Beyond one axis see test_layers_ardm.py; here that the network goes by them."""
+    ids = torch.randint(0, 3, (2, 8))
+    along = {
+        str(shape): tiny_model(position_shape=shape, hidden_size=16)(ids).logits
+        for shape in (None, [8], [1, 8], [8, 1, 1], [2, 4], [2, 2, 2])
+    }
+    for shape in ("[8]", "[1, 8]", "[8, 1, 1]"):
+        assert torch.equal(along[shape], along["None"]) == (shape != "[1, 8]")
+    pairs = itertools.combinations(("None", "[2, 4]", "[2, 2, 2]"), 2)
+    assert all((along[one] - along[other])[..., :3].abs().max() > 1e-3 for one, other in pairs)

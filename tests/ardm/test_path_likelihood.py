@@ -357,7 +357,7 @@ ONE = torch.tensor([[0, 1, 2]])
         ({"plan": [1.5, 1.5]}, "plan's group size is 1.5"),
         ({"plan": [1, "a"]}, "plan's group size is 'a'"),
         ({"plan": [1, None, 1]}, "plan's group size is None"),
-        ({"plan": [[1], [2]]}, r"plan's group size is \[1\]"),
+        ({"plan": [[1], [2]]}, "plan has 2 lists; expected 1"),
         ({"plan": [3, 0]}, "at least 1"),
         ({"plan": [4, -1]}, "at least 1"),
         ({"plan": []}, "plan sums to 0; expected 3"),

@@ -1,0 +1,70 @@
+"""Configuration checks: what a configuration's settings may be, and what of a file's is taken over.
+
+Every message says what was got and what is expected.
+"""
+
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+# what transformers itself puts into a configuration, beside the fields of its base class
+OF_TRANSFORMERS = {
+    "_attn_implementation_autoset",
+    "_commit_hash",
+    "_name_or_path",
+    "attn_implementation",
+    "auto_map",
+    "custom_pipelines",
+    "model_type",
+    "name_or_path",
+    "num_labels",
+    "output_attentions",
+    "quantization_config",
+    "tie_last_hidden_states",
+    "torch_dtype",
+    "use_cache",
+}
+# the kernels that need no code but torch's
+_OF_TORCH = ("eager", "sdpa", "flex_attention")
+
+
+def as_lists(table: Any) -> Any:
+    """Rows of labels as JSON has them."""
+    if hasattr(table, "tolist"):
+        return table.tolist()
+    return [*map(as_lists, table)] if isinstance(table, (list, tuple)) else table
+
+
+def nearest_name(name: str, *vocabularies: set[str]) -> list[str]:
+    """The most similar known name, of the first vocabulary that has one."""
+    found = (get_close_matches(name, sorted(names), 1) for names in vocabularies)
+    return next(filter(None, found), [])
+
+
+def names_of(config_class: type[PreTrainedConfig]) -> set[str]:
+    return {field.name for field in fields(config_class)}
+
+
+def without_kernels(config_dict: dict[str, Any], asked: Any) -> dict[str, Any]:
+    """A file's content, whose choice of a kernel is refused if that is code of someone else's."""
+    content = dict(config_dict)
+    for name in ("attn_implementation", "_attn_implementation", "_attn_implementation_internal"):
+        wish = content.pop(name, None)
+        if wish in (None, *_OF_TORCH):
+            content |= {} if wish is None else {"attn_implementation": wish}
+        elif asked is None:
+            raise ValueError(
+                f"the configuration's file asks for the attention kernel {wish!r} ({name});"
+                " expected none: pass attn_implementation=... to from_pretrained if you trust it,"
+                " or delete it from the file."
+            )
+    return content
+
+
+def require(condition: bool, expected: str, **got: object) -> None:
+    """Refuses the one field that is named, with its value, unless the condition holds."""
+    if not condition:
+        ((name, value),) = got.items()
+        raise ValueError(f"{name} is {value}; expected {expected}.")
