@@ -15,7 +15,8 @@ from .configuration_ardm import ARDMConfig
 if TYPE_CHECKING:
     from .collator import RandomRatioCollator
     from .generation_ardm import ARDMGenerationMixin
-    from .generation_config_ardm import ARDMGenerationConfig, ARDMGenerationOutput
+    from .generation_config_ardm import ARDMGenerationConfig
+    from .generation_output_ardm import ARDMGenerationOutput
     from .likelihood import NELBOOutput, nelbo
     from .masking import random_ratio_mask
     from .modeling_ardm import ARDMForMaskedLM, ARDMModel
@@ -48,7 +49,8 @@ __all__ = [
 _HOMES = {
     "collator": ("RandomRatioCollator",),
     "generation_ardm": ("ARDMGenerationMixin",),
-    "generation_config_ardm": ("ARDMGenerationConfig", "ARDMGenerationOutput"),
+    "generation_config_ardm": ("ARDMGenerationConfig",),
+    "generation_output_ardm": ("ARDMGenerationOutput",),
     "likelihood": ("NELBOOutput", "nelbo"),
     "masking": ("random_ratio_mask",),
     "modeling_ardm": ("ARDMForMaskedLM", "ARDMModel"),

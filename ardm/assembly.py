@@ -68,17 +68,14 @@ def assemble(
     canvas = make_canvas(model, input_ids, attention_mask, config, generator)
     resampling = make_resampling(config)
     chances = canvas.uniforms_of_plan() if config.plan == "binomial" else None
-    num_positions = canvas.hidden_BL.sum(1).tolist()
-    sizes = canvas.sizes()
-    passes = plan_passes(
-        config, sizes, num_positions, canvas.stages.num_stages, resampling, chances
-    )
+    positions = canvas.hidden_BL.sum(1).tolist()
+    num_stages = canvas.stages.num_stages
+    passes = plan_passes(config, canvas.sizes(), positions, num_stages, resampling, chances)
     logits_processing = None
     if logits_processor:
         if canvas.stages.direct:
             raise ValueError(
-                "got a logits_processor; expected none, as the model's logits are not of its"
-                " vocabulary (parametrization='direct')."
+                "got a logits_processor; expected none with direct logits, which are of children."
             )
         logits_processing = LogitsProcessing(logits_processor, is_left_to_right(config, passes))
     return Decoding(

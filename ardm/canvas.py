@@ -105,10 +105,8 @@ class Canvas:
 
     def _scores(self, uniforms_BR: Tensor) -> Tensor:
         uniforms_BSL = uniforms_BR.view(self._shape_BSL)
-        order = self._order
-        return reveal_scores(
-            order, self.place_BL, uniforms_BSL, self.level_BL, self.stages
-        ).flatten(1)
+        where = (self.place_BL, uniforms_BSL, self.level_BL, self.stages)
+        return reveal_scores(self._order, *where).flatten(1)
 
     @property
     def _shape_BSL(self) -> tuple[int, int, int]:
@@ -138,6 +136,13 @@ class Canvas:
         return self.log_probs_BR.view(self._shape_BSL).sum(1)
 
     @property
+    def last_log_probs_BL(self) -> Tensor:
+        """float64 (B, L), nats: with which each position's last reveal was drawn."""
+        positions_L = torch.arange(self.ids.shape[1], device=self.ids.device)
+        last_BL = (self.level_BL - 1).clamp(min=0) * len(positions_L) + positions_L
+        return self.log_probs_BR.gather(1, last_BL)
+
+    @property
     def token_ids(self) -> Tensor:
         """int64 (B, L), ids of the vocabulary: the mask's for all that is still to be generated."""
         if self.stages.tree is None:
@@ -150,20 +155,16 @@ class Canvas:
         Returns:
             One list a row, of one list a stage, of numbers above 0.
         """
-        counts = [(self.level_BL <= stage) for stage in self._stage_S1]
+        counts = [self.level_BL <= stage for stage in self._stage_S1]
         counts = [sum(counts)] if self.stages.interleaved else counts
-        block_BL = torch.zeros_like(self.ids)
+        blocks_BL = torch.zeros_like(self.ids)
         if self.block_BL is not None:
-            block_BL = self.block_BL.clamp(min=0)
-        num_blocks = int(block_BL.max()) + 1 if block_BL.numel() else 1
-        table_BSN = torch.stack(
-            [
-                self.ids.new_zeros(len(self.ids), num_blocks).scatter_add(1, block_BL, count.long())
-                for count in counts
-            ],
-            1,
-        )
-        return [[[size for size in part if size] for part in row] for row in table_BSN.tolist()]
+            blocks_BL = self.block_BL.clamp(min=0)
+        num_blocks = int(blocks_BL.max()) + 1 if blocks_BL.numel() else 1
+        empty = self.ids.new_zeros(len(self.ids), num_blocks)
+        tables = [empty.scatter_add(1, blocks_BL, count.long()) for count in counts]
+        rows = torch.stack(tables, 1).tolist()
+        return [[[size for size in part if size] for part in row] for row in rows]
 
     def open_positions(self, blockwise: bool) -> Tensor:
         """bool (B, L): what may be revealed next; with `blockwise` in the first block with any."""

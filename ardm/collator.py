@@ -109,7 +109,9 @@ class RandomRatioCollator:
         """
         call = trainer_call(self._call)
         input_ids, attention_mask, prompt_mask = self._padded(examples)
-        maskable = maskable_tokens(input_ids, self.mask_token_id, attention_mask, prompt_mask)
+        maskable = maskable_tokens(
+            input_ids, self.mask_token_id, attention_mask, prompt_mask, self.stages
+        )
         if call is not None and call.evaluating:
             masked_ids, labels = self._fixed(input_ids, attention_mask, maskable)
         else:

@@ -22,9 +22,9 @@ from .decoding import Decoding
 from .generation_config_ardm import (
     SETTINGS,
     ARDMGenerationConfig,
-    ARDMGenerationOutput,
     check_names,
 )
+from .generation_output_ardm import ARDMGenerationOutput
 from .networks import evaluating
 from .streaming import Streamer
 

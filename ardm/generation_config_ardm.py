@@ -1,4 +1,4 @@
-"""ARDMGenerationConfig and ARDMGenerationOutput: what `generate` takes and gives.
+"""ARDMGenerationConfig: what `generate` takes.
 
 A setting that is None is unset: the next source decides (the call, its `generation_config`, the
 model's own `generation_config.json`, the defaults - in this order). Only an explicit None in the
@@ -8,13 +8,11 @@ call itself turns a setting off.
 import inspect
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 from torch import Tensor
 from transformers import GenerationConfig
-from transformers.modeling_outputs import ModelOutput
 
 from .orders import ORDER_NAMES
 from .replacements import in_place_of
@@ -44,14 +42,17 @@ class ARDMGenerationConfig(GenerationConfig):
               (default 0; without effect on others).
             - select_after_warping: orders, threshold and entropy_bound look at the distribution
               after temperature, top_k, top_p and min_p instead of before them (default False).
-            - tokens_per_step: positions generated in each step (default 1); or
+            - tokens_per_step: positions generated in each step (default 1), of several stages
+              reveals; or
             - steps: number of network calls, each row's masks split evenly over them; or
             - plan: list of group sizes that sums to the number of masks of every row (of several
-              stages a list for each, or one for all); or with `steps` how those are split:
+              stages a list for each, or one for all; of interleaved ones sizes that sum to all
+              reveals); or with `steps` how those are split:
               "uniform" (default), "larger_first", "cosine", "linear_time", "binomial" (see
               named_plans.py), or "optimal", the cheapest split by `per_step_losses`.
-            - per_step_losses: measured nats at each number of known tokens, of several stages a
-              list for each, for plan="optimal".
+            - per_step_losses: measured nats at each number of known tokens, for plan="optimal":
+              `measure_step_losses(...).for_plans`, of several stages a list for each, of
+              interleaved ones a list for each reveal.
             - threshold: a step also takes every position whose likeliest token (with an order by
               drawn tokens, the one drawn) has this probability; or
             - entropy_bound: a step also takes positions while the sum of their entropies less the
@@ -68,12 +69,14 @@ class ARDMGenerationConfig(GenerationConfig):
               by `order` inside.
             - guidance_scale: classifier-free guidance against the prompt masked out; 1 = off.
             - do_sample: draw (default) or take the most likely token.
-            - temperature, top_k, top_p, min_p: as in transformers; None (default) = off.
+            - temperature, top_k, top_p, min_p: as in transformers, None = off; the default is the
+              model's own distribution.
             - num_return_sequences: independent results for each row.
             - seed: int, or a list with one int a row.
             - return_dict_in_generate: return [`ARDMGenerationOutput`] instead of ids.
             - output_history: keep the canvas after each pass in the output's `history`.
-            - mask_token_id, pad_token_id, bos_token_id, eos_token_id; default: the model's.
+            - mask_token_id, pad_token_id, bos_token_id, eos_token_id: special ids; default: the
+              model's.
 
     Raises:
         ValueError: on an unknown setting or a value out of range.
@@ -271,30 +274,3 @@ def check_names(what: str, names: Iterable[str]) -> None:
             f"unknown {what} {unknown}{hint}.{in_place_of(unknown)}"
             f" Expected some of {sorted(SETTINGS)}."
         )
-
-
-@dataclass
-class ARDMGenerationOutput(ModelOutput):
-    """What [`ARDMGenerationMixin.generate`] returns with `return_dict_in_generate=True`.
-
-    Args:
-        sequences: int64 (B, L), the ids.
-        order: int64 (B, L), the row's step (from 0) that wrote each position last, -1 where it was
-            given or lies behind the row's end. A row's steps are the passes that fill some of its
-            positions. In spite of its name a rank, with ties: `order.argsort(dim=1, stable=True)`
-            is the order.
-        log_probs: float64 (B, L), nats: log-probability with which each token was drawn (the
-            model's own where `do_sample` is False), 0 where `order` is -1.
-        num_forward_passes: calls of the network, resampling included (one with guidance has twice
-            the rows).
-        tokens_per_forward: generated tokens per row and call.
-        history: with `output_history`, the canvas after each pass: `num_forward_passes` tensors
-            int64 (B, L).
-    """
-
-    sequences: Tensor | None = None
-    order: Tensor | None = None
-    log_probs: Tensor | None = None
-    num_forward_passes: int | None = None
-    tokens_per_forward: float | None = None
-    history: tuple[Tensor, ...] | None = None

@@ -191,7 +191,7 @@ def reveal_losses(
     """
     stages = stages_of(model.config)
     num_stages = stages.num_stages
-    parts = [torch.empty(0, num_stages, num_stages, dtype=torch.float64)]
+    parts = []
     for canvas, labels, outputs in _hidden_versions(
         model, input_ids, attention_mask, target_BL, versions, seed, batch_size
     ):
@@ -225,6 +225,8 @@ def _hidden_versions(
     length = input_ids.shape[1]
     stages = stages_of(model.config)
     chunk = sequences_per_call(batch_size, input_ids, stages.num_outputs)
+    if not len(versions.row):
+        return
     logits_at = position_logits(model)
     # by place among the targets, so that padding does not change a row's orders
     place_BL = (target_BL.long().cumsum(1) - 1).clamp(min=0)

@@ -94,8 +94,7 @@ def random_ratio_mask(
     """
     mask_token_id = check_integer("mask_token_id", mask_token_id, 0, LAST_ID)
     stages = checked_stages(stages, mask_token_id)
-    maskable_BL = maskable_tokens(input_ids, mask_token_id, attention_mask, prompt_mask)
-    _check_values(input_ids, stages)
+    maskable_BL = maskable_tokens(input_ids, mask_token_id, attention_mask, prompt_mask, stages)
     seed = seed_from(generator)
     device = input_ids.device
     batch_size = input_ids.shape[0]
@@ -181,8 +180,7 @@ def keyed_random_ratio_mask(
         As [`random_ratio_mask`].
     """
     stages = checked_stages(stages, mask_token_id)
-    maskable_BL = maskable_tokens(input_ids, mask_token_id, attention_mask, prompt_mask)
-    _check_values(input_ids, stages)
+    maskable_BL = maskable_tokens(input_ids, mask_token_id, attention_mask, prompt_mask, stages)
     step_B = example_numbers // global_batch_size
     place_B = example_numbers % global_batch_size
     # A micro-batch lies within one optimiser step, so its first row's step is that of all.
@@ -194,7 +192,11 @@ def keyed_random_ratio_mask(
 
 
 def maskable_tokens(
-    input_ids: Tensor, mask_token_id: int, attention_mask: Tensor | None, prompt_mask: Tensor | None
+    input_ids: Tensor,
+    mask_token_id: int,
+    attention_mask: Tensor | None,
+    prompt_mask: Tensor | None,
+    stages: Stages | None = None,
 ) -> Tensor:
     """bool (B, L): real tokens that are no prompt.
 
@@ -203,13 +205,15 @@ def maskable_tokens(
         mask_token_id: must not occur at a maskable position.
         attention_mask: (B, L), 0 on padding.
         prompt_mask: (B, L), 1 on given tokens.
+        stages: of the model; None: one.
 
     Returns:
         bool (B, L).
 
     Raises:
         ValueError: on masks of another type, shape or device than the ids, or (on a CPU) a row
-            without real tokens or a mask id at a maskable position.
+            without real tokens, a mask id at a maskable position, or with stages an id there that
+            is no leaf.
     """
     check_ids(input_ids)
     maskable_BL = torch.ones_like(input_ids, dtype=torch.bool)
@@ -229,13 +233,20 @@ def maskable_tokens(
         raise ValueError(
             f"input_ids contains the mask id {mask_token_id}; expected a sequence without masks."
         )
+    if stages is not None and stages.tree is not None and is_looked_at(input_ids):
+        _check_leaves(input_ids, maskable_BL, stages)
     return maskable_BL
 
 
-def _check_values(input_ids: Tensor, stages: Stages) -> None:
-    """Raises ValueError on ids that stand nowhere in the tree, such as those of coarse values."""
-    if stages.tree is not None and is_looked_at(input_ids):
-        check_ids(input_ids, stages.vocab_size)
+def _check_leaves(input_ids: Tensor, maskable_BL: Tensor, stages: Stages) -> None:
+    """Raises ValueError on ids that no text holds: of coarse values, or only ever given."""
+    check_ids(input_ids, stages.vocab_size)
+    wrong = input_ids[maskable_BL & (stages.coarsen(input_ids.long(), 0) != stages.mask_token_id)]
+    if len(wrong):
+        raise ValueError(
+            f"input_ids holds {int(wrong[0])} at a maskable position, an id that is no value;"
+            " expected values and special ids of texts there, a prompt_mask that is 1 at a class."
+        )
 
 
 def _checked_num_known(num_known: Tensor, num_reveals_B: Tensor) -> Tensor:

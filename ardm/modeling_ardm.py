@@ -14,7 +14,6 @@ direct ones of each position's next reveal. No input tells the stage: the ids do
 Shapes: B batch, L length, C width, V vocabulary, N selected positions.
 """
 
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -161,11 +160,6 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
         self.lm_head = ARDMOutputProjection(config.hidden_size, stages_of(config).num_outputs)
         self.post_init()
 
-    @cached_property
-    def _stages(self) -> Stages:
-        """For `forward`: a large table takes time to be recognised."""
-        return stages_of(self.config)
-
     @property
     def stages(self) -> Stages:
         """How values are revealed: the tree of coarse ones, and what belongs to it."""
@@ -239,7 +233,7 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
                 together, on labels of another shape, or (on a CPU) on labels that are impossible,
                 or on labels without `input_ids` where there are several stages.
         """
-        stages = self._stages
+        stages = self.stages
         if labels is not None:
             like = input_ids if inputs_embeds is None else inputs_embeds[..., 0]
             check_labels(labels, self.config.vocab_size, impossible_ids(self.config), like)

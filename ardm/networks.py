@@ -86,10 +86,12 @@ def position_logits(model: MaskedLanguageModel, mask_token_id: int | None = None
     takes_mask = _takes_mask(model)
     own_mask_id = getattr(model.config, "mask_token_id", None)
     mask_token_id = own_mask_id if mask_token_id is None else mask_token_id
-    num_outputs = stages_of(model.config, mask_token_id).num_outputs
+    stages = stages_of(model.config, mask_token_id)
     never = impossible_ids(model.config) | {mask_token_id}
     if named:
         never = set() if mask_token_id == own_mask_id else {mask_token_id}
+    if stages.direct:
+        never = set()  # logits are of children: none of them is the mask
 
     def logits_at(ids: Tensor, attention_mask: Tensor | None, positions: Tensor | None) -> Tensor:
         inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": attention_mask}
@@ -102,7 +104,7 @@ def position_logits(model: MaskedLanguageModel, mask_token_id: int | None = None
         if asked is not None:
             inputs["logits_positions"] = asked
         logits = model(**inputs).logits
-        _check_answer(logits, ids, asked, named, num_outputs)
+        _check_answer(logits, ids, asked, named, stages.num_outputs)
         if positions is not None and not named and logits.shape[:-1] == ids.shape:
             logits = select_positions(logits, positions)
         if not never:
@@ -162,7 +164,8 @@ def _check_answer(
     if not fits or logits.shape[-1] != num_outputs:
         raise ValueError(
             f"the model answers with logits {tuple(logits.shape)} to ids {tuple(ids.shape)};"
-            f" expected vocab_size={num_outputs} logits for each position asked for."
+            f" expected vocab_size={num_outputs} logits (of a direct parametrisation those of all"
+            " stages) for each position asked for."
         )
 
 

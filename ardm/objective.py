@@ -78,7 +78,6 @@ class RandomRatioObjective:
             raise ValueError(
                 f"prompt_dropout is {self.prompt_dropout}; expected a number in [0, 1)."
             )
-        self._stages: tuple[object, Stages] | None = None
 
     def max_ratio(self, progress: float) -> float:
         """The highest mask ratio at a point of the run.
@@ -109,7 +108,8 @@ class RandomRatioObjective:
         attention_mask = batch.get("attention_mask")
         prompt_mask = batch.get("prompt_mask")
         mask_id = self.mask_token_id
-        stages = self._stages_of(model)
+        config = getattr(unwrapped(model), "config", None)  # without one nothing is said of stages
+        stages = stages_of(config, mask_id) if config else Stages.plain(mask_id)
         masked_ids, labels = keyed_random_ratio_mask(
             batch["input_ids"],
             mask_id,
@@ -150,14 +150,6 @@ class RandomRatioObjective:
         return masked_ids.masked_fill(
             prompt_mask.bool() & dropped_B[:, None].to(prompt_mask.device), self.mask_token_id
         )
-
-    def _stages_of(self, model: MaskedLanguageModel) -> Stages:
-        """Of the model, made once: its configuration does not change while it is trained."""
-        if self._stages is None or self._stages[0] is not model:
-            config = getattr(unwrapped(model), "config", None)
-            plain = Stages.plain(self.mask_token_id)
-            self._stages = (model, stages_of(config, self.mask_token_id) if config else plain)
-        return self._stages[1]
 
 
 def left_ratio(

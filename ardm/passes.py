@@ -194,7 +194,7 @@ def _tails(losses: Losses | None, lengths: Sequence[int]) -> list[tuple[float, .
     if len(curves) != len(lengths):
         raise ValueError(
             f"per_step_losses has {len(curves)} curves; expected {len(lengths)}, one for each"
-            " stage (one for all if they are interleaved)."
+            " stage, as `measure_step_losses(...).for_plans` has them."
         )
     for curve, length in zip(curves, lengths, strict=True):
         if len(curve) < length:

@@ -209,6 +209,11 @@ def stage_plan(
             raise ValueError(
                 f"plan has {len(given)} lists; expected {num_lists}, one a stage, or group sizes."
             )
+        if len(given) == len(lengths) and [*map(sum, given)] != [*lengths]:
+            raise ValueError(
+                f"plan sums to {_sum_of([*map(sum, given)])}; expected {_sum_of(lengths)}, the"
+                f" number of {counted}, stage by stage."
+            )
         parts = [part for part in given if len(part)]
     lengths = [length for length in lengths if length]  # of one that is known nothing is left
     sizes = [check_integer("plan's group size", size, 1) for part in parts for size in part]

@@ -13,6 +13,7 @@ n of the c go back and n of the m + n hidden ones are drawn, by the order of the
     remdm_rescale    n = fraction * min(c, m)
     remdm_conf       as cap, chosen with probability proportional to exp(-p) of each token as drawn
 
+With several stages it is a token's last reveal that is taken back, and whose probability counts.
 Unlike in ReMDM the number is fixed and only which tokens go back is left to chance, as everywhere
 in this package; every pass is a call of its own, which no longer sees what went back; and
 remdm_conf sends back as many as cap, where the paper's expects at most one a step. A row without a
@@ -108,6 +109,6 @@ class Resampling:
         """
         written_BL = canvas.returnable(blockwise=self.between)
         uniforms_BL = canvas.uniforms(REVISION, canvas.place_BL, revision_B1)
-        scores_BL = self.order.score(canvas.log_probs_BL, uniforms_BL)
+        scores_BL = self.order.score(canvas.last_log_probs_BL, uniforms_BL)
         rank_BL = ranking(scores_BL, written_BL, self.order.tie).argsort(1)
         return (rank_BL < number_B1) & written_BL

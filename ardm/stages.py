@@ -13,7 +13,7 @@ of the N = S*n reveals left
 
 with w_p = 1 where the stage has not come (stagewise), or the number of reveals left at p
 (interleaved). One stage is the plain model: the children of the mask are the ids themselves, and
-none of these functions does anything.
+the logits theirs.
 
 Shapes: B batch, L length, N any number of positions, V vocabulary, S stages, M nodes, W children.
 """
@@ -21,6 +21,7 @@ Shapes: B batch, L length, N any number of positions, V vocabulary, S stages, M 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,6 +65,10 @@ class Stages:
     interleaved: bool = False
     direct: bool = False
     _tables_on: dict[torch.device, _Tables] = field(default_factory=dict, init=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is on some device: it is made again where it is needed."""
+        return vars(self) | {"_tables_on": {}}
 
     @staticmethod
     def plain(mask_token_id: int, vocab_size: int = 0) -> "Stages":

@@ -8,9 +8,8 @@
 over all of them has the expectation of the next one, and less noise. All tokens of a group cost
 what its first one costs: that is the price of drawing them at once.
 
-With S stages, one after the other, each has a curve of its own. Where they are interleaved there is
-one curve over all S*L reveals, and a group costs more than its first reveal times its size, as some
-positions are revealed further in it: see group_costs.py.
+With S stages each has a curve of its own. Where they are interleaved one curve goes over all S*L
+reveals, and a group costs more than its first reveal: see group_costs.py.
 
 Shapes: B sequences, L the tokens of the longest, S stages, N = S*L reveals.
 """
@@ -39,7 +38,7 @@ from .vocabulary import stages_of
 
 @dataclass(frozen=True)
 class StepLosses:
-    """The losses of several sequences at each number of known tokens.
+    """The losses of several sequences at each number of known tokens, on the CPU.
 
     Args:
         sequence_nats: float64 (B, L), nats per token; NaN where a sequence has no more tokens to
@@ -60,7 +59,7 @@ class StepLosses:
             if turn == 1:
                 total = total + left * reveal_nats[..., column]
         counts_B1 = reveal_nats[..., 0].isfinite().sum(1, keepdim=True)
-        left_BN = counts_B1 - torch.arange(num_reveals, device=total.device)
+        left_BN = counts_B1 - torch.arange(num_reveals)
         return cls(total / left_BN.clamp(min=1), reveal_nats)
 
     def __getitem__(self, rows: slice | Tensor) -> "StepLosses":
@@ -70,6 +69,14 @@ class StepLosses:
 
     def __len__(self) -> int:
         return len(self.sequence_nats)
+
+    @property
+    def num_tokens(self) -> int:
+        """L, of the longest sequence."""
+        length = self.sequence_nats.shape[-1]
+        if self.reveal_nats is None:
+            return length
+        return length // num_stages_of(self.reveal_nats.shape[-1])
 
     @property
     def nats(self) -> Tensor:
@@ -132,10 +139,7 @@ class StepLosses:
 
     @property
     def for_plans(self) -> Tensor:
-        """What `generate(plan="optimal")` takes as `per_step_losses`: means over the sequences.
-
-        (L,), of S stages (S, L); where they are interleaved (S*L, P), [`mean_losses`].
-        """
+        """The `per_step_losses` of `generate`: `nats`, or interleaved (S*L, P) [`mean_losses`]."""
         return self.nats if self.reveal_nats is None else mean_losses(self.reveal_nats.nanmean(0))
 
     def optimal_plan(self, steps: int) -> list[Any]:
@@ -158,8 +162,8 @@ class StepLosses:
         """For a JSON file: the means and their standard errors.
 
         Returns:
-            `nats_per_token` and `standard_error`, lists of L numbers (of S stages lists of S such
-            lists), `num_sequences`, and where stages are interleaved `nats_by_reveal`.
+            `nats_per_token` and `standard_error`, lists as `nats`, `num_sequences`, and where
+            stages are interleaved `nats_by_reveal`.
         """
         more = {} if self.reveal_nats is None else {"nats_by_reveal": self.for_plans.tolist()}
         return more | {
@@ -170,10 +174,9 @@ class StepLosses:
 
 
 def _finite_or_none(values: Any) -> Any:
-    """Numbers, in lists of any depth, as JSON has them."""
     if isinstance(values, list):
         return [*map(_finite_or_none, values)]
-    return values if math.isfinite(values) else None
+    return values if math.isfinite(values) else None  # JSON has no NaN
 
 
 def measure_step_losses(
@@ -227,12 +230,11 @@ def measure_step_losses(
     versions = every_count(num_reveals_B, row_numbers_of(row_numbers, input_ids), num_orders)
     asked = (model, input_ids, attention_mask, target_BL, versions, seed, batch_size)
     if stages.interleaved:
-        return _of_interleaved(reveal_losses(*asked), num_reveals_B, num_orders)
-    rows_JN = by_row(masked_losses(*asked), num_reveals_B, num_orders)
+        return _of_interleaved(reveal_losses(*asked).cpu(), num_reveals_B.cpu(), num_orders)
     parts = stages.num_stages
     shape = (len(input_ids), parts, int(num_tokens_B.max()))
-    sequence_nats = torch.full(shape, torch.nan, dtype=torch.float64, device=input_ids.device)
-    for row, losses_JN in enumerate(rows_JN):
+    sequence_nats = torch.full(shape, torch.nan, dtype=torch.float64)
+    for row, losses_JN in enumerate(by_row(masked_losses(*asked).cpu(), num_reveals_B, num_orders)):
         # most left = fewest known first
         of_stages = losses_JN.mean(0).flip(0).view(parts, losses_JN.shape[1] // parts)
         sequence_nats[row, :, : of_stages.shape[1]] = of_stages
@@ -266,7 +268,8 @@ def per_step_losses(
     """The mean loss per token at each number of known tokens.
 
     It is what [`optimal_plan`] and [`plan_cost`] take; [`measure_step_losses`] gives the standard
-    errors as well.
+    errors as well. Not where stages are interleaved: there a group costs more than its first reveal
+    times its size, and plans are chosen and priced by [`StepLosses`] alone.
 
     Args:
         model: the network.

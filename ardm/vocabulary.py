@@ -18,7 +18,7 @@ from .value_trees import ValueTree, check_label_types, check_labels, digit_label
 
 STAGE_ORDERS = ("stagewise", "interleaved")
 PARAMETRIZATIONS = ("data", "direct")
-_MOST_STAGES = 64  # 2^64 values
+_MOST_STAGES = 64  # in base 2 enough for 2^64 values
 _ORDINARY = " (the ids of the vocabulary but mask, pad, EOS, BOS and UNK)"
 
 
@@ -72,7 +72,7 @@ def stages_of(config: VocabularyConfig, mask_token_id: int | None = None) -> Sta
     Args:
         config: of a model. Of ours, or another with its fields `num_stages`, `branching_factor` or
             `value_tree`, `stage_order`, `parametrization`.
-        mask_token_id: the id that hides tokens, where the configuration does not say.
+        mask_token_id: the id that hides tokens; None: the configuration's.
 
     Returns:
         The stages, made once for configurations that say the same.
@@ -91,11 +91,29 @@ def stages_of(config: VocabularyConfig, mask_token_id: int | None = None) -> Sta
             f"mask_token_id is {root}; expected the configuration's {own}, the root of its stages."
         )
     *others, table = settings
-    rows = None if table is None else tuple(map(tuple, table))
+    ids = frozenset(impossible_ids(config)), frozenset(text_ids(config))
+    return _of_table(None if table is None else _Same(table), config.vocab_size, own, *ids, *others)
+
+
+class _Same:
+    """A table that is equal to itself alone: to go through a large one takes time."""
+
+    def __init__(self, table: Any):
+        self.table = table
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.table is self.table
+
+    def __hash__(self) -> int:
+        return id(self.table)
+
+
+@lru_cache(maxsize=32)
+def _of_table(same: _Same | None, *settings: Any) -> Stages:
+    rows = None if same is None else tuple(map(tuple, same.table))
     for number, row in enumerate(rows or ()):  # 1.0 and True would be found in the cache as 1
         check_label_types(number, row)
-    ids = frozenset(impossible_ids(config)), frozenset(text_ids(config))
-    return _staged(config.vocab_size, own, *ids, *others, rows)
+    return _staged(*settings, rows)
 
 
 # the settings of stages, and what they are where a configuration says nothing of them

@@ -121,9 +121,7 @@ def main(argv: list[str] | None = None) -> None:
     budgets = [*budgets, reveals]
     model.generation_config.per_step_losses = losses.for_plans.tolist()
     seconds = seconds_by_budget(model, length, budgets, args.repeats)
-    rows = [
-        compare_plans(n, chosen_on, priced_on, length) | {"seconds": seconds[n]} for n in budgets
-    ]
+    rows = [compare_plans(n, chosen_on, priced_on) | {"seconds": seconds[n]} for n in budgets]
 
     about = {"num_orders": args.num_orders, "seed": args.seed, "machine": machine()}
     about |= {"data": corpus.held_out_name, "date": time.strftime("%Y-%m-%d")}

@@ -79,7 +79,7 @@ def pictures_of(shown: dict[str, Any]) -> dict[str, bytes | Image]:
     pictures: dict[str, bytes | Image] = {"samples.png": grid(shown["samples"])}
     for name in {"inpainting", "sharpening"} & {*shown}:
         cell = {"": {"": to_model_range(torch.cat([*shown[name].values()]))}}
-        rows = comparison_grid(cell, "", SHOWN, 6.0, row_names=[*shown[name]])
+        rows = comparison_grid(cell, "", shown["width"], 6.0, row_names=[*shown[name]])
         pictures[f"{name}.png"] = rows
     with tempfile.TemporaryDirectory() as aside:
         write_gif(Path(aside) / "order.gif", map(grid, shown["order"]), 80)

@@ -120,10 +120,12 @@ CORE: dict[str, dict[str, set[str]]] = {
             "stopping",
             "streaming",
         },
+        "generation_output_ardm": set(),
         "generation_ardm": {
             "assembly",
             "decoding",
             "generation_config_ardm",
+            "generation_output_ardm",
             "networks",
             "streaming",
         },

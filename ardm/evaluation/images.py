@@ -165,9 +165,9 @@ def drawings(
         guidance_scale: of `generate`.
 
     Returns:
-        "samples", uint8 (4n, C, H, W); "order", the states that n images pass through, a list of
-        uint8 (n, 3, H, W); and by the name of each row uint8 (n, 3, H, W): "inpainting", the
-        images, what is given of them, and completions; "sharpening", each stage, if one comes
+        "width", n; "samples", uint8 (4n, C, H, W); "order", the states that n images pass through,
+        a list of uint8 (n, 3, H, W); and by the name of each row uint8 (n, 3, H, W): "inpainting",
+        the images, what is given of them, and completions; "sharpening", each stage, if one comes
         after the other.
     """
     settings: dict[str, Any] = {"guidance_scale": guidance_scale}
@@ -179,7 +179,8 @@ def drawings(
     for seed in range(_COMPLETIONS):
         ids: Any = model.generate(lower, seed=seed, **settings)
         rows[f"drawn, seed {seed}"] = show(ids, image_format, model.stages)
-    shown = {
+    shown: dict[str, Any] = {
+        "width": width,
         "samples": draw_images(model, image_format, 4 * width, seed=0, **settings),
         "order": film(model, image_format, canvas, seed=0, **settings),
         "inpainting": rows,

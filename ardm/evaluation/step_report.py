@@ -42,9 +42,7 @@ _SHADES = (
 _COLOURS = {"optimal": "#08519c", "cosine": "#d94801", "uniform": "#238b45"}
 
 
-def compare_plans(
-    steps: int, chosen_on: StepLosses, held_out: StepLosses, num_tokens: int | None = None
-) -> dict[str, Any]:
+def compare_plans(steps: int, chosen_on: StepLosses, held_out: StepLosses) -> dict[str, Any]:
     """What the optimal, the cosine and the uniform plan of so many steps cost.
 
     They are priced on sequences that chose none of them. Of several stages each has a plan; the
@@ -54,7 +52,6 @@ def compare_plans(
         steps: number of groups, 1..L; of S stages S..S*L.
         chosen_on: the losses that the optimal plan is made from.
         held_out: other sequences of the same length, which price the plans.
-        num_tokens: of a sequence; None = as many as a curve has losses.
 
     Returns:
         "steps"; by kind of plan "bits_per_token" (an upper bound), "extra_bits" over one token a
@@ -70,7 +67,7 @@ def compare_plans(
     for kind, split in (("cosine", cosine_plan), ("uniform", uniform_plan)):
         of_stages = [split(length, share) for share in shares]
         plans[kind] = of_stages if stages else of_stages[0]
-    unit = (num_tokens or length) * math.log(2)
+    unit = chosen_on.num_tokens * math.log(2)
     ones = [1] * (length * math.prod(stages))
     extra = {kind: held_out.cost(plan, ones) for kind, plan in plans.items()}
     return {

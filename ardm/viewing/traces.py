@@ -186,7 +186,10 @@ class Trace:
         kept = (last != tokenizer.pad_token_id) | (order >= 0)
         trace = cls(tokenizer, last[kept], order[kept])
         for canvas, (order_then, log_probs_then) in zip(history, passes, strict=True):
-            trace.add(canvas[row].cpu()[kept], order_then[kept], log_probs_then[kept])
+            # a coarse value of a model with stages is no token yet
+            shown = canvas[row].cpu()[kept]
+            shown = shown.masked_fill(shown >= len(tokenizer), trace.mask_token_id)
+            trace.add(shown, order_then[kept], log_probs_then[kept])
         return trace
 
     def add(self, canvas: Tensor, order: Tensor, log_probs: Tensor) -> None:
