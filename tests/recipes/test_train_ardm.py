@@ -14,7 +14,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 import ardm
 from ardm.data import build_tokenizer
-from ardm.hub import CardFigures, save_folder
+from ardm.hub import CardFigures, load_folder, save_folder
 
 
 @pytest.fixture
@@ -133,6 +133,10 @@ NO_PATHS = {
     "tracker_project_name",
     "include",
     "exclude",
+    "branching_factor",
+    "value_tree",
+    "parametrization",
+    "stage_order",
 }
 
 
@@ -226,6 +230,8 @@ BAD = {
     "no model can be loaded": ["--model_name_or_path", "{tmp}/nowhere"],
     "vocab_size": ["--vocab_size", 7],
     "weight_power": ["--weight_power", -1],
+    "--branching_factor with it": ["--num_stages", 2],
+    "--stage_order with num_stages=1": ["--stage_order", "interleaved"],
 }
 
 
@@ -287,3 +293,20 @@ def test_one_and_two_processes_give_the_same_losses(tmp_path, text_file, small, 
     assert one["identity"] == two["identity"]
     for a, b in zip(one["history"], two["history"], strict=True):
         assert a["loss"] == pytest.approx(b["loss"], abs=1e-4)
+
+
+@pytest.mark.parametrize("flags", [["--value_tree", "classes"], ["--num_stages", 2]])
+def test_a_model_with_stages_trains_saves_and_is_planned(tmp_path, train, recipe, flags):
+    more = ["--branching_factor", 16, "--stage_order", "interleaved"] if flags[1] == 2 else []
+    train(tmp_path / "run", *flags, *more)
+    model, tokenizer = load_folder(tmp_path / "run")
+    assert model.stages.num_stages >= 2 and model.stages.interleaved == (flags[1] == 2)
+    assert "stages" in (tmp_path / "run" / "README.md").read_text()
+    words = ["--model_name_or_path", tmp_path / "run", "--train_file", tmp_path / "run.txt"]
+    (tmp_path / "run.txt").write_text("the quick brown fox jumps over the lazy dog. " * 60)
+    words += ["--max_eval_windows", 4, "--repeats", 1]
+    recipe("plan_steps").main([*map(str, words)])
+    planned, _ = load_folder(tmp_path / "run")
+    written = planned.generate(plan="optimal", steps=9, seed=0, return_dict_in_generate=True)
+    assert written.num_forward_passes == 9
+    assert tokenizer.mask_token_id not in written.sequences
