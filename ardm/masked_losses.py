@@ -198,7 +198,7 @@ def reveal_losses(
         version_K, _ = (labels != IGNORED).nonzero(as_tuple=True)
         nodes_K = canvas[labels != IGNORED]
         ids_K = labels[labels != IGNORED]
-        left_K = num_stages - stages.level(nodes_K)
+        left_K = stages.num_left(nodes_K)
         sums = outputs.new_zeros(len(canvas), num_stages, num_stages)
         for turn in range(num_stages):
             logits_KW = stages.child_logits(outputs, nodes_K)

@@ -158,7 +158,7 @@ def left_ratio(
     """(B,), the share of a stage's reveals that is left, or of all where stages overlap."""
     left_B = positions.sum(1)
     if stages.interleaved:
-        left_BL = (stages.num_stages - stages.level(masked_ids)) * positions
+        left_BL = stages.num_left(masked_ids) * positions
         left_B = left_BL.sum(1)
         num_maskable_B = num_maskable_B * stages.num_stages
     return left_B / num_maskable_B.clamp(min=1)

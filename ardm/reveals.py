@@ -119,7 +119,7 @@ def mean_cross_entropy(
     if positions_BL is not None:
         in_loss_BL = in_loss_BL & positions_BL
         targets = labels[positions_BL]
-    weights_BL = in_loss_BL
+    weights_BL = None  # all alike
     if stages is not None and stages.tree is not None:
         assert canvas_BL is not None
         nodes = canvas_BL if positions_BL is None else canvas_BL[positions_BL]
@@ -127,15 +127,15 @@ def mean_cross_entropy(
         slots = stages.child_slots(nodes, targets.clamp(min=0))
         targets = slots.where(targets != IGNORED, IGNORED)
         if stages.interleaved:
-            weights_BL = (stages.num_stages - stages.level(canvas_BL)) * in_loss_BL
+            weights_BL = stages.num_left(canvas_BL) * in_loss_BL
     ce = F.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="none")
     if positions_BL is None:
         ce_BL = ce.view_as(labels)
     else:
         ce_BL = ce.new_zeros(labels.shape).masked_scatter(positions_BL, ce)
-    if weights_BL is not in_loss_BL:
-        ce_BL = ce_BL * weights_BL
-    return ce_BL.sum(1) / weights_BL.sum(1).clamp(min=1)
+    if weights_BL is None:
+        return ce_BL.sum(1) / in_loss_BL.sum(1).clamp(min=1)
+    return (ce_BL * weights_BL).sum(1) / weights_BL.sum(1).clamp(min=1)
 
 
 def mean_over_tokens(

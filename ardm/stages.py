@@ -115,6 +115,10 @@ class Stages:
             return (nodes != self.mask_token_id).long()
         return self._tables(nodes).level_M[nodes]
 
+    def num_left(self, nodes: Tensor) -> Tensor:
+        """int64, of the nodes' shape: reveals from there to a leaf."""
+        return self.num_stages - self.level(nodes)
+
     def coarsen(self, ids: Tensor, level: Tensor | int) -> Tensor:
         """The nodes at a level that ids stand below.
 

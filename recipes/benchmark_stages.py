@@ -132,7 +132,12 @@ def main() -> None:
     add("--mnist", help="uint8 images in .npz or .npy, beside the digits")
     add("--wiki27", type=Path, help="folder with train.txt.xz and valid.txt.xz, beside the digits")
     add("--seconds", type=float, nargs="+", default=[90.0], help="of training, for each data set")
-    add("--rows", type=int, default=32, help="held-out rows that choose plans, and that price them")
+    add(
+        "--rows",
+        type=int,
+        default=32,
+        help="held-out rows that price plans; a quarter as many choose",
+    )
     add("--seed", type=int, default=0)
     args = parser.parse_args()
     quieten(False)

@@ -94,8 +94,7 @@ def main(argv: list[str] | None = None) -> None:
         images = load_images(**arguments.image_settings(args))
     data, held_out = images["train"], images["validation"]
     if args.model_name_or_path:
-        model, saved = load_image_folder(args.model_name_or_path)
-        pixels = ImageFormat(**saved)
+        model, pixels = load_image_folder(args.model_name_or_path)
         model = model.float()
     else:
         pixels = ImageFormat(data.image_shape, args.num_values, data.num_classes or 0)

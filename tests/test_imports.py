@@ -19,7 +19,7 @@ ARROWS: dict[str, set[str]] = {
     "ardm.data": {"ardm.data", "ardm.training"},
     "ardm.metrics": {"ardm.metrics", "ardm.training"},
     "ardm.viewing": {"ardm.viewing", "ardm.training"},
-    "ardm.hub": {"ardm.hub", "ardm", "ardm.training"},
+    "ardm.hub": {"ardm.hub", "ardm", "ardm.data", "ardm.training"},
     "ardm.evaluation": {
         "ardm.evaluation",
         "ardm",

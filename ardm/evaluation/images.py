@@ -24,12 +24,14 @@ _FRAMES = 60
 
 def node_values(stages: Stages, num_values: int) -> Tensor:
     """float64 (M,): of each node of a tree of values the mean of those below it; NaN of others."""
-    values_M = torch.full((stages.num_nodes,), torch.nan, dtype=torch.float64)
-    values_M[:num_values] = torch.arange(num_values, dtype=torch.float64)
-    if stages.tree is not None:
-        for node in range(stages.vocab_size, stages.num_nodes):
-            values_M[node] = sum(below := stages.tree.leaves(node)) / len(below)
-    return values_M
+    values = torch.arange(num_values)
+    sums_M = torch.zeros(stages.num_nodes, dtype=torch.float64)
+    counts_M = torch.zeros_like(sums_M)
+    for level in range(1, stages.num_stages + 1):
+        nodes = stages.coarsen(values, level)
+        sums_M.index_add_(0, nodes, values.double())
+        counts_M.index_add_(0, nodes, torch.ones_like(values, dtype=torch.float64))
+    return sums_M / counts_M
 
 
 def show(canvases: Tensor, image_format: ImageFormat, stages: Stages) -> Tensor:
@@ -142,12 +144,10 @@ def sharpening(
     Returns:
         S images uint8 (N, 3, H, W), of [`show`].
     """
-    output: Any = model.generate(
-        canvas, return_dict_in_generate=True, output_history=True, **settings
-    )
+    ids: Any = model.generate(canvas, **settings)
     stages = model.stages
     states = [
-        stages.coarsen(output.sequences, level).where(canvas == stages.mask_token_id, canvas)
+        stages.coarsen(ids, level).where(canvas == stages.mask_token_id, canvas)
         for level in range(1, stages.num_stages + 1)
     ]
     return [show(state, image_format, stages) for state in states]

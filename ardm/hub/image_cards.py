@@ -137,11 +137,9 @@ their likelihood.
 
 _LOAD = """\
 import torch
-from ardm.data.images import ImageFormat
 from ardm.hub import load_image_folder
 
-model, settings = load_image_folder("MODEL_NAME")
-pixels = ImageFormat(**settings)
+model, pixels = load_image_folder("MODEL_NAME")  # pixels: images to ids, and back
 """
 
 _USE = f"""\

@@ -11,8 +11,9 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..data.images import ImageFormat
 from ..modeling_ardm import ARDMForMaskedLM
 from ..training import replacing_files
 from ..training.card_parts import picture_files
@@ -65,14 +66,14 @@ def save_image_folder(
 
 def load_image_folder(
     name_or_path: str | os.PathLike[str],
-) -> tuple[ARDMForMaskedLM, dict[str, Any]]:
+) -> tuple[ARDMForMaskedLM, ImageFormat]:
     """Reads what [`save_image_folder`] wrote, from a folder or the Hub.
 
     Args:
         name_or_path: the folder, or "user/name" on the Hub.
 
     Returns:
-        The model in evaluation mode, and the values of `ardm.data.images.ImageFormat`.
+        The model in evaluation mode, and how images are written as its tokens.
 
     Raises:
         ValueError: if there is no such model, one of its files is missing or damaged, or it is no
@@ -82,17 +83,14 @@ def load_image_folder(
     try:
         meaning = read_json(_images_file(name))
         model = load_network(name)
-        settings = {
-            "shape": tuple(meaning["shape"]),
-            "num_values": meaning["num_values"],
-            "num_classes": len(meaning["class_names"] or ()),
-        }
+        num_classes = len(meaning["class_names"] or ())
+        pixels = ImageFormat(tuple(meaning["shape"]), meaning["num_values"], num_classes)
     # safetensors, strict configurations and the Hub have no common base of errors
     except Exception as error:
         raise ValueError(
             f"no model of images can be loaded from {name!r}: {in_one_line(error)}"
         ) from error
-    return model.eval(), settings
+    return model.eval(), pixels
 
 
 def load_image_classes(name_or_path: str | os.PathLike[str]) -> list[str] | None:

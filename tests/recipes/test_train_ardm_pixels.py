@@ -33,8 +33,8 @@ def trained(tmp_path_factory):
 
 
 def test_the_digits_come_with_card_pictures_and_everything_to_draw_them_again(trained):
-    model, settings = load_image_folder(trained)
-    assert settings == {"shape": (1, 8, 8), "num_values": 17, "num_classes": 10}
+    model, pixels = load_image_folder(trained)
+    assert pixels == ImageFormat((1, 8, 8), 17, 10)
     assert load_image_classes(trained) == [str(digit) for digit in range(10)]
     assert model.config.num_stages == 2 and model.config.position_shape == [8, 8, 1]
     card = (trained / "README.md").read_text()
@@ -62,8 +62,7 @@ def test_what_its_card_says_to_do_works(trained):
 
 
 def test_the_figure_is_the_bound_of_the_held_out_images_given_their_class(trained):
-    model, settings = load_image_folder(trained)
-    form = ImageFormat(**settings)
+    model, form = load_image_folder(trained)
     module = recipe("train_ardm_pixels")
     held_out = module.load_images()["validation"]
     ids = module.tokens_of(held_out, form, 8).input_ids.long()
@@ -117,8 +116,8 @@ def test_colour_images_without_classes_in_direct_interleaved_stages(tmp_path):
     flags = "--num_values 256 --num_stages 4 --branching_factor 4 --stage_order interleaved"
     file = tmp_path / "images.npy"
     train(tmp_path / "run", "--train_file", file, flags, "--parametrization direct")
-    model, settings = load_image_folder(tmp_path / "run")
-    assert settings == {"shape": (3, 4, 4), "num_values": 256, "num_classes": 0}
+    model, pixels = load_image_folder(tmp_path / "run")
+    assert pixels == ImageFormat((3, 4, 4), 256)
     assert model.stages.interleaved and model.lm_head.out_features == 16
     assert not (tmp_path / "run" / "sharpening.png").exists()
 

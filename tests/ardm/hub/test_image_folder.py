@@ -37,8 +37,8 @@ def saved(tmp_path):
 
 def test_what_is_saved_loads_as_it_was(saved):
     folder, model = saved
-    loaded, settings = load_image_folder(folder)
-    assert ImageFormat(**settings) == FORM and load_image_classes(folder) == ["cat", "dog"]
+    loaded, pixels = load_image_folder(folder)
+    assert pixels == FORM and load_image_classes(folder) == ["cat", "dog"]
     canvas = FORM.canvas(2, [0, 1])
     assert torch.equal(loaded.generate(canvas, seed=0), model.generate(canvas, seed=0))
     few = loaded.generate(canvas, seed=0, plan="optimal", steps=4, return_dict_in_generate=True)
