@@ -86,9 +86,11 @@ def reveal_times(order: Tensor, shape_BL: tuple[int, ...], num_stages: int) -> T
             f" stages, ({num_stages}, {length}), one a stage, or ({num_reveals},), every position"
             f" {num_stages} times; or with {batch_size} rows in front."
         )
-    if by_stage:
+    if by_stage and length:
         for stage in order.reshape(-1, length):
             check_order(stage, 1, length)
+    if num_reveals == 0:
+        return torch.zeros(batch_size, num_stages, length, dtype=torch.long, device=order.device)
     arrangement_BN = order.long().reshape(-1, num_reveals).expand(batch_size, num_reveals)
     expected_N = torch.arange(length, device=order.device).repeat_interleave(num_stages)
     sorted_BN, times_BN = arrangement_BN.sort(dim=1, stable=True)

@@ -68,16 +68,15 @@ def assemble(
     canvas = make_canvas(model, input_ids, attention_mask, config, generator)
     resampling = make_resampling(config)
     chances = canvas.uniforms_of_plan() if config.plan == "binomial" else None
-    positions = canvas.hidden_BL.sum(1).tolist()
     num_stages = canvas.stages.num_stages
-    passes = plan_passes(config, canvas.sizes(), positions, num_stages, resampling, chances)
+    counts = canvas.hidden_BL.sum(1).tolist()
+    passes = plan_passes(config, canvas.sizes(), counts, num_stages, resampling, chances)
     logits_processing = None
     if logits_processor:
         if canvas.stages.direct:
-            raise ValueError(
-                "got a logits_processor; expected none with direct logits, which are of children."
-            )
-        logits_processing = LogitsProcessing(logits_processor, is_left_to_right(config, passes))
+            raise ValueError("got a logits_processor; expected none with direct logits.")
+        left_to_right = num_stages == 1 and is_left_to_right(config, passes)
+        logits_processing = LogitsProcessing(logits_processor, left_to_right)
     return Decoding(
         canvas=canvas,
         passes=passes,
@@ -138,7 +137,7 @@ def plan_passes(
     resampling: Resampling | None,
     chances: list[Tensor] | None = None,
 ) -> Passes:
-    """Each row's passes; unless left to chance, rows with the same number of masks have the same.
+    """Each row's passes; unless left to chance, rows with the same masks have the same.
 
     Args:
         config: the call's settings.

@@ -99,7 +99,7 @@ class ARDMConfig(PreTrainedConfig):
     num_values: int | None = None
     stage_order: str = "stagewise"
     parametrization: str = "data"
-    position_shape: list[int] | None = None
+    position_shape: list[int] | tuple[int, ...] | None = None
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
     unk_token_id: int | None = None
@@ -246,9 +246,9 @@ class ARDMConfig(PreTrainedConfig):
         require(not tied, "False with direct logits", tie_word_embeddings=tied)
 
     def _check_axes(self):
-        shape = self.position_shape
-        if shape is None:
+        if self.position_shape is None:
             return
+        shape = self.position_shape = [*self.position_shape]
         pairs = self.hidden_size // self.num_attention_heads // 2
         fits = len(shape) > 0 and min(shape) >= 1
         fits = fits and 1 + sum(size > 1 for size in shape[1:]) <= pairs

@@ -19,7 +19,12 @@ def is_looked_at(values: Tensor) -> bool:
     return values.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-def check_ids(input_ids: Tensor, vocab_size: int | None = None, name: str = "input_ids") -> None:
+def check_ids(
+    input_ids: Tensor,
+    vocab_size: int | None = None,
+    name: str = "input_ids",
+    last: str = "vocab_size - 1",
+) -> None:
     """Raises ValueError unless these are integers (B, L) in range(vocab_size)."""
     if not isinstance(input_ids, Tensor):
         raise ValueError(
@@ -34,7 +39,7 @@ def check_ids(input_ids: Tensor, vocab_size: int | None = None, name: str = "inp
         low, high = (int(bound) for bound in input_ids.aminmax())
         if low < 0 or high >= vocab_size:
             raise ValueError(
-                f"{name} holds ids in {low}..{high}; expected 0..{vocab_size - 1} (vocab_size - 1)."
+                f"{name} holds ids in {low}..{high}; expected 0..{vocab_size - 1} ({last})."
             )
 
 

@@ -181,7 +181,8 @@ def _checked(
         raise ValueError(
             f"input_ids is on {input_ids.device}; expected the model's device {device}."
         )
-    check_ids(input_ids, stages.num_nodes)
+    last = "vocab_size - 1" if stages.tree is None else "the last coarse value"
+    check_ids(input_ids, stages.num_nodes, last=last)
     if attention_mask is None:
         attention_mask = _all_but_padding(model, input_ids, config)
     fits = isinstance(attention_mask, Tensor) and attention_mask.shape == input_ids.shape

@@ -90,11 +90,15 @@ def target_tokens(
     if len(found):
         token = int(found[0])
         names = {config.mask_token_id: "mask", getattr(config, "pad_token_id", None): "pad"}
-        kind = names.get(token, "class")
+        if token not in names:
+            raise ValueError(
+                f"input_ids holds {token}, an id that is only ever given (as classes and marks are:"
+                " it stands behind num_values); expected a prompt_mask that is 1 there."
+            )
         raise ValueError(
-            f"input_ids holds the {kind} id {token} among its real tokens, whose probability is 0;"
-            " expected text without it, an attention_mask that is 0 there, or a configuration that"
-            " names it as the eos_token_id, too (a prompt_mask that is 1 at a class id)."
+            f"input_ids holds the {names[token]} id {token} among its real tokens, whose"
+            " probability is 0; expected text without it, an attention_mask that is 0 there, or a"
+            " configuration that names it as the eos_token_id, too."
         )
     return target_BL
 
@@ -201,7 +205,7 @@ def reveal_losses(
         left_K = stages.num_left(nodes_K)
         sums = outputs.new_zeros(len(canvas), num_stages, num_stages)
         for turn in range(num_stages):
-            logits_KW = stages.child_logits(outputs, nodes_K)
+            logits_KW = stages.scored_logits(outputs, nodes_K)
             slots_K = stages.child_slots(nodes_K, ids_K)
             nats_K = F.cross_entropy(logits_KW, slots_K, reduction="none")
             turns_K = torch.full_like(left_K, turn)

@@ -37,7 +37,7 @@ from .id_checks import (
 from .layers_ardm import ARDMLayer, ARDMOutputProjection, ARDMRMSNorm, rotary_angles
 from .networks import select_positions
 from .pretrained_ardm import ARDMPreTrainedModel
-from .reveals import mean_cross_entropy, mean_over_tokens, num_real
+from .reveals import check_below, mean_cross_entropy, mean_over_tokens, num_real
 from .stages import Stages
 from .vocabulary import impossible_ids, stages_of
 
@@ -136,7 +136,8 @@ class ARDMModel(ARDMPreTrainedModel):
         first_coarse = self.config.vocab_size
         num_coarse = 0 if self.embed_coarse is None else self.embed_coarse.num_embeddings
         if is_looked_at(input_ids):
-            check_ids(input_ids, first_coarse + num_coarse)
+            last = "the last coarse value" if num_coarse else "vocab_size - 1"
+            check_ids(input_ids, first_coarse + num_coarse, last=last)
         if self.embed_coarse is None:
             return self.embed_tokens(input_ids)
         tokens = self.embed_tokens(input_ids.clamp(max=first_coarse - 1))
@@ -157,7 +158,8 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
     def __init__(self, config: ARDMConfig):
         super().__init__(config)
         self.model = ARDMModel(config)
-        self.lm_head = ARDMOutputProjection(config.hidden_size, stages_of(config).num_outputs)
+        self._stages = stages_of(config)  # at hand: `forward` may be compiled
+        self.lm_head = ARDMOutputProjection(config.hidden_size, self._stages.num_outputs)
         self.post_init()
 
     @property
@@ -233,15 +235,19 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
                 together, on labels of another shape, or (on a CPU) on labels that are impossible,
                 or on labels without `input_ids` where there are several stages.
         """
-        stages = self.stages
+        stages = self._stages
         if labels is not None:
             like = input_ids if inputs_embeds is None else inputs_embeds[..., 0]
             check_labels(labels, self.config.vocab_size, impossible_ids(self.config), like)
             labels = labels.long()  # cross-entropy takes no int32
-            if stages.tree is not None and input_ids is None:
-                raise ValueError(
-                    "got labels and no input_ids; expected the ids, which tell stages."
-                )
+            if stages.tree is not None:
+                check_below(labels, input_ids, logits_positions, stages)
+        elif num_items_in_batch is not None and stages.tree is not None:
+            raise ValueError(
+                "num_items_in_batch comes without labels, for a loss of the caller's own (as of"
+                " label_smoothing_factor or compute_loss_func); expected the model's own loss where"
+                " there are stages."
+            )
         if logits_positions is not None:
             like = input_ids if labels is None else labels
             check_positions(logits_positions, like, bool_only=labels is not None)

@@ -31,6 +31,10 @@ from .plans import (
 )
 from .resampling import Resampling
 
+_NO_LOSSES = (
+    "plan is 'optimal' but per_step_losses is not set; expected the losses measured on data."
+)
+
 
 class Pass(NamedTuple):
     """One call of the network for one row."""
@@ -153,12 +157,18 @@ def _optimal(curves: tuple[tuple[float, ...], ...], steps: int) -> list[list[int
 
 @lru_cache(maxsize=64)
 def _optimal_group_plan(table: tuple[tuple[float, ...], ...], steps: int) -> list[int]:
+    if len(table[0]) == 1:  # not the best plan: it takes a group to cost its first reveal
+        return optimal_plan([loss for (loss,) in table], steps)
     return optimal_group_plan(torch.tensor(table, dtype=torch.float64), steps)
 
 
 def _group_tail(losses: Losses | None, length: int) -> tuple[tuple[float, ...], ...]:
     """Of interleaved stages, the rows of the last `length` reveals of their table."""
-    rows = [] if losses is None else [*losses]
+    if losses is None or not len(losses):
+        raise ValueError(_NO_LOSSES)
+    rows = [*losses]
+    if len(rows) >= length and not any(isinstance(row, (list, tuple)) for row in rows):
+        return tuple((loss,) for loss in rows[len(rows) - length :])  # of first reveals alone
     if len(rows) < length or not all(isinstance(row, (list, tuple)) for row in rows):
         raise ValueError(
             f"per_step_losses has {len(rows)} entries; expected for interleaved stages a list for"
@@ -186,10 +196,7 @@ def _cut(plan: list[int], sizes: list[int]) -> list[list[int]]:
 def _tails(losses: Losses | None, lengths: Sequence[int]) -> list[tuple[float, ...]]:
     """Of each stage the losses of its last steps: the rest of the sequence counts as known."""
     if losses is None or not len(losses):
-        raise ValueError(
-            "plan is 'optimal' but per_step_losses is not set;"
-            " expected the losses measured on data."
-        )
+        raise ValueError(_NO_LOSSES)
     curves = stage_losses(losses)
     if len(curves) != len(lengths):
         raise ValueError(

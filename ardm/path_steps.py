@@ -58,10 +58,9 @@ class PathRows(NamedTuple):
 
     def log_probs(self, outputs_BKV: Tensor, positions_BK: Tensor, level_BK: Tensor) -> Tensor:
         """log p of the next node on the way to each id, float64 (B, K), nats."""
-        logits = self.child_logits(outputs_BKV.double(), positions_BK, level_BK)
-        slots_BK = self.stages.child_slots(
-            self._nodes(positions_BK, level_BK), self.input_ids.gather(1, positions_BK)
-        )
+        nodes_BK = self._nodes(positions_BK, level_BK)
+        logits = self.stages.scored_logits(outputs_BKV.double(), nodes_BK)
+        slots_BK = self.stages.child_slots(nodes_BK, self.input_ids.gather(1, positions_BK))
         log_probs_BK = logits.log_softmax(-1).gather(2, slots_BK[..., None])[..., 0]
         check_no_nan(log_probs_BK)
         return log_probs_BK

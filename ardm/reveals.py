@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .id_checks import IGNORED
+from .id_checks import IGNORED, is_looked_at
 from .stages import Stages
 
 
@@ -123,7 +123,7 @@ def mean_cross_entropy(
     if stages is not None and stages.tree is not None:
         assert canvas_BL is not None
         nodes = canvas_BL if positions_BL is None else canvas_BL[positions_BL]
-        outputs = stages.child_logits(outputs, nodes)
+        outputs = stages.scored_logits(outputs, nodes)
         slots = stages.child_slots(nodes, targets.clamp(min=0))
         targets = slots.where(targets != IGNORED, IGNORED)
         if stages.interleaved:
@@ -136,6 +136,34 @@ def mean_cross_entropy(
     if weights_BL is None:
         return ce_BL.sum(1) / in_loss_BL.sum(1).clamp(min=1)
     return (ce_BL * weights_BL).sum(1) / weights_BL.sum(1).clamp(min=1)
+
+
+def check_below(
+    labels: Tensor, input_ids: Tensor | None, positions: Tensor | None, stages: Stages
+) -> None:
+    """Makes sure that labels are what their positions may become.
+
+    Args:
+        labels: int64 (B, L), -100 outside the loss.
+        input_ids: int64 (B, L), the canvas.
+        positions: bool (B, L), where labels count; None: everywhere.
+        stages: of the model, several.
+
+    Raises:
+        ValueError: without ids, or (on a CPU) if one is not.
+    """
+    if input_ids is None:
+        raise ValueError("got labels and no input_ids; expected the ids, which tell the stages.")
+    if not is_looked_at(labels) or (positions is not None and positions.dtype != torch.bool):
+        return
+    counted = labels != IGNORED if positions is None else positions & (labels != IGNORED)
+    nodes, ids = input_ids[counted].long(), labels[counted]
+    wrong = ids[stages.coarsen(ids, stages.level(nodes)) != nodes]
+    if len(wrong):
+        raise ValueError(
+            f"labels hold {int(wrong[0])} at a position whose coarse value it does not stand below;"
+            " expected canvases and labels of `random_ratio_mask(..., stages=model.stages)`."
+        )
 
 
 def mean_over_tokens(

@@ -193,6 +193,25 @@ class Stages:
         rows = self._tables(nodes).row_M[nodes]
         return table.gather(-1, self._tables(nodes).logit_RW[rows])
 
+    def scored_logits(self, outputs: Tensor, nodes: Tensor) -> Tensor:
+        """[`child_logits`] to score values that are there, which may have probability 0.
+
+        Below a coarse value of mass 0 nothing has a probability: the reveal that led there has said
+        -inf, and what follows adds nothing to it.
+
+        Args:
+            outputs: as for [`child_logits`].
+            nodes: as for [`child_logits`].
+
+        Returns:
+            (..., W), finite where all children of a coarse value would be -inf.
+        """
+        logits = self.child_logits(outputs, nodes)
+        if self.tree is None:
+            return logits
+        dead = (logits.amax(-1) == -torch.inf) & (nodes != self.mask_token_id)
+        return logits.masked_fill(dead[..., None], 0)
+
     def _log_masses(self, logits: Tensor) -> Tensor:
         """(..., all nodes but the root), level after level from the leaves up."""
         assert self.tree is not None

@@ -92,28 +92,10 @@ def stages_of(config: VocabularyConfig, mask_token_id: int | None = None) -> Sta
         )
     *others, table = settings
     ids = frozenset(impossible_ids(config)), frozenset(text_ids(config))
-    return _of_table(None if table is None else _Same(table), config.vocab_size, own, *ids, *others)
-
-
-class _Same:
-    """A table that is equal to itself alone: to go through a large one takes time."""
-
-    def __init__(self, table: Any):
-        self.table = table
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.table is self.table
-
-    def __hash__(self) -> int:
-        return id(self.table)
-
-
-@lru_cache(maxsize=32)
-def _of_table(same: _Same | None, *settings: Any) -> Stages:
-    rows = None if same is None else tuple(map(tuple, same.table))
+    rows = None if table is None else tuple(map(tuple, table))
     for number, row in enumerate(rows or ()):  # 1.0 and True would be found in the cache as 1
         check_label_types(number, row)
-    return _staged(*settings, rows)
+    return _staged(config.vocab_size, own, *ids, *others, rows)
 
 
 # the settings of stages, and what they are where a configuration says nothing of them
@@ -149,6 +131,10 @@ def _staged(
     labels = _labels(len(values), num_stages, branching_factor, table)
     if not labels:
         return Stages.plain(root, vocab_size)
+    if not values:
+        raise ValueError(
+            f"vocab_size is {vocab_size} with special ids alone; expected some values."
+        )
     with torch.device("cpu"):  # transformers makes models where tensors have no content
         tree = ValueTree(vocab_size, root, values, labels, sorted(of_texts))
     interleaved = stage_order == "interleaved"

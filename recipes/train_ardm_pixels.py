@@ -20,17 +20,9 @@ import torch
 from PIL.Image import Image
 
 from ardm.data.images import ImageFormat, ImageTokens
-from ardm.evaluation import BoundEvaluation
-from ardm.evaluation.image_training import (
-    OBJECTIVE,
-    add_image_model_arguments,
-    image_identity,
-    image_run_facts,
-    new_image_model,
-    parse_image_training,
-)
+from ardm.evaluation import BoundEvaluation, image_training
 from ardm.evaluation.images import draw_images, drawings
-from ardm.hub import ImageCardFigures, load_image_folder, save_image_folder
+from ardm.hub import ImageCardFigures, load_image_classes, load_image_folder, save_image_folder
 from ardm.objective import RandomRatioObjective
 from ardm.training import (
     add_training_arguments,
@@ -63,8 +55,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     arguments.add_image_arguments(parser, flips=False)
     add_training_arguments(parser, **DEFAULTS)
-    add_image_model_arguments(parser, num_stages=2, branching_factor=5)
-    return parse_image_training(parser, argv)
+    image_training.add_image_model_arguments(parser, num_stages=2)
+    return image_training.parse_image_training(parser, argv)
 
 
 def tokens_of(data: ImageDataset, pixels: ImageFormat, most: int | None = None) -> ImageTokens:
@@ -77,10 +69,12 @@ def grid(images: torch.Tensor) -> Image:
 
 def pictures_of(shown: dict[str, Any]) -> dict[str, bytes | Image]:
     pictures: dict[str, bytes | Image] = {"samples.png": grid(shown["samples"])}
-    for name in {"inpainting", "sharpening"} & {*shown}:
-        cell = {"": {"": to_model_range(torch.cat([*shown[name].values()]))}}
-        rows = comparison_grid(cell, "", shown["width"], 6.0, row_names=[*shown[name]])
-        pictures[f"{name}.png"] = rows
+    for name in ("inpainting", "sharpening"):
+        if rows := shown.get(name):
+            width = len(next(iter(rows.values())))
+            cell = {"": {"": to_model_range(torch.cat([*rows.values()]))}}
+            picture = comparison_grid(cell, "", width, 0.6 * width, row_names=[*rows])
+            pictures[f"{name}.png"] = picture
     with tempfile.TemporaryDirectory() as aside:
         write_gif(Path(aside) / "order.gif", map(grid, shown["order"]), 80)
         return pictures | {"order.gif": (Path(aside) / "order.gif").read_bytes()}
@@ -93,19 +87,23 @@ def main(argv: list[str] | None = None) -> None:
     with accelerator.main_process_first():  # one process fills the data cache, the others read it
         images = load_images(**arguments.image_settings(args))
     data, held_out = images["train"], images["validation"]
+    image_training.check_images(args, stacked(data)[0], data.class_names)
+    pixels = ImageFormat(data.image_shape, args.num_values, data.num_classes or 0)
     if args.model_name_or_path:
-        model, pixels = load_image_folder(args.model_name_or_path)
-        model = model.float()
+        model, saved = load_image_folder(args.model_name_or_path)
+        classes = load_image_classes(args.model_name_or_path)
+        image_training.check_same_images(saved, classes, pixels, data.class_names)
+        pixels = saved
     else:
-        pixels = ImageFormat(data.image_shape, args.num_values, data.num_classes or 0)
-        model = new_image_model(pixels, args)
+        model = image_training.new_image_model(pixels, args)
     train_data = tokens_of(data, pixels)
     evaluate = None
     if held_out is not None:
         evaluate = BoundEvaluation(tokens_of(held_out, pixels, args.max_eval_images), None)
-    settings = {name: getattr(args, name) for name in OBJECTIVE}
+    fresh = not args.model_name_or_path
+    settings = {name: getattr(args, name) for name in image_training.OBJECTIVE}
     result = train(
-        model,
+        model.float(),
         RandomRatioObjective(pixels.num_values, config.seed, **settings),
         train_data,
         config=config,
@@ -114,7 +112,7 @@ def main(argv: list[str] | None = None) -> None:
             model, config.learning_rate, muon_learning_rate=args.muon_learning_rate
         ),
         accelerator=accelerator,
-        identity=image_identity(train_data, model, settings, fresh=not args.model_name_or_path),
+        identity=image_training.image_identity(train_data, model, settings, fresh=fresh),
         samples_fn=lambda model: {"samples": grid(draw_images(model, pixels, SHOWN, seed=0))},
         units_per_example={"values": pixels.num_pixels},
     )
@@ -123,7 +121,7 @@ def main(argv: list[str] | None = None) -> None:
         bound = evaluate.figures(evaluate.nats(model, num_samples=16))["bits per token"]
     if accelerator.is_main_process:
         figures = ImageCardFigures(
-            **image_run_facts(args, arguments.data_name(args), model, result),
+            **image_training.image_run_facts(args, arguments.data_name(args), model, result),
             shape=pixels.shape,
             num_values=pixels.num_values,
             class_names=data.class_names,
@@ -132,7 +130,7 @@ def main(argv: list[str] | None = None) -> None:
             bits_per_dimension=bound,
         )
         given = (evaluate or train_data).input_ids[:SHOWN].long()
-        shown = drawings(model, pixels, given.to(model.device), args.guidance_scale)
+        shown = drawings(model, pixels, given.to(model.device), SHOWN, args.guidance_scale)
         pictures = pictures_of(shown)
         save_image_folder(args.output_dir, model, figures, result.history, pictures)
         if bound is not None:

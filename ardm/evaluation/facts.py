@@ -12,6 +12,7 @@ from ..training.card_parts import machine
 from ..training.local_paths import command, hyperparameters, public
 from .arguments import NETWORK, run_flags
 from .bound import HeldOutWindows, write_samples
+from .stage_arguments import STAGES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -106,6 +107,6 @@ def tracked_samples(
 
 def _settings(args: argparse.Namespace, model: "ARDMForMaskedLM") -> dict[str, Any]:
     """The flags that the training followed, with sizes as the model has them."""
-    sizes = {name: getattr(model.config, name) for name in NETWORK}
+    sizes = {name: getattr(model.config, name) for name in (*NETWORK, *STAGES)}
     begun = {"initial_weights": public(args.model_name_or_path)} if args.model_name_or_path else {}
     return hyperparameters(run_flags(args)) | sizes | begun

@@ -6,10 +6,11 @@ The images themselves come from whoever reads them, as arrays.
 import argparse
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..configuration_ardm import ARDMConfig
 from ..data.images import ImageFormat, ImageTokens
@@ -38,15 +39,12 @@ OBJECTIVE = ("weight_power", "start_ratio", "prompt_dropout")
 _OF_A_SAVED_MODEL = (*NETWORK, *STAGES, "num_values")
 
 
-def add_image_model_arguments(
-    parser: argparse.ArgumentParser, num_stages: int, branching_factor: int | None
-) -> None:
+def add_image_model_arguments(parser: argparse.ArgumentParser, num_stages: int) -> None:
     """Adds the flags of a training on pixels, beside those of images and of the loop.
 
     Args:
         parser: the recipe's parser.
-        num_stages: default of its flag.
-        branching_factor: default of its flag.
+        num_stages: default of its flag; the base is the smallest that will do.
     """
     add = parser.add_argument_group("model").add_argument
     add("--model_name_or_path", help="go on from a saved model of images, with its sizes")
@@ -55,7 +53,7 @@ def add_image_model_arguments(
     for name, size in NETWORK.items():
         add(f"--{name}", type=type(size), default=size, help=f"of a new model (default: {size})")
     add("--num_values", type=int, help="grey levels; nothing = 17 for the digits, else 256")
-    add_stage_arguments(parser, num_stages, branching_factor)
+    add_stage_arguments(parser, num_stages)
     add = parser.add_argument_group("objective").add_argument
     add("--muon_learning_rate", type=float, default=0.02, help="of the blocks' matrices")
     add("--weight_power", type=float, default=1.0, help="by mask ratio; 0 = the bound's own")
@@ -94,8 +92,73 @@ def parse_image_training(
     if args.num_values is None:
         own_data = args.train_dir or args.train_file or args.dataset_name
         args.num_values = 256 if own_data else DIGIT_VALUES
-    check_stages(parser, argv)
+    check_stages(parser, argv, has_base=True)
+    if args.branching_factor is None:
+        args.branching_factor = smallest_base(args.num_values, args.num_stages)
     return args
+
+
+def smallest_base(num_values: int, num_stages: int) -> int:
+    """The smallest base in which so many digits tell so many values apart, at least 2."""
+    base = 2
+    while base**num_stages < num_values:
+        base += 1
+    return base
+
+
+def check_images(
+    args: argparse.Namespace, images: Tensor, class_names: Sequence[str] | None
+) -> None:
+    """Makes sure that images hold what their flags suppose, before a training.
+
+    Args:
+        args: the flags.
+        images: uint8 (N, C, H, W), all of the training.
+        class_names: of the classes, or None.
+
+    Raises:
+        ValueError: if all values are among the darkest few, as where an array holds grey levels
+            0..16 and not pixels, or guidance is asked for without classes.
+    """
+    brightest = int(images.max())
+    if brightest < min(args.num_values, 128):
+        raise ValueError(
+            f"the brightest value of all images is {brightest}; expected pixels of 0..255"
+            f" (multiply grey levels 0..{brightest} by {255 // max(brightest, 1)})."
+        )
+    if args.guidance_scale != 1 and not class_names:
+        raise ValueError(
+            f"guidance_scale is {args.guidance_scale} and the images have no classes to guide"
+            " towards; expected 1, or classes."
+        )
+
+
+def check_same_images(
+    saved: ImageFormat,
+    saved_names: Sequence[str] | None,
+    data: ImageFormat,
+    names: Sequence[str] | None,
+) -> None:
+    """Makes sure that a saved model is trained on images as its own.
+
+    Args:
+        saved: its format.
+        saved_names: its classes.
+        data: the format of the data, with the model's number of values.
+        names: the data's classes.
+
+    Raises:
+        ValueError: if shape or classes are others.
+    """
+    if saved.shape != data.shape:
+        raise ValueError(
+            f"the images are {data.shape} (channels, height, width); expected {saved.shape}, those"
+            " of the saved model."
+        )
+    if [*(saved_names or ())] != [*(names or ())]:
+        raise ValueError(
+            f"the images' classes are {names}; expected {saved_names}, those of the saved model."
+        )
 
 
 def new_image_model(image_format: ImageFormat, args: argparse.Namespace) -> ARDMForMaskedLM:

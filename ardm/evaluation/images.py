@@ -154,7 +154,11 @@ def sharpening(
 
 
 def drawings(
-    model: ARDMForMaskedLM, image_format: ImageFormat, given: Tensor, guidance_scale: float = 1.0
+    model: ARDMForMaskedLM,
+    image_format: ImageFormat,
+    given: Tensor,
+    width: int,
+    guidance_scale: float = 1.0,
 ) -> dict[str, Any]:
     """What a trained model shows of itself.
 
@@ -162,16 +166,16 @@ def drawings(
         model: of images.
         image_format: theirs.
         given: int64 (n, sequence length), images to complete, on the model's device.
+        width: w, images of a row of samples.
         guidance_scale: of `generate`.
 
     Returns:
-        "width", n; "samples", uint8 (4n, C, H, W); "order", the states that n images pass through,
-        a list of uint8 (n, 3, H, W); and by the name of each row uint8 (n, 3, H, W): "inpainting",
-        the images, what is given of them, and completions; "sharpening", each stage, if one comes
+        "samples", uint8 (4w, C, H, W); "order", the states that w images pass through, a list of
+        uint8 (w, 3, H, W); and by the name of each row uint8 (n or w, 3, H, W): "inpainting", the
+        images, what is given of them, and completions; "sharpening", each stage, if one comes
         after the other.
     """
     settings: dict[str, Any] = {"guidance_scale": guidance_scale}
-    width = len(given)
     canvas = blank(model, image_format, width)
     lower = halves(given, image_format)
     rows = {"real": show(given, image_format, model.stages)}
@@ -180,7 +184,6 @@ def drawings(
         ids: Any = model.generate(lower, seed=seed, **settings)
         rows[f"drawn, seed {seed}"] = show(ids, image_format, model.stages)
     shown: dict[str, Any] = {
-        "width": width,
         "samples": draw_images(model, image_format, 4 * width, seed=0, **settings),
         "order": film(model, image_format, canvas, seed=0, **settings),
         "inpainting": rows,

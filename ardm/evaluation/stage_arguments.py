@@ -72,12 +72,15 @@ def stage_settings(
     return settings | ({"value_tree": TABLES[table](tokenizer)} if table else {})
 
 
-def check_stages(parser: argparse.ArgumentParser, argv: list[str] | None) -> None:
+def check_stages(
+    parser: argparse.ArgumentParser, argv: list[str] | None, has_base: bool = False
+) -> None:
     """Raises ValueError if a flag of stages would have no effect.
 
     Args:
         parser: of the recipe.
         argv: the words; None = those of this process.
+        has_base: whether a recipe has a base of its own where none is given.
 
     Raises:
         ValueError: naming it.
@@ -96,5 +99,5 @@ def check_stages(parser: argparse.ArgumentParser, argv: list[str] | None) -> Non
             f"got {' '.join(without)} with num_stages=1, which has nothing to arrange; expected"
             " more stages, or to leave it out."
         )
-    if args.num_stages > 1 and args.branching_factor is None:
+    if args.num_stages > 1 and args.branching_factor is None and not has_base:
         raise ValueError(f"num_stages is {args.num_stages}; expected a --branching_factor with it.")

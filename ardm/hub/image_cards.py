@@ -137,6 +137,7 @@ their likelihood.
 
 _LOAD = """\
 import torch
+from ardm import nelbo
 from ardm.hub import load_image_folder
 
 model, pixels = load_image_folder("MODEL_NAME")  # pixels: images to ids, and back
@@ -153,6 +154,8 @@ images = pixels.decode(ids)  # uint8 (N, C, H, W)
 given = pixels.encode(images[:1])
 given[:, pixels.num_pixels // 2 :] = model.config.mask_token_id
 completed = pixels.decode(model.generate(given, num_return_sequences=4))
+
+print(nelbo(model, pixels.encode(images)).bits_per_token)  # an upper bound, bits per dimension
 ```
 """
 
@@ -167,5 +170,9 @@ images = pixels.decode(ids)  # uint8 (N, C, H, W)
 given = pixels.encode(images[:1], labels=torch.tensor([0]))
 given[:, pixels.num_pixels // 2 : pixels.num_pixels] = model.config.mask_token_id
 completed = pixels.decode(model.generate(given, num_return_sequences=4))
+
+# an upper bound on bits per dimension; the class is given, not scored
+ids = pixels.encode(images, labels=torch.zeros(8, dtype=torch.long))
+print(nelbo(model, ids, prompt_mask=pixels.prompt_mask(8)).bits_per_token)
 ```
 """

@@ -59,6 +59,8 @@ def _check_files(name: str) -> None:
     if kind != _MODEL_TYPE:
         hint = "; load it with ddpm.hub.load_folder" if str(kind).startswith("ddpm") else ""
         raise ValueError(f"it is a model of type {kind!r}, expected {_MODEL_TYPE!r}{hint}")
+    if (folder / "images.json").exists():
+        raise ValueError("it is a model of images: load it with ardm.hub.load_image_folder")
     if "tokenizer.json" not in contents:
         raise ValueError("the folder has no tokenizer.json, expected that of a fast tokenizer")
     if "generation_config.json" in contents:

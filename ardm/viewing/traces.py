@@ -188,7 +188,8 @@ class Trace:
         for canvas, (order_then, log_probs_then) in zip(history, passes, strict=True):
             # a coarse value of a model with stages is no token yet
             shown = canvas[row].cpu()[kept]
-            shown = shown.masked_fill(shown >= len(tokenizer), trace.mask_token_id)
+            beyond = max(len(tokenizer), *(token + 1 for token in tokenizer.get_vocab().values()))
+            shown = shown.masked_fill(shown >= beyond, trace.mask_token_id)
             trace.add(shown, order_then[kept], log_probs_then[kept])
         return trace
 

@@ -146,7 +146,7 @@ def test_a_stock_processor_works_at_every_stage(model):
 def test_direct_logits_are_no_processors_business(tiny_model):
     model = tiny_model(parametrization="direct", **SIZES)
     with pytest.raises(
-        ValueError, match="got a logits_processor; expected none, as the model's lo"
+        ValueError, match="got a logits_processor; expected none with direct logits"
     ):
         model.generate(masks(1, 3), logits_processor=[lambda ids, logits: logits])
 

@@ -87,10 +87,10 @@ def test_each_stage_refines_the_one_before():
 def test_drawings_of_every_kind():
     form = ImageFormat((1, 2, 2), 16, num_classes=2)
     given = form.encode(torch.zeros(3, 1, 2, 2).byte(), torch.tensor([0, 1, 0]))
-    shown = drawings(staged(form), form, given, guidance_scale=1.5)
+    shown = drawings(staged(form), form, given, 3, guidance_scale=1.5)
     assert shown["samples"].shape == (12, 1, 2, 2)
     assert [*shown["inpainting"]][:3] == ["real", "given", "drawn, seed 0"]
     assert [*shown["sharpening"]] == ["stage 1", "stage 2"]
     for row in shown["inpainting"].values():  # what is given stays
         assert row.shape == (3, 3, 2, 2) and (row[:, :, 0] == 0).all()
-    assert "sharpening" not in drawings(model_of(form), form, given)
+    assert "sharpening" not in drawings(model_of(form), form, given, 2)
