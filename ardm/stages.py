@@ -20,7 +20,6 @@ Shapes: B batch, L length, N any number of positions, V vocabulary, S stages, M 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -28,6 +27,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .value_trees import ValueTree
+
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,26 @@ class Stages:
     interleaved: bool = False
     direct: bool = False
     _tables_on: dict[torch.device, _Tables] = field(default_factory=dict, init=False, repr=False)
+    # whether the leaves are the first ids: a slice is quicker than a choice
+    _in_order: bool = field(default=False, init=False, repr=False)
+    # of the levels S-1..1, whose masses are sums of those of the level below
+    _runs: list[list[tuple[int, int]]] = field(default_factory=list, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.tree is None:
+            return
+        # at once, not when they are first asked for: `forward` may be compiled by then
+        own = {table.name: getattr(self.tree, table.name) for table in fields(_Tables)[:-1]}
+        self._tables_on[_CPU] = _Tables(**own, logit_RW=self._places_of_logits())
+        order = self.tree.leaf_order
+        object.__setattr__(self, "_in_order", torch.equal(order, torch.arange(len(order))))
+        runs = [self.tree.runs(level) for level in reversed(range(1, self.num_stages))]
+        object.__setattr__(self, "_runs", runs)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what is on some device: it is made again where it is needed."""
-        return vars(self) | {"_tables_on": {}}
+        """Without what is on another device: it is made again where it is needed."""
+        on_cpu = {device: tables for device, tables in self._tables_on.items() if device == _CPU}
+        return vars(self) | {"_tables_on": on_cpu}
 
     @staticmethod
     def plain(mask_token_id: int, vocab_size: int = 0) -> "Stages":
@@ -230,32 +247,11 @@ class Stages:
             levels.append(mass)
         return torch.cat(levels, -1)
 
-    @cached_property
-    def _runs(self) -> list[list[tuple[int, int]]]:
-        """Of the levels S-1..1, whose masses are sums of those of the level below."""
-        assert self.tree is not None
-        return [self.tree.runs(level) for level in reversed(range(1, self.num_stages))]
-
-    @cached_property
-    def _in_order(self) -> bool:
-        """Whether the leaves are the first ids: a slice is quicker than a choice."""
-        assert self.tree is not None
-        order = self.tree.leaf_order
-        return torch.equal(order, torch.arange(len(order), device="cpu"))
-
     def _tables(self, like: Tensor) -> _Tables:
         """The tables where a tensor is."""
         if like.device not in self._tables_on:
-            self._tables_on[like.device] = self._all_tables.to(like.device)
+            self._tables_on[like.device] = self._tables_on[_CPU].to(like.device)
         return self._tables_on[like.device]
-
-    @cached_property
-    def _all_tables(self) -> _Tables:
-        tree = self.tree
-        assert tree is not None
-        own = {table.name: getattr(tree, table.name) for table in fields(_Tables)[:-1]}
-        with torch.device("cpu"):
-            return _Tables(**own, logit_RW=self._places_of_logits())
 
     def _places_of_logits(self) -> Tensor:
         """int64 (R, W): for each child its place in what [`child_logits`] gathers from."""

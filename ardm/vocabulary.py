@@ -135,10 +135,10 @@ def _staged(
         raise ValueError(
             f"vocab_size is {vocab_size} with special ids alone; expected some values."
         )
+    interleaved = stage_order == "interleaved"
     with torch.device("cpu"):  # transformers makes models where tensors have no content
         tree = ValueTree(vocab_size, root, values, labels, sorted(of_texts))
-    interleaved = stage_order == "interleaved"
-    return Stages(vocab_size, root, tree, interleaved, direct=parametrization == "direct")
+        return Stages(vocab_size, root, tree, interleaved, direct=parametrization == "direct")
 
 
 def _labels(
