@@ -49,7 +49,8 @@ def add_table_argument(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: the recipe's parser.
     """
-    described = "coarse values: classes = vowel, consonant, digit, ..., instead of digits of ids"
+    described = "coarse values instead of digits: classes = vowel, consonant, digit, ... (one stage"
+    described += " or two before the token itself)"
     parser.add_argument("--value_tree", choices=TABLES, help=described)
 
 
