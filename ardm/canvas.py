@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .arrangements import open_positions, reveal_scores
+from .orders import all_positions
 from .randomness import keyed_uniforms
 from .stages import Stages
 
@@ -138,8 +139,7 @@ class Canvas:
     @property
     def last_log_probs_BL(self) -> Tensor:
         """float64 (B, L), nats: with which each position's last reveal was drawn."""
-        positions_L = torch.arange(self.ids.shape[1], device=self.ids.device)
-        last_BL = (self.level_BL - 1).clamp(min=0) * len(positions_L) + positions_L
+        last_BL = (self.level_BL - 1).clamp(min=0) * self.ids.shape[1] + all_positions(self.ids)
         return self.log_probs_BR.gather(1, last_BL)
 
     @property
@@ -206,13 +206,12 @@ class Canvas:
     def _next_reveals(self, positions_BK: Tensor | None = None) -> Tensor:
         """int64 (B, K), where tables of reveals hold the next one of some positions, or of all."""
         num_stages = self.stages.num_stages
-        length = self.ids.shape[1]
         if positions_BK is None:
-            positions_BK = torch.arange(length, device=self.ids.device).expand_as(self.ids)
+            positions_BK = all_positions(self.ids)
         if num_stages == 1:
             return positions_BK
         level_BK = self.level_BL.gather(1, positions_BK).clamp(max=num_stages - 1)
-        return level_BK * length + positions_BK
+        return level_BK * self.ids.shape[1] + positions_BK
 
     def queue(self, open_BL: Tensor, width: int) -> Tensor:
         """int64 (B, width): each row's open positions in their order, then others up to `width`."""

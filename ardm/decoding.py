@@ -26,7 +26,8 @@ from .arrangements import shared_reveals
 from .canvas import Canvas
 from .draws import Draw
 from .logits_processing import LogitsProcessing
-from .networks import Network
+from .networks import Network, select_positions
+from .orders import all_positions
 from .passes import Passes
 from .resampling import Resampling
 from .selection import Selection
@@ -99,7 +100,7 @@ class Decoding:
         # Where all rows fill as many, what comes first is what is chosen: no mask is needed, whose
         # ops would cost 0.5-0.8 % of a batch of one at width 192.
         alike = self.passes.alike[number] and not self._varies
-        pool_BW = self._all_positions() if self._whole_rows else canvas.queue(open_BL, width)
+        pool_BW = all_positions(canvas.ids) if self._whole_rows else canvas.queue(open_BL, width)
         outputs_BWV, all_outputs = self._outputs(pool_BW)
         if self.logits_processing is not None:
             open_BW = open_BL.gather(1, pool_BW)
@@ -117,7 +118,7 @@ class Decoding:
         """What the network says at the positions, and all of it where a streamer shows it."""
         if self.streaming is not None and self.streaming.takes_logits:
             all_outputs = self.network(self.canvas.ids, None)
-            return _at(all_outputs, positions_BK), all_outputs
+            return select_positions(all_outputs, positions_BK), all_outputs
         return self.network(self.canvas.ids, None if self._whole_rows else positions_BK), None
 
     def _child_logits(self, outputs_BKV: Tensor, positions_BK: Tensor) -> Tensor:
@@ -174,7 +175,10 @@ class Decoding:
         drawn_BK = None
         if drawn_BW is not None:
             drawn_BK = (drawn_BW[0].gather(1, first_BK), drawn_BW[1].gather(1, first_BK))
-        return _Chosen(positions_BK, _at(pool.outputs_BWV, first_BK), made_BK, drawn_BK)
+        outputs_BKV = None  # not needed again where the one reveal of a position has been drawn
+        if drawn_BK is None or canvas.stages.interleaved:
+            outputs_BKV = select_positions(pool.outputs_BWV, first_BK)
+        return _Chosen(positions_BK, outputs_BKV, made_BK, drawn_BK)
 
     def _made(self, open_BK: Tensor, positions_BK: Tensor, taken_B1: Tensor) -> Tensor:
         """How many reveals each position makes, in the order in which they are chosen."""
@@ -193,6 +197,7 @@ class Decoding:
         for turn in range(turns):
             drawn = chosen.drawn_BK if turn == 0 else None
             if drawn is None:
+                assert chosen.outputs_BKV is not None
                 logits_BKV = self._child_logits(chosen.outputs_BKV, chosen.positions_BK)
                 drawn = self.draw(
                     logits_BKV, canvas.of_next(canvas.uniforms_BR, chosen.positions_BK)
@@ -261,10 +266,6 @@ class Decoding:
         known_B1 = self.canvas.num_reveals_B1 - self.canvas.num_left_B1
         return (self.passes.known_BS[:, number, None] - known_B1).clamp(min=1)
 
-    def _all_positions(self) -> Tensor:
-        ids = self.canvas.ids
-        return torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-
 
 class _Pool(NamedTuple):
     """What a step looks at."""
@@ -278,13 +279,9 @@ class _Chosen(NamedTuple):
     """What a step reveals."""
 
     positions_BK: Tensor
-    outputs_BKV: Tensor
+    outputs_BKV: Tensor | None  # None: all is drawn
     made_BK: Tensor | None  # reveals of each, bool or int64; None: one everywhere
     drawn_BK: tuple[Tensor, Tensor] | None = None  # the first one, if it has been drawn
-
-
-def _at(values_BLV: Tensor, positions_BK: Tensor) -> Tensor:
-    return values_BLV.gather(1, positions_BK[..., None].expand(-1, -1, values_BLV.shape[-1]))
 
 
 def _first(count_B1: Tensor, width: int) -> Tensor:

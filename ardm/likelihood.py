@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from .checks import check_integer
-from .masked_losses import Versions, masked_losses, row_numbers_of, target_tokens
-from .networks import MaskedLanguageModel
+from .masked_losses import Versions, masked_losses, row_numbers_of
+from .networks import MaskedLanguageModel, evaluating
 from .randomness import keyed_uniforms, seed_from
 from .reveals import stratified_num_left
+from .scored_rows import scored_rows
 from .stages import Stages
-from .vocabulary import stages_of
 
 _MOST = 2**20  # versions of a row: their keys and losses are kept in memory
 _COUNT_STREAM = 21
@@ -106,22 +106,21 @@ def nelbo(
             f"num_orders is {num_orders} with num_samples={num_samples};"
             " expected num_samples='all'."
         )
-    target_BL = target_tokens(model.config, input_ids, attention_mask, prompt_mask)
-    num_tokens_B = target_BL.sum(1)
+    rows = scored_rows(model, input_ids, attention_mask, prompt_mask)
+    num_tokens_B = rows.num_tokens_B
     seed = seed_from(generator)
     numbers_B = row_numbers_of(row_numbers, input_ids)
     if not num_tokens_B.any():
         nothing = num_tokens_B.double()
         return NELBOOutput(nothing, nothing, num_tokens_B)
-    stages = stages_of(model.config)
+    stages = rows.stages
     num_reveals_B = num_tokens_B * stages.num_stages
     if num_samples == "all":
         versions = every_count(num_reveals_B, numbers_B, num_orders)
     else:
         versions = _stratified(num_tokens_B, numbers_B, num_samples, seed, stages)
-    losses_N = masked_losses(
-        model, input_ids, attention_mask, target_BL, versions, seed, batch_size
-    )
+    with evaluating(model):
+        losses_N = masked_losses(rows, versions, seed, batch_size)
     if num_samples == "all":
         return _over_all_counts(losses_N, num_tokens_B, num_orders, stages)
     return _over_strata(losses_N * num_reveals_B[versions.row], num_tokens_B, num_samples)

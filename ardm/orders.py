@@ -99,6 +99,11 @@ QUEUE_ORDERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+def all_positions(like_BL: Tensor) -> Tensor:
+    """int64 (B, L): every position of every row, from left to right."""
+    return torch.arange(like_BL.shape[1], device=like_BL.device).expand_as(like_BL)
+
+
 def generation_queue(scores_BL: Tensor, masked_BL: Tensor) -> Tensor:
     """The masked positions of each row in order of their scores, then the known ones.
 

@@ -15,22 +15,22 @@ import torch
 from torch import Tensor
 
 from .arrangements import reveal_scores, reveal_times
-from .masked_losses import sequences_per_call, target_tokens
 from .networks import (
     MaskedLanguageModel,
     evaluating,
-    position_logits,
 )
 from .orders import (
     DRAWN_ORDERS,
     ORDER_NAMES,
     CustomOrder,
+    all_positions,
     logit_order,
 )
-from .path_steps import PathRows, all_positions, one_after_another, side_by_side
+from .path_steps import one_after_another, side_by_side
 from .plans import Plan, stage_plan
+from .scored_rows import ScoredRows, scored_rows, target_tokens
 from .stages import Stages
-from .vocabulary import VocabularyConfig, impossible_ids, stages_of
+from .vocabulary import VocabularyConfig, impossible_ids
 
 Order = Tensor | str | CustomOrder
 # "random" is no path: every permutation of the positions is one of its own. Nor is an order that
@@ -102,12 +102,10 @@ def _position_log_probs(
     batch_size: int | None,
 ) -> Tensor:
     """float64 (B, L), nats: each position's term of [`log_prob`], 0 where there is none."""
-    target_BL = target_tokens(model.config, input_ids, attention_mask, prompt_mask)
+    rows = scored_rows(model, input_ids, attention_mask, prompt_mask)
     _check_given(model.config, input_ids, attention_mask, prompt_mask)
-    stages = stages_of(model.config)
-    sizes = _sizes(plan, target_BL.sum(1), stages)
-    chunk = sequences_per_call(batch_size, input_ids, stages.num_outputs)
-    rows = PathRows(position_logits(model), stages, input_ids.long(), attention_mask, target_BL)
+    sizes = _sizes(plan, rows.num_tokens_B, rows.stages)
+    chunk = rows.sequences_per_call(batch_size)
     by_logits = logit_order(order)
     with evaluating(model):
         if by_logits is None or by_logits.of_draws:
@@ -132,7 +130,7 @@ def _check_given(
     target_tokens(config, input_ids, attention_mask, classes_BL)
 
 
-def _known_scores(order: Order, rows: PathRows) -> Tensor:
+def _known_scores(order: Order, rows: ScoredRows) -> Tensor:
     """(B, S, L), lower = earlier, of an order known beforehand. Raises ValueError on any other."""
     num_stages = rows.stages.num_stages
     if not isinstance(order, str):

@@ -9,67 +9,19 @@ Shapes: B batch, L length, S stages, N (row, group) pairs, W positions looked at
 largest group of a call, V vocabulary, R = S*L reveals of a row.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from .arrangements import open_positions, shared_reveals
-from .networks import PositionLogits, check_no_nan, select_positions
-from .orders import LogitOrder, generation_queue, order_to_rank
+from .networks import check_no_nan, select_positions
+from .orders import LogitOrder, all_positions, generation_queue, order_to_rank
 from .plans import group_bounds
 from .ranking import best, ranking
+from .scored_rows import ScoredRows
 from .stages import Stages
 
 
-class PathRows(NamedTuple):
-    """What is scored, and what scores it.
-
-    Args:
-        logits_at: the network, as a function of ids, attention mask and positions.
-        stages: of the model.
-        input_ids: int64 (B, L).
-        attention_mask: (B, L), 0 on padding, or None.
-        target_BL: bool (B, L), the tokens whose probability is asked for.
-    """
-
-    logits_at: PositionLogits
-    stages: Stages
-    input_ids: Tensor
-    attention_mask: Tensor | None
-    target_BL: Tensor
-
-    def at(self, row_N: Tensor) -> "PathRows":
-        """Some of the rows."""
-        attention_NL = None if self.attention_mask is None else self.attention_mask[row_N]
-        return PathRows(
-            self.logits_at, self.stages, self.input_ids[row_N], attention_NL, self.target_BL[row_N]
-        )
-
-    def outputs(self, level_BL: Tensor, positions_BK: Tensor) -> Tensor:
-        """What the network says of some positions when each has come to a level: one call of it."""
-        coarse_BL = self.stages.coarsen(self.input_ids, level_BL)
-        canvas_BL = torch.where(self.target_BL, coarse_BL, self.input_ids)
-        return self.logits_at(canvas_BL, self.attention_mask, positions_BK)
-
-    def child_logits(self, outputs_BKV: Tensor, positions_BK: Tensor, level_BK: Tensor) -> Tensor:
-        """Logits of the next reveal at positions that have come to a level."""
-        return self.stages.child_logits(outputs_BKV, self._nodes(positions_BK, level_BK))
-
-    def log_probs(self, outputs_BKV: Tensor, positions_BK: Tensor, level_BK: Tensor) -> Tensor:
-        """log p of the next node on the way to each id, float64 (B, K), nats."""
-        nodes_BK = self._nodes(positions_BK, level_BK)
-        logits = self.stages.scored_logits(outputs_BKV.double(), nodes_BK)
-        slots_BK = self.stages.child_slots(nodes_BK, self.input_ids.gather(1, positions_BK))
-        log_probs_BK = logits.log_softmax(-1).gather(2, slots_BK[..., None])[..., 0]
-        check_no_nan(log_probs_BK)
-        return log_probs_BK
-
-    def _nodes(self, positions_BK: Tensor, level_BK: Tensor) -> Tensor:
-        return self.stages.coarsen(self.input_ids.gather(1, positions_BK), level_BK)
-
-
-def side_by_side(rows: PathRows, scores_BSL: Tensor, sizes: list[int], chunk: int) -> Tensor:
+def side_by_side(rows: ScoredRows, scores_BSL: Tensor, sizes: list[int], chunk: int) -> Tensor:
     """All steps of all rows, known beforehand: in as few calls as `chunk` sequences a call make.
 
     Args:
@@ -98,13 +50,13 @@ def side_by_side(rows: PathRows, scores_BSL: Tensor, sizes: list[int], chunk: in
         positions_NK = reveal_NK % length
         level_NL = (time_BSL[row_N[part]] < begin_N1[..., None]).sum(1)
         these = rows.at(row_N[part])
-        outputs_NKV = these.outputs(level_NL, positions_NK)
-        terms_NK = these.log_probs(outputs_NKV, positions_NK, reveal_NK // length)
+        outputs_NKV = _outputs(these, level_NL, positions_NK)
+        terms_NK = _log_probs(these, outputs_NKV, positions_NK, reveal_NK // length)
         log_probs_BR[row_N[part, None], reveal_NK] = terms_NK
     return log_probs_BR.view(num_rows, num_stages, length).sum(1)
 
 
-def one_after_another(rows: PathRows, order: LogitOrder, sizes: list[int]) -> Tensor:
+def one_after_another(rows: ScoredRows, order: LogitOrder, sizes: list[int]) -> Tensor:
     """Steps whose positions depend on the logits; `best` chooses as it does in `generate`.
 
     Args:
@@ -126,10 +78,10 @@ def one_after_another(rows: PathRows, order: LogitOrder, sizes: list[int]) -> Te
         level_NL = level_BL[row_N]
         open_NL = open_positions(level_NL, level_NL < num_stages, rows.stages)
         pool_NW = all_positions(open_NL) if order.whole_rows else _open_first(open_NL)
-        outputs_NWV = these.outputs(level_NL, pool_NW)
+        outputs_NWV = _outputs(these, level_NL, pool_NW)
         open_NW = open_NL.gather(1, pool_NW)
         level_NW = level_NL.gather(1, pool_NW)
-        logits_NWV = these.child_logits(outputs_NWV, pool_NW, level_NW)
+        logits_NWV = rows.stages.child_logits(outputs_NWV, _nodes(these, pool_NW, level_NW))
         check_no_nan(logits_NWV)  # an order by such numbers is none
         left_NW = (num_stages - level_NW) * open_NW
         chosen_NK, made_NK = _chosen(order, logits_NWV, left_NW, size, rows.stages)
@@ -138,14 +90,38 @@ def one_after_another(rows: PathRows, order: LogitOrder, sizes: list[int]) -> Te
         level_NK = level_NW.gather(1, chosen_NK)
         for turn in range(int(made_NK.max())):
             again_NK = made_NK > turn
-            terms_NK = these.log_probs(
-                outputs_NKV, positions_NK, level_NK.clamp(max=num_stages - 1)
-            )
+            # what is whole has no next reveal, and its term is not taken
+            upper_NK = level_NK.clamp(max=num_stages - 1)
+            terms_NK = _log_probs(these, outputs_NKV, positions_NK, upper_NK)
             terms_NK = terms_NK.masked_fill(~again_NK, 0)
             log_probs_BL[row_N] = log_probs_BL[row_N].scatter_add(1, positions_NK, terms_NK)
             level_NK = level_NK + again_NK
         level_BL[row_N] = level_NL.scatter(1, positions_NK, level_NK)
     return log_probs_BL
+
+
+def _outputs(rows: ScoredRows, level_NL: Tensor, positions_NK: Tensor) -> Tensor:
+    """What the network says of some positions when each has come to a level: one call of it."""
+    coarse_NL = rows.stages.coarsen(rows.input_ids, level_NL)
+    canvas_NL = torch.where(rows.target_BL, coarse_NL, rows.input_ids)
+    return rows.logits_at(canvas_NL, rows.attention_mask, positions_NK)
+
+
+def _nodes(rows: ScoredRows, positions_NK: Tensor, level_NK: Tensor) -> Tensor:
+    """int64 (N, K), what positions hold when they have come to a level."""
+    return rows.stages.coarsen(rows.input_ids.gather(1, positions_NK), level_NK)
+
+
+def _log_probs(
+    rows: ScoredRows, outputs_NKV: Tensor, positions_NK: Tensor, level_NK: Tensor
+) -> Tensor:
+    """log p of the next node on the way to each id, float64 (N, K), nats."""
+    nodes_NK = _nodes(rows, positions_NK, level_NK)
+    logits = rows.stages.scored_logits(outputs_NKV.double(), nodes_NK)
+    slots_NK = rows.stages.child_slots(nodes_NK, rows.input_ids.gather(1, positions_NK))
+    log_probs_NK = logits.log_softmax(-1).gather(2, slots_NK[..., None])[..., 0]
+    check_no_nan(log_probs_NK)
+    return log_probs_NK
 
 
 def _chosen(
@@ -168,11 +144,6 @@ def _open_first(open_NL: Tensor) -> Tensor:
     """int64 (N, W): each row's open positions from left to right, then others up to W."""
     width = int(open_NL.sum(1).max())
     return (~open_NL).to(torch.int8).argsort(dim=1, stable=True)[:, :width]
-
-
-def all_positions(target_NL: Tensor) -> Tensor:
-    """int64 (N, L): every position of every row."""
-    return torch.arange(target_NL.shape[1], device=target_NL.device).expand_as(target_NL)
 
 
 def _groups(sizes: list[int], num_reveals_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:

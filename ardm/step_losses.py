@@ -29,11 +29,11 @@ from .group_costs import (
     plan_group_cost,
 )
 from .likelihood import by_row, check_num_orders, every_count
-from .masked_losses import masked_losses, reveal_losses, row_numbers_of, target_tokens
-from .networks import MaskedLanguageModel
+from .masked_losses import masked_losses, reveal_losses, row_numbers_of
+from .networks import MaskedLanguageModel, evaluating
 from .plans import Plan, optimal_plan, stage_plan
 from .randomness import seed_from
-from .vocabulary import stages_of
+from .scored_rows import scored_rows
 
 
 @dataclass(frozen=True)
@@ -217,24 +217,25 @@ def measure_step_losses(
             fit them, no token at all, a number below 1, or if the network returns NaN.
     """
     check_num_orders(num_orders, input_ids)
-    target_BL = target_tokens(model.config, input_ids, attention_mask, prompt_mask)
-    num_tokens_B = target_BL.sum(1)
+    rows = scored_rows(model, input_ids, attention_mask, prompt_mask)
+    num_tokens_B = rows.num_tokens_B
     seed = seed_from(generator)
     if not num_tokens_B.any():
         raise ValueError(
             f"input_ids {tuple(input_ids.shape)} has only padding and prompt;"
             " expected at least one other token."
         )
-    stages = stages_of(model.config)
-    num_reveals_B = num_tokens_B * stages.num_stages
+    num_reveals_B = num_tokens_B * rows.stages.num_stages
     versions = every_count(num_reveals_B, row_numbers_of(row_numbers, input_ids), num_orders)
-    asked = (model, input_ids, attention_mask, target_BL, versions, seed, batch_size)
-    if stages.interleaved:
-        return _of_interleaved(reveal_losses(*asked).cpu(), num_reveals_B.cpu(), num_orders)
-    parts = stages.num_stages
+    measure = reveal_losses if rows.stages.interleaved else masked_losses
+    with evaluating(model):
+        losses_N = measure(rows, versions, seed, batch_size).cpu()
+    if rows.stages.interleaved:
+        return _of_interleaved(losses_N, num_reveals_B.cpu(), num_orders)
+    parts = rows.stages.num_stages
     shape = (len(input_ids), parts, int(num_tokens_B.max()))
     sequence_nats = torch.full(shape, torch.nan, dtype=torch.float64)
-    for row, losses_JN in enumerate(by_row(masked_losses(*asked).cpu(), num_reveals_B, num_orders)):
+    for row, losses_JN in enumerate(by_row(losses_N, num_reveals_B, num_orders)):
         # most left = fewest known first
         of_stages = losses_JN.mean(0).flip(0).view(parts, losses_JN.shape[1] // parts)
         sequence_nats[row, :, : of_stages.shape[1]] = of_stages

@@ -1,22 +1,19 @@
-"""Losses of masked versions are those of a plain loop; calls are bounded; the model stays."""
+"""Losses of masked versions are those of a plain loop; the model stays as it was."""
 
 import copy
-import types
 
 import pytest
 import torch
 from torch import nn
 
-from ardm.masked_losses import (
-    Versions,
-    evaluating,
-    masked_losses,
-    row_numbers_of,
-    sequences_per_call,
-    target_tokens,
-)
+from ardm.likelihood import nelbo
+from ardm.masked_losses import Versions, masked_losses, row_numbers_of
 from ardm.masking import order_uniforms
+from ardm.networks import evaluating
+from ardm.path_likelihood import log_prob
+from ardm.scored_rows import scored_rows
 from ardm.stages import Stages
+from ardm.step_losses import measure_step_losses
 
 MASK, PAD = 3, 4
 IDS = torch.tensor(
@@ -46,8 +43,9 @@ def losses(
     seed=SEED,
     batch_size=None,
 ):
-    targets = target_tokens(model.config, ids, attention_mask, prompt_mask)
-    return masked_losses(model, ids, attention_mask, targets, versions, seed, batch_size)
+    rows = scored_rows(model, ids, attention_mask, prompt_mask)
+    with evaluating(model):
+        return masked_losses(rows, versions, seed, batch_size)
 
 
 @torch.no_grad()
@@ -118,13 +116,13 @@ def test_versions_depend_on_seed_and_key(model):
         torch.testing.assert_close(other[~partly], base[~partly], rtol=0, atol=2e-6)
 
 
-def test_no_version_costs_no_call():
-    # cannot be called
-    silent = types.SimpleNamespace(config=types.SimpleNamespace(vocab_size=5, mask_token_id=3))
+def test_no_version_costs_no_call(model):
+    def silent(input_ids, attention_mask, logits_positions):
+        raise AssertionError("called")
+
+    silent.config = model.config
     nothing = torch.empty(0, dtype=torch.long)
-    found = masked_losses(
-        silent, IDS, None, IDS != PAD, Versions(nothing, nothing, nothing), 0, None
-    )
+    found = losses(silent, versions=Versions(nothing, nothing, nothing))
     assert found.shape == (0,) and found.dtype == torch.float64
 
 
@@ -141,59 +139,6 @@ def test_calls_hold_no_more_sequences_than_asked_for_and_logits_of_masked_positi
     recorded.config = model.config
     torch.testing.assert_close(losses(recorded, batch_size=4), losses(model), rtol=0, atol=2e-6)
     assert calls == [4, 4, 2]
-
-
-# ------------------------------------------------------------------------------------ target tokens
-def test_target_tokens_are_real_ones_outside_the_prompt(model):
-    targets = target_tokens(model.config, IDS, IDS != PAD, PROMPT)
-    assert torch.equal(targets, (IDS != PAD) & (PROMPT == 0))
-    assert target_tokens(model.config, IDS[:1], None, None).all()
-    for ids, message in (
-        ([[0, PAD]], "the pad id 4 among its real tokens"),
-        ([[0, 5]], r"expected 0\.\.4"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            target_tokens(model.config, torch.tensor(ids), None, None)
-    # no pad id
-    assert target_tokens(
-        types.SimpleNamespace(vocab_size=5, mask_token_id=3), IDS[:1], None, None
-    ).all()
-
-
-# ----------------------------------------------------------------------------------- size of a call
-@pytest.mark.parametrize("device", ["cpu", "meta"])  # meta: any device but the CPU
-@pytest.mark.parametrize("vocab_size", [2, 28, 50_257, 256_000, 2**40])
-@pytest.mark.parametrize("length", [0, 1, 7, 128, 4_096, 10**6])
-def test_a_call_fits_the_memory_and_is_never_empty(device, vocab_size, length):
-    number = sequences_per_call(
-        None, torch.empty(0, length, dtype=torch.long, device=device), vocab_size
-    )
-    assert isinstance(number, int) and number >= 1
-    tokens = {"cpu": 2_048, "meta": 16_384}[device]
-    logits = 2**27  # 2.7 GB at 20 bytes
-    assert number == 1 or (number * length <= tokens and number * length * vocab_size <= logits)
-    more = (number + 1) * max(length, 1)
-    assert more > tokens or more * vocab_size > logits  # and not smaller than it need be
-
-
-def test_a_call_on_a_gpu_is_larger_and_a_large_vocabulary_makes_it_smaller():
-    def number(device, vocab_size):
-        return sequences_per_call(
-            None, torch.empty(9, 128, dtype=torch.long, device=device), vocab_size
-        )
-
-    assert [number("cpu", 28), number("meta", 28)] == [16, 128]
-    assert [number("cpu", 500_000), number("meta", 500_000)] == [2, 2]
-
-
-def test_the_callers_number_is_taken_as_it_is():
-    huge = torch.empty(1, 10**6, dtype=torch.long)
-    assert [sequences_per_call(n, huge, 10**6) for n in (1, 5, 10**9)] == [1, 5, 10**9]
-    for wrong in (0, -1, 2.0, True, "4"):
-        with pytest.raises(
-            ValueError, match=f"batch_size is {wrong!r}; expected an integer of at least 1"
-        ):
-            sequences_per_call(wrong, huge, 10)
 
 
 # ------------------------------------------------------------------------------------- small checks
@@ -259,6 +204,7 @@ def test_evaluating_leaves_anything_else_alone():
 def test_a_failing_model_is_left_as_it_was(tiny_model):
     model = tiny_model(hidden_dropout=0.5).train()
     model.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
-    with pytest.raises(RuntimeError, match="out of memory"):
-        losses(model, IDS[:1], None, None, Versions(*torch.tensor([[0], [0], [1]])))
-    assert all(module.training for module in model.modules())
+    for call in (nelbo, measure_step_losses, lambda *args: log_prob(*args, order="left_to_right")):
+        with pytest.raises(RuntimeError, match="out of memory"):
+            call(model, IDS[:1])
+        assert all(module.training for module in model.modules())
