@@ -7,24 +7,23 @@
 
 With no argument: 2 CPU cores, 7 minutes; 1.77 bits per dimension. Values are revealed in stages,
 the coarse ones first. Writes samples.png, inpainting.png (the lower half drawn anew), order.gif and
-sharpening.png (one row a stage). The same command again resumes a stopped run; a finished one is
-only scored and saved again.
+sharpening.png (one row a stage). The same command resumes a stopped run, and scores a finished one.
 """
 
 import argparse
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import torch
 from PIL.Image import Image
 
+from ardm import ARDMForMaskedLM
 from ardm.data.images import ImageFormat, ImageTokens
-from ardm.evaluation import BoundEvaluation, image_training
+from ardm.evaluation import BoundEvaluation, image_training, run_facts, tracked_settings
 from ardm.evaluation.images import draw_images, drawings
 from ardm.hub import ImageCardFigures, load_image_classes, load_image_folder, save_image_folder
 from ardm.objective import RandomRatioObjective
 from ardm.training import (
+    TrainingResult,
     add_training_arguments,
     begin,
     muon_adamw,
@@ -38,7 +37,7 @@ from ddpm.data import ImageDataset, load_images
 from ddpm.denoisers import to_model_range
 from ddpm.evaluation import arguments
 from ddpm.evaluation.image_sets import stacked
-from ddpm.hub.pictures import comparison_grid, image_grid, write_gif
+from ddpm.hub.pictures import comparison_grid, gif, image_grid
 
 DEFAULTS = {
     "output_dir": "runs/ardm_pixels",
@@ -69,15 +68,42 @@ def grid(images: torch.Tensor) -> Image:
 
 def pictures_of(shown: dict[str, Any]) -> dict[str, bytes | Image]:
     pictures: dict[str, bytes | Image] = {"samples.png": grid(shown["samples"])}
-    for name in ("inpainting", "sharpening"):
-        if rows := shown.get(name):
-            width = len(next(iter(rows.values())))
-            cell = {"": {"": to_model_range(torch.cat([*rows.values()]))}}
-            picture = comparison_grid(cell, "", width, 0.6 * width, row_names=[*rows])
-            pictures[f"{name}.png"] = picture
-    with tempfile.TemporaryDirectory() as aside:
-        write_gif(Path(aside) / "order.gif", map(grid, shown["order"]), 80)
-        return pictures | {"order.gif": (Path(aside) / "order.gif").read_bytes()}
+    for name in [name for name in ("inpainting", "sharpening") if name in shown]:
+        rows = shown[name]
+        width = len(next(iter(rows.values())))
+        cell = {"": {"": to_model_range(torch.cat([*rows.values()]))}}
+        pictures[f"{name}.png"] = comparison_grid(cell, "", width, 0.6 * width, row_names=[*rows])
+    return pictures | {"order.gif": gif(map(grid, shown["order"]), 80)}
+
+
+def model_of(args: argparse.Namespace, data: ImageDataset) -> tuple[ARDMForMaskedLM, ImageFormat]:
+    pixels = ImageFormat(data.image_shape, args.num_values, data.num_classes or 0)
+    if not args.model_name_or_path:
+        return image_training.new_image_model(pixels, args), pixels
+    model, saved = load_image_folder(args.model_name_or_path)
+    classes = load_image_classes(args.model_name_or_path)
+    image_training.check_same_images(saved, classes, pixels, data.class_names)
+    return model.float(), saved
+
+
+def report(
+    args: argparse.Namespace,
+    model: ARDMForMaskedLM,
+    shown: dict[str, Any],
+    result: TrainingResult,
+    figures: dict[str, Any],
+) -> None:
+    facts = run_facts(args, arguments.data_name(args), model, result)
+    card = ImageCardFigures(**facts, **figures, held_out=arguments.held_out_name(args))
+    pictures = pictures_of(shown)
+    save_image_folder(args.output_dir, model, card, result.history, pictures)
+    if card.bits_per_dimension is not None:
+        of = " of an image given its class" * bool(card.class_names)
+        value = with_error(*card.bits_per_dimension, 3, "+-")
+        print(f"{value} bits per dimension{of}: upper bound.")
+    print(f"Saved in {args.output_dir}: the model, README.md, {', '.join(pictures)}.")
+    if args.push_to_hub:
+        print("Uploaded to", upload_folder(args.output_dir, args.hub_model_id))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -88,58 +114,35 @@ def main(argv: list[str] | None = None) -> None:
         images = load_images(**arguments.image_settings(args))
     data, held_out = images["train"], images["validation"]
     image_training.check_images(args, stacked(data)[0], data.class_names)
-    pixels = ImageFormat(data.image_shape, args.num_values, data.num_classes or 0)
-    if args.model_name_or_path:
-        model, saved = load_image_folder(args.model_name_or_path)
-        classes = load_image_classes(args.model_name_or_path)
-        image_training.check_same_images(saved, classes, pixels, data.class_names)
-        pixels = saved
-    else:
-        model = image_training.new_image_model(pixels, args)
-    train_data = tokens_of(data, pixels)
-    evaluate = None
-    if held_out is not None:
-        evaluate = BoundEvaluation(tokens_of(held_out, pixels, args.max_eval_images), None)
+    model, pixels = model_of(args, data)
+    rows = tokens_of(data, pixels)
+    scored = tokens_of(held_out, pixels, args.max_eval_images) if held_out else None
+    evaluate = BoundEvaluation(scored, None, seed=config.seed) if scored else None
     fresh = not args.model_name_or_path
     settings = {name: getattr(args, name) for name in image_training.OBJECTIVE}
+    optimizer = muon_adamw(model, config.learning_rate, muon_learning_rate=args.muon_learning_rate)
     result = train(
-        model.float(),
+        model,
         RandomRatioObjective(pixels.num_values, config.seed, **settings),
-        train_data,
+        rows,
         config=config,
         eval_fn=evaluate,
-        optimizer=muon_adamw(
-            model, config.learning_rate, muon_learning_rate=args.muon_learning_rate
-        ),
+        optimizer=optimizer,
         accelerator=accelerator,
-        identity=image_training.image_identity(train_data, model, settings, fresh=fresh),
+        identity=image_training.image_identity(rows, model, settings, fresh=fresh),
+        settings=tracked_settings(args, arguments.data_name(args), model),
         samples_fn=lambda model: {"samples": grid(draw_images(model, pixels, SHOWN, seed=0))},
         units_per_example={"values": pixels.num_pixels},
     )
-    bound = None
-    if evaluate is not None:
-        bound = evaluate.figures(evaluate.nats(model, num_samples=16))["bits per token"]
+    figures = {name: getattr(pixels, name) for name in ("shape", "num_values")}
+    figures["class_names"] = data.class_names
+    if evaluate:
+        bits = evaluate.figures(evaluate.nats(model, num_samples=16))["bits per token"]
+        figures |= {"num_scored": len(evaluate), "bits_per_dimension": bits}
     if accelerator.is_main_process:
-        figures = ImageCardFigures(
-            **image_training.image_run_facts(args, arguments.data_name(args), model, result),
-            shape=pixels.shape,
-            num_values=pixels.num_values,
-            class_names=data.class_names,
-            held_out=arguments.held_out_name(args),
-            num_scored=len(evaluate) if evaluate else None,
-            bits_per_dimension=bound,
-        )
-        given = (evaluate or train_data).input_ids[:SHOWN].long()
-        shown = drawings(model, pixels, given.to(model.device), SHOWN, args.guidance_scale)
-        pictures = pictures_of(shown)
-        save_image_folder(args.output_dir, model, figures, result.history, pictures)
-        if bound is not None:
-            of = " of an image given its class" * bool(data.class_names)
-            value = with_error(bound.value, bound.standard_error, 3, "+-")
-            print(f"{value} bits per dimension{of}: upper bound.")
-        print(f"Saved in {args.output_dir}: the model, README.md, {', '.join(pictures)}.")
-        if args.push_to_hub:
-            print("Uploaded to", upload_folder(args.output_dir, args.hub_model_id))
+        given = (evaluate or rows).input_ids[:SHOWN].long().to(model.device)
+        shown = drawings(model, pixels, given, SHOWN, args.guidance_scale)
+        report(args, model, shown, result, figures)
     accelerator.end_training()
 
 

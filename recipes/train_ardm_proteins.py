@@ -15,7 +15,7 @@ import argparse
 from transformers import PreTrainedTokenizerBase
 
 from ardm import ARDMForMaskedLM
-from ardm.data import Corpus, corpus_from
+from ardm.data import corpus_from
 from ardm.data.fasta import SYNTHETIC, Sequences, load_sequences
 from ardm.data.residues import residue_tokenizer
 from ardm.data.sequence_rows import make_rows, told_rows
@@ -63,18 +63,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def report(
     args: argparse.Namespace,
-    corpus: Corpus,
+    name: str,
     model: ARDMForMaskedLM,
     tokenizer: PreTrainedTokenizerBase,
     figures: RecordFigures,
     written: dict[str, list[str]],
     result: TrainingResult,
 ) -> None:
-    name = protein_arguments.data_name(corpus)
     bits = {"bits per token": figures.given_lengths}
-    facts = run_facts(args, corpus, model, result) | {"training_data": name}
     card = CardFigures(
-        **facts,
+        **run_facts(args, name, model, result),
         sequence_length=args.sequence_length,
         limitations=protein_arguments.LIMITATIONS,
         samples=written["samples"],
@@ -128,7 +126,7 @@ def main(argv: list[str] | None = None) -> None:
         optimizer=optimizer,
         accelerator=accelerator,
         identity=run_identity(rows["train"], tokenizer, model, settings, fresh=not saved),
-        settings=tracked_settings(args, corpus, model) | {"training_data": name},
+        settings=tracked_settings(args, name, model),
         samples_fn=lambda model: write_sequences(model, tokenizer, templates, shown, args.seed),
         units_per_example={"residues": len(data["train"].ids_N) / len(rows["train"])},
     )
@@ -137,7 +135,7 @@ def main(argv: list[str] | None = None) -> None:
         records = rows["validation"]["record"][: len(evaluate)]
         figures = RecordFigures.of(nats, evaluate.num_tokens, records, data)
         written = write_sequences(model, tokenizer, templates, shown, args.seed)
-        report(args, corpus, model, tokenizer, figures, written, result)
+        report(args, name, model, tokenizer, figures, written, result)
         if name == SYNTHETIC:
             tell_law(data["validation"])
     accelerator.end_training()

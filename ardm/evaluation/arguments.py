@@ -1,7 +1,7 @@
-"""Flags of a training, beside those of its text and of the loop: network, objective, what for."""
+"""Flags of a training, beside those of its data and of the loop: network, objective, what for."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..training import check_upload, given_flags
@@ -14,53 +14,63 @@ NETWORK = {
     "intermediate_size": 512,
 }
 OBJECTIVE = ("weight_power", "start_ratio")
-_OF_A_SAVED_MODEL = (*NETWORK, "tokenizer", "vocab_size", *STAGES, "value_tree")
+SIZES = (*NETWORK, "hidden_dropout", *STAGES)
+_VALUES = ("tokenizer", "vocab_size", "value_tree", "alphabet", "num_values")
+_OF_A_SAVED_MODEL = (*SIZES, *_VALUES)
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+def add_model_arguments(
+    parser: argparse.ArgumentParser,
+    network: Mapping[str, int | float] = NETWORK,
+    scored: str = "windows",
+) -> None:
     """Adds the flags of a training.
 
     Args:
         parser: the recipe's parser.
+        network: default sizes of a new model, fields of `ARDMConfig`.
+        scored: what the held-out data are cut into.
     """
-    add = parser.add_argument
+    add = parser.add_argument_group("model").add_argument
+    add("--model_name_or_path", help="go on from a saved model, with its values and sizes")
+    for name, size in network.items():
+        add(f"--{name}", type=type(size), default=size, help=f"of a new model (default: {size})")
+    add("--push_to_hub", action="store_true", help="upload the result to --hub_model_id")
+    add("--hub_model_id", help="user/name")
+    add = parser.add_argument_group("objective").add_argument
     add("--muon_learning_rate", type=float, default=0.02, help="of the blocks' matrices")
     add("--weight_power", type=float, default=1.0, help="by mask ratio; 0 = the bound's own")
     add("--start_ratio", type=float, default=0.5, help="highest mask ratio at first; 1 = no limit")
-    add("--max_eval_windows", type=int, default=500, help="windows to validate on")
-    add("--model_name_or_path", help="go on from a saved model, with its tokenizer and sizes")
-    for name, size in NETWORK.items():
-        add(f"--{name}", type=int, default=size, help=f"of a new model (default: {size})")
-    add("--push_to_hub", action="store_true", help="upload the result to --hub_model_id")
-    add("--hub_model_id", help="user/name")
+    add = parser.add_argument_group("evaluation").add_argument
+    add(f"--max_eval_{scored}", type=int, default=500, help=f"held-out {scored} to score")
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     """Reads the flags of a training; one that would have no effect is refused.
 
     Args:
-        parser: with the flags of [`add_model_arguments`] and of `ardm.data`.
+        parser: with the flags of [`add_model_arguments`] and of the data.
         argv: the words; None = those of this process.
 
     Returns:
         The flags. The `sequence_length` of a saved model is None unless it is given: its own.
 
     Raises:
-        ValueError: if sizes or a tokenizer are given to a saved model, which has its own, or
-            the name to upload to is missing or none.
+        ValueError: if sizes, values or a tokenizer are given to a saved model, which has its own,
+            or the name to upload to is missing or none.
     """
     args = parser.parse_args(argv)
     if args.push_to_hub:
         check_upload(args.hub_model_id)
     if args.model_name_or_path is None:
         return args
-    said = given_flags(parser, argv, _OF_A_SAVED_MODEL)
+    said = given_flags(parser, argv, [name for name in _OF_A_SAVED_MODEL if name in args])
     if said:
         raise ValueError(
             f"got {' '.join(said)} and a model_name_or_path, which has its own;"
             " leave out the one or the other."
         )
-    if not given_flags(parser, argv, ["sequence_length"]):
+    if "sequence_length" in args and not given_flags(parser, argv, ["sequence_length"]):
         args.sequence_length = None
     return args
 

@@ -70,6 +70,24 @@ def run_identity(
     return {
         "data": fingerprint(_contents(windows)),
         "tokenizer": tokenizer_fingerprint(tokenizer),
+        **model_identity(model, objective, fresh=fresh),
+    }
+
+
+def model_identity(
+    model: ARDMForMaskedLM, objective: Mapping[str, Any], *, fresh: bool
+) -> dict[str, Any]:
+    """The part of a training's identity that is not of its data.
+
+    Args:
+        model: the network, before it is trained.
+        objective: settings of what is minimised.
+        fresh: whether the seed alone made the weights; else they are told by their content.
+
+    Returns:
+        Of network, weights and objective.
+    """
+    return {
         "model": {name: getattr(model.config, name) for name in sorted(ARDMConfig.__annotations__)},
         "objective": dict(objective),
         "initial_weights": "fresh" if fresh else weights_fingerprint(model),

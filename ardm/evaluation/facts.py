@@ -10,9 +10,8 @@ from ..data import Corpus
 from ..training import TrainingResult
 from ..training.card_parts import machine
 from ..training.local_paths import command, hyperparameters, public
-from .arguments import NETWORK, run_flags
+from .arguments import SIZES, run_flags
 from .bound import HeldOutWindows, write_samples
-from .stage_arguments import STAGES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -21,23 +20,23 @@ if TYPE_CHECKING:
 
 
 def run_facts(
-    args: argparse.Namespace, corpus: Corpus, model: "ARDMForMaskedLM", result: TrainingResult
+    args: argparse.Namespace, data: Corpus | str, model: "ARDMForMaskedLM", result: TrainingResult
 ) -> dict[str, Any]:
     """What a card says of how a model was trained.
 
     Args:
         args: all flags of the recipe.
-        corpus: the text.
+        data: the text, or what else was trained on is called.
         model: as trained.
         result: of the training.
 
     Returns:
-        Fields of `ardm.hub.CardFigures`.
+        Fields of `ardm.hub.CardFigures` and `ardm.hub.ImageCardFigures`.
     """
     return {
         "model_name": args.hub_model_id,
         "num_parameters": model.num_parameters(),
-        "training_data": corpus.name,
+        "training_data": _name(data),
         "hyperparameters": _settings(args, model) | {"mixed_precision": result.mixed_precision},
         "seed": args.seed,
         "machine": machine(),
@@ -63,20 +62,20 @@ def describe_stages(model: "ARDMForMaskedLM") -> str | None:
 
 
 def tracked_settings(
-    args: argparse.Namespace, corpus: Corpus, model: "ARDMForMaskedLM"
+    args: argparse.Namespace, data: Corpus | str, model: "ARDMForMaskedLM"
 ) -> dict[str, Any]:
-    """What trackers are told of a run: its text, its network and the flags that it followed.
+    """What trackers are told of a run: its data, its network and the flags that it followed.
 
     Args:
         args: all flags of the recipe.
-        corpus: the text.
+        data: as for [`run_facts`].
         model: the network.
 
     Returns:
         Value by name, without this machine's folders.
     """
     facts = {
-        "training_data": corpus.name,
+        "training_data": _name(data),
         "vocab_size": model.config.vocab_size,
         "num_parameters": model.num_parameters(),
     }
@@ -105,8 +104,12 @@ def tracked_samples(
     return samples
 
 
+def _name(data: Corpus | str) -> str:
+    return data if isinstance(data, str) else data.name
+
+
 def _settings(args: argparse.Namespace, model: "ARDMForMaskedLM") -> dict[str, Any]:
     """The flags that the training followed, with sizes as the model has them."""
-    sizes = {name: getattr(model.config, name) for name in (*NETWORK, *STAGES)}
+    sizes = {name: getattr(model.config, name) for name in SIZES}
     begun = {"initial_weights": public(args.model_name_or_path)} if args.model_name_or_path else {}
     return hyperparameters(run_flags(args)) | sizes | begun

@@ -1,11 +1,9 @@
-"""From values to a model of pixels that is trained, and what is told of it: flags, identity, facts.
+"""From flags to a model of pixels that is trained, and whether the images are what they suppose.
 
 The images themselves come from whoever reads them, as arrays.
 """
 
 import argparse
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,17 +13,10 @@ from torch import Tensor
 from ..configuration_ardm import ARDMConfig
 from ..data.images import ImageFormat, ImageTokens
 from ..modeling_ardm import ARDMForMaskedLM
-from ..training import (
-    TrainingResult,
-    check_upload,
-    fingerprint,
-    given_flags,
-    weights_fingerprint,
-)
-from ..training.card_parts import machine
-from ..training.local_paths import command, hyperparameters
-from .facts import describe_stages
-from .stage_arguments import STAGES, add_stage_arguments, check_stages, stage_settings
+from ..training import fingerprint
+from . import arguments
+from .assembly import model_identity
+from .stage_arguments import add_stage_arguments, check_stages, stage_settings
 
 NETWORK = {
     "hidden_size": 128,
@@ -35,8 +26,7 @@ NETWORK = {
     "hidden_dropout": 0.1,
 }
 DIGIT_VALUES = 17  # grey levels of scikit-learn's digits
-OBJECTIVE = ("weight_power", "start_ratio", "prompt_dropout")
-_OF_A_SAVED_MODEL = (*NETWORK, *STAGES, "num_values")
+OBJECTIVE = (*arguments.OBJECTIVE, "prompt_dropout")
 
 
 def add_image_model_arguments(parser: argparse.ArgumentParser, num_stages: int) -> None:
@@ -46,21 +36,11 @@ def add_image_model_arguments(parser: argparse.ArgumentParser, num_stages: int) 
         parser: the recipe's parser.
         num_stages: default of its flag; the base is the smallest that will do.
     """
-    add = parser.add_argument_group("model").add_argument
-    add("--model_name_or_path", help="go on from a saved model of images, with its sizes")
-    add("--push_to_hub", action="store_true", help="upload the result to --hub_model_id")
-    add("--hub_model_id", help="user/name")
-    for name, size in NETWORK.items():
-        add(f"--{name}", type=type(size), default=size, help=f"of a new model (default: {size})")
-    add("--num_values", type=int, help="grey levels; nothing = 17 for the digits, else 256")
+    arguments.add_model_arguments(parser, NETWORK, scored="images")
     add_stage_arguments(parser, num_stages)
-    add = parser.add_argument_group("objective").add_argument
-    add("--muon_learning_rate", type=float, default=0.02, help="of the blocks' matrices")
-    add("--weight_power", type=float, default=1.0, help="by mask ratio; 0 = the bound's own")
-    add("--start_ratio", type=float, default=0.5, help="highest mask ratio at first; 1 = no limit")
+    add = parser.add_argument_group("pixels").add_argument
+    add("--num_values", type=int, help="grey levels; nothing = 17 for the digits, else 256")
     add("--prompt_dropout", type=float, default=0.1, help="share of classes hidden, for guidance")
-    add = parser.add_argument_group("evaluation").add_argument
-    add("--max_eval_images", type=int, default=500, help="held-out images to score")
     add("--guidance_scale", type=float, default=1.0, help="of the pictures; 1 = off")
 
 
@@ -80,15 +60,7 @@ def parse_image_training(
         ValueError: if a saved model's own settings are given again, or there is no name to upload
             to.
     """
-    args = parser.parse_args(argv)
-    if args.push_to_hub:
-        check_upload(args.hub_model_id)
-    said = given_flags(parser, argv, _OF_A_SAVED_MODEL) if args.model_name_or_path else []
-    if said:
-        raise ValueError(
-            f"got {' '.join(said)} and a model_name_or_path, which has its own;"
-            " leave out the one or the other."
-        )
+    args = arguments.parse(parser, argv)
     if args.num_values is None:
         own_data = args.train_dir or args.train_file or args.dataset_name
         args.num_values = 256 if own_data else DIGIT_VALUES
@@ -181,7 +153,7 @@ def new_image_model(image_format: ImageFormat, args: argparse.Namespace) -> ARDM
 def image_identity(
     images: ImageTokens, model: ARDMForMaskedLM, objective: Mapping[str, Any], *, fresh: bool
 ) -> dict[str, Any]:
-    """What decides the result of a training, beside its `TrainingConfig` and optimiser.
+    """What decides the result of a training, as `ardm.evaluation.run_identity` says it of text.
 
     Args:
         images: of the training.
@@ -192,42 +164,5 @@ def image_identity(
     Returns:
         The value of `identity` for `ardm.training.train`.
     """
-    return {
-        "data": fingerprint([images.input_ids.numpy().tobytes()]),
-        "model": {name: getattr(model.config, name) for name in sorted(ARDMConfig.__annotations__)},
-        "objective": dict(objective),
-        "initial_weights": "fresh" if fresh else weights_fingerprint(model),
-    }
-
-
-def image_run_facts(
-    args: argparse.Namespace, data_name: str, model: ARDMForMaskedLM, result: TrainingResult
-) -> dict[str, Any]:
-    """What a card says of how a model was trained.
-
-    Args:
-        args: all flags of the recipe.
-        data_name: of the images.
-        model: as trained.
-        result: of the training.
-
-    Returns:
-        Fields of `ardm.hub.ImageCardFigures`.
-    """
-    unused = _OF_A_SAVED_MODEL if args.model_name_or_path else ()
-    flags = {name: value for name, value in vars(args).items() if name not in unused}
-    sizes = {name: getattr(model.config, name) for name in (*NETWORK, *STAGES)}
-    return {
-        "model_name": args.hub_model_id,
-        "num_parameters": model.num_parameters(),
-        "training_data": data_name,
-        "hyperparameters": hyperparameters(flags)
-        | sizes
-        | {"mixed_precision": result.mixed_precision},
-        "seed": args.seed,
-        "machine": machine(),
-        "command": command(sys.argv),
-        "date": time.strftime("%Y-%m-%d"),
-        "wall_clock_seconds": result.seconds,
-        "stages": describe_stages(model),
-    }
+    data = fingerprint([images.input_ids.numpy().tobytes()])
+    return {"data": data} | model_identity(model, objective, fresh=fresh)

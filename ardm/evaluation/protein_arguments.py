@@ -60,13 +60,7 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
     args = arguments.parse(parser, argv)
     check_integer("num_stages", args.num_stages, 1)
     check_integer("num_samples", args.num_samples, 1)
-    given = given_flags(parser, argv, ["alphabet", "stage_order"])
-    if args.model_name_or_path and "--alphabet" in given:
-        raise ValueError(
-            "got --alphabet and a model_name_or_path, which has its own; leave out the one or the"
-            " other."
-        )
-    if args.num_stages == 1 and "--stage_order" in given:
+    if args.num_stages == 1 and given_flags(parser, argv, ["stage_order"]):
         raise ValueError(
             f"got --stage_order {args.stage_order} with num_stages=1; expected several stages."
         )

@@ -67,21 +67,31 @@ def save_folder(
     curve = partial(loss_curve, history) if history else None
     figures, contents = picture_files(figures, pictures or {}, curve)
     contents["README.md"] = model_card(figures).encode()
+    write_repository(folder, model, contents, tokenizer)
+
+
+def write_repository(
+    folder: str | os.PathLike[str], model: Saves, contents: Mapping[str, bytes], *others: Saves
+) -> None:
+    """Writes a network and what is beside it, all of it or nothing; see [`save_folder`].
+
+    Args:
+        folder: where to; made if needed.
+        model: the network.
+        contents: of further files, by name.
+        *others: what else writes itself.
+    """
     with replacing_files(folder) as aside:
         model.save_pretrained(aside)
-        keep_step_losses(aside, Path(folder))
-        tokenizer.save_pretrained(aside)
+        _keep_step_losses(aside, Path(folder))
+        for other in others:
+            other.save_pretrained(aside)
         for name, content in contents.items():
             (aside / name).write_bytes(content)
 
 
-def keep_step_losses(new: Path, old: Path) -> None:
-    """Carries measured per-step losses over from a folder whose weights are the same.
-
-    Args:
-        new: a folder that is being written, with the model in it.
-        old: the folder whose place it takes.
-    """
+def _keep_step_losses(new: Path, old: Path) -> None:
+    """Carries measured per-step losses over from a folder whose weights are the same."""
     settings = old / "generation_config.json"
     losses = json.loads(settings.read_text()).get("per_step_losses") if settings.is_file() else None
     if losses is None:
@@ -90,7 +100,7 @@ def keep_step_losses(new: Path, old: Path) -> None:
     if not before.is_file() or not filecmp.cmp(before, new / before.name, shallow=False):
         warnings.warn(
             f"{old} had per_step_losses of other weights: measure them again (plan_steps.py).",
-            stacklevel=3,
+            stacklevel=4,
         )
         return
     settings = new / settings.name

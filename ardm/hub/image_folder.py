@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 
 from ..data.images import ImageFormat
 from ..modeling_ardm import ARDMForMaskedLM
-from ..training import replacing_files
 from ..training.card_parts import picture_files
-from ..training.model_folders import find_model, in_one_line, read_json
-from .folder import keep_step_losses, loss_curve
+from ..training.model_folders import find_model, loading, read_json
+from .folder import loss_curve, write_repository
 from .image_cards import ImageCardFigures, image_model_card
 from .loading import load_network
 
@@ -57,11 +56,7 @@ def save_image_folder(
         "class_names": names,
     }
     contents[_IMAGES] = (json.dumps(meaning, indent=2) + "\n").encode()
-    with replacing_files(folder) as aside:
-        model.save_pretrained(aside)
-        keep_step_losses(aside, Path(folder))
-        for name, content in contents.items():
-            (aside / name).write_bytes(content)
+    write_repository(folder, model, contents)
 
 
 def load_image_folder(
@@ -80,22 +75,29 @@ def load_image_folder(
             model of images.
     """
     name = find_model(name_or_path)
-    try:
+    with loading(name, "model of images"):
         meaning = read_json(_images_file(name))
         model = load_network(name)
         num_classes = len(meaning["class_names"] or ())
         pixels = ImageFormat(tuple(meaning["shape"]), meaning["num_values"], num_classes)
-    # safetensors, strict configurations and the Hub have no common base of errors
-    except Exception as error:
-        raise ValueError(
-            f"no model of images can be loaded from {name!r}: {in_one_line(error)}"
-        ) from error
     return model.eval(), pixels
 
 
 def load_image_classes(name_or_path: str | os.PathLike[str]) -> list[str] | None:
-    """What the classes of a saved model are called; None where it has none."""
-    return read_json(_images_file(find_model(name_or_path)))["class_names"]
+    """What the classes of a saved model are called; None where it has none.
+
+    Args:
+        name_or_path: as for [`load_image_folder`].
+
+    Returns:
+        The names, that of class k at k.
+
+    Raises:
+        ValueError: as [`load_image_folder`].
+    """
+    name = find_model(name_or_path)
+    with loading(name, "model of images"):
+        return read_json(_images_file(name))["class_names"]
 
 
 def _images_file(name: str) -> Path:

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from ..generation_config_ardm import ARDMGenerationConfig
 from ..modeling_ardm import ARDMForMaskedLM
-from ..training.model_folders import find_model, in_one_line, read_json
+from ..training.model_folders import find_model, loading, read_json
 
 _MODEL_TYPE = "ardm"
 _JSON = ("config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json")
@@ -38,14 +38,11 @@ def load(name_or_path: str | os.PathLike[str]) -> tuple[ARDMForMaskedLM, PreTrai
         ValueError: if there is no such model, a file is damaged, or two do not fit.
     """
     name = find_model(name_or_path)
-    try:
+    with loading(name):
         _check_files(name)
         model = load_network(name)
         tokenizer = AutoTokenizer.from_pretrained(name)
         _check_fit(model, tokenizer)
-    # safetensors, strict configurations, tokenizers and the Hub have no common base of errors
-    except Exception as error:
-        raise ValueError(f"no model can be loaded from {name!r}: {in_one_line(error)}") from error
     return model.eval(), tokenizer
 
 

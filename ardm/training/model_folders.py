@@ -6,6 +6,8 @@ A model is named by a folder, or by "user/name" on the Hub.
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,24 @@ def find_model(name_or_path: str | os.PathLike[str], file: str = _CONFIG) -> str
             f" of that name ({in_one_line(error)}); {expected}."
         ) from error
     return name
+
+
+@contextmanager
+def loading(name: str, what: str = "model") -> Iterator[None]:
+    """Whatever is wrong with a saved model becomes a ValueError of one line that names it.
+
+    Args:
+        name: of the folder or on the Hub.
+        what: is to be loaded.
+
+    Raises:
+        ValueError: if reading it raises anything.
+    """
+    try:
+        yield
+    # safetensors, strict configurations, tokenizers and the Hub have no common base of errors
+    except Exception as error:
+        raise ValueError(f"no {what} can be loaded from {name!r}: {in_one_line(error)}") from error
 
 
 def in_one_line(error: BaseException, most: int = 200) -> str:

@@ -8,8 +8,7 @@ README.md, *.png, *.gif           for people
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,7 +18,7 @@ import torch
 from ardm.training import loss_curve as draw_loss_curve
 from ardm.training import replacing_files
 from ardm.training.card_parts import picture_files
-from ardm.training.model_folders import find_model, in_one_line, read_json
+from ardm.training.model_folders import find_model, loading, read_json
 
 from ..diffusion import GaussianDiffusion
 from ..models.configuration_unet import UNetConfig
@@ -161,23 +160,6 @@ def load_diffusion(name_or_path: str | os.PathLike[str]) -> tuple[UNetConfig, Ga
     with loading(name):
         check_kind(name, UNet)
         return UNetConfig.from_pretrained(name), _read_diffusion(name)[0]
-
-
-@contextmanager
-def loading(name: str) -> Iterator[None]:
-    """Whatever is wrong with a saved model becomes a ValueError of one line that names it.
-
-    Args:
-        name: of the folder or on the Hub.
-
-    Raises:
-        ValueError: if reading it raises anything.
-    """
-    try:
-        yield
-    # safetensors, strict configurations and the Hub have no common base of errors
-    except Exception as error:
-        raise ValueError(f"no model can be loaded from {name!r}: {in_one_line(error)}") from error
 
 
 def check_kind(name: str, model_class: type[UNetPreTrainedModel]) -> None:

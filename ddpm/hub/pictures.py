@@ -6,6 +6,7 @@ Images are floats in [-1, 1], (N, C, H, W) with C = 1 or 3. Every file is replac
 all.
 """
 
+import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -234,19 +235,16 @@ def write_npz(path: str | os.PathLike[str], images: Tensor, labels: Tensor | Non
         np.savez(file, *arrays)
 
 
-def write_gif(
-    path: str | os.PathLike[str],
-    frames: "Iterable[Image]",
-    milliseconds: int = 60,
-    hold_milliseconds: int = 1500,
-) -> None:
-    """Writes an endless animation, such as the grids of a sampling trajectory.
+def gif(frames: "Iterable[Image]", milliseconds: int = 60, hold_milliseconds: int = 1500) -> bytes:
+    """Draws an endless animation, such as the grids of a sampling trajectory.
 
     Args:
-        path: the file.
         frames: PIL images of one size.
         milliseconds: each frame is shown, a multiple of 10.
         hold_milliseconds: the last one is shown.
+
+    Returns:
+        A GIF file's content.
 
     Raises:
         ValueError: if there is no frame, or sizes differ.
@@ -258,17 +256,39 @@ def write_gif(
             f"{len(pictures)} frames have sizes {sorted(sizes)};"
             " expected at least one frame, of one size."
         )
-    durations = [milliseconds] * (len(pictures) - 1) + [hold_milliseconds]
+    content = io.BytesIO()
+    pictures[0].save(
+        content,
+        format="gif",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=[milliseconds] * (len(pictures) - 1) + [hold_milliseconds],
+        loop=0,
+        disposal=1,
+    )
+    return content.getvalue()
+
+
+def write_gif(
+    path: str | os.PathLike[str],
+    frames: "Iterable[Image]",
+    milliseconds: int = 60,
+    hold_milliseconds: int = 1500,
+) -> None:
+    """Writes what [`gif`] draws.
+
+    Args:
+        path: the file.
+        frames: as for [`gif`].
+        milliseconds: as for [`gif`].
+        hold_milliseconds: as for [`gif`].
+
+    Raises:
+        ValueError: as [`gif`].
+    """
+    content = gif(frames, milliseconds, hold_milliseconds)
     with replacing(path) as file:
-        pictures[0].save(
-            file,
-            format="gif",
-            save_all=True,
-            append_images=pictures[1:],
-            duration=durations,
-            loop=0,
-            disposal=1,
-        )
+        file.write(content)
 
 
 def _frame(picture: "Image") -> "Image":
