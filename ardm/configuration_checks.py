@@ -31,24 +31,58 @@ _OF_TORCH = ("eager", "sdpa", "flex_attention")
 
 
 def as_lists(table: Any) -> Any:
-    """Rows of labels as JSON has them."""
+    """Rows of labels as JSON has them.
+
+    Args:
+        table: nested lists, tuples, arrays or tensors; anything else stays as it is.
+
+    Returns:
+        Nested lists.
+    """
     if hasattr(table, "tolist"):
         return table.tolist()
     return [*map(as_lists, table)] if isinstance(table, (list, tuple)) else table
 
 
 def nearest_name(name: str, *vocabularies: set[str]) -> list[str]:
-    """The most similar known name, of the first vocabulary that has one."""
+    """The most similar known name, of the first vocabulary that has one.
+
+    Args:
+        name: that is not known.
+        *vocabularies: known names, the likeliest first.
+
+    Returns:
+        One name, or none.
+    """
     found = (get_close_matches(name, sorted(names), 1) for names in vocabularies)
     return next(filter(None, found), [])
 
 
 def names_of(config_class: type[PreTrainedConfig]) -> set[str]:
+    """The settings that a configuration has.
+
+    Args:
+        config_class: its class.
+
+    Returns:
+        Their names, with those of its bases.
+    """
     return {field.name for field in fields(config_class)}
 
 
 def without_kernels(config_dict: dict[str, Any], asked: Any) -> dict[str, Any]:
-    """A file's content, whose choice of a kernel is refused if that is code of someone else's."""
+    """A file's content, whose choice of a kernel is refused if that is code of someone else's.
+
+    Args:
+        config_dict: of config.json.
+        asked: the kernel that the caller names, or None.
+
+    Returns:
+        The content, with one of torch's kernels or none.
+
+    Raises:
+        ValueError: if the file names another one and the caller none.
+    """
     content = dict(config_dict)
     for name in ("attn_implementation", "_attn_implementation", "_attn_implementation_internal"):
         wish = content.pop(name, None)
@@ -64,7 +98,16 @@ def without_kernels(config_dict: dict[str, Any], asked: Any) -> dict[str, Any]:
 
 
 def require(condition: bool, expected: str, **got: object) -> None:
-    """Refuses the one field that is named, with its value, unless the condition holds."""
+    """Refuses the one field that is named, with its value, unless a condition holds.
+
+    Args:
+        condition: what must hold.
+        expected: it in words.
+        **got: the field's name and value, one of them.
+
+    Raises:
+        ValueError: if it does not.
+    """
     if not condition:
         ((name, value),) = got.items()
         raise ValueError(f"{name} is {value}; expected {expected}.")

@@ -237,17 +237,9 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
         """
         stages = self._stages
         if labels is not None:
-            like = input_ids if inputs_embeds is None else inputs_embeds[..., 0]
-            check_labels(labels, self.config.vocab_size, impossible_ids(self.config), like)
-            labels = labels.long()  # cross-entropy takes no int32
-            if stages.tree is not None:
-                check_below(labels, input_ids, logits_positions, stages)
-        elif num_items_in_batch is not None and stages.tree is not None:
-            raise ValueError(
-                "num_items_in_batch comes without labels, for a loss of the caller's own (as of"
-                " label_smoothing_factor or compute_loss_func); expected the model's own loss where"
-                " there are stages."
-            )
+            labels = self._checked(labels, input_ids, inputs_embeds, logits_positions)
+        elif num_items_in_batch is not None:
+            self._check_own_loss()
         if logits_positions is not None:
             like = input_ids if labels is None else labels
             check_positions(logits_positions, like, bool_only=labels is not None)
@@ -259,19 +251,13 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
             output_positions=logits_positions,
             **kwargs,
         )
-        logits = self.lm_head(outputs.last_hidden_state)
-        if not stages.direct:
-            impossible = [*impossible_ids(self.config)]
-            # one by one, one or two are no copies from the host
-            for ids in impossible if len(impossible) < 3 else [impossible]:
-                logits[..., ids] = -torch.inf
+        logits = self._rule_out(self.lm_head(outputs.last_hidden_state))
         loss = None
         if labels is not None:
             if num_maskable is None and num_items_in_batch is None:
                 num_maskable = num_real(labels, attention_mask) * (labels != IGNORED).any(1)
             nats_B = mean_cross_entropy(logits, labels, logits_positions, stages, input_ids)
-            if stages.num_stages > 1:
-                nats_B = nats_B * stages.num_stages  # reveals of a token
+            nats_B = nats_B * stages.num_stages  # reveals of a token
             loss = mean_over_tokens(nats_B, labels, num_maskable, num_items_in_batch)
         elif num_items_in_batch is not None:
             floor = logits.logsumexp(-1, keepdim=True) - _FLOOR
@@ -282,3 +268,32 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
+
+    def _checked(
+        self, labels: Tensor, input_ids: Any, inputs_embeds: Any, logits_positions: Tensor | None
+    ) -> Tensor:
+        """Labels that are tokens, and below their positions' values; else raises ValueError."""
+        like = input_ids if inputs_embeds is None else inputs_embeds[..., 0]
+        check_labels(labels, self.config.vocab_size, impossible_ids(self.config), like)
+        if self._stages.tree is not None:
+            check_below(labels, input_ids, logits_positions, self._stages)
+        return labels.long()  # cross-entropy takes no int32
+
+    def _check_own_loss(self) -> None:
+        """Raises ValueError if a caller's own loss of logits cannot be that of the next reveal."""
+        if self._stages.tree is not None:
+            raise ValueError(
+                "num_items_in_batch comes without labels, for a loss of the caller's own (as of"
+                " label_smoothing_factor or compute_loss_func); expected the model's own loss where"
+                " there are stages."
+            )
+
+    def _rule_out(self, logits: Tensor) -> Tensor:
+        """Logits, changed in place, with -inf at ids that are never generated."""
+        if self._stages.direct:  # has no logits of them
+            return logits
+        impossible = [*impossible_ids(self.config)]
+        # one by one, one or two are no copies from the host
+        for ids in impossible if len(impossible) < 3 else [impossible]:
+            logits[..., ids] = -torch.inf
+        return logits

@@ -88,9 +88,10 @@ def report(
         print("Uploaded to", upload_folder(args.output_dir, args.hub_model_id))
 
 
-def tell_law(sequences: Sequences) -> None:
-    bits = bits_by_law(synthetic_nats(sequences.texts), sequences)
-    print(f"The law of the data itself needs {bits:.3f} bits per residue.")
+def tell_law(name: str, sequences: Sequences) -> None:
+    if name == SYNTHETIC:
+        bits = bits_by_law(synthetic_nats(sequences.texts), sequences)
+        print(f"The law of the data itself needs {bits:.3f} bits per residue.")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -136,8 +137,7 @@ def main(argv: list[str] | None = None) -> None:
         figures = RecordFigures.of(nats, evaluate.num_tokens, records, data)
         written = write_sequences(model, tokenizer, templates, shown, args.seed)
         report(args, name, model, tokenizer, figures, written, result)
-        if name == SYNTHETIC:
-            tell_law(data["validation"])
+        tell_law(name, data["validation"])
     accelerator.end_training()
 
 
