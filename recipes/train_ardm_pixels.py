@@ -37,7 +37,7 @@ from ddpm.data import ImageDataset, load_images
 from ddpm.denoisers import to_model_range
 from ddpm.evaluation import arguments
 from ddpm.evaluation.image_sets import stacked
-from ddpm.hub.pictures import comparison_grid, gif, image_grid
+from ddpm.hub import comparison_grid, gif, image_grid
 
 DEFAULTS = {
     "output_dir": "runs/ardm_pixels",

@@ -21,16 +21,15 @@ from .folder import (
     save_folder,
 )
 from .guidance_report import guidance_curves, guidance_report
-from .pictures import (
+from .image_files import (
     check_image_folder,
-    comparison_grid,
-    image_grid,
-    pictures_of,
+    gif,
     write_gif,
     write_images,
     write_npz,
     write_png,
 )
+from .pictures import comparison_grid, image_grid, pictures_of
 from .samples import tracked_samples, tracked_upsamples
 
 __all__ = [
@@ -47,6 +46,7 @@ __all__ = [
     "classifier_card",
     "classifier_facts",
     "comparison_grid",
+    "gif",
     "guidance_curves",
     "guidance_report",
     "image_grid",

@@ -5,7 +5,8 @@ import os
 from typing import TYPE_CHECKING
 
 from ..samplers import SamplingState
-from .pictures import image_grid, write_gif
+from .image_files import write_gif
+from .pictures import image_grid
 
 if TYPE_CHECKING:
     from PIL.Image import Image

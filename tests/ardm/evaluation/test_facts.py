@@ -68,6 +68,13 @@ def test_trackers_are_told_of_the_text_and_the_network(model):
     assert "secret" not in str(told)
 
 
+def test_data_that_is_no_corpus_is_told_by_its_name(model):
+    facts = run_facts(flags(), "digits of scikit-learn", model, TrainingResult())
+    told = tracked_settings(flags(), "digits of scikit-learn", model)
+    assert facts["training_data"] == told["training_data"] == "digits of scikit-learn"
+    assert "dataset" not in facts or facts["dataset"] is None
+
+
 def test_trackers_are_shown_samples_of_the_model(model):
     ids = torch.arange(5).repeat(6, 9)[:, :9] % 5
     windows = HeldOutWindows([{"input_ids": row} for row in ids])

@@ -5,11 +5,13 @@ import argparse
 import pytest
 import torch
 
-from ardm.data.images import ImageFormat
+from ardm.data.images import ImageFormat, ImageTokens
 from ardm.evaluation.image_training import (
     add_image_model_arguments,
     check_images,
     check_same_images,
+    image_identity,
+    new_image_model,
     parse_image_training,
     smallest_base,
 )
@@ -18,6 +20,7 @@ from ardm.evaluation.image_training import (
 def parsed(line):
     parser = argparse.ArgumentParser()
     add_image_model_arguments(parser, num_stages=2)
+    parser.add_argument("--seed", type=int)
     for name in ("train_dir", "train_file", "dataset_name"):
         parser.add_argument(f"--{name}")
     return parse_image_training(parser, line.split())
@@ -63,3 +66,26 @@ def test_a_saved_model_goes_on_with_images_like_its_own_alone():
     for others in (["cat"], ["dog", "cat"], None):
         with pytest.raises(ValueError, match="images' classes are"):
             check_same_images(saved, names, saved, others)
+
+
+def test_a_training_is_known_by_its_images_network_weights_and_objective():
+    form = ImageFormat((1, 2, 2), 4)
+    small = "--hidden_size 8 --num_hidden_layers 1 --num_attention_heads 2 --intermediate_size 8"
+
+    def identity(line=small, pixel=0, objective=1, weight=0.0, fresh=True):
+        rows = ImageTokens(torch.tensor([[pixel, 1, 2, 3]]), form)
+        model = new_image_model(form, parsed(line + " --seed 3"))
+        model.lm_head.weight.data.add_(weight)
+        return image_identity(rows, model, {"prompt_dropout": objective}, fresh=fresh)
+
+    assert identity() == identity() and identity(fresh=False) == identity(fresh=False)
+    assert identity(weight=1.0) == identity()  # the seed alone tells of fresh weights
+    others = [
+        identity(pixel=1),
+        identity(objective=0),
+        identity(small + " --num_stages 1"),
+        identity(fresh=False),
+        identity(fresh=False, weight=1.0),
+    ]
+    assert all(other != identity() for other in others)
+    assert others[-1] != others[-2]

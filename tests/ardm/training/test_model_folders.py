@@ -5,7 +5,13 @@ import time
 
 import pytest
 
-from ardm.training.model_folders import check_not_replacing, find_model, in_one_line, read_json
+from ardm.training.model_folders import (
+    check_not_replacing,
+    find_model,
+    in_one_line,
+    loading,
+    read_json,
+)
 
 
 @pytest.fixture
@@ -62,6 +68,23 @@ def test_a_model_of_the_cache_needs_no_hub(monkeypatch):
     monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", None)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: "/cache/config.json")
     assert find_model("user/name") == "user/name"
+
+
+@pytest.mark.parametrize("error", [OSError("torn\nfile"), KeyError("weights"), ValueError("bad")])
+def test_whatever_is_wrong_while_loading_names_the_model(error):
+    named = pytest.raises(ValueError, match="no classifier can be loaded from 'runs/x'")
+    with named as caught, loading("runs/x", "classifier"):
+        raise error
+    assert caught.value.__cause__ is error
+    assert in_one_line(error) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_loading_lets_results_and_interrupts_through():
+    with loading("runs/x"):
+        result = 1
+    assert result == 1
+    with pytest.raises(KeyboardInterrupt), loading("runs/x"):
+        raise KeyboardInterrupt
 
 
 def test_errors_in_one_line():
