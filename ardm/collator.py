@@ -46,7 +46,8 @@ class RandomRatioCollator:
     For training the batch holds `input_ids` (masked), `attention_mask`, `labels` at every maskable
     token - so that Trainer's `num_items_in_batch` is the number of maskable tokens, the bound's own
     normaliser under gradient accumulation -, `logits_positions`, the masked tokens, which alone
-    enter the loss, and `num_maskable`, each row's weight.
+    enter the loss, and `num_maskable`, each row's weight. With stages (stages.py) masked means at a
+    coarser value, and the loss is of the next reveal.
 
     For `evaluate` and `predict`, and where Trainer makes the loss itself (`label_smoothing_factor`,
     `compute_loss_func`), it is what any masked language model gets: `labels` are -100 where nothing

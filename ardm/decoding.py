@@ -1,11 +1,14 @@
-"""Decoding: the one loop in which masks become tokens.
+"""Decoding: the one loop in which masks become tokens, reveal by reveal.
 
     for each pass:                                        (passes.py; arXiv 2110.02037, algorithm 1)
-        tokens that are to be resampled go back to mask   (resampling.py)
+        what is to be resampled goes back to mask         (resampling.py)
         logits <- network(x) at the open positions only   (guidance.py, logits_processing.py)
         taken  <- which of them are filled now            (orders.py, selection.py)
         x[taken] <- a draw from softmax(logits)           (draws.py)
         rows end, and are shown                           (stopping.py, streaming.py)
+
+A draw is a reveal: of one stage a token, of several (stages.py) the next coarser or finer value,
+after which a position stays open until its last.
 
 An order that needs no logits takes positions before the network is called, one that does
 afterwards: then the logits of all open positions are computed. Infilling, blocks, resampling,
@@ -41,11 +44,11 @@ class Decoding:
 
     Args:
         canvas: the rows; changed by the loop.
-        passes: how many tokens each pass sends back and fills.
+        passes: how many reveals each pass takes back and makes.
         network: ids (B, L), positions (B, W) or None -> logits (B, W or L, V).
-        draw: logits and uniforms -> tokens and log-probabilities.
+        draw: logits of the next reveal and uniforms -> what is revealed, and log-probabilities.
         selection: chooses among open positions by their logits; None: the canvas's queue decides.
-        resampling: which tokens go back; None: none.
+        resampling: which reveals are taken back; None: none.
         logits_processing: what is done to logits; None: nothing.
         stopping: where rows end; None: nowhere.
         streaming: shows the text while it grows, or None.
@@ -86,7 +89,7 @@ class Decoding:
             self.streaming.end()
 
     def _send_back(self, number: int) -> None:
-        """Hides the tokens that this pass resamples."""
+        """Takes back the reveals that this pass resamples."""
         if self.resampling is None or not self.passes.revises[number]:
             return
         back_B1 = self.passes.back_BS[:, number, None]

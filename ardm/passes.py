@@ -1,4 +1,4 @@
-"""Passes: how many tokens each call of the network sends back and fills, known beforehand.
+"""Passes: how many reveals each call of the network takes back and makes, known beforehand.
 
     one row:  (0, k_1), (0, k_2), ..., (0, k_S)       the plan: S steps, k_1 + ... + k_S = its masks
               ..., (0, k_i), (n, n), (0, k_i+1), ...  resampling between the steps
@@ -39,8 +39,8 @@ _NO_LOSSES = (
 class Pass(NamedTuple):
     """One call of the network for one row."""
 
-    back: int = 0  # generated tokens that go back to mask before it
-    fill: int = 0  # hidden positions that are filled by it
+    back: int = 0  # reveals that are taken back before it
+    fill: int = 0  # reveals that it makes
     open: int = 0  # hidden positions among which those are chosen
 
 
@@ -49,15 +49,15 @@ class Passes:
     """All rows' passes, as tables.
 
     Args:
-        back_BS: int64 (B, S), tokens sent back before each pass.
-        fill_BS: int64 (B, S), positions filled.
-        known_BS: int64 (B, S), tokens generated after each pass, at least.
-        revision_BS: int64 (B, S), how many passes of the row have sent tokens back, this one
+        back_BS: int64 (B, S), reveals taken back before each pass.
+        fill_BS: int64 (B, S), reveals made.
+        known_BS: int64 (B, S), reveals known after each pass, at least.
+        revision_BS: int64 (B, S), how many passes of the row have taken reveals back, this one
             included.
         widths: for each pass, the most positions that any row fills.
         alike: for each pass, whether all rows fill that many, and choose among as many.
         pools: for each pass, the most positions that any row chooses among.
-        revises: for each pass, whether any row sends tokens back.
+        revises: for each pass, whether any row takes reveals back.
         num_planned: passes before those that only resample.
     """
 
@@ -95,7 +95,7 @@ def row_plan(
         tokens_per_step: positions a step; or
         steps: number of steps, or of masks if those are fewer, split evenly; or
         plan: group sizes, or a name of named_plans.py for how `steps` are split.
-        losses: nats at each number of known tokens (of several stages a list each), for "optimal".
+        losses: nats at each number of known reveals (of several stages a list each), for "optimal".
         uniforms: float64 (N,) in [0, 1), one for each of the N to be generated, for "binomial".
         num_stages: of the model, how many lists a plan may have; None: as many as `stages`.
 

@@ -8,7 +8,8 @@
 
 Drawing the taken tokens independently costs sum H - H(joint) nats, and H(joint) >= max H: so the
 bound bounds it. Orders and amounts look at the distribution after logits processors and guidance,
-before temperature, top_k and such unless they are told to look behind them.
+before temperature, top_k and such unless they are told to look behind them. Of several stages
+(stages.py) the logits are those of the children, and x and v stand for the next reveal.
 
 Shapes: B batch, L length, W open positions looked at, K taken, V vocabulary.
 """
@@ -24,7 +25,7 @@ from .orders import LogitOrder, confidence, drawn_confidence, entropy
 from .randomness import gumbel
 from .ranking import best, ranking
 
-# logits (B, W, V), tokens drawn (B, W) or None, ranking (B, W), open (B, W)
+# logits (B, W, V), reveals drawn (B, W) or None, ranking (B, W), open (B, W)
 # -> ranking, how many are sure enough (B, 1)
 Amount = Callable[[Tensor, Tensor | None, Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -82,7 +83,7 @@ class Selection:
             open_BW: bool (B, W), which of them may be filled.
             least_B1: int64 (B, 1), how many the plan asks for.
             count: that number, if all rows take exactly so many.
-            tokens_BW: int64 (B, W), drawn, if `of_draws`.
+            tokens_BW: int64 (B, W), the reveals drawn, if `of_draws`.
 
         Returns:
             int64 (B, W) indices into W, the taken ones first (with `count`: those alone), and int64
