@@ -157,9 +157,8 @@ class Canvas:
         """
         counts = [self.level_BL <= stage for stage in self._stage_S1]
         counts = [sum(counts)] if self.stages.interleaved else counts
-        blocks_BL = torch.zeros_like(self.ids)
-        if self.block_BL is not None:
-            blocks_BL = self.block_BL.clamp(min=0)
+        block_BL = torch.zeros_like(self.ids) if self.block_BL is None else self.block_BL
+        blocks_BL = block_BL.clamp(min=0)
         num_blocks = int(blocks_BL.max()) + 1 if blocks_BL.numel() else 1
         empty = self.ids.new_zeros(len(self.ids), num_blocks)
         tables = [empty.scatter_add(1, blocks_BL, count.long()) for count in counts]
@@ -168,7 +167,9 @@ class Canvas:
 
     def open_positions(self, blockwise: bool) -> Tensor:
         """bool (B, L): what may be revealed next; with `blockwise` in the first block with any."""
-        open_BL = open_positions(self.level_BL, self.hidden_BL, self.stages)
+        open_BL = self.hidden_BL
+        if self.stages.tree is not None:
+            open_BL = open_positions(self.level_BL, open_BL, self.stages)
         if self.block_BL is None or not blockwise:
             return open_BL
         return open_BL & (self.block_BL == self._first_block(open_BL))
@@ -179,7 +180,7 @@ class Canvas:
         One stage after the other, those that the present one has revealed. With `blockwise` they
         are of the block that is being generated.
         """
-        open_BL = open_positions(self.level_BL, self.hidden_BL, self.stages)
+        open_BL = self.open_positions(blockwise=False)
         made_BL = self.level_BL > self.given_level_BL
         if not self.stages.interleaved:
             made_BL = made_BL & ~open_BL

@@ -24,7 +24,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from .value_trees import ValueTree
 
@@ -42,7 +41,8 @@ class _Tables:
     row_M: Tensor
     children_RW: Tensor
     leaf_order: Tensor
-    logit_RW: Tensor  # for each child its place among the logits of all nodes, a 0 and a -inf
+    logit_RW: Tensor  # for each child its place among the logits of all nodes and the ends
+    ends_2: Tensor  # logits of a leaf's one child, which is certain, and of no child: 0 and -inf
 
     def to(self, device: torch.device) -> "_Tables":
         return _Tables(*(getattr(self, table.name).to(device) for table in fields(self)))
@@ -75,8 +75,9 @@ class Stages:
         if self.tree is None:
             return
         # at once, not when they are first asked for: `forward` may be compiled by then
-        own = {table.name: getattr(self.tree, table.name) for table in fields(_Tables)[:-1]}
-        self._tables_on[_CPU] = _Tables(**own, logit_RW=self._places_of_logits())
+        own = {table.name: getattr(self.tree, table.name) for table in fields(_Tables)[:-2]}
+        ends_2 = torch.tensor([0.0, -torch.inf])
+        self._tables_on[_CPU] = _Tables(**own, logit_RW=self._places_of_logits(), ends_2=ends_2)
         order = self.tree.leaf_order
         object.__setattr__(self, "_in_order", torch.equal(order, torch.arange(len(order))))
         runs = [self.tree.runs(level) for level in reversed(range(1, self.num_stages))]
@@ -205,10 +206,11 @@ class Stages:
             return outputs
         if outputs.dtype in (torch.float16, torch.bfloat16):
             outputs = outputs.float()
-        table = outputs if self.direct else self._log_masses(outputs)
-        table = F.pad(F.pad(table, (0, 1)), (0, 1), value=-torch.inf)
-        rows = self._tables(nodes).row_M[nodes]
-        return table.gather(-1, self._tables(nodes).logit_RW[rows])
+        tables = self._tables(nodes)
+        levels = [outputs] if self.direct else self._log_masses(outputs)
+        ends = tables.ends_2.to(outputs.dtype).expand(*outputs.shape[:-1], 2)
+        logits = torch.cat([*levels, ends], -1)
+        return logits.gather(-1, tables.logit_RW[tables.row_M[nodes]])
 
     def scored_logits(self, outputs: Tensor, nodes: Tensor) -> Tensor:
         """[`child_logits`] to score values that are there, which may have probability 0.
@@ -229,8 +231,8 @@ class Stages:
         dead = (logits.amax(-1) == -torch.inf) & (nodes != self.mask_token_id)
         return logits.masked_fill(dead[..., None], 0)
 
-    def _log_masses(self, logits: Tensor) -> Tensor:
-        """(..., all nodes but the root), level after level from the leaves up."""
+    def _log_masses(self, logits: Tensor) -> list[Tensor]:
+        """(..., nodes) of each level but the root's, from the leaves up."""
         assert self.tree is not None
         num_leaves = len(self.tree.leaf_order)
         mass = logits[..., :num_leaves]
@@ -243,9 +245,9 @@ class Stages:
                 part if size == 1 else part.unflatten(-1, (count, size)).logsumexp(-1)
                 for part, (count, size) in zip(parts, runs, strict=True)
             ]
-            mass = torch.cat(parts, -1)
+            mass = torch.cat(parts, -1) if len(parts) > 1 else parts[0]
             levels.append(mass)
-        return torch.cat(levels, -1)
+        return levels
 
     def _tables(self, like: Tensor) -> _Tables:
         """The tables where a tensor is."""

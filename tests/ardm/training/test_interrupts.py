@@ -15,8 +15,9 @@ ALONE = SimpleNamespace(num_processes=1)
 
 @pytest.fixture(autouse=True)
 def _handlers():
-    """Those of before."""
+    """Those of before; within a test those of a program that is not run by `nohup`."""
     before = {number: signal.getsignal(number) for number in STOPPING}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
