@@ -76,11 +76,11 @@ def reach_probability(num_left: Tensor, size: Tensor, left: int, turn: int) -> T
 
 
 def _falling(value: Tensor, count: int) -> Tensor:
-    """value (value - 1) ... of `count` factors, 0 where the value is smaller."""
+    """value (value - 1) ... of `count` factors: 0 of a smaller whole number."""
     product = torch.ones_like(value)
     for number in range(count):
         product = product * (value - number)
-    return torch.where(value >= count, product, 0.0)
+    return product
 
 
 def group_cost(table: Tensor, begin: Tensor, size: Tensor) -> Tensor:

@@ -279,3 +279,27 @@ def test_half_precision_is_averaged_in_float32(stage_order):
     assert losses.dtype == torch.float32
     exact = mean_cross_entropy(outputs.double(), labels, None, stages, canvas)
     torch.testing.assert_close(losses.double(), exact, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("stage_order", ORDERS)
+@pytest.mark.parametrize("kind", ["two stages", "a table"])
+def test_what_has_no_probability_costs_infinity_once(kind, stage_order):
+    """The reveal of a coarse value of mass 0; those below it add a finite number, not a NaN."""
+    stages = made(kind, stage_order)
+    coarse = stages.coarsen(torch.tensor(0), 1)
+    below = torch.tensor(stages.tree.leaves(int(coarse)))
+    outputs = torch.zeros(1, 1, stages.num_outputs)
+    outputs[..., below] = -torch.inf
+    label = torch.zeros(1, 1, dtype=torch.long)
+    first = mean_cross_entropy(outputs, label, None, stages, torch.tensor([[MASK]]))
+    assert first.item() == math.inf
+    then = mean_cross_entropy(outputs, label, None, stages, coarse.view(1, 1))
+    assert 0 <= then.item() < 3
+
+
+@pytest.mark.parametrize("stage_order", ORDERS)
+def test_a_network_that_says_nothing_at_all_is_not_believed(stage_order):
+    stages = made("two stages", stage_order)
+    nothing = torch.full((1, 1, stages.num_outputs), -torch.inf)
+    label = torch.zeros(1, 1, dtype=torch.long)
+    assert mean_cross_entropy(nothing, label, None, stages, torch.tensor([[MASK]])).isnan().all()

@@ -291,6 +291,24 @@ def test_labels_are_values_and_need_ids(tiny_model, parametrization):
         model(inputs_embeds=torch.zeros(1, 3, 8), labels=torch.tensor([[0, 1, 2]]))
 
 
+@pytest.mark.parametrize("kind", STAGED[:4], ids=" ".join)
+def test_labels_stand_below_what_their_positions_hold(tiny_model, kind):
+    model = tiny_model(**settings_of(*kind))
+    labels = torch.tensor([[0, 1, 2]])
+    others = model.stages.coarsen(torch.tensor([[0, 3, 2]]), 1)
+    with pytest.raises(ValueError, match="labels hold 1 at a position whose coarse value"):
+        model(others, labels=labels)
+    positions = torch.tensor([[True, False, True]])  # elsewhere labels do not count
+    assert model(others, labels=labels, logits_positions=positions).loss.isfinite()
+    assert model(model.stages.coarsen(labels, 1), labels=labels).loss.isfinite()
+
+
+@pytest.mark.parametrize("kind", STAGED[:4], ids=" ".join)
+def test_a_loss_of_the_callers_own_is_refused(tiny_model, kind):
+    with pytest.raises(ValueError, match="num_items_in_batch comes without labels"):
+        tiny_model(**settings_of(*kind))(torch.tensor([[4, 4]]), num_items_in_batch=2)
+
+
 @pytest.mark.parametrize(
     ("order", "message"),
     [
