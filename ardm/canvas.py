@@ -168,7 +168,7 @@ class Canvas:
     def open_positions(self, blockwise: bool) -> Tensor:
         """bool (B, L): what may be revealed next; with `blockwise` in the first block with any."""
         open_BL = self.hidden_BL
-        if self.stages.tree is not None:
+        if self.stages.tree is not None:  # else no level is looked at
             open_BL = open_positions(self.level_BL, open_BL, self.stages)
         if self.block_BL is None or not blockwise:
             return open_BL

@@ -1,14 +1,14 @@
 """Decoding: the one loop in which masks become tokens, reveal by reveal.
 
     for each pass:                                        (passes.py; arXiv 2110.02037, algorithm 1)
-        what is to be resampled goes back to mask         (resampling.py)
+        what is to be resampled is taken back             (resampling.py)
         logits <- network(x) at the open positions only   (guidance.py, logits_processing.py)
         taken  <- which of them are filled now            (orders.py, selection.py)
         x[taken] <- a draw from softmax(logits)           (draws.py)
         rows end, and are shown                           (stopping.py, streaming.py)
 
-A draw is a reveal: of one stage a token, of several (stages.py) the next coarser or finer value,
-after which a position stays open until its last.
+A draw is a reveal: of one stage a token, of several (stages.py) the next finer value, and the
+position stays open until it is a token.
 
 An order that needs no logits takes positions before the network is called, one that does
 afterwards: then the logits of all open positions are computed. Infilling, blocks, resampling,

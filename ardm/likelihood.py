@@ -24,8 +24,8 @@ from .masked_losses import Versions, masked_losses, row_numbers_of
 from .networks import MaskedLanguageModel, evaluating
 from .randomness import keyed_uniforms, seed_from
 from .reveals import stratified_num_left
-from .scored_rows import scored_rows
 from .stages import Stages
+from .target_rows import target_rows
 
 _MOST = 2**20  # versions of a row: their keys and losses are kept in memory
 _COUNT_STREAM = 21
@@ -106,7 +106,7 @@ def nelbo(
             f"num_orders is {num_orders} with num_samples={num_samples};"
             " expected num_samples='all'."
         )
-    rows = scored_rows(model, input_ids, attention_mask, prompt_mask)
+    rows = target_rows(model, input_ids, attention_mask, prompt_mask)
     num_tokens_B = rows.num_tokens_B
     seed = seed_from(generator)
     numbers_B = row_numbers_of(row_numbers, input_ids)

@@ -20,7 +20,7 @@ from .id_checks import IGNORED, check_row_integers
 from .masking import order_uniforms
 from .networks import check_no_nan
 from .reveals import hide_last, mean_cross_entropy
-from .scored_rows import ScoredRows
+from .target_rows import TargetRows
 
 
 class Versions(NamedTuple):
@@ -48,12 +48,12 @@ def row_numbers_of(row_numbers: Tensor | None, input_ids: Tensor) -> Tensor:
 
 @torch.no_grad()
 def masked_losses(
-    rows: ScoredRows, versions: Versions, seed: int, batch_size: int | None
+    rows: TargetRows, versions: Versions, seed: int, batch_size: int | None
 ) -> Tensor:
     """The mean loss of the next reveal in each version.
 
     Args:
-        rows: what is scored; the network is without dropout.
+        rows: whose losses; the network is without dropout.
         versions: what is masked of them.
         seed: key of the orders.
         batch_size: versions per call; None = by memory.
@@ -74,7 +74,7 @@ def masked_losses(
 
 @torch.no_grad()
 def reveal_losses(
-    rows: ScoredRows, versions: Versions, seed: int, batch_size: int | None
+    rows: TargetRows, versions: Versions, seed: int, batch_size: int | None
 ) -> Tensor:
     """What each version's positions pay for their next reveal, the one after it, and so on.
 
@@ -98,7 +98,7 @@ def reveal_losses(
     return torch.cat(parts)
 
 
-def _by_reveals_left(canvas: Tensor, labels: Tensor, outputs: Tensor, rows: ScoredRows) -> Tensor:
+def _by_reveals_left(canvas: Tensor, labels: Tensor, outputs: Tensor, rows: TargetRows) -> Tensor:
     """float64 (N, S, S), of some versions, as [`reveal_losses`] has it."""
     stages = rows.stages
     num_stages = stages.num_stages
@@ -109,7 +109,7 @@ def _by_reveals_left(canvas: Tensor, labels: Tensor, outputs: Tensor, rows: Scor
     left_K = stages.num_left(nodes_K)
     sums = outputs.new_zeros(len(canvas), num_stages, num_stages)
     for turn in range(num_stages):
-        logits_KW = stages.scored_logits(outputs, nodes_K)
+        logits_KW = stages.target_logits(outputs, nodes_K)
         nats_K = F.cross_entropy(logits_KW, stages.child_slots(nodes_K, ids_K), reduction="none")
         which = (version_K, left_K - 1, torch.full_like(left_K, turn))
         sums.index_put_(which, nats_K, accumulate=True)
@@ -118,7 +118,7 @@ def _by_reveals_left(canvas: Tensor, labels: Tensor, outputs: Tensor, rows: Scor
 
 
 def _hidden_versions(
-    rows: ScoredRows, versions: Versions, seed: int, batch_size: int | None
+    rows: TargetRows, versions: Versions, seed: int, batch_size: int | None
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Canvases and labels (N, L) of some versions, and the float64 outputs at all labels (K, V)."""
     length = rows.input_ids.shape[1]

@@ -1,6 +1,6 @@
 """Passes: how many reveals each call of the network takes back and makes, known beforehand.
 
-    one row:  (0, k_1), (0, k_2), ..., (0, k_S)       the plan: S steps, k_1 + ... + k_S = its masks
+    one row:  (0, k_1), (0, k_2), ..., (0, k_S)       the plan: S steps, of all its reveals
               ..., (0, k_i), (n, n), (0, k_i+1), ...  resampling between the steps
               ..., (0, k_S), (n, n), (n, n)           resampling after the last
 

@@ -15,21 +15,12 @@ import torch
 from torch import Tensor
 
 from .arrangements import reveal_scores, reveal_times
-from .networks import (
-    MaskedLanguageModel,
-    evaluating,
-)
-from .orders import (
-    DRAWN_ORDERS,
-    ORDER_NAMES,
-    CustomOrder,
-    all_positions,
-    logit_order,
-)
+from .networks import MaskedLanguageModel, evaluating
+from .orders import DRAWN_ORDERS, ORDER_NAMES, CustomOrder, all_positions, logit_order
 from .path_steps import one_after_another, side_by_side
 from .plans import Plan, stage_plan
-from .scored_rows import ScoredRows, scored_rows, target_tokens
 from .stages import Stages
+from .target_rows import TargetRows, target_rows, target_tokens
 from .vocabulary import VocabularyConfig, impossible_ids
 
 Order = Tensor | str | CustomOrder
@@ -102,7 +93,7 @@ def _position_log_probs(
     batch_size: int | None,
 ) -> Tensor:
     """float64 (B, L), nats: each position's term of [`log_prob`], 0 where there is none."""
-    rows = scored_rows(model, input_ids, attention_mask, prompt_mask)
+    rows = target_rows(model, input_ids, attention_mask, prompt_mask)
     _check_given(model.config, input_ids, attention_mask, prompt_mask)
     sizes = _sizes(plan, rows.num_tokens_B, rows.stages)
     chunk = rows.sequences_per_call(batch_size)
@@ -130,7 +121,7 @@ def _check_given(
     target_tokens(config, input_ids, attention_mask, classes_BL)
 
 
-def _known_scores(order: Order, rows: ScoredRows) -> Tensor:
+def _known_scores(order: Order, rows: TargetRows) -> Tensor:
     """(B, S, L), lower = earlier, of an order known beforehand. Raises ValueError on any other."""
     num_stages = rows.stages.num_stages
     if not isinstance(order, str):

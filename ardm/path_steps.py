@@ -17,15 +17,15 @@ from .networks import check_no_nan, select_positions
 from .orders import LogitOrder, all_positions, generation_queue, order_to_rank
 from .plans import group_bounds
 from .ranking import best, ranking
-from .scored_rows import ScoredRows
 from .stages import Stages
+from .target_rows import TargetRows
 
 
-def side_by_side(rows: ScoredRows, scores_BSL: Tensor, sizes: list[int], chunk: int) -> Tensor:
+def side_by_side(rows: TargetRows, scores_BSL: Tensor, sizes: list[int], chunk: int) -> Tensor:
     """All steps of all rows, known beforehand: in as few calls as `chunk` sequences a call make.
 
     Args:
-        rows: what is scored.
+        rows: whose probability.
         scores_BSL: (B, S, L), lower = revealed earlier, rising with the stage.
         sizes: of the groups.
         chunk: sequences of a call.
@@ -56,11 +56,11 @@ def side_by_side(rows: ScoredRows, scores_BSL: Tensor, sizes: list[int], chunk: 
     return log_probs_BR.view(num_rows, num_stages, length).sum(1)
 
 
-def one_after_another(rows: ScoredRows, order: LogitOrder, sizes: list[int]) -> Tensor:
+def one_after_another(rows: TargetRows, order: LogitOrder, sizes: list[int]) -> Tensor:
     """Steps whose positions depend on the logits; `best` chooses as it does in `generate`.
 
     Args:
-        rows: what is scored.
+        rows: whose probability.
         order: that chooses.
         sizes: of the groups.
 
@@ -100,24 +100,24 @@ def one_after_another(rows: ScoredRows, order: LogitOrder, sizes: list[int]) -> 
     return log_probs_BL
 
 
-def _outputs(rows: ScoredRows, level_NL: Tensor, positions_NK: Tensor) -> Tensor:
+def _outputs(rows: TargetRows, level_NL: Tensor, positions_NK: Tensor) -> Tensor:
     """What the network says of some positions when each has come to a level: one call of it."""
     coarse_NL = rows.stages.coarsen(rows.input_ids, level_NL)
     canvas_NL = torch.where(rows.target_BL, coarse_NL, rows.input_ids)
     return rows.logits_at(canvas_NL, rows.attention_mask, positions_NK)
 
 
-def _nodes(rows: ScoredRows, positions_NK: Tensor, level_NK: Tensor) -> Tensor:
+def _nodes(rows: TargetRows, positions_NK: Tensor, level_NK: Tensor) -> Tensor:
     """int64 (N, K), what positions hold when they have come to a level."""
     return rows.stages.coarsen(rows.input_ids.gather(1, positions_NK), level_NK)
 
 
 def _log_probs(
-    rows: ScoredRows, outputs_NKV: Tensor, positions_NK: Tensor, level_NK: Tensor
+    rows: TargetRows, outputs_NKV: Tensor, positions_NK: Tensor, level_NK: Tensor
 ) -> Tensor:
     """log p of the next node on the way to each id, float64 (N, K), nats."""
     nodes_NK = _nodes(rows, positions_NK, level_NK)
-    logits = rows.stages.scored_logits(outputs_NKV.double(), nodes_NK)
+    logits = rows.stages.target_logits(outputs_NKV.double(), nodes_NK)
     slots_NK = rows.stages.child_slots(nodes_NK, rows.input_ids.gather(1, positions_NK))
     log_probs_NK = logits.log_softmax(-1).gather(2, slots_NK[..., None])[..., 0]
     check_no_nan(log_probs_NK)

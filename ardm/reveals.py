@@ -118,13 +118,13 @@ def mean_cross_entropy(
     targets = labels
     if positions_BL is not None:
         in_loss_BL = in_loss_BL & positions_BL
-        scored = positions_BL.nonzero(as_tuple=True)  # once: a GPU waits for it
-        targets = labels[scored]
+        where = positions_BL.nonzero(as_tuple=True)  # once: a GPU waits for it
+        targets = labels[where]
     weights_BL = None  # all alike
     if stages is not None and stages.tree is not None:
         assert canvas_BL is not None
-        nodes = canvas_BL if positions_BL is None else canvas_BL[scored]
-        outputs = stages.scored_logits(outputs, nodes)
+        nodes = canvas_BL if positions_BL is None else canvas_BL[where]
+        outputs = stages.target_logits(outputs, nodes)
         slots = stages.child_slots(nodes, targets.clamp(min=0))
         targets = slots.where(targets != IGNORED, IGNORED)
         if stages.interleaved:

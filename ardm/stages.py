@@ -75,9 +75,12 @@ class Stages:
         if self.tree is None:
             return
         # at once, not when they are first asked for: `forward` may be compiled by then
-        own = {table.name: getattr(self.tree, table.name) for table in fields(_Tables)[:-2]}
-        ends_2 = torch.tensor([0.0, -torch.inf])
-        self._tables_on[_CPU] = _Tables(**own, logit_RW=self._places_of_logits(), ends_2=ends_2)
+        names = {table.name for table in fields(_Tables)} & {*vars(self.tree)}
+        self._tables_on[_CPU] = _Tables(
+            **{name: getattr(self.tree, name) for name in names},
+            logit_RW=self._places_of_logits(),
+            ends_2=torch.tensor([0.0, -torch.inf]),
+        )
         order = self.tree.leaf_order
         object.__setattr__(self, "_in_order", torch.equal(order, torch.arange(len(order))))
         runs = [self.tree.runs(level) for level in reversed(range(1, self.num_stages))]
@@ -212,7 +215,7 @@ class Stages:
         logits = torch.cat([*levels, ends], -1)
         return logits.gather(-1, tables.logit_RW[tables.row_M[nodes]])
 
-    def scored_logits(self, outputs: Tensor, nodes: Tensor) -> Tensor:
+    def target_logits(self, outputs: Tensor, nodes: Tensor) -> Tensor:
         """[`child_logits`] to score values that are there, which may have probability 0.
 
         Below a coarse value of mass 0 nothing has a probability: the reveal that led there has said

@@ -33,7 +33,7 @@ from .masked_losses import masked_losses, reveal_losses, row_numbers_of
 from .networks import MaskedLanguageModel, evaluating
 from .plans import Plan, optimal_plan, stage_plan
 from .randomness import seed_from
-from .scored_rows import scored_rows
+from .target_rows import target_rows
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ def measure_step_losses(
             fit them, no token at all, a number below 1, or if the network returns NaN.
     """
     check_num_orders(num_orders, input_ids)
-    rows = scored_rows(model, input_ids, attention_mask, prompt_mask)
+    rows = target_rows(model, input_ids, attention_mask, prompt_mask)
     num_tokens_B = rows.num_tokens_B
     seed = seed_from(generator)
     if not num_tokens_B.any():

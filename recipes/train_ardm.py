@@ -84,7 +84,7 @@ def report(
     passage = evaluate.input_ids[len(evaluate) // 2]
     samples, infilled = write_samples(model, tokenizer, passage, seed=args.seed)
     figures = CardFigures(
-        **run_facts(args, corpus, model, result),
+        **run_facts(args, corpus.name, model, result),
         sequence_length=evaluate.sequence_length,
         samples=samples,
         evaluation=Evaluation.of(corpus.held_out_name, len(evaluate), bound, refusal),
@@ -134,7 +134,7 @@ def main(argv: list[str] | None = None) -> None:
         optimizer=optimizer,
         accelerator=accelerator,
         identity=run_identity(windows["train"], tokenizer, model, settings, fresh=not saved),
-        settings=tracked_settings(args, corpus, model),
+        settings=tracked_settings(args, corpus.name, model),
         samples_fn=tracked_samples(tokenizer, evaluate, args.seed),
         units_per_example={"tokens": evaluate.sequence_length},
     )

@@ -68,11 +68,11 @@ def grid(images: torch.Tensor) -> Image:
 
 def pictures_of(shown: dict[str, Any]) -> dict[str, bytes | Image]:
     pictures: dict[str, bytes | Image] = {"samples.png": grid(shown["samples"])}
-    for name in [name for name in ("inpainting", "sharpening") if name in shown]:
-        rows = shown[name]
-        width = len(next(iter(rows.values())))
-        cell = {"": {"": to_model_range(torch.cat([*rows.values()]))}}
-        pictures[f"{name}.png"] = comparison_grid(cell, "", width, 0.6 * width, row_names=[*rows])
+    for name in ("inpainting", "sharpening"):
+        if rows := shown.get(name):
+            size = len(next(iter(rows.values())))
+            cell = {"": {"": to_model_range(torch.cat([*rows.values()]))}}
+            pictures[f"{name}.png"] = comparison_grid(cell, "", size, 0.6 * size, row_names=[*rows])
     return pictures | {"order.gif": gif(map(grid, shown["order"]), 80)}
 
 
@@ -134,7 +134,7 @@ def main(argv: list[str] | None = None) -> None:
         samples_fn=lambda model: {"samples": grid(draw_images(model, pixels, SHOWN, seed=0))},
         units_per_example={"values": pixels.num_pixels},
     )
-    figures = {name: getattr(pixels, name) for name in ("shape", "num_values")}
+    figures: dict[str, Any] = {"shape": pixels.shape, "num_values": pixels.num_values}
     figures["class_names"] = data.class_names
     if evaluate:
         bits = evaluate.figures(evaluate.nats(model, num_samples=16))["bits per token"]

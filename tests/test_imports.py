@@ -143,15 +143,15 @@ CORE: dict[str, dict[str, set[str]]] = {
             "vocabulary",
         },
         # what a text costs
-        "scored_rows": {"checks", "id_checks", "masking", "networks", "stages", "vocabulary"},
-        "masked_losses": {"id_checks", "masking", "networks", "reveals", "scored_rows"},
+        "target_rows": {"checks", "id_checks", "masking", "networks", "stages", "vocabulary"},
+        "masked_losses": {"id_checks", "masking", "networks", "reveals", "target_rows"},
         "likelihood": {
             "checks",
             "masked_losses",
             "networks",
             "randomness",
             "reveals",
-            "scored_rows",
+            "target_rows",
             "stages",
         },
         "step_losses": {
@@ -161,7 +161,7 @@ CORE: dict[str, dict[str, set[str]]] = {
             "networks",
             "plans",
             "randomness",
-            "scored_rows",
+            "target_rows",
         },
         "path_steps": {
             "arrangements",
@@ -169,7 +169,7 @@ CORE: dict[str, dict[str, set[str]]] = {
             "orders",
             "plans",
             "ranking",
-            "scored_rows",
+            "target_rows",
             "stages",
         },
         "path_likelihood": {
@@ -178,7 +178,7 @@ CORE: dict[str, dict[str, set[str]]] = {
             "orders",
             "path_steps",
             "plans",
-            "scored_rows",
+            "target_rows",
             "stages",
             "vocabulary",
         },

@@ -15,8 +15,9 @@ NETWORK = {
 }
 OBJECTIVE = ("weight_power", "start_ratio")
 SIZES = (*NETWORK, "hidden_dropout", *STAGES)
-_VALUES = ("tokenizer", "vocab_size", "value_tree", "alphabet", "num_values")
-_OF_A_SAVED_MODEL = (*SIZES, *_VALUES)
+_VALUES = ("tokenizer", "vocab_size", "value_tree", "num_values")
+_OVERRULED = (*SIZES, *_VALUES)  # by a saved model
+_OF_A_SAVED_MODEL = (*_OVERRULED, "alphabet")  # which recipes read off it
 
 
 def add_model_arguments(
@@ -32,7 +33,7 @@ def add_model_arguments(
         scored: what the held-out data are cut into.
     """
     add = parser.add_argument_group("model").add_argument
-    add("--model_name_or_path", help="go on from a saved model, with its values and sizes")
+    add("--model_name_or_path", help="go on from a saved model, with its tokens and sizes")
     for name, size in network.items():
         add(f"--{name}", type=type(size), default=size, help=f"of a new model (default: {size})")
     add("--push_to_hub", action="store_true", help="upload the result to --hub_model_id")
@@ -84,5 +85,5 @@ def run_flags(args: argparse.Namespace) -> dict[str, Any]:
     Returns:
         All of them, but for those that a saved model overrules.
     """
-    unused = _OF_A_SAVED_MODEL if args.model_name_or_path else ()
+    unused = _OVERRULED if args.model_name_or_path else ()
     return {name: value for name, value in vars(args).items() if name not in unused}

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..data import Corpus
 from ..training import TrainingResult
 from ..training.card_parts import machine
 from ..training.local_paths import command, hyperparameters, public
@@ -20,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def run_facts(
-    args: argparse.Namespace, data: Corpus | str, model: "ARDMForMaskedLM", result: TrainingResult
+    args: argparse.Namespace, data: str, model: "ARDMForMaskedLM", result: TrainingResult
 ) -> dict[str, Any]:
     """What a card says of how a model was trained.
 
     Args:
         args: all flags of the recipe.
-        data: the text, or what else was trained on is called.
+        data: what it was trained on, by name.
         model: as trained.
         result: of the training.
 
@@ -36,7 +35,7 @@ def run_facts(
     return {
         "model_name": args.hub_model_id,
         "num_parameters": model.num_parameters(),
-        "training_data": _name(data),
+        "training_data": data,
         "hyperparameters": _settings(args, model) | {"mixed_precision": result.mixed_precision},
         "seed": args.seed,
         "machine": machine(),
@@ -62,7 +61,7 @@ def describe_stages(model: "ARDMForMaskedLM") -> str | None:
 
 
 def tracked_settings(
-    args: argparse.Namespace, data: Corpus | str, model: "ARDMForMaskedLM"
+    args: argparse.Namespace, data: str, model: "ARDMForMaskedLM"
 ) -> dict[str, Any]:
     """What trackers are told of a run: its data, its network and the flags that it followed.
 
@@ -75,7 +74,7 @@ def tracked_settings(
         Value by name, without this machine's folders.
     """
     facts = {
-        "training_data": _name(data),
+        "training_data": data,
         "vocab_size": model.config.vocab_size,
         "num_parameters": model.num_parameters(),
     }
@@ -104,12 +103,8 @@ def tracked_samples(
     return samples
 
 
-def _name(data: Corpus | str) -> str:
-    return data if isinstance(data, str) else data.name
-
-
 def _settings(args: argparse.Namespace, model: "ARDMForMaskedLM") -> dict[str, Any]:
     """The flags that the training followed, with sizes as the model has them."""
-    sizes = {name: getattr(model.config, name) for name in SIZES}
+    sizes = {name: getattr(model.config, name) for name in SIZES if name in args}
     begun = {"initial_weights": public(args.model_name_or_path)} if args.model_name_or_path else {}
     return hyperparameters(run_flags(args)) | sizes | begun

@@ -51,7 +51,8 @@ def add_table_argument(parser: argparse.ArgumentParser) -> None:
     """
     described = "coarse values instead of digits: classes = vowel, consonant, digit, ... (one stage"
     described += " or two before the token itself)"
-    parser.add_argument("--value_tree", choices=TABLES, help=described)
+    add = parser.add_argument_group("stages of text").add_argument
+    add("--value_tree", choices=TABLES, help=described)
 
 
 def stage_settings(

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..modeling_ardm import ARDMForMaskedLM
 from ..training import loss_curve as draw_loss_curve
-from ..training import replacing_files
+from ..training import write_repository
 from ..training.card_parts import picture_files
 from .cards import CardFigures, model_card
 from .loading import load
@@ -67,31 +67,20 @@ def save_folder(
     curve = partial(loss_curve, history) if history else None
     figures, contents = picture_files(figures, pictures or {}, curve)
     contents["README.md"] = model_card(figures).encode()
-    write_repository(folder, model, contents, tokenizer)
+    kept = partial(keep_step_losses, folder)
+    write_repository(folder, contents, model.save_pretrained, kept, tokenizer.save_pretrained)
 
 
-def write_repository(
-    folder: str | os.PathLike[str], model: Saves, contents: Mapping[str, bytes], *others: Saves
-) -> None:
-    """Writes a network and what is beside it, all of it or nothing; see [`save_folder`].
+def keep_step_losses(old: str | os.PathLike[str], new: Path) -> None:
+    """Carries measured per-step losses over from a folder whose weights are the same.
+
+    Those of other weights are dropped, with a warning.
 
     Args:
-        folder: where to; made if needed.
-        model: the network.
-        contents: of further files, by name.
-        *others: what else writes itself.
+        old: the folder as it is, if there is one.
+        new: where the network has been saved.
     """
-    with replacing_files(folder) as aside:
-        model.save_pretrained(aside)
-        _keep_step_losses(aside, Path(folder))
-        for other in others:
-            other.save_pretrained(aside)
-        for name, content in contents.items():
-            (aside / name).write_bytes(content)
-
-
-def _keep_step_losses(new: Path, old: Path) -> None:
-    """Carries measured per-step losses over from a folder whose weights are the same."""
+    old = Path(old)
     settings = old / "generation_config.json"
     losses = json.loads(settings.read_text()).get("per_step_losses") if settings.is_file() else None
     if losses is None:

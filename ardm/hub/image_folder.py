@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from ..data.images import ImageFormat
 from ..modeling_ardm import ARDMForMaskedLM
+from ..training import write_repository
 from ..training.card_parts import picture_files
 from ..training.model_folders import find_model, loading, read_json
-from .folder import loss_curve, write_repository
+from .folder import keep_step_losses, loss_curve
 from .image_cards import ImageCardFigures, image_model_card
 from .loading import load_network
 
@@ -56,7 +57,7 @@ def save_image_folder(
         "class_names": names,
     }
     contents[_IMAGES] = (json.dumps(meaning, indent=2) + "\n").encode()
-    write_repository(folder, model, contents)
+    write_repository(folder, contents, model.save_pretrained, partial(keep_step_losses, folder))
 
 
 def load_image_folder(

@@ -20,6 +20,7 @@ from .files import (
     replacing_files,
     write_atomically,
     write_json_atomically,
+    write_repository,
     write_text_atomically,
 )
 from .identity import weights_fingerprint
@@ -74,5 +75,6 @@ __all__ = [
     "weights_fingerprint",
     "write_atomically",
     "write_json_atomically",
+    "write_repository",
     "write_text_atomically",
 ]

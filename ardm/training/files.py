@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -112,6 +112,26 @@ def replacing_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
                 _place_all(Path(aside), target)
             finally:
                 _OPEN.discard(name)
+
+
+def write_repository(
+    folder: str | os.PathLike[str],
+    contents: Mapping[str, bytes],
+    *writers: Callable[[Path], object],
+) -> None:
+    """Writes a saved model's folder, all of it or nothing; other files in it stay.
+
+    Args:
+        folder: where to; made if needed.
+        contents: of files, by name.
+        *writers: what else is written, each by a function of the folder, such as
+            `model.save_pretrained`.
+    """
+    with replacing_files(folder) as aside:
+        for write in writers:
+            write(aside)
+        for name, content in contents.items():
+            (aside / name).write_bytes(content)
 
 
 def clear_unfinished(folder: str | os.PathLike[str]) -> None:

@@ -1,4 +1,4 @@
-"""Model folders: what is known of a saved model before it is read, or written over.
+"""Model folders: what is known of a saved model before it is read or written over; what failed.
 
 A model is named by a folder, or by "user/name" on the Hub.
 """

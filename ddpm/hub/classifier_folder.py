@@ -12,12 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ardm.training import loss_curve as draw_loss_curve
+from ardm.training import write_repository
 from ardm.training.card_parts import picture_files
-from ardm.training.model_folders import find_model
+from ardm.training.model_folders import find_model, loading
 
 from ..models.classifier import NoisyClassifier
 from .classifier_cards import ClassifierFigures, classifier_card
-from .folder import check_kind, loading, read_network, write_repository
+from .folder import check_kind, read_network
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,7 +49,7 @@ def save_classifier(
     curve = partial(draw_loss_curve, history, unit="cross-entropy, nats") if history else None
     figures, contents = picture_files(figures, pictures or {}, curve)
     contents["README.md"] = classifier_card(figures).encode()
-    write_repository(folder, model, contents)
+    write_repository(folder, contents, model.save_pretrained)
 
 
 def load_classifier(name_or_path: str | os.PathLike[str]) -> NoisyClassifier:

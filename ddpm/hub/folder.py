@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from ardm.training import loss_curve as draw_loss_curve
-from ardm.training import replacing_files
+from ardm.training import write_repository
 from ardm.training.card_parts import picture_files
 from ardm.training.model_folders import find_model, loading, read_json
 
@@ -77,23 +77,7 @@ def save_folder(
     settings = _settings(diffusion) | {"class_names": names}
     contents[DIFFUSION_FILE] = (json.dumps(settings, indent=1) + "\n").encode()
     contents["README.md"] = model_card(figures).encode()
-    write_repository(folder, model, contents)
-
-
-def write_repository(
-    folder: str | os.PathLike[str], model: UNetPreTrainedModel, contents: Mapping[str, bytes]
-) -> None:
-    """Writes a network and the files beside it, all of them or none.
-
-    Args:
-        folder: where to; made if needed.
-        model: the network.
-        contents: of the other files, by name.
-    """
-    with replacing_files(folder) as aside:
-        model.save_pretrained(aside)
-        for name, content in contents.items():
-            (aside / name).write_bytes(content)
+    write_repository(folder, contents, model.save_pretrained)
 
 
 def loss_curve(history: Sequence[Mapping[str, float]]) -> bytes:

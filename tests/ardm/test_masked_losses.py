@@ -11,9 +11,9 @@ from ardm.masked_losses import Versions, masked_losses, row_numbers_of
 from ardm.masking import order_uniforms
 from ardm.networks import evaluating
 from ardm.path_likelihood import log_prob
-from ardm.scored_rows import scored_rows
 from ardm.stages import Stages
 from ardm.step_losses import measure_step_losses
+from ardm.target_rows import target_rows
 
 MASK, PAD = 3, 4
 IDS = torch.tensor(
@@ -43,7 +43,7 @@ def losses(
     seed=SEED,
     batch_size=None,
 ):
-    rows = scored_rows(model, ids, attention_mask, prompt_mask)
+    rows = target_rows(model, ids, attention_mask, prompt_mask)
     with evaluating(model):
         return masked_losses(rows, versions, seed, batch_size)
 

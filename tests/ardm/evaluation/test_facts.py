@@ -1,6 +1,6 @@
 """What is told of a run is what it followed, without this machine's folders."""
 
-from types import SimpleNamespace
+from argparse import Namespace
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from ardm.evaluation import (
     tracked_settings,
     write_samples,
 )
+from ardm.evaluation.arguments import run_flags
 from ardm.hub import CardFigures, model_card
 from ardm.training import TrainingResult
 
@@ -42,11 +43,11 @@ def model():
 
 
 def flags(saved=None):
-    return SimpleNamespace(**FLAGS, **dict.fromkeys(SIZES, 99), model_name_or_path=saved)
+    return Namespace(**FLAGS, **dict.fromkeys(SIZES, 99), model_name_or_path=saved)
 
 
 def test_a_card_tells_what_was_followed_and_sizes_as_they_are(model):
-    facts = run_facts(flags(), CORPUS, model, TrainingResult(seconds=5.0))
+    facts = run_facts(flags(), CORPUS.name, model, TrainingResult(seconds=5.0))
     assert facts["hyperparameters"].items() >= (SIZES | {"learning_rate": 0.01}).items()
     assert facts["hyperparameters"]["tokenizer"] == "char"
     assert facts["num_parameters"] == model.num_parameters()
@@ -55,24 +56,25 @@ def test_a_card_tells_what_was_followed_and_sizes_as_they_are(model):
 
 
 def test_of_a_saved_model_neither_tokenizer_nor_vocabulary_are_told_as_chosen(model):
-    facts = run_facts(flags("/secret/begun"), CORPUS, model, TrainingResult())
+    facts = run_facts(flags("/secret/begun"), CORPUS.name, model, TrainingResult())
     told = facts["hyperparameters"]
     assert told.items() >= SIZES.items() and told["initial_weights"] == "begun"
     assert not {"tokenizer", "vocab_size"} & told.keys()
 
 
 def test_trackers_are_told_of_the_text_and_the_network(model):
-    told = tracked_settings(flags(), CORPUS, model)
+    told = tracked_settings(flags(), CORPUS.name, model)
     expected = {"training_data": "text.txt", "vocab_size": len(TOKENIZER), "learning_rate": 0.01}
     assert told.items() >= (expected | SIZES).items()
     assert "secret" not in str(told)
 
 
-def test_data_that_is_no_corpus_is_told_by_its_name(model):
-    facts = run_facts(flags(), "digits of scikit-learn", model, TrainingResult())
-    told = tracked_settings(flags(), "digits of scikit-learn", model)
-    assert facts["training_data"] == told["training_data"] == "digits of scikit-learn"
-    assert "dataset" not in facts or facts["dataset"] is None
+def test_what_a_saved_model_was_read_for_is_told(model):
+    """A recipe sets `alphabet` to that of the saved model; other flags of values are stale."""
+    args = flags("/secret/begun")
+    args.alphabet = "dna"
+    assert run_flags(args)["alphabet"] == "dna" and "tokenizer" not in run_flags(args)
+    assert tracked_settings(args, "genes", model)["alphabet"] == "dna"
 
 
 def test_trackers_are_shown_samples_of_the_model(model):
@@ -89,5 +91,5 @@ def test_trackers_are_shown_samples_of_the_model(model):
 def test_the_precision_is_what_was_trained_in(model, used):
     args = flags()
     args.mixed_precision = "bf16"  # asked for; a CPU may not have it
-    facts = run_facts(args, CORPUS, model, TrainingResult(mixed_precision=used))
+    facts = run_facts(args, CORPUS.name, model, TrainingResult(mixed_precision=used))
     assert facts["hyperparameters"]["mixed_precision"] == used

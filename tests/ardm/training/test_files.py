@@ -22,6 +22,7 @@ from ardm.training.files import (
     replacing,
     replacing_files,
     write_json_atomically,
+    write_repository,
     write_text_atomically,
 )
 
@@ -262,3 +263,20 @@ def test_a_fingerprint_is_of_the_bytes_however_they_are_cut(content, cuts):
 def test_a_fingerprint_is_blake2b_of_16_bytes():
     assert fingerprint([]) == "cae66941d9efbd404e4d88758ea67670"
     assert fingerprint(iter([b"a", b"b"])) == hashlib.blake2b(b"ab", digest_size=16).hexdigest()
+
+
+def test_a_repository_is_written_whole_or_not_at_all(tmp_path):
+    def network(folder):
+        (folder / "weights").write_text("new")
+
+    def broken(folder):
+        assert (folder / "weights").read_text() == "new"  # in their order
+        raise OSError("no space left")
+
+    (tmp_path / "weights").write_text("old")
+    with pytest.raises(OSError, match="no space"):
+        write_repository(tmp_path, {"README.md": b"card"}, network, broken)
+    assert os.listdir(tmp_path) == ["weights"] and (tmp_path / "weights").read_text() == "old"
+    write_repository(tmp_path, {"README.md": b"card"}, network)
+    assert sorted(os.listdir(tmp_path)) == ["README.md", "weights"]
+    assert (tmp_path / "weights").read_text() == "new"

@@ -1,4 +1,4 @@
-"""Scored rows: whose probability is asked for, and what gives it.
+"""Target rows: whose probability is asked for, and what gives it.
 
     target = real tokens that are not given;  a canvas = the ids, target tokens at some level of
     their trees (stages.py): masks, coarse values, or themselves
@@ -26,8 +26,8 @@ _TOKENS_A_CALL_ELSEWHERE = 16_384
 _LOGITS_A_CALL = 2**27
 
 
-class ScoredRows(NamedTuple):
-    """What is scored, and what scores it.
+class TargetRows(NamedTuple):
+    """Rows whose probability is asked for, and the network that gives it.
 
     Args:
         logits_at: the network, as a function of ids, attention mask and positions.
@@ -48,7 +48,7 @@ class ScoredRows(NamedTuple):
         """int64 (B,), target tokens."""
         return self.target_BL.sum(1)
 
-    def at(self, row_N: Tensor) -> "ScoredRows":
+    def at(self, row_N: Tensor) -> "TargetRows":
         """Some of the rows, of which one may come several times."""
         attention_NL = None if self.attention_mask is None else self.attention_mask[row_N]
         return self._replace(
@@ -58,17 +58,27 @@ class ScoredRows(NamedTuple):
         )
 
     def sequences_per_call(self, batch_size: int | None) -> int:
-        """The caller's number, checked, or what memory and speed allow."""
+        """How many rows of its length a call takes.
+
+        Args:
+            batch_size: the caller's number; None: what memory and speed allow.
+
+        Returns:
+            At least 1.
+
+        Raises:
+            ValueError: if the caller's is less.
+        """
         return sequences_per_call(batch_size, self.input_ids, self.stages.num_outputs)
 
 
-def scored_rows(
+def target_rows(
     model: MaskedLanguageModel,
     input_ids: Tensor,
     attention_mask: Tensor | None,
     prompt_mask: Tensor | None,
-) -> ScoredRows:
-    """Rows to be scored, checked.
+) -> TargetRows:
+    """Rows whose probability is asked for, checked.
 
     Args:
         model: the network.
@@ -84,7 +94,7 @@ def scored_rows(
     """
     target_BL = target_tokens(model.config, input_ids, attention_mask, prompt_mask)
     logits_at = position_logits(model)
-    return ScoredRows(
+    return TargetRows(
         logits_at, stages_of(model.config), input_ids.long(), attention_mask, target_BL
     )
 

@@ -5,7 +5,7 @@ import types
 import pytest
 import torch
 
-from ardm.scored_rows import scored_rows, sequences_per_call, target_tokens
+from ardm.target_rows import sequences_per_call, target_rows, target_tokens
 
 MASK, PAD = 3, 4
 IDS = torch.tensor(
@@ -74,7 +74,7 @@ def test_rows_may_be_taken_several_times_and_in_any_order(tiny_model, padded):
     ids = IDS if padded else IDS % MASK
     attention_mask = (IDS != PAD) if padded else None
     model = tiny_model(vocab_size=5, mask_token_id=MASK, pad_token_id=PAD)
-    rows = scored_rows(model, ids.int(), attention_mask, PROMPT)
+    rows = target_rows(model, ids.int(), attention_mask, PROMPT)
     row_N = torch.tensor([3, 0, 0])
     some = rows.at(row_N)
     assert rows.input_ids.dtype == torch.int64
