@@ -31,6 +31,7 @@ def test_a_folder_is_found(folder):
 )
 def test_what_is_written_as_a_path_is_not_asked_for_on_the_hub(name, folder, monkeypatch):
     monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", None)
+    monkeypatch.chdir(folder)  # `make demo` leaves a runs/ardm
     name = name.format(here=folder)
     with pytest.raises(ValueError, match="there is no such folder; expected a folder that exists"):
         find_model(name)
