@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .value_trees import ValueTree
+from .value_trees import Runs, ValueTree
 
 _CPU = torch.device("cpu")
 
@@ -40,7 +40,7 @@ class _Tables:
     slot_M: Tensor
     row_M: Tensor
     children_RW: Tensor
-    leaf_order: Tensor
+    leaves_K: Tensor  # in the order of the layout
     logit_RW: Tensor  # for each child its place among the logits of all nodes and the ends
     ends_2: Tensor  # logits of a leaf's one child, which is certain, and of no child: 0 and -inf
 
@@ -66,25 +66,22 @@ class Stages:
     interleaved: bool = False
     direct: bool = False
     _tables_on: dict[torch.device, _Tables] = field(default_factory=dict, init=False, repr=False)
-    # whether the leaves are the first ids: a slice is quicker than a choice
-    _in_order: bool = field(default=False, init=False, repr=False)
     # of the levels S-1..1, whose masses are sums of those of the level below
-    _runs: list[list[tuple[int, int]]] = field(default_factory=list, init=False, repr=False)
+    _runs: list[Runs] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.tree is None:
             return
         # at once, not when they are first asked for: `forward` may be compiled by then
         names = {table.name for table in fields(_Tables)} & {*vars(self.tree)}
+        nodes_of_levels, runs_of_levels = self.tree.layout()
         self._tables_on[_CPU] = _Tables(
             **{name: getattr(self.tree, name) for name in names},
-            logit_RW=self._places_of_logits(),
+            leaves_K=nodes_of_levels[-1],
+            logit_RW=self._places_of_logits(torch.cat(nodes_of_levels[:0:-1])),
             ends_2=torch.tensor([0.0, -torch.inf]),
         )
-        order = self.tree.leaf_order
-        object.__setattr__(self, "_in_order", torch.equal(order, torch.arange(len(order))))
-        runs = [self.tree.runs(level) for level in reversed(range(1, self.num_stages))]
-        object.__setattr__(self, "_runs", runs)
+        object.__setattr__(self, "_runs", runs_of_levels[:0:-1])
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is on another device: it is made again where it is needed."""
@@ -236,20 +233,14 @@ class Stages:
 
     def _log_masses(self, logits: Tensor) -> list[Tensor]:
         """(..., nodes) of each level but the root's, from the leaves up."""
-        assert self.tree is not None
-        num_leaves = len(self.tree.leaf_order)
-        mass = logits[..., :num_leaves]
-        if not self._in_order:
-            mass = logits.index_select(-1, self._tables(logits).leaf_order)
-        levels = [mass]
+        levels = [logits.index_select(-1, self._tables(logits).leaves_K)]
         for runs in self._runs:
-            parts = mass.split([count * size for count, size in runs], -1)
+            parts = levels[-1].split([size * count for size, count in runs], -1)
             parts = [
-                part if size == 1 else part.unflatten(-1, (count, size)).logsumexp(-1)
-                for part, (count, size) in zip(parts, runs, strict=True)
+                part if size == 1 else _log_sum(part.unflatten(-1, (size, count)))
+                for part, (size, count) in zip(parts, runs, strict=True)
             ]
-            mass = torch.cat(parts, -1) if len(parts) > 1 else parts[0]
-            levels.append(mass)
+            levels.append(torch.cat(parts, -1) if len(parts) > 1 else parts[0])
         return levels
 
     def _tables(self, like: Tensor) -> _Tables:
@@ -258,18 +249,14 @@ class Stages:
             self._tables_on[like.device] = self._tables_on[_CPU].to(like.device)
         return self._tables_on[like.device]
 
-    def _places_of_logits(self) -> Tensor:
+    def _places_of_logits(self, nodes: Tensor) -> Tensor:
         """int64 (R, W): for each child its place in what [`child_logits`] gathers from."""
         tree = self.tree
         assert tree is not None
-        nodes_M = torch.zeros(tree.num_nodes, dtype=torch.long)
-        nodes_M[tree.leaf_order] = torch.arange(len(tree.leaf_order))
-        end = len(tree.leaf_order)
-        for level in reversed(range(1, tree.num_stages)):
-            nodes = tree.ancestors_SV[level, tree.leaf_order].unique()  # ids rise along a level
-            nodes_M[nodes] = end + torch.arange(len(nodes))
-            end += len(nodes)
-        places_RW = nodes_M[tree.children_RW]
+        end = len(nodes)
+        place_M = torch.zeros(tree.num_nodes, dtype=torch.long)
+        place_M[nodes] = torch.arange(end)
+        places_RW = place_M[tree.children_RW]
         if self.direct:
             widths = torch.tensor([0, *map(max, tree.sizes)])
             end = int(widths.sum())
@@ -279,3 +266,10 @@ class Stages:
         places_RW[tree.children_RW < 0] = end + 1  # -inf
         places_RW[0, 0] = end  # a leaf stays what it is
         return places_RW
+
+
+def _log_sum(parts: Tensor) -> Tensor:
+    """log of the sum of exp over the last dimension but one; quicker than torch's `logsumexp`."""
+    highest = parts.detach().amax(-2, keepdim=True)
+    highest = highest.nan_to_num(0.0, 0.0, 0.0)  # infinity less itself would be no number
+    return (parts - highest).exp().sum(-2).log() + highest.squeeze(-2)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 Labels = Sequence[Sequence[int]]
+Runs = list[tuple[int, int]]  # (children of each, nodes side by side) of a level
 
 
 def digit_labels(num_values: int, num_stages: int, branching_factor: int) -> list[list[int]]:
@@ -126,9 +127,26 @@ class ValueTree:
         for parents, children in links:
             self.children_RW[self.row_M[parents], self.slot_M[children]] = children
 
-    def runs(self, level: int) -> list[tuple[int, int]]:
-        """How many neighbouring nodes of a level have the same number of children, and which."""
-        return [(len([*same]), size) for size, same in groupby(self.sizes[level])]
+    def layout(self) -> tuple[list[Tensor], list[Runs]]:
+        """Nodes in an order in which masses are sums of whole slices.
+
+        Returns:
+            For each level 0..S its nodes, int64: of neighbours with as many children the first
+            children of all come first, then the second ones, and so on. For each level 0..S-1 its
+            runs of such neighbours, (children of each, nodes).
+        """
+        nodes_of_levels = [self.parent_M[self.ancestors_SV[1, self.leaf_order[:1]]]]
+        runs_of_levels = []
+        for _ in range(self.num_stages):
+            children_NW = self.children_RW[self.row_M[nodes_of_levels[-1]]]
+            sizes = (children_NW >= 0).sum(1).tolist()
+            runs = [(size, len([*same])) for size, same in groupby(sizes)]
+            parts = children_NW.split([count for _, count in runs])
+            of_runs = zip(parts, runs, strict=True)
+            slices = [part[:, :size].t().flatten() for part, (size, _) in of_runs]
+            nodes_of_levels.append(torch.cat(slices))
+            runs_of_levels.append(runs)
+        return nodes_of_levels, runs_of_levels
 
     def leaves(self, node: int) -> list[int]:
         """The ids of the vocabulary that stand below a node, or are it.

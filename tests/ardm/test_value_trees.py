@@ -143,9 +143,26 @@ def test_leaves_and_sizes_by_counting(arguments):
         nodes = tree.ancestors_SV[level, tree.leaf_order].unique_consecutive()
         sizes = [int((tree.children_RW[tree.row_M[node]] >= 0).sum()) for node in nodes]
         assert tree.sizes[level] == sizes
-        runs = tree.runs(level)
-        assert [size for count, size in runs for _ in range(count)] == sizes
-        assert all(one != other for (_, one), (_, other) in pairwise(runs))
+
+
+@over_trees
+def test_the_layout_holds_first_children_before_second_ones(arguments):
+    tree = ValueTree(*arguments)
+    nodes_of_levels, runs_of_levels = tree.layout()
+    assert len(nodes_of_levels) == tree.num_stages + 1 == len(runs_of_levels) + 1
+    for level, nodes in enumerate(nodes_of_levels):
+        of_level = tree.ancestors_SV[level, tree.leaf_order].unique()
+        assert torch.equal(nodes.sort().values, of_level)
+    for (above, below), runs in zip(pairwise(nodes_of_levels), runs_of_levels, strict=True):
+        assert all(one != other for (one, _), (other, _) in pairwise(runs))
+        parents, children = iter(above.tolist()), iter(below.tolist())
+        for size, count in runs:
+            group = [next(parents) for _ in range(count)]
+            for slot in range(size):
+                for parent in group:
+                    assert int(tree.children_RW[tree.row_M[parent], slot]) == next(children)
+            assert all((tree.children_RW[tree.row_M[node]] >= 0).sum() == size for node in group)
+        assert not [*parents, *children]
 
 
 @over_trees
