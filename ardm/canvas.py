@@ -220,11 +220,12 @@ class Canvas:
         # the lowest come sorted, and no two of a row are equal: no tie to break
         return scores_BL.topk(width, dim=1, largest=False).indices
 
-    def reveals_of_queue(self, open_BL: Tensor, count_B1: Tensor) -> Tensor:
-        """int64 (B, L): how many of the next `count` reveals of open positions each one makes."""
+    def reveals_of_queue(self, open_BL: Tensor, count_B1: Tensor, most: int) -> Tensor:
+        """int64 (B, L): how many of the next `count` <= `most` reveals each open position makes."""
         left_BSL = open_BL[:, None] & (self._stage_S1 >= self.level_BL[:, None])
         scores_BR = self.scores_BR.masked_fill(~left_BSL.flatten(1), torch.inf)
-        last_B1 = scores_BR.sort(1).values.gather(1, (count_B1 - 1).clamp(min=0))
+        first_BK = scores_BR.topk(most, dim=1, largest=False).values
+        last_B1 = first_BK.gather(1, (count_B1 - 1).clamp(min=0))
         made_BR = (scores_BR <= last_B1) & (count_B1 > 0) & left_BSL.flatten(1)
         return made_BR.view(left_BSL.shape).sum(1)
 
@@ -241,8 +242,7 @@ class Canvas:
         again_BR = self._uniforms_of_reveals(TOKEN, revision_B1)
         self._renew(self.uniforms_BR, again_BR, back_BL)
         scores_BR = self._scores(self._uniforms_of_reveals(ORDER, revision_B1))
-        # random: a new turn for all that is hidden now, or what is sent back would come first;
-        # other orders: the same
+        # random: a new turn for all that is hidden, or what goes back came first; others: the same
         turn_BL = self.hidden_BL & back_BL.any(1, keepdim=True)
         if self.stages.interleaved:
             turns_BR = turn_BL.repeat(1, self.stages.num_stages)

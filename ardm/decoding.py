@@ -138,7 +138,8 @@ class Decoding:
         count_B1 = self.passes.fill_BS[:, number, None]
         made_BK = None
         if canvas.stages.interleaved:
-            made_BL = canvas.reveals_of_queue(pool.open_BL, count_B1)
+            most = self.passes.widths[number]
+            made_BL = canvas.reveals_of_queue(pool.open_BL, count_B1, most)
             made_BK = made_BL.gather(1, pool.positions_BW)
         elif not alike:
             open_BK = pool.open_BL.gather(1, pool.positions_BW)

@@ -269,7 +269,9 @@ class Stages:
 
 
 def _log_sum(parts: Tensor) -> Tensor:
-    """log of the sum of exp over the last dimension but one; quicker than torch's `logsumexp`."""
+    """log of the sum of exp over the last dimension but one, with a gradient of fewer steps."""
+    if not parts.requires_grad:
+        return parts.logsumexp(-2)
     highest = parts.detach().amax(-2, keepdim=True)
     highest = highest.nan_to_num(0.0, 0.0, 0.0)  # infinity less itself would be no number
     return (parts - highest).exp().sum(-2).log() + highest.squeeze(-2)
