@@ -1,8 +1,11 @@
-"""The tiny models that most tests of the core share, and the exact distributions of one of them."""
+"""The tiny models that most tests of the core share, and the exact distributions of some."""
+
+import functools
 
 import pytest
 
 from .rows import MASK, PAD
+from .staged import TREES, StagedEnumeration, settings_of
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +25,15 @@ def model(tiny_model):
     """The same with padding, for rows of up to 12 tokens."""
     ids = {"mask_token_id": MASK, "pad_token_id": PAD}
     return tiny_model(vocab_size=5, max_position_embeddings=12, **ids)
+
+
+@pytest.fixture(scope="module")
+def enumerated(tiny_model):
+    """(tree, stage order, parametrisation) -> a model and its exact distributions."""
+
+    @functools.cache
+    def of_kind(*kind):
+        model = tiny_model(**settings_of(*kind))
+        return model, StagedEnumeration(model, TREES[kind[0]][1])
+
+    return of_kind

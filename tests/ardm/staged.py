@@ -320,3 +320,11 @@ def mean_by_hand(stages, outputs, canvas, labels):
             whole += weight
         means.append(total / max(whole, 1))
     return torch.stack(means)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def close(actual, expected, tolerance=1e-5):
+    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)

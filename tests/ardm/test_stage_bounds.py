@@ -1,7 +1,5 @@
 """The bound of stages is the mean over all arrangements; its errors and its parts add up."""
 
-import functools
-
 import pytest
 import torch
 
@@ -11,8 +9,8 @@ from .staged import (
     KINDS,
     ORDERS,
     PARAMETRIZATIONS,
-    TREES,
-    StagedEnumeration,
+    close,
+    generator,
     settings_of,
     take_all_orders,
 )
@@ -21,30 +19,10 @@ STAGED = [kind for kind in KINDS if kind[0] != "plain"]
 DIGITS = [kind for kind in KINDS if kind[0] == "digits"]
 
 
-@pytest.fixture(scope="module")
-def made(tiny_model):
-    """kind -> a model and its exact distributions, made once."""
-
-    @functools.cache
-    def of_kind(*kind):
-        model = tiny_model(**settings_of(*kind))
-        return model, StagedEnumeration(model, TREES[kind[0]][1])
-
-    return of_kind
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def close(actual, expected, tolerance=1e-5):
-    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)
-
-
 # ------------------------------------------------------------------------------------- it is exact
 @pytest.mark.parametrize("kind", KINDS, ids=" ".join)
-def test_the_bound_is_the_mean_over_all_arrangements(made, monkeypatch, kind):
-    model, exact = made(*kind)
+def test_the_bound_is_the_mean_over_all_arrangements(enumerated, monkeypatch, kind):
+    model, exact = enumerated(*kind)
     number = take_all_orders(monkeypatch, exact.stages, exact.length)
     ids = exact.sequences[:: 1 if kind in DIGITS else 3]
     out = nelbo(model, ids, num_samples="all", num_orders=number, batch_size=4096)
@@ -53,8 +31,8 @@ def test_the_bound_is_the_mean_over_all_arrangements(made, monkeypatch, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=" ".join)
-def test_step_losses_are_those_of_the_enumeration(made, monkeypatch, kind):
-    model, exact = made(*kind)
+def test_step_losses_are_those_of_the_enumeration(enumerated, monkeypatch, kind):
+    model, exact = enumerated(*kind)
     number = take_all_orders(monkeypatch, exact.stages, exact.length)
     ids = exact.sequences[::7]
     losses = measure_step_losses(model, ids, num_orders=number, batch_size=4096)
@@ -67,8 +45,8 @@ def test_step_losses_are_those_of_the_enumeration(made, monkeypatch, kind):
 
 
 @pytest.mark.parametrize("kind", STAGED, ids=" ".join)
-def test_step_losses_sum_to_the_bound(made, kind):
-    model, exact = made(*kind)
+def test_step_losses_sum_to_the_bound(enumerated, kind):
+    model, exact = enumerated(*kind)
     ids = exact.sequences[::5]
     losses = measure_step_losses(model, ids, generator=generator())
     out = nelbo(model, ids, num_samples="all", generator=generator())
@@ -79,8 +57,8 @@ def test_step_losses_sum_to_the_bound(made, kind):
 
 
 @pytest.mark.parametrize("kind", DIGITS, ids=" ".join)
-def test_prompt_makes_it_conditional(made, monkeypatch, kind):
-    model, exact = made(*kind)
+def test_prompt_makes_it_conditional(enumerated, monkeypatch, kind):
+    model, exact = enumerated(*kind)
     number = take_all_orders(monkeypatch, exact.stages, 2)
     ids = exact.sequences[exact.sequences[:, 1] == 3]
     prompt = torch.tensor([[0, 1, 0]]).expand_as(ids)
@@ -96,9 +74,9 @@ def test_prompt_makes_it_conditional(made, monkeypatch, kind):
     close(losses.sequence_nats.flatten(1), expected)
 
 
-def test_rows_with_fewer_tokens_have_fewer_losses(made):
+def test_rows_with_fewer_tokens_have_fewer_losses(enumerated):
     for stage_order, shape in (("stagewise", (2, 2, 3)), ("interleaved", (2, 6))):
-        model, _ = made("digits", stage_order, "data")
+        model, _ = enumerated("digits", stage_order, "data")
         real = torch.tensor([[1, 1, 1], [1, 0, 0]])
         losses = measure_step_losses(model, torch.zeros(2, 3).long(), real).sequence_nats
         assert losses.shape == shape and losses[0].isfinite().all()
@@ -110,8 +88,8 @@ def test_rows_with_fewer_tokens_have_fewer_losses(made):
 # ----------------------------------------------------------------------------- estimates and errors
 @pytest.mark.parametrize("kind", DIGITS, ids=" ".join)
 @pytest.mark.parametrize("options", [{"num_samples": 8}, {"num_samples": "all", "num_orders": 2}])
-def test_estimates_are_unbiased_and_their_errors_calibrated(made, kind, options):
-    model, exact = made(*kind)
+def test_estimates_are_unbiased_and_their_errors_calibrated(enumerated, kind, options):
+    model, exact = enumerated(*kind)
     ids = exact.sequences[[6, 33]]
     truth = exact.step_losses(ids).sum(1)
     rows = 500
@@ -125,8 +103,8 @@ def test_estimates_are_unbiased_and_their_errors_calibrated(made, kind, options)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", DIGITS, ids=" ".join)
-def test_z_scores_of_many_versions_are_standard(made, kind):
-    model, exact = made(*kind)
+def test_z_scores_of_many_versions_are_standard(enumerated, kind):
+    model, exact = enumerated(*kind)
     truth = exact.step_losses().sum(1)
     for options in ({"num_samples": 200}, {"num_samples": "all", "num_orders": 40}):
         out = nelbo(model, exact.sequences, generator=generator(2), batch_size=2048, **options)
@@ -149,8 +127,8 @@ def test_the_error_of_one_order_at_each_count_is_calibrated(tiny_model, stage_or
 
 
 @pytest.mark.parametrize("kind", DIGITS, ids=" ".join)
-def test_padding_batch_and_chunks_change_nothing(made, kind):
-    model, exact = made(*kind)
+def test_padding_batch_and_chunks_change_nothing(enumerated, kind):
+    model, exact = enumerated(*kind)
     ids = exact.sequences[[1, 5, 8, 11]]
     real = torch.ones_like(ids)
     real[1, -1] = 0
@@ -177,8 +155,8 @@ def test_padding_batch_and_chunks_change_nothing(made, kind):
 
 # ------------------------------------------------------------------------------- what a plan costs
 @pytest.mark.parametrize("parametrization", PARAMETRIZATIONS)
-def test_a_plan_costs_what_its_groups_do_over_all_orders(made, monkeypatch, parametrization):
-    model, exact = made("digits", "stagewise", parametrization)
+def test_a_plan_costs_what_its_groups_do_over_all_orders(enumerated, monkeypatch, parametrization):
+    model, exact = enumerated("digits", "stagewise", parametrization)
     number = take_all_orders(monkeypatch, exact.stages, 3)
     ids = exact.sequences[::9]
     losses = measure_step_losses(model, ids, num_orders=number)
@@ -199,10 +177,10 @@ def test_a_plan_costs_what_its_groups_do_over_all_orders(made, monkeypatch, para
 @pytest.mark.parametrize("tree", ["digits", "deep"])
 @pytest.mark.parametrize("parametrization", PARAMETRIZATIONS)
 def test_groups_that_overlap_stages_cost_what_they_do_over_all_arrangements(
-    made, monkeypatch, tree, parametrization
+    enumerated, monkeypatch, tree, parametrization
 ):
     """Some positions are revealed twice in a group, from the logits that it starts with."""
-    model, exact = made(tree, "interleaved", parametrization)
+    model, exact = enumerated(tree, "interleaved", parametrization)
     number = take_all_orders(monkeypatch, exact.stages, exact.length)
     ids = exact.sequences[::11]
     losses = measure_step_losses(model, ids, num_orders=number, batch_size=4096)

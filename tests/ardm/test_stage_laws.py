@@ -1,6 +1,5 @@
 """log_prob of stages is the chain rule down the tree and sums to 1; generate draws by it."""
 
-import functools
 import itertools
 
 import pytest
@@ -14,11 +13,8 @@ from .staged import (
     ORDERS,
     PARAMETRIZATIONS,
     SCORES,
-    TREES,
-    StagedEnumeration,
     arrangements_of,
     p_value,
-    settings_of,
 )
 
 SAMPLES = 2000
@@ -32,18 +28,6 @@ SAMPLED = [
     pytest.param(kind, id=" ".join(kind), marks=() if kind in SAMPLED_FIRST else pytest.mark.slow)
     for kind in KINDS
 ]
-
-
-@pytest.fixture(scope="module")
-def made(tiny_model):
-    """kind -> a model and its exact distributions, made once."""
-
-    @functools.cache
-    def of_kind(*kind):
-        model = tiny_model(**settings_of(*kind))
-        return model, StagedEnumeration(model, TREES[kind[0]][1])
-
-    return of_kind
 
 
 def close(actual, expected, tolerance=1e-5):
@@ -80,8 +64,8 @@ def score_of(kind, number=0):
 
 # ---------------------------------------------------------------------------- one by one, in groups
 @pytest.mark.parametrize("kind", KINDS, ids=" ".join)
-def test_it_is_the_chain_rule_down_the_tree_and_sums_to_one(made, kind):
-    model, exact = made(*kind)
+def test_it_is_the_chain_rule_down_the_tree_and_sums_to_one(enumerated, kind):
+    model, exact = enumerated(*kind)
     for arrangement in some(arrangements_of(exact.stages, exact.length), 4):
         values = log_prob(model, exact.sequences, torch.tensor(arrangement))
         close(values, exact.log_prob(arrangement))
@@ -89,8 +73,8 @@ def test_it_is_the_chain_rule_down_the_tree_and_sums_to_one(made, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=" ".join)
-def test_plans_are_the_chain_rule_of_groups(made, kind):
-    model, exact = made(*kind)
+def test_plans_are_the_chain_rule_of_groups(enumerated, kind):
+    model, exact = enumerated(*kind)
     *_, one, other = arrangements_of(exact.stages, exact.length)
     for (plan, flat), arrangement in itertools.product(
         plans_of(exact.stages, exact.length), (one, other)
@@ -101,8 +85,8 @@ def test_plans_are_the_chain_rule_of_groups(made, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=" ".join)
-def test_orders_with_a_name_are_those_of_every_stage(made, kind):
-    model, exact = made(*kind)
+def test_orders_with_a_name_are_those_of_every_stage(enumerated, kind):
+    model, exact = enumerated(*kind)
     for name, step in (("left_to_right", 1), ("right_to_left", -1)):
         order = [*range(exact.length)][::step]
         expected = exact.log_prob(order * exact.stages.num_stages)
@@ -112,9 +96,9 @@ def test_orders_with_a_name_are_those_of_every_stage(made, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=" ".join)
-def test_orders_by_the_logits_are_distributions(made, kind):
+def test_orders_by_the_logits_are_distributions(enumerated, kind):
     """The path hangs on the text; what is drawn by it sums to 1 all the same."""
-    model, exact = made(*kind)
+    model, exact = enumerated(*kind)
     (nested, flat), *_ = plans_of(exact.stages, exact.length)
     one_by_one = [1] * (exact.stages.num_stages * exact.length)
     orders = [*SCORES] if kind in SAMPLED_FIRST else [score_of(kind)]
@@ -125,8 +109,8 @@ def test_orders_by_the_logits_are_distributions(made, kind):
 
 
 @pytest.mark.parametrize("parametrization", PARAMETRIZATIONS)
-def test_all_shapes_of_an_order_say_the_same(made, parametrization):
-    model, exact = made("digits", "stagewise", parametrization)
+def test_all_shapes_of_an_order_say_the_same(enumerated, parametrization):
+    model, exact = enumerated("digits", "stagewise", parametrization)
     ids = exact.sequences[::5]
     of_rows = torch.tensor(some(arrangements_of(exact.stages, 3), len(ids)))
     expected = [
@@ -139,8 +123,8 @@ def test_all_shapes_of_an_order_say_the_same(made, parametrization):
         close(log_prob(model, ids, order), exact.log_prob(of_rows[1].tolist(), None, ids))
 
 
-def test_where_stages_overlap_an_order_of_stages_is_one_of_the_arrangements(made):
-    model, exact = made("digits", "interleaved", "data")
+def test_where_stages_overlap_an_order_of_stages_is_one_of_the_arrangements(enumerated):
+    model, exact = enumerated("digits", "interleaved", "data")
     order = torch.tensor([[2, 0, 1], [1, 0, 2]])
     values = log_prob(model, exact.sequences, order)
     close(values, exact.log_prob([2, 0, 1, 1, 0, 2]))
@@ -148,9 +132,9 @@ def test_where_stages_overlap_an_order_of_stages_is_one_of_the_arrangements(made
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k[1] == "stagewise"], ids=" ".join)
-def test_arrangements_and_plans_are_different_distributions(made, kind):
+def test_arrangements_and_plans_are_different_distributions(enumerated, kind):
     """So that the laws above cannot hold for a mixed-up order or plan."""
-    _, exact = made(*kind)
+    _, exact = enumerated(*kind)
     (_, flat), *_ = plans_of(exact.stages, exact.length)
     arrangements = some(arrangements_of(exact.stages, exact.length), 2)
     laws = [exact.log_prob(one, plan) for one in arrangements for plan in (None, flat)]
@@ -158,9 +142,9 @@ def test_arrangements_and_plans_are_different_distributions(made, kind):
         assert (one - other).abs().max() > 1e-3
 
 
-def test_a_size_of_calls_changes_nothing(made):
+def test_a_size_of_calls_changes_nothing(enumerated):
     for stage_order, order in itertools.product(("stagewise", "interleaved"), ("margin", None)):
-        model, exact = made("table", stage_order, "data")
+        model, exact = enumerated("table", stage_order, "data")
         order = torch.tensor([2, 0, 1, 1, 2, 0]) if order is None else order
         ids = exact.sequences[::9]
         reference = log_prob(model, ids, order)
@@ -169,8 +153,8 @@ def test_a_size_of_calls_changes_nothing(made):
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k[0] in ("digits", "table")], ids=" ".join)
-def test_prompt_and_padding_make_it_conditional(made, kind):
-    model, exact = made(*kind)
+def test_prompt_and_padding_make_it_conditional(enumerated, kind):
+    model, exact = enumerated(*kind)
     ids = exact.sequences[exact.sequences[:, 1] == 2]
     prompt = torch.tensor([[0, 1, 0]]).expand_as(ids)
     order = torch.tensor([1, 2, 0, 0, 1, 2])
@@ -207,8 +191,8 @@ def drawn(model, exact, **settings):
 
 
 @pytest.mark.parametrize("kind", SAMPLED)
-def test_random_orders_draw_from_the_mean_over_all_arrangements(made, enumeration, kind):
-    model, exact = made(*kind)
+def test_random_orders_draw_from_the_mean_over_all_arrangements(enumerated, enumeration, kind):
+    model, exact = enumerated(*kind)
     (plan, flat), *_ = plans_of(exact.stages, exact.length)
     for settings, sizes in (({}, None), ({"plan": plan}, flat)):
         probs = exact.random_order_probs(sizes)
@@ -218,8 +202,8 @@ def test_random_orders_draw_from_the_mean_over_all_arrangements(made, enumeratio
 
 
 @pytest.mark.parametrize("kind", SAMPLED)
-def test_explicit_orders_draw_what_log_prob_says(made, enumeration, kind):
-    model, exact = made(*kind)
+def test_explicit_orders_draw_what_log_prob_says(enumerated, enumeration, kind):
+    model, exact = enumerated(*kind)
     arrangement = arrangements_of(exact.stages, exact.length)[-2]
     order = torch.tensor(arrangement)
     (plan, flat), *_ = plans_of(exact.stages, exact.length)
@@ -233,8 +217,8 @@ def test_explicit_orders_draw_what_log_prob_says(made, enumeration, kind):
 
 
 @pytest.mark.parametrize("kind", SAMPLED)
-def test_orders_by_the_logits_draw_what_log_prob_says(made, enumeration, kind):
-    model, exact = made(*kind)
+def test_orders_by_the_logits_draw_what_log_prob_says(enumerated, enumeration, kind):
+    model, exact = enumerated(*kind)
     (plan, _), *_ = plans_of(exact.stages, exact.length)
     for order, settings in ((score_of(kind), {}), (score_of(kind, 1), {"plan": plan})):
         probs = log_prob(model, exact.sequences, order, **settings).exp()
@@ -243,8 +227,8 @@ def test_orders_by_the_logits_draw_what_log_prob_says(made, enumeration, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=" ".join)
-def test_what_is_generated_has_the_probability_that_it_says(made, kind):
-    model, exact = made(*kind)
+def test_what_is_generated_has_the_probability_that_it_says(enumerated, kind):
+    model, exact = enumerated(*kind)
     (plan, flat), *_ = plans_of(exact.stages, exact.length)
     steps = {None: exact.stages.num_stages * exact.length, "plan": len(flat)}
     arrangement = torch.tensor(arrangements_of(exact.stages, exact.length)[1])

@@ -22,18 +22,11 @@ from .staged import (
     PARAMETRIZATIONS,
     TREES,
     StagedEnumeration,
+    close,
+    generator,
     settings_of,
     take_all_orders,
 )
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def close(actual, expected, tolerance=1e-5):
-    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)
-
 
 # ------------------------------------------------------------------------------- what knows nothing
 FULL = [
