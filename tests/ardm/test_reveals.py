@@ -283,13 +283,15 @@ def test_half_precision_is_averaged_in_float32(stage_order):
 
 @pytest.mark.parametrize("stage_order", ORDERS)
 @pytest.mark.parametrize("kind", ["two stages", "a table"])
-def test_what_has_no_probability_costs_infinity_once(kind, stage_order):
+@pytest.mark.parametrize("learning", [False, True])
+def test_what_has_no_probability_costs_infinity_once(kind, stage_order, learning):
     """The reveal of a coarse value of mass 0; those below it add a finite number, not a NaN."""
     stages = made(kind, stage_order)
     coarse = stages.coarsen(torch.tensor(0), 1)
     below = torch.tensor(stages.tree.leaves(int(coarse)))
     outputs = torch.zeros(1, 1, stages.num_outputs)
     outputs[..., below] = -torch.inf
+    outputs.requires_grad_(learning)  # masses are added up in another way
     label = torch.zeros(1, 1, dtype=torch.long)
     first = mean_cross_entropy(outputs, label, None, stages, torch.tensor([[MASK]]))
     assert first.item() == math.inf
