@@ -7,6 +7,7 @@ diffusion is a property of the network: orders, plans and temperatures belong to
 """
 
 import os
+import reprlib
 import warnings
 from typing import Any
 
@@ -238,7 +239,7 @@ class ARDMConfig(PreTrainedConfig):
             self.value_tree = as_lists(self.value_tree)
             rows = self.value_tree if isinstance(self.value_tree, list) else [None]
             nested = all(isinstance(row, list) for row in rows)
-            require(nested, "rows of labels", value_tree=self.value_tree)
+            require(nested, "rows of labels", value_tree=reprlib.repr(self.value_tree))
             if self.num_stages == 1:
                 self.num_stages = len(self.value_tree) + 1
         stages = stages_of(self)

@@ -138,6 +138,8 @@ def checked_stages(stages: Stages | None, mask_token_id: int) -> Stages:
     """
     if stages is None:
         return Stages.plain(mask_token_id)
+    if not isinstance(stages, Stages):
+        raise ValueError(f"stages is {stages!r}; expected `model.stages`.")
     if stages.mask_token_id != mask_token_id:
         raise ValueError(
             f"mask_token_id is {mask_token_id}; expected {stages.mask_token_id}, the root of the"

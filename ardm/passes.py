@@ -144,7 +144,8 @@ def _by_clock(
 def _even_shares(steps: int, num_blocks: int) -> list[int]:
     if steps < num_blocks:
         raise ValueError(
-            f"steps is {steps}; expected at least one for each of the {num_blocks} blocks."
+            f"steps is {steps}; expected at least one for each of the {num_blocks} blocks or"
+            " stages."
         )
     return uniform_plan(steps, num_blocks)
 

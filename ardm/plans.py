@@ -225,7 +225,7 @@ def stage_plan(
     if not {*accumulate(lengths)} <= {*accumulate(sizes)} or sum(sizes) != sum(lengths):
         raise ValueError(
             f"plan sums to {_sum_of(sums)}; expected {_sum_of(lengths)}, the number of {counted}"
-            f"{', stage by stage' if len(lengths) > 1 else ''}."
+            f"{', stage by stage, no group over the end of one' if len(lengths) > 1 else ''}."
         )
     return sizes
 

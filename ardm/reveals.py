@@ -10,12 +10,16 @@ are masked (arXiv 2110.02037, algorithm 2).
 Shapes: B batch, L length, V vocabulary, S stages, N selected positions.
 """
 
+import warnings
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from .id_checks import IGNORED, is_looked_at
 from .stages import Stages
+
+_MANY = 64  # hidden positions, all of which hardly are masks by chance
 
 
 # ------------------------------------------------------------------------------------------- counts
@@ -144,6 +148,9 @@ def check_below(
 ) -> None:
     """Makes sure that labels are what their positions may become.
 
+    It warns where many are hidden and no coarse value is among them all: so are canvases that are
+    made without the stages, whose loss is another one.
+
     Args:
         labels: int64 (B, L), -100 outside the loss.
         input_ids: int64 (B, L), the canvas.
@@ -164,6 +171,14 @@ def check_below(
         raise ValueError(
             f"labels hold {int(wrong[0])} at a position whose coarse value it does not stand below;"
             " expected canvases and labels of `random_ratio_mask(..., stages=model.stages)`."
+        )
+    known = (input_ids < stages.vocab_size) & (input_ids != stages.mask_token_id)
+    if len(nodes) >= _MANY and known.any() and (input_ids < stages.vocab_size).all():
+        warnings.warn(
+            "no position of the batch holds a coarse value; expected canvases of"
+            " `random_ratio_mask` or `RandomRatioCollator` with stages=model.stages, or the loss is"
+            " not that of the bound.",
+            stacklevel=4,
         )
 
 

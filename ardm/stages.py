@@ -131,7 +131,10 @@ class Stages:
         """int64, of the nodes' shape: 0 the mask's, S that of the ids of texts."""
         if self.tree is None:
             return (nodes != self.mask_token_id).long()
-        return self._tables(nodes).level_M[nodes]
+        try:
+            return self._tables(nodes).level_M[nodes]
+        except IndexError as error:
+            raise ValueError(f"nodes hold other ids; expected 0..{self.num_nodes - 1}.") from error
 
     def num_left(self, nodes: Tensor) -> Tensor:
         """int64, of the nodes' shape: reveals from there to a leaf."""
@@ -146,12 +149,21 @@ class Stages:
 
         Returns:
             int64, of the broadcast shape; an id that no text holds stays what it is.
+
+        Raises:
+            ValueError: (on a CPU) if one is a coarse value, or a level is beyond S.
         """
         if self.tree is None:
             return torch.where(
                 torch.as_tensor(level, device=ids.device) > 0, ids, self.mask_token_id
             )
-        return self._tables(ids).ancestors_SV[level, ids]
+        try:
+            return self._tables(ids).ancestors_SV[level, ids]
+        except IndexError as error:
+            raise ValueError(
+                f"ids or levels are out of range; expected ids of the vocabulary, below"
+                f" {self.vocab_size}, and levels of at most {self.num_stages}."
+            ) from error
 
     def parents(self, nodes: Tensor) -> Tensor:
         """int64, of the nodes' shape: what each node becomes when its last reveal is taken back."""

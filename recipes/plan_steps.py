@@ -134,9 +134,10 @@ def main(argv: list[str] | None = None) -> None:
     print(f"\n{table(rows, reveals)}\n")
     print(f"per_step_losses are in {folder / 'generation_config.json'}:", end=" ")
     print(f'generate(plan="optimal", steps=N) uses them for up to {length} masks.')
-    plot_step_losses(losses.nats, losses.standard_error, folder / "per_step_losses.png")
+    unit = "token" if num_stages == 1 else "reveal"
+    plot_step_losses(losses.nats, losses.standard_error, folder / "per_step_losses.png", unit)
     picture = folder / "quality_against_steps.png"
-    plot_quality_against_steps(rows, reveals, picture, corpus.held_out_name)
+    plot_quality_against_steps(rows, reveals, picture, corpus.held_out_name, unit)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ class ImageFormat:
     num_classes: int = 0
 
     def __post_init__(self) -> None:
+        if len(self.shape) != 3:
+            raise ValueError(f"shape is {self.shape}; expected (channels, height, width).")
         for name, size in zip(("channels", "height", "width"), self.shape, strict=True):
             check_integer(f"shape's {name}", size, 1)
         check_integer("num_values", self.num_values, 2, 256)
@@ -90,14 +92,7 @@ class ImageFormat:
             )
         values = images.long().mul(self.num_values).div(256, rounding_mode="floor")
         rows = values.permute(0, 2, 3, 1).flatten(1)
-        if (labels is None) == bool(self.num_classes):
-            raise ValueError(
-                f"labels are {'missing' if labels is None else 'given'} and num_classes is"
-                f" {self.num_classes}; expected labels if there are classes, and none otherwise."
-            )
-        if labels is None:
-            return rows
-        return torch.cat((rows, self.class_ids(labels)[:, None].to(rows)), 1)
+        return self._with_classes(rows, labels)
 
     def class_ids(self, labels: Tensor | Sequence[int]) -> Tensor:
         """The tokens of classes.
@@ -111,7 +106,10 @@ class ImageFormat:
         Raises:
             ValueError: if a label is no class.
         """
-        labels = torch.as_tensor(labels).long()
+        labels = torch.as_tensor(labels)
+        if labels.numel() and (labels.dtype == torch.bool or labels.is_floating_point()):
+            raise ValueError(f"labels have dtype {labels.dtype}; expected integers.")
+        labels = labels.long()
         if labels.numel() and not (0 <= int(labels.min()) <= int(labels.max()) < self.num_classes):
             raise ValueError(
                 f"labels are in {int(labels.min())}..{int(labels.max())};"
@@ -136,11 +134,25 @@ class ImageFormat:
 
         Returns:
             int64 (N, sequence length).
+
+        Raises:
+            ValueError: as [`encode`] on labels.
         """
         rows = torch.full((num_images, self.num_pixels), self.num_values)
+        return self._with_classes(rows, labels)
+
+    def _with_classes(self, rows: Tensor, labels: Tensor | Sequence[int] | None) -> Tensor:
+        """Rows of pixels, and behind each its class where the format has some."""
+        if (labels is None) == bool(self.num_classes):
+            raise ValueError(
+                f"labels are {'missing' if labels is None else 'given'} and num_classes is"
+                f" {self.num_classes}; expected labels if there are classes, and none otherwise."
+            )
         if labels is None:
             return rows
-        return torch.cat((rows, self.class_ids(labels)[:, None]), 1)
+        if len(labels) != len(rows):
+            raise ValueError(f"there are {len(labels)} labels; expected {len(rows)}, one an image.")
+        return torch.cat((rows, self.class_ids(labels)[:, None].to(rows)), 1)
 
     def decode(self, values: Tensor) -> Tensor:
         """Images of values, which may lie between two: coarse ones do.
@@ -150,9 +162,20 @@ class ImageFormat:
 
         Returns:
             uint8 (N, C, H, W); of 256 values they are the pixels.
+
+        Raises:
+            ValueError: if there are too few values of an image, or others, as masks.
         """
         channels, height, width = self.shape
         values = values[:, : self.num_pixels].double()
+        if (
+            values.shape[1] < self.num_pixels
+            or not ((values >= 0) & (values <= self.num_values - 1)).all()
+        ):
+            raise ValueError(
+                f"values are {tuple(values.shape)}, in {values.amin():g}..{values.amax():g};"
+                f" expected {self.num_pixels} an image, in 0..{self.num_values - 1}."
+            )
         # from black to white, but never beyond the pixels that a value stands for
         pixels = (values * 255 / (self.num_values - 1)).round()
         first = (values * 256 / self.num_values).ceil()

@@ -99,9 +99,13 @@ def frequency_table(
 def _counts(counts: Any, vocab_size: int) -> np.ndarray:
     """float64 (V,), checked."""
     if isinstance(counts, Mapping):
-        outside = sorted(token for token in counts if not 0 <= token < vocab_size)
+        outside = [
+            token for token in counts if not isinstance(token, int) or not 0 <= token < vocab_size
+        ]
         if outside:
-            raise ValueError(f"counts hold the id {outside[0]}; expected ids 0..{vocab_size - 1}.")
+            raise ValueError(
+                f"counts hold the id {outside[0]!r}; expected ids 0..{vocab_size - 1}."
+            )
         counts = [counts.get(token, 0) for token in range(vocab_size)]
     counts_V = np.asarray(counts, np.float64)
     if counts_V.shape != (vocab_size,):

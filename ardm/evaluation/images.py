@@ -19,6 +19,7 @@ from ..stages import Stages
 
 _UNTOUCHED = (70, 110, 180)  # a blue that is no grey
 _COMPLETIONS = 4
+_STEPS = 256  # of an image; one reveal a step would take minutes of larger ones
 _FRAMES = 60
 
 
@@ -133,10 +134,10 @@ def film(
 def sharpening(
     model: ARDMForMaskedLM, image_format: ImageFormat, canvas: Tensor, **settings: Any
 ) -> list[Tensor]:
-    """What some images are after each stage.
+    """What some images are after each stage; interleaved, by so many reveals of each value.
 
     Args:
-        model: of such images; one stage after the other.
+        model: of such images.
         image_format: theirs.
         canvas: int64 (N, sequence length).
         **settings: of `generate`.
@@ -160,7 +161,7 @@ def drawings(
     width: int,
     guidance_scale: float = 1.0,
 ) -> dict[str, Any]:
-    """What a trained model shows of itself.
+    """What a trained model shows of itself, in at most 256 steps an image.
 
     Args:
         model: of images.
@@ -172,10 +173,12 @@ def drawings(
     Returns:
         "samples", uint8 (4w, C, H, W); "order", the states that w images pass through, a list of
         uint8 (w, 3, H, W); and by the name of each row uint8 (n or w, 3, H, W): "inpainting", the
-        images, what is given of them, and completions; "sharpening", each stage, if one comes
-        after the other.
+        images, what is given of them, and completions; "sharpening", each of
+        several stages.
     """
     settings: dict[str, Any] = {"guidance_scale": guidance_scale}
+    if image_format.num_pixels * model.stages.num_stages > _STEPS:
+        settings["steps"] = _STEPS
     canvas = blank(model, image_format, width)
     lower = halves(given, image_format)
     rows = {"real": show(given, image_format, model.stages)}
@@ -188,7 +191,7 @@ def drawings(
         "order": film(model, image_format, canvas, seed=0, **settings),
         "inpainting": rows,
     }
-    if model.stages.num_stages > 1 and not model.stages.interleaved:
+    if model.stages.num_stages > 1:
         states = sharpening(model, image_format, canvas, seed=0, **settings)
         shown["sharpening"] = {f"stage {s + 1}": state for s, state in enumerate(states)}
     return shown

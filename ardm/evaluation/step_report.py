@@ -103,7 +103,7 @@ def table(rows: Sequence[Mapping[str, Any]], length: int) -> str:
             f"{bits['cosine']:6.3f}   {bits['uniform']:7.3f}"
         )
     plans = [f"{row['steps']:5d}  {describe_plan(row['optimal_plan'])}" for row in rows]
-    return "\n".join([*lines, "", "steps  optimal plan: steps x tokens", *plans])
+    return "\n".join([*lines, "", "steps  optimal plan: steps x at once", *plans])
 
 
 def describe_plan(plan: Sequence[Any]) -> str:
@@ -138,20 +138,23 @@ def save_step_losses(
     )
 
 
-def plot_step_losses(nats: Tensor, standard_error: Tensor, path: str | os.PathLike[str]) -> None:
+def plot_step_losses(
+    nats: Tensor, standard_error: Tensor, path: str | os.PathLike[str], unit: str = "token"
+) -> None:
     """Draws the loss at each number of known tokens, with its error and the curve fitted to it.
 
     Args:
         nats: (L,) or of S stages (S, L), of `measure_step_losses`.
         standard_error: of its shape; NaN where it is not known.
         path: the PNG file, replaced atomically.
+        unit: what L counts: "reveal" where stages are interleaved.
 
     Raises:
         ImportError: if matplotlib is not installed.
     """
     figure = new_figure((7.2, 4.2))
     axes = figure.add_subplot(
-        xlabel="tokens known", ylabel="bits for one more token", xlim=(0, nats.shape[-1] - 0.5)
+        xlabel=f"{unit}s known", ylabel=f"bits for one more {unit}", xlim=(0, nats.shape[-1] - 0.5)
     )
     if nats.ndim == 2:
         axes.set(xlabel="tokens known of the stage", ylabel="bits for one more reveal")
@@ -181,15 +184,20 @@ def _draw_curve(
 
 
 def plot_quality_against_steps(
-    rows: Sequence[Mapping[str, Any]], length: int, path: str | os.PathLike[str], title: str = ""
+    rows: Sequence[Mapping[str, Any]],
+    length: int,
+    path: str | os.PathLike[str],
+    title: str = "",
+    unit: str = "token",
 ) -> None:
     """Draws the bound against the number of steps for each kind of plan, and the time it takes.
 
     Args:
         rows: of [`compare_plans`], each with "seconds", what one sequence takes.
-        length: tokens of a sequence.
+        length: units of a sequence.
         path: the PNG file, replaced atomically.
         title: said above.
+        unit: what is drawn one at a time: a token, or "reveal" where there are stages.
 
     Raises:
         ImportError: if matplotlib is not installed.
@@ -204,11 +212,11 @@ def plot_quality_against_steps(
     time.minorticks_off()
     above = bound.secondary_xaxis("top", functions=(lambda x: x, lambda x: x))
     above.set_xticks(steps, [f"{length / number:g}" for number in steps])
-    above.set_xlabel("tokens a step")
+    above.set_xlabel(f"{unit}s a step")
     above.minorticks_off()
     plain(time)
     plain(bound)
-    note = "± 1 standard error of the difference\nto one token a step"
+    note = f"± 1 standard error of the difference\nto one {unit} a step"
     bound.legend(frameon=False, title=note, title_fontsize=8, alignment="left")
     write_atomically(path, png(figure))
 

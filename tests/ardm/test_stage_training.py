@@ -1,5 +1,7 @@
 """Training with stages: the loss by hand, the bound by any collator, files, and what is refused."""
 
+import warnings
+
 import pytest
 import torch
 from transformers import AutoModel, AutoModelForMaskedLM
@@ -347,3 +349,28 @@ def test_plans_that_cross_stages_are_refused(tiny_model):
         with pytest.raises(ValueError, match=message):
             log_prob(overlapping, ids, order, plan=plan)
     assert log_prob(overlapping, ids, order, plan=[4, 2]).isfinite().all()
+
+
+@pytest.mark.parametrize("stage_order", ORDERS)
+def test_canvases_without_stages_are_warned_of(tiny_model, stage_order):
+    """Their loss looks like a bound, and may be below the entropy of the data."""
+    model = tiny_model(**settings_of("digits", stage_order))
+    ids = texts(model, 40, 8).clamp(max=3)
+    canvas, labels = random_ratio_mask(ids, 4, generator=generator())
+    with pytest.warns(UserWarning, match="no position of the batch holds a coarse value"):
+        model(canvas, labels=labels)
+    own, labels = random_ratio_mask(ids, 4, generator=generator(), stages=model.stages)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model(own, labels=labels)
+
+
+def test_what_is_no_stages_or_no_leaf_is_refused(tiny_model):
+    stages = tiny_model(**settings_of("digits")).stages
+    with pytest.raises(ValueError, match=r"stages is 3; expected `model\.stages`"):
+        RandomRatioCollator(4, stages=3)
+    for ids, level in ((5, 1), (0, 3)):
+        with pytest.raises(ValueError, match="expected ids of the vocabulary, below 5, and levels"):
+            stages.coarsen(torch.tensor([ids]), level)
+    with pytest.raises(ValueError, match=r"nodes hold other ids; expected 0\.\.6"):
+        stages.level(torch.tensor([99]))

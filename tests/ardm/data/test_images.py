@@ -99,3 +99,23 @@ def test_rows_of_a_training():
 def test_what_does_not_fit_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_labels_shapes_and_values_are_checked():
+    form = ImageFormat((1, 2, 2), 17, 10)
+    images = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
+    for labels, message in (
+        (torch.tensor([1.7]), "dtype torch.float32; expected integers"),
+        (torch.tensor([True]), "dtype torch.bool"),
+        ([1, 2], "there are 2 labels; expected 1"),
+        (None, "labels are missing"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            form.encode(images, labels)
+        with pytest.raises(ValueError, match=message):
+            form.canvas(1, labels)
+    for values in ([[0, 1, 2, 17]], [[-1, 0, 0, 0]], [[1, 2, 3]]):
+        with pytest.raises(ValueError, match=r"expected 4 an image, in 0\.\.16"):
+            form.decode(torch.tensor(values))
+    with pytest.raises(ValueError, match=r"expected \(channels, height, width\)"):
+        ImageFormat((2, 2), 17)
