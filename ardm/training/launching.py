@@ -49,7 +49,7 @@ def run_recipe(main: Callable[[], None]) -> None:
     except (ValueError, RuntimeError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
     except KeyboardInterrupt as stop:
-        raise SystemExit(f"stopped: {stop}") from stop
+        raise SystemExit(f"stopped: {str(stop) or 'by Ctrl-C.'}") from stop
 
 
 def start_processes() -> None:
