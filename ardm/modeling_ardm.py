@@ -23,27 +23,16 @@ from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from .bound_loss import LossInputs, rule_out
 from .configuration_ardm import ARDMConfig
 from .generation_ardm import ARDMGenerationMixin
 from .generation_config_ardm import ARDMGenerationConfig
-from .id_checks import (
-    IGNORED,
-    check_attention_mask,
-    check_ids,
-    check_labels,
-    check_positions,
-    is_looked_at,
-)
+from .id_checks import check_attention_mask, check_ids, is_looked_at
 from .layers_ardm import ARDMLayer, ARDMOutputProjection, ARDMRMSNorm, rotary_angles
 from .networks import select_positions
 from .pretrained_ardm import ARDMPreTrainedModel
-from .reveals import check_below, mean_cross_entropy, mean_over_tokens, num_real
 from .stages import Stages
-from .vocabulary import impossible_ids, stages_of
-
-# Logit of an impossible id under the logsumexp of the others, where -inf would make a loss of
-# someone else's infinite: e^-20 is less than float32 resolves.
-_FLOOR = 20.0
+from .vocabulary import stages_of
 
 
 class ARDMModel(ARDMPreTrainedModel):
@@ -236,13 +225,8 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
                 or on labels without `input_ids` where there are several stages.
         """
         stages = self._stages
-        if labels is not None:
-            labels = self._checked(labels, input_ids, inputs_embeds, logits_positions)
-        elif num_items_in_batch is not None:
-            self._check_own_loss()
-        if logits_positions is not None:
-            like = input_ids if labels is None else labels
-            check_positions(logits_positions, like, bool_only=labels is not None)
+        asked = LossInputs(labels, logits_positions, num_maskable, num_items_in_batch)
+        asked = asked.checked(self.config, stages, input_ids, inputs_embeds)
         outputs = self.model(
             input_ids,
             attention_mask,
@@ -251,49 +235,12 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
             output_positions=logits_positions,
             **kwargs,
         )
-        logits = self._rule_out(self.lm_head(outputs.last_hidden_state))
-        loss = None
-        if labels is not None:
-            if num_maskable is None and num_items_in_batch is None:
-                num_maskable = num_real(labels, attention_mask) * (labels != IGNORED).any(1)
-            nats_B = mean_cross_entropy(logits, labels, logits_positions, stages, input_ids)
-            nats_B = nats_B * stages.num_stages  # reveals of a token
-            loss = mean_over_tokens(nats_B, labels, num_maskable, num_items_in_batch)
-        elif num_items_in_batch is not None:
-            floor = logits.logsumexp(-1, keepdim=True) - _FLOOR
-            logits = torch.where(logits == -torch.inf, floor, logits)
+        logits = self.lm_head(outputs.last_hidden_state)
+        if not stages.direct:  # which has no logits of impossible ids
+            logits = rule_out(logits, self.config)
         return MaskedLMOutput(
-            loss=loss,
-            logits=logits,
+            loss=asked.loss(logits, stages, input_ids, attention_mask),
+            logits=asked.shown(logits),
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
-
-    def _checked(
-        self, labels: Tensor, input_ids: Any, inputs_embeds: Any, logits_positions: Tensor | None
-    ) -> Tensor:
-        """Labels that are tokens, and below their positions' values; else raises ValueError."""
-        like = input_ids if inputs_embeds is None else inputs_embeds[..., 0]
-        check_labels(labels, self.config.vocab_size, impossible_ids(self.config), like)
-        if self._stages.tree is not None:
-            check_below(labels, input_ids, logits_positions, self._stages)
-        return labels.long()  # cross-entropy takes no int32
-
-    def _check_own_loss(self) -> None:
-        """Raises ValueError if a caller's own loss of logits cannot be that of the next reveal."""
-        if self._stages.tree is not None:
-            raise ValueError(
-                "num_items_in_batch comes without labels, for a loss of the caller's own (as of"
-                " label_smoothing_factor or compute_loss_func); expected the model's own loss where"
-                " there are stages."
-            )
-
-    def _rule_out(self, logits: Tensor) -> Tensor:
-        """Logits, changed in place, with -inf at ids that are never generated."""
-        if self._stages.direct:  # has no logits of them
-            return logits
-        impossible = [*impossible_ids(self.config)]
-        # one by one, one or two are no copies from the host
-        for ids in impossible if len(impossible) < 3 else [impossible]:
-            logits[..., ids] = -torch.inf
-        return logits

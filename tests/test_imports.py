@@ -130,7 +130,9 @@ CORE: dict[str, dict[str, set[str]]] = {
             "networks",
             "streaming",
         },
+        "bound_loss": {"id_checks", "reveals", "stages", "vocabulary"},
         "modeling_ardm": {
+            "bound_loss",
             "configuration_ardm",
             "generation_ardm",
             "generation_config_ardm",
@@ -138,7 +140,6 @@ CORE: dict[str, dict[str, set[str]]] = {
             "layers_ardm",
             "networks",
             "pretrained_ardm",
-            "reveals",
             "stages",
             "vocabulary",
         },
