@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 from .configuration_ardm import ARDMConfig
 
 if TYPE_CHECKING:
+    from .adoption import adopt
     from .collator import RandomRatioCollator
     from .generation_ardm import ARDMGenerationMixin
     from .generation_config_ardm import ARDMGenerationConfig
@@ -35,6 +36,7 @@ __all__ = [
     "NELBOOutput",
     "RandomRatioCollator",
     "StepLosses",
+    "adopt",
     "cosine_plan",
     "log_prob",
     "measure_step_losses",
@@ -47,6 +49,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "adoption": ("adopt",),
     "collator": ("RandomRatioCollator",),
     "generation_ardm": ("ARDMGenerationMixin",),
     "generation_config_ardm": ("ARDMGenerationConfig",),

@@ -34,6 +34,7 @@ from .resampling import RESAMPLE_ORDERS, Resampling
 from .selection import Amount, Selection, above_threshold, within_entropy
 from .stopping import Stopping, any_of
 from .streaming import Streamer, Streaming
+from .vocabulary import with_given_tokens
 
 
 def assemble(
@@ -215,7 +216,9 @@ def make_network(
 
     if scale == 1:
         return network
-    return guided(network, canvas.given_BL, canvas.mask_token_id, scale)
+    around_BL = with_given_tokens(model.config, canvas.ids, None)
+    prompt_BL = canvas.given_BL if around_BL is None else canvas.given_BL & ~around_BL
+    return guided(network, prompt_BL, canvas.mask_token_id, scale)
 
 
 def make_selection(

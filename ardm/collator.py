@@ -65,6 +65,8 @@ class RandomRatioCollator:
         generator: source of randomness in training; None = Trainer's seed and epoch, or without a
             Trainer torch's global one. A run that is to be resumed exactly wants None.
         stages: of a model that reveals values in several (`model.stages`); None: one.
+        given_token_ids: ids that are never masked, as [CLS] and [SEP] of an adopted model
+            (`model.config.given_token_ids`).
 
     Raises:
         ValueError: if an id is none, the two are the same, or the stages have another mask.
@@ -76,6 +78,7 @@ class RandomRatioCollator:
         pad_token_id: int | None = None,
         generator: torch.Generator | None = None,
         stages: Stages | None = None,
+        given_token_ids: Sequence[int] = (),
     ):
         if mask_token_id is None:
             raise ValueError("mask_token_id is None; expected the id of the mask token.")
@@ -87,6 +90,9 @@ class RandomRatioCollator:
         self.pad_token_id = pad_token_id
         self.generator = generator
         self.stages = checked_stages(stages, self.mask_token_id)
+        self.given_token_ids = [
+            check_integer("given_token_ids", token, 0, LAST_ID) for token in given_token_ids
+        ]
         self._call: TrainerCall | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -110,6 +116,9 @@ class RandomRatioCollator:
         """
         call = trainer_call(self._call)
         input_ids, attention_mask, prompt_mask = self._padded(examples)
+        if self.given_token_ids:
+            given = torch.isin(input_ids, torch.tensor(self.given_token_ids))
+            prompt_mask = given if prompt_mask is None else given | prompt_mask.bool()
         maskable = maskable_tokens(
             input_ids, self.mask_token_id, attention_mask, prompt_mask, self.stages
         )

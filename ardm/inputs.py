@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from .arrangements import check_stagewise, reveal_times
 from .canvas import Canvas
 from .generation_config_ardm import ARDMGenerationConfig
 from .id_checks import check_ids, check_rows, check_zero_one
-from .networks import MaskedLanguageModel, execution_device
+from .networks import MaskedLanguageModel, execution_device, padding_row
 from .orders import QUEUE_ORDERS
 from .randomness import seed_from
 from .stages import Stages
@@ -106,11 +106,8 @@ def _max_length(model: GenerativeModel) -> int | None:
     RoBERTa and its relatives begin to count behind their padding's position, and name the rows.
     """
     longest = getattr(model.config, "max_position_embeddings", None)
-    for name, module in model.named_modules() if isinstance(model, nn.Module) else ():
-        counted = name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
-        if counted and module.padding_idx is not None:
-            return module.num_embeddings - module.padding_idx - 1
-    return longest
+    padding = padding_row(model)
+    return longest if longest is None or padding is None else longest - padding - 1
 
 
 def special_ids(name: str, model: MaskedLanguageModel, config: ARDMGenerationConfig) -> list[int]:

@@ -133,8 +133,17 @@ def _takes_mask(model: MaskedLanguageModel) -> bool:
 
 
 def check_bidirectional(model: MaskedLanguageModel) -> None:
-    """Raises ValueError for a decoder of transformers, whose logits at p are those of p + 1."""
+    """Makes sure that logits at a position are of that position, by what transformers' class it is.
+
+    Args:
+        model: the network; an adopted one says in its configuration that it is not causal.
+
+    Raises:
+        ValueError: for a decoder of transformers, whose logits at p are those of p + 1.
+    """
     model = unwrapped(model)
+    if getattr(model.config, "is_causal", True) is False:
+        return
     kind = str(getattr(model.config, "model_type", None))
     decoder = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
     masked = MODEL_FOR_MASKED_LM_MAPPING_NAMES.get(kind)
@@ -142,7 +151,7 @@ def check_bidirectional(model: MaskedLanguageModel) -> None:
         raise ValueError(
             f"{type(model).__name__} is a {decoder}, which predicts the next token from those to"
             " the left; expected a masked language model, whose logits at a position are of that"
-            " position and see both sides."
+            " position and see both sides (ardm.adopt makes one of it)."
         )
 
 
@@ -151,6 +160,22 @@ def unwrapped(model: MaskedLanguageModel) -> MaskedLanguageModel:
     while isinstance(model, nn.Module) and isinstance(getattr(model, "module", None), nn.Module):
         model = model.module  # type: ignore[assignment]
     return model
+
+
+def padding_row(model: Any) -> int | None:
+    """The row of padding in a table of positions that counts real ones behind it, as RoBERTa's.
+
+    Args:
+        model: the network.
+
+    Returns:
+        The row: position p is row p + 1 behind it; None where position p is row p.
+    """
+    for name, module in model.named_modules() if isinstance(model, nn.Module) else ():
+        counted = name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
+        if counted and module.padding_idx is not None:
+            return module.padding_idx
+    return None
 
 
 def _check_answer(

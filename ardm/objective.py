@@ -21,7 +21,7 @@ from .networks import MaskedLanguageModel, unwrapped
 from .randomness import keyed_uniforms
 from .reveals import mean_cross_entropy
 from .stages import Stages
-from .vocabulary import stages_of
+from .vocabulary import stages_of, with_given_tokens
 
 _DROPPED = 4  # a stream of random numbers of its own, beside those of masking.py
 
@@ -110,6 +110,9 @@ class RandomRatioObjective:
         mask_id = self.mask_token_id
         config = getattr(unwrapped(model), "config", None)  # without one nothing is said of stages
         stages = stages_of(config, mask_id) if config else Stages.plain(mask_id)
+        known_mask = prompt_mask
+        if config:
+            known_mask = with_given_tokens(config, batch["input_ids"], prompt_mask)
         masked_ids, labels = keyed_random_ratio_mask(
             batch["input_ids"],
             mask_id,
@@ -118,17 +121,19 @@ class RandomRatioObjective:
             global_batch_size=batch.global_batch_size,
             max_ratio=max_ratio,
             attention_mask=attention_mask,
-            prompt_mask=prompt_mask,
+            prompt_mask=known_mask,
             stages=stages,
         )
         if self.prompt_dropout and prompt_mask is not None:
-            masked_ids = self._without_prompts(masked_ids, prompt_mask, batch.example_numbers)
+            around = with_given_tokens(config, batch["input_ids"], None) if config else None
+            hidden = prompt_mask.bool() if around is None else prompt_mask.bool() & ~around
+            masked_ids = self._without_prompts(masked_ids, hidden, batch.example_numbers)
         positions = labels != IGNORED
         output = model(
             input_ids=masked_ids, attention_mask=attention_mask, logits_positions=positions
         )
         nats_B = mean_cross_entropy(output.logits, labels, positions, stages, masked_ids)
-        maskable_BL = maskable_tokens(batch["input_ids"], mask_id, attention_mask, prompt_mask)
+        maskable_BL = maskable_tokens(batch["input_ids"], mask_id, attention_mask, known_mask)
         num_maskable_B = maskable_BL.sum(1)
         nats_of_rows_B = nats_B * (num_maskable_B * stages.num_stages)
         ratio_B = left_ratio(masked_ids, positions, num_maskable_B, stages)

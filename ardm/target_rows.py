@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from .checks import check_integer
-from .id_checks import check_ids, check_rows, check_zero_one
+from .id_checks import check_ids, check_like_ids, check_rows, check_zero_one
 from .masking import maskable_tokens
 from .networks import MaskedLanguageModel, PositionLogits, position_logits
 from .stages import Stages
-from .vocabulary import VocabularyConfig, impossible_ids, stages_of
+from .vocabulary import VocabularyConfig, impossible_ids, stages_of, with_given_tokens
 
 # Tokens a call of the network unless `batch_size` says otherwise. On a CPU larger calls only leave
 # the cache (measured: a quarter slower at 16,384); a GPU wants work. Logits take 20 bytes each on
@@ -127,11 +127,12 @@ def target_tokens(
             "the model's configuration has no mask_token_id; expected the id that hides a token:"
             " model.config.mask_token_id = tokenizer.mask_token_id."
         )
-    target_BL = maskable_tokens(input_ids, config.mask_token_id, attention_mask, prompt_mask)
-    # a second time: on a GPU nobody has looked yet
     for name, mask in (("attention_mask", attention_mask), ("prompt_mask", prompt_mask)):
         if mask is not None:
+            check_like_ids(name, mask, input_ids)
             check_zero_one(name, mask)
+    prompt_mask = with_given_tokens(config, input_ids, prompt_mask)
+    target_BL = maskable_tokens(input_ids, config.mask_token_id, attention_mask, prompt_mask)
     if attention_mask is not None:
         check_rows(attention_mask)
     impossible = torch.tensor([*impossible_ids(config)], device=input_ids.device)

@@ -43,7 +43,7 @@ def impossible_ids(config: VocabularyConfig) -> set[int]:
     """
     of_texts = text_ids(config)
     never: set[Any] = {getattr(config, "pad_token_id", None)} - of_texts
-    never = (never | {getattr(config, "mask_token_id", None)}) - {None}
+    never = (never | {getattr(config, "mask_token_id", None)} | given_ids(config)) - {None}
     num_values = getattr(config, "num_values", None)
     if num_values is None:
         return never
@@ -52,12 +52,49 @@ def impossible_ids(config: VocabularyConfig) -> set[int]:
 
 
 def text_ids(config: VocabularyConfig) -> set[int]:
-    """The special ids that texts hold: EOS (one or several), BOS and UNK, as far as there are."""
+    """The special ids that texts hold: EOS (one or several), BOS and UNK, as far as there are.
+
+    Those that a tokenizer sets around texts are no part of them: see [`given_ids`].
+    """
     found: set[Any] = set()
     for name in ("eos_token_id", "bos_token_id", "unk_token_id"):
         ids = getattr(config, name, None)
         found |= set(ids) if isinstance(ids, (list, tuple)) else {ids}
-    return found - {None}
+    return found - {None} - given_ids(config)
+
+
+def given_ids(config: VocabularyConfig) -> set[int]:
+    """The ids that stand around texts, as [CLS] and [SEP] do: always known, never generated.
+
+    Args:
+        config: of a model; its `given_token_ids`, if it has any.
+
+    Returns:
+        The ids; none of a model that was trained as an ARDM from the beginning.
+    """
+    return {*(getattr(config, "given_token_ids", None) or ())}
+
+
+def with_given_tokens(
+    config: VocabularyConfig, input_ids: torch.Tensor, prompt_mask: torch.Tensor | None
+) -> torch.Tensor | None:
+    """The prompt mask, with the model's [`given_ids`] in it.
+
+    Args:
+        config: of the model.
+        input_ids: int64 (B, L).
+        prompt_mask: (B, L), 1 on given tokens, or None.
+
+    Returns:
+        The same, or bool (B, L) where the model has such ids.
+    """
+    ids = given_ids(config)
+    if not ids or not isinstance(input_ids, torch.Tensor):
+        return prompt_mask
+    given_BL = torch.isin(input_ids, torch.tensor([*ids], device=input_ids.device))
+    if prompt_mask is None or prompt_mask.shape != given_BL.shape:
+        return given_BL if prompt_mask is None else prompt_mask  # refused where it is checked
+    return given_BL | prompt_mask.bool()
 
 
 @lru_cache(maxsize=32)

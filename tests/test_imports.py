@@ -120,6 +120,7 @@ CORE: dict[str, dict[str, set[str]]] = {
             "selection",
             "stopping",
             "streaming",
+            "vocabulary",
         },
         "generation_output_ardm": set(),
         "generation_ardm": {
@@ -141,6 +142,27 @@ CORE: dict[str, dict[str, set[str]]] = {
             "networks",
             "pretrained_ardm",
             "stages",
+            "vocabulary",
+        },
+        # the same for models of transformers' own classes
+        "architectures": set(),
+        "adopted_ardm": {
+            "architectures",
+            "bound_loss",
+            "generation_ardm",
+            "generation_config_ardm",
+            "id_checks",
+            "networks",
+            "vocabulary",
+        },
+        "adoption_settings": {"checks", "vocabulary"},
+        "adoption": {
+            "adopted_ardm",
+            "adoption_settings",
+            "architectures",
+            "generation_ardm",
+            "generation_config_ardm",
+            "networks",
             "vocabulary",
         },
         # what a text costs

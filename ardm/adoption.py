@@ -1,0 +1,238 @@
+"""adopt: a masked or causal language model of anyone becomes the network of an ARDM.
+
+    model = adopt("google-bert/bert-base-uncased")           # or any *ForMaskedLM
+    model = adopt("Qwen/Qwen3-0.6B", tokenizer)              # a causal one: it then sees both sides
+
+It gets `generate`, the likelihoods and the bound's loss. Its weights and its class's code stay what
+they are, so that its own class still reads what it saves; what an ARDM needs to know beyond that
+stands in its configuration: the mask id, ids that are never generated, the shift of logits. It is a
+good ARDM only once it has been trained with every ratio of masks.
+"""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from .adopted_ardm import AdoptedLanguageModel, adopted_class
+from .adoption_settings import added_mask_token, adoption_settings
+from .architectures import check_language_model, class_of, is_causal_class
+from .generation_ardm import ARDMGenerationMixin
+from .generation_config_ardm import ARDMGenerationConfig
+from .networks import evaluating, execution_device
+from .vocabulary import impossible_ids, text_ids
+
+# of a class that takes no part in attention's direction, nothing is known before it is tried
+_SEEN = 1e-4  # of a later token's effect, beside an earlier one's, before it counts as seen
+_DOWNLOAD = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
+
+
+def adopt(
+    model: PreTrainedModel | str | os.PathLike[str],
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    *,
+    mask_token_id: int | None = None,
+    given_token_ids: list[int] | None = None,
+    right_shift_logits: bool | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Makes an ARDM of a language model; one that was adopted before is read as it was saved.
+
+    A model in memory is changed in place. Special tokens that its tokenizer sets around a text,
+    such as [CLS] and [SEP], are never masked, never generated, and outside of every likelihood.
+
+    Args:
+        model: of one of transformers' *ForMaskedLM or causal classes, or one that comes with code
+            of its own (LLaDA, Dream); or a folder, or its name on the Hub.
+        tokenizer: its tokenizer, which tells the special ids; None: of a name, the one that lies
+            beside it. That of a causal model gets a mask token, in place, if it has none.
+        mask_token_id: the id that hides a token; None: of an adopted model as saved, else the
+            tokenizer's, the configuration's, or for a causal model a new one.
+        given_token_ids: ids that are always known; None: as saved, else those that the tokenizer
+            sets around texts, or without one the configuration's BOS, EOS, CLS and SEP.
+        right_shift_logits: whether the logits at p are read as those of position p + 1; None: as
+            saved, else no. Worth trying for a causal model, which was trained so.
+        **kwargs: of `from_pretrained`, such as `dtype`, `device_map`, `attn_implementation`,
+            `revision`, `trust_remote_code`.
+
+    Returns:
+        The model, a subclass of its own class, with `generate`, `nelbo` and the like.
+
+    Raises:
+        ValueError: if the model is no language model of one text, has no mask token, or sees only
+            what lies to the left; if an id is outside its vocabulary; if there is no such folder.
+    """
+    settings = {
+        "mask_token_id": mask_token_id,
+        "given_token_ids": given_token_ids,
+        "right_shift_logits": right_shift_logits,
+    }
+    network: Any = model
+    if isinstance(model, (str, os.PathLike)):
+        name = str(model)
+        _check_path(name)
+        if tokenizer is None:
+            tokenizer = _tokenizer_of(name, kwargs)
+        network = _loaded(name, kwargs)
+    elif kwargs:
+        raise ValueError(
+            f"got a model in memory and {', '.join(sorted(kwargs))}; expected these with a folder"
+            " or a name, from which a model is loaded."
+        )
+    bases = type(network).__mro__
+    if ARDMGenerationMixin in bases and AdoptedLanguageModel not in bases:
+        return network  # an ARDM from the beginning
+    check_language_model(network)
+    _change(network, tokenizer, settings)
+    return network
+
+
+def _change(
+    model: Any, tokenizer: PreTrainedTokenizerBase | None, settings: dict[str, Any]
+) -> None:
+    """Makes an ARDM of a model in memory."""
+    config = model.config
+    causal = is_causal_class(type(model))
+    again = isinstance(model, AdoptedLanguageModel)
+    found = adoption_settings(config, tokenizer, settings, causal=causal)
+    if found["mask_token_id"] is None:
+        found["mask_token_id"] = added_mask_token(config, tokenizer)
+    rows = max(found["mask_token_id"] + 1, config.vocab_size)
+    if causal and rows > config.vocab_size:
+        model.resize_token_embeddings(rows)
+    eos_token_id = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    if eos_token_id is not None and not again:  # chat models have several, told there alone
+        found.setdefault("eos_token_id", eos_token_id)
+    for name, value in found.items():
+        setattr(config, name, value)
+    if causal:
+        config.is_causal = False
+        config.use_cache = False  # a token's state changes with every other token
+    _tell_masks(model)
+    impossible_ids(config)  # refuses what does not fit
+    if not again:
+        model.__class__ = adopted_class(type(model))
+        model.generation_config = ARDMGenerationConfig.from_model_config(config)
+    _try_out(model)
+
+
+@torch.no_grad()
+def _try_out(model: Any) -> None:
+    """Runs three tokens: does the first see the last, is the head of one state each?
+
+    Raises:
+        ValueError: if a later token changes nothing at an earlier position.
+    """
+    device = execution_device(model)
+    never = impossible_ids(model.config) | text_ids(model.config)
+    ordinary = [token for token in range(min(model.config.vocab_size, 64)) if token not in never]
+    if device.type == "meta" or len(ordinary) < 2:
+        return
+    one, other = ordinary[-2:]
+    ids = torch.tensor([[one, one, one]], device=device)
+    changed_last, changed_first = ids.clone(), ids.clone()
+    changed_last[0, 2] = other
+    changed_first[0, 0] = other
+    with evaluating(model):
+        states, after_last, after_first = (
+            _finite_logits(model, row) for row in (ids, changed_last, changed_first)
+        )
+        seen = (after_last - states)[0, 0].abs().max()
+        reached = (after_first - states)[0, 2].abs().max()
+        if reached > 0 and seen <= _SEEN * reached:  # 0 of 0: some begin with a head of zeros
+            raise ValueError(
+                f"the attention of {type(model).__name__} is causal whatever its configuration"
+                " says; expected one in which a token sees those to its right, too."
+            )
+        middle = torch.tensor([[False, True, False]], device=device)
+        picked = _finite_logits(model, ids, middle)
+    model.head_is_pointwise = torch.allclose(picked, states[:, 1], rtol=1e-2, atol=1e-3)
+
+
+def _finite_logits(model: Any, ids: Tensor, positions: Tensor | None = None) -> Tensor:
+    return model(ids, logits_positions=positions).logits.float().nan_to_num(neginf=0)
+
+
+def _tell_masks(model: Any) -> None:
+    """ESM drops its mask's embedding and scales the others by the share of masks: 0 / 0 at all.
+
+    Its network as trained at its own share of masks, for every share.
+    """
+    if not getattr(model.config, "token_dropout", False):
+        return
+    for module in model.modules():
+        if getattr(module, "token_dropout", False):
+            module.token_dropout = False
+    with torch.no_grad():
+        model.get_input_embeddings().weight[model.config.mask_token_id] = 0
+    model.config.token_dropout = False
+
+
+# ---------------------------------------------------------------------------------------- loading
+def _loaded(name: str, kwargs: dict[str, Any]) -> Any:
+    """The model of a folder or a name, of its own class or as it was adopted."""
+    config = kwargs.pop("config", None)
+    code = {key: kwargs[key] for key in (*_DOWNLOAD, "trust_remote_code") if key in kwargs}
+    if config is None:
+        config = AutoConfig.from_pretrained(name, **code)
+    model_class: Any = class_of(config, name, AUTO_MAP["AutoModelForMaskedLM"], **code)
+    if hasattr(config, "right_shift_logits"):  # saved by an adopted one
+        model_class = adopted_class(model_class)
+    loaded, info = model_class.from_pretrained(
+        name, config=config, output_loading_info=True, **kwargs
+    )
+    missing = sorted(map(str, info["missing_keys"]))
+    if missing:
+        warnings.warn(
+            f"{len(missing)} weights of {model_class.__name__} are not in {name} and were drawn at"
+            f" random: {', '.join(missing[:3])}{', ...' if missing[3:] else ''}.",
+            stacklevel=3,
+        )
+    return loaded
+
+
+def _tokenizer_of(name: str, kwargs: dict[str, Any]) -> PreTrainedTokenizerBase | None:
+    """The tokenizer beside a model; None if there is none."""
+    folder = Path(name)
+    files = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "vocab.model")
+    if folder.is_dir() and not any((folder / each).exists() for each in files):
+        return None
+    code = {key: kwargs[key] for key in (*_DOWNLOAD, "trust_remote_code") if key in kwargs}
+    return AutoTokenizer.from_pretrained(name, **code)
+
+
+def _check_path(name: str) -> None:
+    """Raises ValueError for what can only be a folder and is none: it never goes to the Hub."""
+    is_path = name.startswith((".", "~", os.sep)) or name.count("/") > 1 or "\\" in name
+    if not os.path.isdir(name) and (is_path or os.path.exists(name) or not name):
+        raise ValueError(f"there is no folder {name!r}; expected one with a model's config.json.")
+
+
+class AdoptedForMaskedLM:
+    """What `AutoModelForMaskedLM` finds in the folder of an adopted model: it calls [`adopt`]."""
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str], **kwargs: Any) -> Any:
+        """Reads an adopted model.
+
+        Args:
+            name: a folder, or a name on the Hub.
+            **kwargs: as in transformers.
+
+        Returns:
+            The model.
+        """
+        kwargs.pop("_from_auto", None)
+        return adopt(name, **kwargs)
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: Any = None) -> None:
+        """transformers' hook: an adopted model brings its code along by itself."""
+
+
+# what the configuration of a saved one says, for those who load it with its code
+AUTO_MAP = {"AutoModelForMaskedLM": f"adoption.{AdoptedForMaskedLM.__name__}"}
