@@ -41,6 +41,11 @@ class AdoptedLanguageModel(ARDMGenerationMixin):
     head_is_pointwise = True  # logits at a position are a function of its hidden state alone
     accepts_loss_kwargs = True
 
+    @classmethod
+    def can_generate(cls) -> bool:
+        """Whether `generate` is there, as transformers asks."""
+        return True
+
     @can_return_tuple
     def forward(
         self,
@@ -103,7 +108,7 @@ class AdoptedLanguageModel(ARDMGenerationMixin):
     ) -> dict[str, Any]:
         """Masks and places as the model's own class wants them."""
         taken = parameters_of(self.adopted_from)
-        inputs: dict[str, Any] = {}
+        inputs: dict[str, Any] = {"use_cache": False} if "use_cache" in taken else {}
         is_table = attention_mask is not None and attention_mask.ndim == 2
         if position_ids is None and is_table and "position_ids" in taken:
             position_ids = (attention_mask.long().cumsum(1) - 1).clamp(min=0)  # type: ignore[union-attr]
@@ -205,7 +210,9 @@ def adopted_class(model_class: Any) -> Any:
     Returns:
         A subclass of it, the same at each call.
     """
-    own = {"adopted_from": model_class, "__module__": __name__, "__doc__": model_class.__doc__}
+    # its module, too: with it transformers saves the code of those that come with their own
+    module = model_class.__module__
+    own = {"adopted_from": model_class, "__module__": module, "__doc__": model_class.__doc__}
     # transformers looks for the name of the mixin among the bases to see that it generates
     bases = (AdoptedLanguageModel, ARDMGenerationMixin, model_class)
     return type(model_class.__name__, bases, own)

@@ -115,7 +115,8 @@ def _change(
     _tell_masks(model)
     impossible_ids(config)  # refuses what does not fit
     if not again:
-        model.__class__ = adopted_class(type(model))
+        own_class: Any = type(model)
+        model.__class__ = adopted_class(own_class)
         model.generation_config = ARDMGenerationConfig.from_model_config(config)
     _try_out(model)
 
@@ -182,6 +183,13 @@ def _loaded(name: str, kwargs: dict[str, Any]) -> Any:
     model_class: Any = class_of(config, name, AUTO_MAP["AutoModelForMaskedLM"], **code)
     if hasattr(config, "right_shift_logits"):  # saved by an adopted one
         model_class = adopted_class(model_class)
+    if not model_class.__module__.startswith("transformers."):
+        loaded = model_class.from_pretrained(name, config=config, **kwargs)
+        if isinstance(loaded, AdoptedLanguageModel):  # their loading may put their own settings in
+            settings_from = {key: kwargs[key] for key in _DOWNLOAD if key in kwargs}
+            loaded.generation_config = ARDMGenerationConfig.from_model_config(config)
+            loaded.adjust_generation_fn(None, False, None, name, **settings_from)
+        return loaded
     loaded, info = model_class.from_pretrained(
         name, config=config, output_loading_info=True, **kwargs
     )

@@ -18,6 +18,7 @@ from .vocabulary import given_ids, impossible_ids, text_ids
 MASK = "[MASK]"
 _AROUND = ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
 _SPECIAL = ("bos_token_id", "eos_token_id", "unk_token_id", "pad_token_id")
+_SHIFTED = {"Dream"}  # trained so
 _WAY_OUT = "its tokenizer, or mask_token_id=, the id of a token that no text holds"
 
 
@@ -56,7 +57,7 @@ def adoption_settings(
         raise ValueError(f"given_token_ids hold {mask}, the mask id; expected other ids.")
     shift = wanted["right_shift_logits"]
     if shift is None:
-        shift = getattr(config, "right_shift_logits", False)
+        shift = getattr(config, "right_shift_logits", config.model_type in _SHIFTED)
     if not isinstance(shift, bool):
         raise ValueError(f"right_shift_logits is {shift!r}; expected True or False.")
     settings = {

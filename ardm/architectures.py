@@ -20,6 +20,8 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
+from .older_code import completed
+
 # where a repository with code of its own names its class with a head: LLaDA, Dream and the like
 _AUTO_CLASSES = ("AutoModelForMaskedLM", "AutoModelForCausalLM", "AutoModel")
 _EXPECTED = "a masked language model (*ForMaskedLM) or a causal one (*ForCausalLM, GPT2LMHeadModel)"
@@ -61,7 +63,9 @@ def class_of(config: PreTrainedConfig, name: str, own: str, **code: Any) -> type
                     f"{name} comes with code of its own; expected trust_remote_code=True, once you"
                     " have read it."
                 )
-            return get_class_from_dynamic_module(reference, name, **code)
+            found: Any = get_class_from_dynamic_module(reference, name, **code)
+            found.register_for_auto_class(auto_class)  # so that it is saved with its code
+            return completed(found)
     raise ValueError(f"{name} is of type {config.model_type!r}; expected {_EXPECTED}.")
 
 
