@@ -25,7 +25,8 @@ from .bound_loss import LossInputs, rule_out
 from .generation_ardm import ARDMGenerationMixin
 from .generation_config_ardm import ARDMGenerationConfig
 from .id_checks import check_attention_mask
-from .networks import padding_row, select_positions
+from .networks import longest_sequence, padding_row, select_positions
+from .stages import Stages
 from .vocabulary import stages_of
 
 # of repositories with code of their own that add the mask they are given to the scores (B, H, L, L)
@@ -45,6 +46,16 @@ class AdoptedLanguageModel(ARDMGenerationMixin):
     def can_generate(cls) -> bool:
         """Whether `generate` is there, as transformers asks."""
         return True
+
+    @property
+    def stages(self) -> Stages:
+        """How values are revealed: from the mask to the token."""
+        return stages_of(self.config)
+
+    @property
+    def longest_sequence(self) -> int:
+        """The most tokens of a sequence; 2^31 without a limit."""
+        return longest_sequence(self) or 2**31
 
     @can_return_tuple
     def forward(

@@ -17,7 +17,7 @@ from .arrangements import check_stagewise, reveal_times
 from .canvas import Canvas
 from .generation_config_ardm import ARDMGenerationConfig
 from .id_checks import check_ids, check_rows, check_zero_one
-from .networks import MaskedLanguageModel, execution_device, padding_row
+from .networks import MaskedLanguageModel, execution_device, longest_sequence
 from .orders import QUEUE_ORDERS
 from .randomness import seed_from
 from .stages import Stages
@@ -82,7 +82,7 @@ def _num_new_tokens(
 ) -> int:
     """How many masks are appended, checked against the model's positions if it has a limit."""
     new_tokens = config.max_new_tokens
-    longest = _max_length(model)
+    longest = longest_sequence(model)
     if input_ids is None and new_tokens is None:
         if longest is None:
             raise ValueError(
@@ -98,16 +98,6 @@ def _num_new_tokens(
             f" {length + new_tokens}; expected at most max_position_embeddings={longest}."
         )
     return new_tokens
-
-
-def _max_length(model: GenerativeModel) -> int | None:
-    """The longest sequence; None without a limit.
-
-    RoBERTa and its relatives begin to count behind their padding's position, and name the rows.
-    """
-    longest = getattr(model.config, "max_position_embeddings", None)
-    padding = padding_row(model)
-    return longest if longest is None or padding is None else longest - padding - 1
 
 
 def special_ids(name: str, model: MaskedLanguageModel, config: ARDMGenerationConfig) -> list[int]:

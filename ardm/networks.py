@@ -178,6 +178,21 @@ def padding_row(model: Any) -> int | None:
     return None
 
 
+def longest_sequence(model: Any) -> int | None:
+    """The longest sequence that a model takes; None without a limit.
+
+    Args:
+        model: the network. RoBERTa and its relatives begin to count behind their padding's row, and
+            name the rows.
+
+    Returns:
+        A number of positions.
+    """
+    longest = getattr(model.config, "max_position_embeddings", None)
+    padding = padding_row(model)
+    return longest if longest is None or padding is None else longest - padding - 1
+
+
 def _check_answer(
     logits: Tensor, ids: Tensor, asked: Tensor | None, heard: bool, num_outputs: int
 ) -> None:

@@ -77,7 +77,8 @@ def nats(args: argparse.Namespace, model: ARDMForMaskedLM, windows: BoundEvaluat
     """-log p of each window, or its bound, float64 (W,)."""
     if args.order is None:
         return windows.nats(model, show_progress=True)
-    plan = None if args.steps is None else uniform_plan(windows.sequence_length, args.steps)
+    length = int(windows.num_tokens.max())
+    plan = None if args.steps is None else uniform_plan(length, args.steps)
 
     def exact(model: ARDMForMaskedLM, input_ids: Tensor, _: Tensor) -> Tensor:
         return -log_prob(model, input_ids, args.order, plan=plan)

@@ -68,7 +68,7 @@ def measure(
         )
         return losses.sequence_nats if losses.reveal_nats is None else losses.reveal_nats
 
-    num_stages, length = model.stages.num_stages, windows.sequence_length
+    num_stages, length = model.stages.num_stages, int(windows.num_tokens.max())
     if model.stages.interleaved:
         shape = (num_stages * length, num_stages * (num_stages + 1) // 2)
         return StepLosses.of_reveals(windows.measure(model, nats_by_step, shape, True))
@@ -104,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
     with state.main_process_first():  # one process fills the data cache, the others read it
         held_out = load_held_out(corpus, model, tokenizer)
     windows = HeldOutWindows(held_out, args.max_eval_windows)
-    length = windows.sequence_length
+    length = int(windows.num_tokens.max())
     if len(windows) < 4:
         raise ValueError(
             f"there are {len(windows)} windows of {length} tokens;"

@@ -3,7 +3,8 @@
     accelerate launch recipes/train_ardm.py                # the embedded Python documentation
     accelerate launch recipes/train_ardm.py --train_file my.txt --output_dir runs/mine
     accelerate launch --num_processes 2 --cpu recipes/train_ardm.py --per_device_train_batch_size 8
-    accelerate launch recipes/train_ardm.py --value_tree classes --output_dir runs/ardm_classes
+    accelerate launch recipes/train_ardm.py --model_name_or_path google-bert/bert-base-cased \
+        --train_file my.txt --output_dir runs/bert             # a BERT becomes an ARDM
 
 With no argument: 2 CPU cores, 2.5 minutes, 2.07 bits per character of held-out documentation.
 The same command again resumes a stopped run; a finished one is only scored and saved again. What
@@ -108,12 +109,13 @@ def main(argv: list[str] | None = None) -> None:
     config = training_config(args)
     corpus = corpus_from(args)
     accelerator = begin(config)
-    saved = load_folder(args.model_name_or_path) if args.model_name_or_path else None
-    if saved:
+    saved = None
+    if args.model_name_or_path:  # one of our own, or one to adopt
+        saved = load_folder(args.model_name_or_path, trust_remote_code=args.trust_remote_code)
         args.sequence_length = window_length(corpus, saved[0])
         corpus = corpus_from(args)
     with accelerator.main_process_first():  # one process fills the data cache, the others read it
-        tokenizer, windows = load_corpus(corpus, saved and saved[1])
+        tokenizer, windows = load_corpus(corpus, saved and saved[1], saved and saved[0])
     sizes = {name: getattr(args, name) for name in (*arguments.NETWORK, "seed")}
     if not saved:
         sizes |= stage_arguments.stage_settings(args, tokenizer)

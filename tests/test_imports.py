@@ -145,7 +145,8 @@ CORE: dict[str, dict[str, set[str]]] = {
             "vocabulary",
         },
         # the same for models of transformers' own classes
-        "architectures": set(),
+        "older_code": set(),
+        "architectures": {"older_code"},
         "adopted_ardm": {
             "architectures",
             "bound_loss",
@@ -153,6 +154,7 @@ CORE: dict[str, dict[str, set[str]]] = {
             "generation_config_ardm",
             "id_checks",
             "networks",
+            "stages",
             "vocabulary",
         },
         "adoption_settings": {"checks", "vocabulary"},

@@ -17,6 +17,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from ..training import check_integer
 from ..training.local_paths import public
 from ..training.model_folders import find_model
+from .framing import Frame
 from .paths import is_address
 from .pieces import documents_of
 from .texts import load_texts, load_validation_texts
@@ -57,6 +58,7 @@ _TOKENS: dict[str, tuple[type, str]] = {
     "sequence_length": (int, "tokens of a window"),
 }
 _NAMED_FILES = 3  # on a card
+_USUAL_LENGTH = 512  # tokens of a window, where a model takes a book
 _SHOWN_DOCUMENTS = 10_000  # of a stream, to learn a tokenizer from
 
 
@@ -183,13 +185,17 @@ def corpus_from(args: argparse.Namespace) -> Corpus:
 
 # -------------------------------------------------------------------------------------- windows
 def load_corpus(
-    corpus: Corpus, tokenizer: PreTrainedTokenizerBase | None = None
+    corpus: Corpus,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    model: _Model | None = None,
 ) -> tuple[PreTrainedTokenizerBase, dict[str, Dataset | IterableDataset]]:
     """Reads the texts, learns a tokenizer if none is given, and cuts windows.
 
     Args:
         corpus: which text.
         tokenizer: a model's own, in place of the corpus's.
+        model: the same; what its configuration has as `given_token_ids`, and the tokenizer sets
+            around a text, is around each window.
 
     Returns:
         The tokenizer, and windows as [`make_windows`] makes them under "train" and "validation".
@@ -201,10 +207,28 @@ def load_corpus(
     texts = load_texts(**_texts_of(corpus), streaming=corpus.streaming)
     tokenizer = tokenizer or _tokenizer(corpus, texts["train"])
     windows = {
-        name: make_windows(split, tokenizer, length, **_called(corpus, name))
+        name: _framed_windows(split, tokenizer, length, model, _called(corpus, name))
         for name, split in texts.items()
     }
     return tokenizer, windows
+
+
+def _framed_windows(
+    texts: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    length: int,
+    model: _Model | int | None,
+    called: dict[str, Any],
+) -> Any:
+    """Windows of `length` tokens; those that the tokenizer sets around a text are given."""
+    given = getattr(getattr(model, "config", None), "given_token_ids", None)
+    frame = Frame.of(tokenizer, given) if given else Frame()
+    if length <= frame.num_tokens:
+        raise ValueError(
+            f"sequence_length is {length}, of which the tokenizer sets {frame.num_tokens} around a"
+            " text; expected more."
+        )
+    return frame.around(make_windows(texts, tokenizer, length - frame.num_tokens, **called))
 
 
 def load_held_out(
@@ -232,7 +256,8 @@ def load_held_out(
         texts = load_validation_texts(**{k: named[k] for k in named.keys() - set(training)})
     else:
         texts = load_texts(**named)
-    return make_windows(texts["validation"], tokenizer, length, **_called(corpus, "validation"))
+    called = _called(corpus, "validation")
+    return _framed_windows(texts["validation"], tokenizer, length, model, called)
 
 
 def window_length(corpus: Corpus, model: _Model | int) -> int:
@@ -248,14 +273,25 @@ def window_length(corpus: Corpus, model: _Model | int) -> int:
     Raises:
         ValueError: if the model does not take so many.
     """
-    longest = model if isinstance(model, int) else model.config.max_position_embeddings
-    length = longest if corpus.sequence_length is None else corpus.sequence_length
+    longest, usual = _longest(model)
+    length = usual if corpus.sequence_length is None else corpus.sequence_length
     if not 1 <= length <= longest:
         raise ValueError(
             f"sequence_length is {length}; expected 1..{longest},"
             " the model's max_position_embeddings."
         )
     return length
+
+
+def _longest(model: _Model | int) -> tuple[int, int]:
+    """The most tokens that a model takes, and of an adopted one what is usual unless asked for."""
+    if isinstance(model, int):
+        return model, model
+    longest = getattr(model, "longest_sequence", None)  # of an adopted one
+    if longest is None:
+        longest = model.config.max_position_embeddings
+        return longest, longest
+    return longest, min(longest, _USUAL_LENGTH)
 
 
 def _texts_of(corpus: Corpus) -> dict[str, Any]:

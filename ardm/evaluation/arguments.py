@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..training import check_upload, given_flags
+from ..training.model_folders import find_model, model_type_of
 from .stage_arguments import STAGES
 
 NETWORK = {
@@ -15,6 +16,13 @@ NETWORK = {
 }
 OBJECTIVE = ("weight_power", "start_ratio")
 SIZES = (*NETWORK, "hidden_dropout", *STAGES)
+# For a network that someone else has trained, unless flags say otherwise: AdamW alone at a rate at
+# which it is not forgotten, and the bound's own ratios from the beginning.
+OF_ADOPTED: dict[str, Any] = {
+    "learning_rate": 1e-4,
+    "muon_learning_rate": None,
+    "start_ratio": 1.0,
+}
 _VALUES = ("tokenizer", "vocab_size", "value_tree", "num_values")
 _OVERRULED = (*SIZES, *_VALUES)  # by a saved model
 _OF_A_SAVED_MODEL = (*_OVERRULED, "alphabet")  # which recipes read off it
@@ -33,7 +41,12 @@ def add_model_arguments(
         scored: what the held-out data are cut into.
     """
     add = parser.add_argument_group("model").add_argument
-    add("--model_name_or_path", help="go on from a saved model, with its tokens and sizes")
+    add(
+        "--model_name_or_path",
+        help="go on from a saved model, or adopt a masked or causal one, with its tokens and sizes",
+    )
+    trusted = "run code that comes with such a model"
+    add("--trust_remote_code", action="store_true", help=trusted)
     for name, size in network.items():
         add(f"--{name}", type=type(size), default=size, help=f"of a new model (default: {size})")
     add("--push_to_hub", action="store_true", help="upload the result to --hub_model_id")
@@ -54,7 +67,8 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
         argv: the words; None = those of this process.
 
     Returns:
-        The flags. The `sequence_length` of a saved model is None unless it is given: its own.
+        The flags. The `sequence_length` of a saved model is None unless it is given: its own. Of a
+        model that is adopted, [`OF_ADOPTED`] are other defaults.
 
     Raises:
         ValueError: if sizes, values or a tokenizer are given to a saved model, which has its own,
@@ -73,6 +87,10 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
         )
     if "sequence_length" in args and not given_flags(parser, argv, ["sequence_length"]):
         args.sequence_length = None
+    if model_type_of(find_model(args.model_name_or_path)) != "ardm":
+        said = given_flags(parser, argv, [name for name in OF_ADOPTED if name in args])
+        unsaid = {name: OF_ADOPTED[name] for name in OF_ADOPTED if f"--{name}" not in said}
+        vars(args).update({name: value for name, value in unsaid.items() if name in args})
     return args
 
 

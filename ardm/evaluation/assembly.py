@@ -87,8 +87,13 @@ def model_identity(
     Returns:
         Of network, weights and objective.
     """
+    settings: dict[str, Any] = {"class": type(model).__name__, **model.config.to_diff_dict()}
+    if isinstance(model, ARDMForMaskedLM):
+        settings = {
+            name: getattr(model.config, name) for name in sorted(ARDMConfig.__annotations__)
+        }
     return {
-        "model": {name: getattr(model.config, name) for name in sorted(ARDMConfig.__annotations__)},
+        "model": settings,
         "objective": dict(objective),
         "initial_weights": "fresh" if fresh else weights_fingerprint(model),
     }

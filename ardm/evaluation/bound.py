@@ -20,6 +20,7 @@ from ..data.lost_text import UNITS, LostText
 from ..likelihood import nelbo
 from ..metrics.bits import Estimate, PositiveEstimate, bits_per_unit, perplexity
 from ..training import check_integer, measure_rows, own_share
+from ..vocabulary import with_given_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -251,20 +252,28 @@ def write_samples(
     Args:
         model: has `generate`.
         tokenizer: its tokenizer.
-        input_ids: int64 (L,), the passage.
+        input_ids: int64 (L,), the passage, as long as the texts.
         num_samples: how many texts.
         seed: key of what is drawn.
 
     Returns:
         The texts, and the passage with the generated part in [[ ]].
     """
-    written: Any = model.generate(order="random", num_return_sequences=num_samples, seed=seed)
+    mask = model.config.mask_token_id
+    known = with_given_tokens(model.config, input_ids[None], torch.zeros_like(input_ids[None]))
+    assert known is not None
+    canvas = input_ids[None].masked_fill(~known.bool(), mask).to(model.device)
+    written: Any = model.generate(
+        canvas, order="random", num_return_sequences=num_samples, seed=seed
+    )
     begin = len(input_ids) // 3
     end = 2 * len(input_ids) // 3
     gap = input_ids.clone()
-    gap[begin:end] = model.config.mask_token_id
+    gap[begin:end] = mask
     # another seed: with the same one the gap would echo the first text, drawn from the same numbers
     filled = model.generate(gap[None].to(model.device), seed=seed + 1)[0]
     parts = (filled[:begin], filled[begin:end], filled[end:])
-    before, middle, after = (tokenizer.decode(part) for part in parts)
-    return tokenizer.batch_decode(written), f"{before}[[{middle}]]{after}"
+    # of an adopted model what stands around a text is no part of it
+    bare = {"skip_special_tokens": bool(known.any())}
+    before, middle, after = (tokenizer.decode(part, **bare) for part in parts)
+    return tokenizer.batch_decode(written, **bare), f"{before}[[{middle}]]{after}"

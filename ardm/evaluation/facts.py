@@ -105,6 +105,8 @@ def tracked_samples(
 
 def _settings(args: argparse.Namespace, model: "ARDMForMaskedLM") -> dict[str, Any]:
     """The flags that the training followed, with sizes as the model has them."""
-    sizes = {name: getattr(model.config, name) for name in SIZES if name in args}
+    config = model.config
+    known = [name for name in SIZES if name in args and hasattr(config, name)]  # an adopted one's
+    sizes = {name: getattr(config, name) for name in known}
     begun = {"initial_weights": public(args.model_name_or_path)} if args.model_name_or_path else {}
     return hyperparameters(run_flags(args)) | sizes | begun

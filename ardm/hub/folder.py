@@ -14,11 +14,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from transformers import PreTrainedTokenizerBase
 
-from ..modeling_ardm import ARDMForMaskedLM
 from ..training import loss_curve as draw_loss_curve
 from ..training import write_repository
 from ..training.card_parts import picture_files
@@ -98,15 +97,17 @@ def keep_step_losses(old: str | os.PathLike[str], new: Path) -> None:
 
 
 def load_folder(
-    name_or_path: str | os.PathLike[str],
-) -> tuple[ARDMForMaskedLM, PreTrainedTokenizerBase]:
-    """Reads what [`save_folder`] wrote, from a folder or the Hub.
+    name_or_path: str | os.PathLike[str], *, trust_remote_code: bool = False
+) -> tuple[Any, PreTrainedTokenizerBase]:
+    """Reads what [`save_folder`] wrote, from a folder or the Hub, or adopts another's model.
 
     Args:
         name_or_path: the folder, or "user/name" on the Hub; recipes default to [`DEMO_FOLDER`].
+        trust_remote_code: run code that comes with a model of someone else's.
 
     Returns:
-        The model in evaluation mode, and its tokenizer.
+        The model in evaluation mode, an `ARDMForMaskedLM` or what [`ardm.adopt`] makes of a masked
+        or causal language model, and its tokenizer.
 
     Raises:
         ValueError: if there is no such model, one of its files is missing or damaged, weights are
@@ -117,7 +118,7 @@ def load_folder(
         raise ValueError(
             f"there is no {DEMO_FOLDER}; make it with `make demo`, or name a --model_name_or_path."
         )
-    return load(name)
+    return load(name, trust_remote_code=trust_remote_code)
 
 
 def loss_curve(history: Sequence[Mapping[str, float]], unit: str = "bits per token") -> bytes:

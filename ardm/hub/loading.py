@@ -1,7 +1,8 @@
 """From the files of a saved text model to network and tokenizer, or one line on what is wrong.
 
 Nothing is filled in: a weight that is missing or not finite, a setting that cannot be read or a
-special token that stands for something else is an error, not a model that writes nonsense.
+special token that stands for something else is an error, not a model that writes nonsense. A masked
+or causal language model of someone else's is adopted (adoption.py).
 """
 
 import os
@@ -9,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from ..adoption import adopt
 from ..generation_config_ardm import ARDMGenerationConfig
 from ..modeling_ardm import ARDMForMaskedLM
-from ..training.model_folders import find_model, loading, read_json
+from ..training.model_folders import find_model, loading, model_type_of, read_json
 
 _MODEL_TYPE = "ardm"
+_ELSEWHERE = {"ddpm": "; load it with ddpm.hub.load_folder, as recipes/sample_ddpm.py does"}
 _JSON = ("config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json")
 _FAULTS = {
     "missing_keys": "the network has parameters that are not",
@@ -25,25 +29,43 @@ _FAULTS = {
 _IDS = ("mask_token_id", "pad_token_id", "eos_token_id")
 
 
-def load(name_or_path: str | os.PathLike[str]) -> tuple[ARDMForMaskedLM, PreTrainedTokenizerBase]:
+def load(
+    name_or_path: str | os.PathLike[str], *, trust_remote_code: bool = False
+) -> tuple[Any, PreTrainedTokenizerBase]:
     """Reads a model and its tokenizer, and makes sure that they are whole and fit each other.
 
     Args:
         name_or_path: a folder, or "user/name" on the Hub.
+        trust_remote_code: run code that comes with a model of someone else's.
 
     Returns:
-        The model in evaluation mode, and its tokenizer.
+        The model in evaluation mode, an `ARDMForMaskedLM` or an adopted one, and its tokenizer.
 
     Raises:
         ValueError: if there is no such model, a file is damaged, or two do not fit.
     """
     name = find_model(name_or_path)
     with loading(name):
-        _check_files(name)
-        model = load_network(name)
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        code: dict[str, Any] = {"trust_remote_code": True} if trust_remote_code else {}
+        if _text_model_type(name) == _MODEL_TYPE:
+            _check_files(name)
+            model: Any = load_network(name)
+            tokenizer = AutoTokenizer.from_pretrained(name)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(name, **code)
+            model = adopt(name, tokenizer, **code)
+            _check_finite(model)
         _check_fit(model, tokenizer)
     return model.eval(), tokenizer
+
+
+def _text_model_type(name: str) -> str:
+    """What a configuration says that a model is, unless that is one of images."""
+    kind = model_type_of(name)
+    for start, hint in _ELSEWHERE.items():
+        if kind.startswith(start):
+            raise ValueError(f"it is a model of type {kind!r}, expected one of text{hint}")
+    return kind
 
 
 def _check_files(name: str) -> None:
@@ -52,10 +74,6 @@ def _check_files(name: str) -> None:
     if not folder.is_dir():
         return
     contents = {each: read_json(folder / each) for each in _JSON if (folder / each).exists()}
-    kind = contents["config.json"].get("model_type")
-    if kind != _MODEL_TYPE:
-        hint = "; load it with ddpm.hub.load_folder" if str(kind).startswith("ddpm") else ""
-        raise ValueError(f"it is a model of type {kind!r}, expected {_MODEL_TYPE!r}{hint}")
     if (folder / "images.json").exists():
         raise ValueError("it is a model of images: load it with ardm.hub.load_image_folder")
     if "tokenizer.json" not in contents:
@@ -82,13 +100,17 @@ def load_network(name: str) -> ARDMForMaskedLM:
     for fault, of_what in _FAULTS.items():
         if found := sorted(map(str, info[fault])):
             raise ValueError(f"{of_what} in its weights, such as {found[0]}")
-    for key, weight in model.named_parameters():
-        if not torch.isfinite(weight).all():
-            raise ValueError(f"the weights of {key} are not finite")
+    _check_finite(model)
     return model
 
 
-def _check_fit(model: ARDMForMaskedLM, tokenizer: PreTrainedTokenizerBase) -> None:
+def _check_finite(model: nn.Module) -> None:
+    for key, weight in model.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise ValueError(f"the weights of {key} are not finite")
+
+
+def _check_fit(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     size = max(len(tokenizer), *(number + 1 for number in tokenizer.get_vocab().values()))
     if size > model.config.vocab_size:
         raise ValueError(

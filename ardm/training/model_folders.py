@@ -55,6 +55,22 @@ def find_model(name_or_path: str | os.PathLike[str], file: str = _CONFIG) -> str
     return name
 
 
+def model_type_of(name: str) -> str:
+    """What the configuration of a saved model says that it is, before anything else is read.
+
+    Args:
+        name: as [`find_model`] gives it.
+
+    Returns:
+        The `model_type` of its config.json; "None" if there is none.
+    """
+    from huggingface_hub import hf_hub_download
+
+    folder = Path(name)
+    path = folder / _CONFIG if folder.is_dir() else hf_hub_download(name, _CONFIG)
+    return str(read_json(path).get("model_type"))
+
+
 @contextmanager
 def loading(name: str, what: str = "model") -> Iterator[None]:
     """Whatever is wrong with a saved model becomes a ValueError of one line that names it.

@@ -155,14 +155,15 @@ class MuonAdamW(torch.optim.AdamW):
 
 
 def muon_adamw(
-    model: nn.Module, learning_rate: float, *, muon_learning_rate: float, **kwargs: Any
+    model: nn.Module, learning_rate: float, *, muon_learning_rate: float | None, **kwargs: Any
 ) -> MuonAdamW:
     """The usual split: Muon for matrices, AdamW for embeddings, heads, norms and convolutions.
 
     Args:
         model: a `PreTrainedModel`, whose input and output embeddings are known, or any module.
         learning_rate: AdamW's.
-        muon_learning_rate: Muon's, the size of an update in units of an orthogonal matrix.
+        muon_learning_rate: Muon's, the size of an update in units of an orthogonal matrix; None =
+            AdamW for the matrices, too.
         **kwargs: further arguments of [`MuonAdamW`].
 
     Returns:
@@ -175,8 +176,10 @@ def muon_adamw(
         embeddings.add(id(head.weight))
     trained = [param for param in model.parameters() if param.requires_grad]
     matrices = [param for param in trained if param.ndim == 2 and id(param) not in embeddings]
+    if muon_learning_rate is None:
+        matrices = []
     chosen = {id(param) for param in matrices}
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [param for param in trained if id(param) not in chosen], "lr": learning_rate},
         {"params": matrices, "lr": muon_learning_rate, "use_muon": True},
     ]
