@@ -11,7 +11,7 @@ request (its context and its text; where it is sampled, of the document as well)
 batches, the order, number and numbering of documents (`--limit`, `--samples`), the number of
 processes and `--use_cache` do not matter. The answers to one question share their random numbers,
 so that much of the noise cancels when they are compared. Nothing is put before a text: no BOS
-token, and an empty context is none.
+token, and an empty context is none. Around those of adopted models are their special tokens.
 
 A text of which the tokens do not tell all (unknown, dropped or changed characters) has no
 likelihood here: a rolling request, whose figure becomes bits per byte, is refused; of other
@@ -31,6 +31,7 @@ from ..generation_config_ardm import ORDER_NAMES
 from ..likelihood import nelbo
 from ..path_likelihood import LIKELIHOOD_ORDERS, log_prob
 from ..training import key_seed, progress_bar
+from .encoding import canvases, frame_and_length, ids_of
 from .options import SWITCH, choose_device, load, one_of, whole_number
 from .requests import (
     GREEDY,
@@ -42,7 +43,6 @@ from .requests import (
     fit_context,
     generation_settings,
     lost_behind,
-    padded,
     refuse_lost,
     stop_strings,
     text_windows,
@@ -134,7 +134,7 @@ class ARDMHarness(Surroundings):
         self.model, self.tokenizer = load(pretrained, tokenizer)
         self.model.to(self._device)  # type: ignore[arg-type]  # its wrapper hides the signature
         self.model.eval()
-        self.longest = self.model.config.max_position_embeddings
+        self.frame, self.longest = frame_and_length(self.model, self.tokenizer)
 
     # ------------------------------------------------------------------------------- requests
     def loglikelihood(
@@ -240,8 +240,8 @@ class ARDMHarness(Surroundings):
         """log p(scored | known) in nats or its bound; the key names the random numbers."""
         if not scored:
             return 0.0
-        ids_BL = torch.tensor([known + scored], device=self._device)
-        prompt_BL = torch.arange(ids_BL.shape[1], device=self._device)[None] < len(known)
+        ids_BL, begin = self._framed(known, scored)
+        prompt_BL = torch.arange(ids_BL.shape[1], device=self._device)[None] < begin
         if self.order is not None:
             return log_prob(self.model, ids_BL, self.order, prompt_mask=prompt_BL).item()
         # of one token all samples would be the same
@@ -253,9 +253,15 @@ class ARDMHarness(Surroundings):
         return -bound.nats.item()
 
     def _is_greedy(self, known: list[int], scored: list[int]) -> bool:
-        prompt = torch.tensor([known], dtype=torch.long, device=self._device)
-        written = self.model.generate(prompt, max_new_tokens=len(scored), seed=self.seed, **GREEDY)
-        return written[0, len(known) :].tolist() == scored
+        canvas, begin = self._framed(known, [self.model.config.mask_token_id] * len(scored))
+        written = self.model.generate(canvas, seed=self.seed, **GREEDY)
+        return written[0, begin : begin + len(scored)].tolist() == scored
+
+    def _framed(self, known: list[int], behind: list[int]) -> tuple[Tensor, int]:
+        """One row of ids in its frame, and where what lies behind the known ones begins."""
+        before, after = self.frame
+        row = [*before, *known, *behind, *after]
+        return torch.tensor([row], dtype=torch.long, device=self._device), len(before) + len(known)
 
     def _prompt(self, place: int, request: "Instance", repeat: int) -> Prompt:
         context, gen_kwargs = request.args
@@ -272,26 +278,21 @@ class ARDMHarness(Surroundings):
 
     def _generate(self, prompts: list[Prompt]) -> Iterator[str]:
         """The texts of prompts with the same settings."""
-        settings = prompts[0].settings
-        ids_BL, real_BL = (tensor.to(self._device) for tensor in padded(prompts))
-        seeds = [prompt.seed for prompt in prompts]
-        sequences = self.model.generate(ids_BL, real_BL, seed=seeds, **settings)
+        settings = {**prompts[0].settings, "seed": [prompt.seed for prompt in prompts]}
+        rows = canvases(prompts, self.frame, self.model.config.mask_token_id)
+        length = settings.pop("max_new_tokens")
+        sequences = self.model.generate(*(each.to(self._device) for each in rows), **settings)
         assert isinstance(sequences, Tensor)
         # these are no text; an unknown character is some
         ending = (self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
         for prompt, row in zip(prompts, sequences.tolist(), strict=True):
-            written = row[len(prompt.ids) : len(prompt.ids) + settings["max_new_tokens"]]
+            begin = len(self.frame.before) + len(prompt.ids)
+            written = row[begin : begin + length]
             text = self.tokenizer.decode([token for token in written if token not in ending])
             yield cut(str(text), prompt.until)
 
     def _encode(self, text: str) -> list[int]:
-        ids = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-        if self.model.config.mask_token_id in ids:
-            raise ValueError(
-                f"a text holds the mask token {self.tokenizer.mask_token!r};"
-                f" expected none: {text[:80]!r}"
-            )
-        return ids
+        return ids_of(self.tokenizer, self.model.config.mask_token_id, text)
 
     def _progress(self, items: Sequence[Item], disable: bool) -> Iterable[Item]:
         shown = False if disable or self._rank != 0 else None

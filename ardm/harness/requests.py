@@ -7,9 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from ..data.lost_text import LostText, lost_text
 from ..generation_config_ardm import PLAN_SETTINGS
 
@@ -257,21 +254,6 @@ def stop_strings(until: object) -> list[str]:
     if not all(isinstance(stop, str) for stop in stops):
         raise ValueError(f"until is {until!r}; expected a string, or a list of strings.")
     return stops
-
-
-def padded(prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
-    """Contexts side by side.
-
-    Args:
-        prompts: B prompts, the longest of L tokens.
-
-    Returns:
-        Ids, int64 (B, L), 0 behind a shorter one, and bool (B, L), True where they are.
-    """
-    width = max(len(prompt.ids) for prompt in prompts)
-    rows = [prompt.ids + [0] * (width - len(prompt.ids)) for prompt in prompts]
-    lengths = torch.tensor([[len(prompt.ids)] for prompt in prompts])
-    return torch.tensor(rows, dtype=torch.long), torch.arange(width) < lengths
 
 
 def cut(text: str, until: Sequence[str]) -> str:

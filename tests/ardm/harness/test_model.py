@@ -251,16 +251,17 @@ def test_settings_reach_generate(harness, monkeypatch):
     seen = []
     original = h.model.generate
 
-    def watched(*args, **settings):
-        seen.append(settings)
-        return original(*args, **settings)
+    def watched(ids, *args, **settings):
+        masks = int((ids == h.model.config.mask_token_id).sum())
+        seen.append({**settings, "masks": masks})
+        return original(ids, *args, **settings)
 
     monkeypatch.setattr(h.model, "generate", watched)
     generate(h, "ab")
     generate(h, "ab", max_gen_toks=2, do_sample=True, temperature=0.5, top_k=2, steps=1)
     generate(h, "ab", order="entropy")
-    own = {"max_new_tokens": 4, "tokens_per_step": 2, "order": "left_to_right", "do_sample": False}
-    asked = {"max_new_tokens": 2, "temperature": 0.5, "top_k": 2, "steps": 1}
+    own = {"masks": 4, "tokens_per_step": 2, "order": "left_to_right", "do_sample": False}
+    asked = {"masks": 2, "temperature": 0.5, "top_k": 2, "steps": 1}
     assert seen[0].items() >= own.items() and seen[1].items() >= asked.items()
     assert "tokens_per_step" not in seen[1] and seen[2]["order"] == "entropy"
 

@@ -3,7 +3,6 @@
 import math
 
 import pytest
-import torch
 from tokenizers import Tokenizer
 from tokenizers.decoders import Fuse
 from tokenizers.models import BPE
@@ -21,7 +20,6 @@ from ardm.harness.requests import (
     fit_context,
     generation_settings,
     lost_behind,
-    padded,
     refuse_lost,
     stop_strings,
     text_windows,
@@ -102,14 +100,6 @@ def test_batches_are_of_one_kind_and_of_like_lengths():
         [len(prompt.ids) for prompt in group] for group in batches(prompts_of(3, 8, 1, 7, 5, 2), 2)
     ]
     assert found == [[8, 2], [7, 5], [3, 1]]
-
-
-def test_padding_is_behind_the_contexts():
-    ids, real = padded(prompts_of(3, 0, 1))
-    assert ids.tolist() == [[1, 2, 3], [0, 0, 0], [1, 0, 0]]
-    assert torch.equal(real, ids > 0)
-    ids, real = padded(prompts_of(0))
-    assert ids.shape == real.shape == (1, 0) and ids.dtype == torch.long
 
 
 def test_a_text_ends_at_the_first_stop_string():
