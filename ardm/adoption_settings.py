@@ -19,7 +19,7 @@ MASK = "[MASK]"
 _AROUND = ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
 _SPECIAL = ("bos_token_id", "eos_token_id", "unk_token_id", "pad_token_id")
 _SHIFTED = {"Dream"}  # trained so
-_WAY_OUT = "its tokenizer, or mask_token_id=, the id of a token that no text holds"
+_WAY_OUT = "its tokenizer if that has one, or mask_token_id=, the id of a token that no text holds"
 
 
 def adoption_settings(
@@ -105,10 +105,8 @@ def _mask_token_id(
             return found
     if causal:
         return None
-    whose = "nor its tokenizer has" if tokenizer is not None else "has"
-    neither = "neither the model's configuration" if tokenizer is not None else "the model"
-    negation = "" if tokenizer is not None else " no"
-    raise ValueError(f"{neither} {whose}{negation} a mask token; expected {_WAY_OUT}.")
+    who = "the model has" if tokenizer is None else "the model and its tokenizer have"
+    raise ValueError(f"{who} no mask token; expected {_WAY_OUT}.")
 
 
 def _around_texts(
