@@ -91,4 +91,4 @@ class Frame(NamedTuple):
 
     def _frame_row(self, row: dict[str, Any]) -> dict[str, Any]:
         batch = self._frame_batch({"input_ids": torch.as_tensor(row["input_ids"])[None]})
-        return row | {name: values[0] for name, values in batch.items()}
+        return {name: values[0].tolist() for name, values in batch.items()}
