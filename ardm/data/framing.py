@@ -73,7 +73,7 @@ class Frame(NamedTuple):
             return windows
         if isinstance(windows, Dataset):
             return windows.with_transform(self._frame_batch)
-        return windows.map(self._frame_row).with_format("torch")
+        return windows.with_format(None).map(self._frame_row).with_format("torch")
 
     def _frame_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         framed = {name: torch.as_tensor(values) for name, values in batch.items()}
