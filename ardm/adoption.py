@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 
 from .adopted_ardm import AdoptedLanguageModel, adopted_class
 from .adoption_settings import added_mask_token, adoption_settings
-from .architectures import check_language_model, class_of, is_causal_class
+from .architectures import check_language_model, class_of, is_causal_class, is_masked_class
 from .generation_ardm import ARDMGenerationMixin
 from .generation_config_ardm import ARDMGenerationConfig
 from .networks import evaluating, execution_device
@@ -98,7 +98,8 @@ def _change(
     config = model.config
     causal = is_causal_class(type(model))
     again = isinstance(model, AdoptedLanguageModel)
-    found = adoption_settings(config, tokenizer, settings, causal=causal)
+    masked = is_masked_class(type(model))
+    found = adoption_settings(config, tokenizer, settings, causal=causal, masked=masked)
     if found["mask_token_id"] is None:
         found["mask_token_id"] = added_mask_token(config, tokenizer)
     rows = max(found["mask_token_id"] + 1, config.vocab_size)

@@ -28,6 +28,7 @@ def adoption_settings(
     wanted: dict[str, Any],
     *,
     causal: bool,
+    masked: bool,
 ) -> dict[str, Any]:
     """The settings, by name; those of the call come before saved ones, and these before others.
 
@@ -36,6 +37,8 @@ def adoption_settings(
         tokenizer: of the model, or None.
         wanted: the call's, None where it says nothing.
         causal: whether the model predicts next tokens.
+        masked: whether it is an encoder, whose texts are given their ends; of others, as of those
+            with code of their own, the EOS is written by the model.
 
     Returns:
         All of them. The mask id is None where a causal model gets a new one.
@@ -51,7 +54,7 @@ def adoption_settings(
     given = wanted["given_token_ids"]
     if given is None:
         saved = getattr(config, "given_token_ids", None)
-        given = saved if saved is not None else _around_texts(config, tokenizer, causal)
+        given = saved if saved is not None else _around_texts(config, tokenizer, masked)
     given = sorted({check_integer("given_token_ids", each, 0, rows - 1) for each in given})
     if mask in given:
         raise ValueError(f"given_token_ids hold {mask}, the mask id; expected other ids.")
@@ -110,14 +113,14 @@ def _mask_token_id(
 
 
 def _around_texts(
-    config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase | None, causal: bool
+    config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase | None, masked: bool
 ) -> list[int]:
-    """What a tokenizer sets around a text; a causal model's EOS is written by the model."""
+    """What a tokenizer sets around a text, less an EOS that is written by the model."""
     if tokenizer is not None:
         special = {*tokenizer.all_special_ids} - {tokenizer.mask_token_id}
         around = {*tokenizer("")["input_ids"]} & special
-        return [*around - {tokenizer.eos_token_id}] if causal else [*around]
-    if causal:
+        return [*around] if masked else [*around - {tokenizer.eos_token_id}]
+    if not masked:
         return []
     found = (getattr(config, name, None) for name in _AROUND)
     return [token for token in found if isinstance(token, int) and token < config.vocab_size]

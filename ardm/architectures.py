@@ -124,6 +124,12 @@ def is_causal_class(model_class: type) -> bool:
     return bool(names & (causal - {*MODEL_FOR_MASKED_LM_MAPPING_NAMES.values()}))
 
 
+def is_masked_class(model_class: type) -> bool:
+    """Whether a class of transformers predicts masked tokens."""
+    names = {base.__name__ for base in model_class.__mro__}
+    return bool(names & {*MODEL_FOR_MASKED_LM_MAPPING_NAMES.values()})
+
+
 @lru_cache(maxsize=64)
 def parameters_of(model_class: Any) -> frozenset[str]:
     """The names that a class's `forward` takes."""

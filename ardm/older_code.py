@@ -4,6 +4,7 @@
     tie_weights(...)       5 passes arguments; older overrides take none
     _tied_weights_keys     5 wants a dictionary; a list was enough
     can_generate           5 asks the class; older code answers for an instance
+    ROPE_INIT_FUNCTIONS    5 has no "default" any more, which Dream's code looks up
     buffers                5 makes models without memory and leaves it to them to fill in buffers
                            that no file holds, such as rotary frequencies; older code fills in none
 
@@ -17,7 +18,8 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 
 @cache
@@ -46,7 +48,8 @@ def completed(model_class: Any) -> Any:
 
 def _init_of(model_class: Any) -> Any:
     def __init__(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:
-        model_class.__init__(self, config, *args, **kwargs)
+        with _plain_rotary_frequencies():
+            model_class.__init__(self, config, *args, **kwargs)
         if not hasattr(self, "all_tied_weights_keys"):
             self.post_init()
 
@@ -56,7 +59,7 @@ def _init_of(model_class: Any) -> Any:
 def _loading_of(model_class: Any) -> Any:
     def from_pretrained(cls: Any, *args: Any, **kwargs: Any) -> Any:
         model = model_class.from_pretrained.__func__(cls, *args, **kwargs)
-        with _without_weights():
+        with _without_weights(), _plain_rotary_frequencies():
             made = model_class(model.config)
         fresh = {name: buffer for name, buffer, _ in _unsaved_buffers(made)}
         for name, buffer, module in _unsaved_buffers(model):
@@ -67,7 +70,7 @@ def _loading_of(model_class: Any) -> Any:
     return from_pretrained
 
 
-def _unsaved_buffers(model: nn.Module) -> Iterator[tuple[str, torch.Tensor, nn.Module]]:
+def _unsaved_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor, nn.Module]]:
     """Name, value and module of each buffer that no file holds."""
     for prefix, module in model.named_modules():
         for name in sorted(module._non_persistent_buffers_set):
@@ -90,3 +93,30 @@ def _without_weights() -> Iterator[None]:
         yield
     finally:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
+@contextmanager
+def _plain_rotary_frequencies() -> Iterator[None]:
+    """Within it, the rotary frequencies that need no scaling have their old name."""
+    if "default" in ROPE_INIT_FUNCTIONS:
+        yield
+        return
+    ROPE_INIT_FUNCTIONS["default"] = _frequencies
+    try:
+        yield
+    finally:
+        del ROPE_INIT_FUNCTIONS["default"]
+
+
+def _frequencies(
+    config: Any = None, device: Any = None, seq_len: Any = None, **settings: Any
+) -> tuple[Tensor, float]:
+    """theta^(-2i / d) for i = 0 .. d/2 - 1 (arXiv 2104.09864, equation 15), and the scale 1."""
+    theta: Any = settings.get("base")
+    width: Any = settings.get("dim")
+    if config is not None:
+        theta = config.rope_theta
+        width = getattr(config, "head_dim", None)
+        width = width or config.hidden_size // config.num_attention_heads
+    steps = torch.arange(0, width, 2, dtype=torch.int64).to(device=device, dtype=torch.float)
+    return 1.0 / theta ** (steps / width), 1.0

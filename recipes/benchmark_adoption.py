@@ -75,7 +75,7 @@ def fit(model: nn.Module, loss: Any, rows: Iterable, args: argparse.Namespace, s
             checkpointing_steps=0,
             logging_steps=100,
         )
-        train(model, loss, rows, config=config)  # type: ignore[arg-type]
+        train(model, loss, rows, config=config)
 
 
 def fresh(kind: str, vocab_size: int, seed: int) -> Any:

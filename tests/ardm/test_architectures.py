@@ -3,7 +3,7 @@
 import pytest
 from transformers import AutoConfig, BertForMaskedLM, BertLMHeadModel, LlamaForCausalLM, T5Config
 
-from ardm.architectures import class_of, is_causal_class, parameters_of
+from ardm.architectures import class_of, is_causal_class, is_masked_class, parameters_of
 
 from .families import CAUSAL, MASKED, plain_model
 
@@ -28,6 +28,7 @@ def test_every_family_has_a_class_and_a_direction(family):
     found = class_of(config_of(family), "x", "")
     assert type(plain_model(family)) is found
     assert is_causal_class(found) == (family in CAUSAL)
+    assert is_masked_class(found) == (family in MASKED)
     assert {"input_ids", "attention_mask"} <= parameters_of(found)
 
 

@@ -151,6 +151,8 @@ def folder(kind, tmp_path, monkeypatch):
         "vocab_size": 13,
         "d_model": 8,
         "mask_token_id": MASK,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
         "tie_word_embeddings": False,
     }
     (folder / "config.json").write_text(json.dumps(config))
@@ -170,6 +172,7 @@ def folder(kind, tmp_path, monkeypatch):
 def test_it_generates_and_rows_do_not_depend_on_each_other(folder, kind):
     model = adopt(folder, trust_remote_code=True)
     assert model.config.right_shift_logits == (kind == "Dream")
+    assert model.config.given_token_ids == []  # such a model writes the end of its text
     written = model.generate(GAPS, seed=[0])
     assert torch.equal(written[GAPS != MASK], GAPS[GAPS != MASK]) and not (written == MASK).any()
     two = torch.tensor([[0, 0, 0, 3, 4, MASK, MASK, 5, MASK], [3, MASK, MASK, MASK, 4, 5, 6, 7, 8]])
