@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
 from .configuration_ardm import ARDMConfig
+from .version import __version__
 
 if TYPE_CHECKING:
     from .adoption import adopt
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .generation_ardm import ARDMGenerationMixin
     from .generation_config_ardm import ARDMGenerationConfig
     from .generation_output_ardm import ARDMGenerationOutput
+    from .hub.export import export_code
     from .likelihood import NELBOOutput, nelbo
     from .masking import random_ratio_mask
     from .modeling_ardm import ARDMForMaskedLM, ARDMModel
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from .plans import cosine_plan, optimal_plan, plan_cost, uniform_plan
     from .step_losses import StepLosses, measure_step_losses, per_step_losses
 
-__version__ = "0.1.0"
 __all__ = [
     "ARDMConfig",
     "ARDMForMaskedLM",
@@ -36,8 +37,10 @@ __all__ = [
     "NELBOOutput",
     "RandomRatioCollator",
     "StepLosses",
+    "__version__",
     "adopt",
     "cosine_plan",
+    "export_code",
     "log_prob",
     "measure_step_losses",
     "nelbo",
@@ -54,6 +57,7 @@ _HOMES = {
     "generation_ardm": ("ARDMGenerationMixin",),
     "generation_config_ardm": ("ARDMGenerationConfig",),
     "generation_output_ardm": ("ARDMGenerationOutput",),
+    "hub.export": ("export_code",),
     "likelihood": ("NELBOOutput", "nelbo"),
     "masking": ("random_ratio_mask",),
     "modeling_ardm": ("ARDMForMaskedLM", "ARDMModel"),

@@ -29,6 +29,7 @@ from .generation_ardm import ARDMGenerationMixin
 from .generation_config_ardm import ARDMGenerationConfig
 from .id_checks import check_attention_mask, check_ids, is_looked_at
 from .layers_ardm import ARDMLayer, ARDMOutputProjection, ARDMRMSNorm, rotary_angles
+from .likelihood_ardm import ARDMLikelihoodMixin
 from .networks import select_positions
 from .pretrained_ardm import ARDMPreTrainedModel
 from .stages import Stages
@@ -134,8 +135,8 @@ class ARDMModel(ARDMPreTrainedModel):
         return torch.where((input_ids < first_coarse)[..., None], tokens, coarse)
 
 
-class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
-    """The network of an ARDM: logits of all masked positions given the known ones, and `generate`.
+class ARDMForMaskedLM(ARDMGenerationMixin, ARDMLikelihoodMixin, ARDMPreTrainedModel):
+    """The network of an ARDM: logits of masked positions given the known ones; `generate`, `nelbo`.
 
     Args:
         config: sizes of the network.
@@ -155,19 +156,6 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMPreTrainedModel):
     def stages(self) -> Stages:
         """How values are revealed: the tree of coarse ones, and what belongs to it."""
         return stages_of(self.config)
-
-    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
-        """Saves the model as transformers does; with its code, `AutoModel` finds its part as well.
-
-        Args:
-            *args: as in transformers: the folder, ...
-            **kwargs: as in transformers.
-        """
-        if self._auto_class is not None:
-            module = ARDMModel.__module__.rpartition(".")[2]
-            auto_map = getattr(self.config, "auto_map", None) or {}
-            self.config.auto_map = {"AutoModel": f"{module}.{ARDMModel.__name__}"} | auto_map
-        super().save_pretrained(*args, **kwargs)
 
     def get_output_embeddings(self) -> nn.Module:
         return self.lm_head

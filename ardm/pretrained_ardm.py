@@ -5,16 +5,24 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 from transformers import initialization as init
 
+from .code_files import CarriesCode
 from .configuration_ardm import ARDMConfig
 from .layers_ardm import ARDMAttention, ARDMLayer, ARDMOutputProjection, ARDMShortConv
 
+# what each Auto class loads from a saved model, whichever class saved it
+AUTO_MAP = {
+    "AutoConfig": "configuration_ardm.ARDMConfig",
+    "AutoModel": "modeling_ardm.ARDMModel",
+    "AutoModelForMaskedLM": "modeling_ardm.ARDMForMaskedLM",
+}
 
-class ARDMPreTrainedModel(PreTrainedModel):
+
+class ARDMPreTrainedModel(CarriesCode):
     """Initialisation, and what transformers needs to know of the architecture."""
 
+    auto_map = AUTO_MAP
     config: ARDMConfig
     config_class = ARDMConfig
     base_model_prefix = "model"

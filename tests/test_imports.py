@@ -66,7 +66,9 @@ CORE: dict[str, dict[str, set[str]]] = {
         "configuration_checks": set(),
         "configuration_ardm": {"configuration_checks", "vocabulary"},
         "layers_ardm": {"configuration_ardm", "networks"},
-        "pretrained_ardm": {"configuration_ardm", "layers_ardm"},
+        "version": set(),
+        "code_files": {"version"},
+        "pretrained_ardm": {"code_files", "configuration_ardm", "layers_ardm"},
         # the objects of the generation loop
         "guidance": {"networks"},
         "draws": set(),
@@ -131,42 +133,6 @@ CORE: dict[str, dict[str, set[str]]] = {
             "networks",
             "streaming",
         },
-        "bound_loss": {"id_checks", "reveals", "stages", "vocabulary"},
-        "modeling_ardm": {
-            "bound_loss",
-            "configuration_ardm",
-            "generation_ardm",
-            "generation_config_ardm",
-            "id_checks",
-            "layers_ardm",
-            "networks",
-            "pretrained_ardm",
-            "stages",
-            "vocabulary",
-        },
-        # the same for models of transformers' own classes
-        "older_code": set(),
-        "architectures": {"older_code"},
-        "adopted_ardm": {
-            "architectures",
-            "bound_loss",
-            "generation_ardm",
-            "generation_config_ardm",
-            "id_checks",
-            "networks",
-            "stages",
-            "vocabulary",
-        },
-        "adoption_settings": {"checks", "vocabulary"},
-        "adoption": {
-            "adopted_ardm",
-            "adoption_settings",
-            "architectures",
-            "generation_ardm",
-            "generation_config_ardm",
-            "networks",
-            "vocabulary",
-        },
         # what a text costs
         "target_rows": {"checks", "id_checks", "masking", "networks", "stages", "vocabulary"},
         "masked_losses": {"id_checks", "masking", "networks", "reveals", "target_rows"},
@@ -205,6 +171,45 @@ CORE: dict[str, dict[str, set[str]]] = {
             "plans",
             "target_rows",
             "stages",
+            "vocabulary",
+        },
+        "likelihood_ardm": {"likelihood", "path_likelihood", "step_losses"},
+        # the model, with all of it
+        "bound_loss": {"id_checks", "reveals", "stages", "vocabulary"},
+        "modeling_ardm": {
+            "bound_loss",
+            "configuration_ardm",
+            "generation_ardm",
+            "generation_config_ardm",
+            "id_checks",
+            "layers_ardm",
+            "likelihood_ardm",
+            "networks",
+            "pretrained_ardm",
+            "stages",
+            "vocabulary",
+        },
+        # the same for models of transformers' own classes
+        "older_code": set(),
+        "architectures": {"older_code"},
+        "adopted_ardm": {
+            "architectures",
+            "bound_loss",
+            "generation_ardm",
+            "generation_config_ardm",
+            "id_checks",
+            "networks",
+            "stages",
+            "vocabulary",
+        },
+        "adoption_settings": {"checks", "vocabulary"},
+        "adoption": {
+            "adopted_ardm",
+            "adoption_settings",
+            "architectures",
+            "generation_ardm",
+            "generation_config_ardm",
+            "networks",
             "vocabulary",
         },
         # what is minimised
@@ -478,7 +483,9 @@ def test_hub_closure_needs_torch_and_transformers_only():
 
 
 def test_hub_closure_holds_the_model():
-    assert {"modeling_ardm", "configuration_ardm", "generation_ardm"} <= hub_closure()
+    assert {"modeling_ardm", "configuration_ardm", "generation_ardm", "likelihood_ardm"} <= (
+        hub_closure()
+    )
 
 
 @pytest.mark.parametrize(

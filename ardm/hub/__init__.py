@@ -1,6 +1,7 @@
 """A model as a folder for the Hub: network, tokenizer or image format, card and pictures."""
 
 from .cards import CardFigures, Evaluation, model_card
+from .export import export_code
 from .folder import DEMO_FOLDER, load_folder, loss_curve, save_folder
 from .image_cards import ImageCardFigures, image_model_card
 from .image_folder import load_image_classes, load_image_folder, save_image_folder
@@ -10,6 +11,7 @@ __all__ = [
     "CardFigures",
     "Evaluation",
     "ImageCardFigures",
+    "export_code",
     "image_model_card",
     "load_folder",
     "load_image_classes",
