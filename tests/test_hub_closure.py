@@ -7,70 +7,74 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModel, AutoModelForMaskedLM
+
+import ardm
+from ardm.data.tokenization import build_tokenizer
+
+from .without_package import answers
 
 ROOT = Path(__file__).parent.parent
-
-SAVE = """
-import json, sys
-import torch
-from ardm import ARDMConfig, ARDMForMaskedLM, ARDMModel
-from ardm.configuration_ardm import ARDMConfig
-
-ARDMConfig.register_for_auto_class()
-ARDMModel.register_for_auto_class("AutoModel")
-ARDMForMaskedLM.register_for_auto_class("AutoModelForMaskedLM")
-torch.manual_seed(0)
-sizes = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
-stages = json.loads(sys.argv[2])
-model = ARDMForMaskedLM(ARDMConfig(max_position_embeddings=16, **sizes, **stages)).eval()
-for parameter in model.parameters():
-    torch.nn.init.normal_(parameter, 0.0, 0.5)
-model.save_pretrained(sys.argv[1])
-"""
-
-USE = """
-import json, sys
-from transformers import AutoModelForMaskedLM
-
-if sys.argv[2] == "without":
-    sys.modules["ardm"] = None  # any import of the package fails
-    model = AutoModelForMaskedLM.from_pretrained(sys.argv[1], trust_remote_code=True)
-    assert type(model).__module__.startswith("transformers_modules.")
-else:
-    import ardm
-    model = AutoModelForMaskedLM.from_pretrained(sys.argv[1])
-    assert type(model) is ardm.ARDMForMaskedLM
-settings = [{"order": "random", "tokens_per_step": 3}, {"order": "confidence"},
-            {"order": "margin", "resample_steps": 2, "block_length": 4}]
-ids = [model.generate(seed=seed, **these).tolist() for seed, these in enumerate(settings)]
-print(json.dumps(ids))
-"""
+# folders have all kinds of names, of which transformers makes names of modules
+CASES = {
+    "plain": {},
+    "model.v1-rc 2": {"vocab_size": 9, "mask_token_id": 8, "num_stages": 3, "branching_factor": 2}
+    | {"stage_order": "interleaved"},
+    "3-stages": {"vocab_size": 5, "mask_token_id": 4, "value_tree": [[0, 1, 1, 0]]}
+    | {"parametrization": "direct"},
+}
 
 
-def run(program: str, *arguments: object, home: Path) -> str:
-    environment = os.environ | {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    environment |= {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", program, *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+def save(model, folder, **how):
+    losses = model.measure_step_losses(torch.arange(8)[None] % 3)
+    model.generation_config.per_step_losses = losses.for_plans.tolist()
+    model.generation_config.update(order="right_to_left", steps=3, plan="optimal")
+    model.save_pretrained(folder, **how)
+
+
+def run_without_the_package(root: Path) -> str:
+    home = root / "home"
+    environment = os.environ | {"HF_HOME": str(home), "HF_MODULES_CACHE": str(home / "modules")}
+    environment |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONPATH", None)
+    command = [sys.executable, str(ROOT / "tests" / "without_package.py"), str(root)]
+    done = subprocess.run(
+        command, env=environment, cwd=root, capture_output=True, text=True, timeout=240
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
 
-STAGES = {"num_stages": 2, "branching_factor": 6, "stage_order": "interleaved"}
+@pytest.mark.slow  # an interpreter
+def test_saved_models_give_the_same_bits_without_the_package(tmp_path, tiny_model):
+    for name, settings in CASES.items():
+        folder = tmp_path / name
+        # the plain one in many files
+        how = {"max_shard_size": "1KB"} if name == "plain" else {}
+        save(tiny_model(**settings), folder, **how)
+        # of this interpreter, as loaded: a saved model is in evaluation mode
+        model = AutoModelForMaskedLM.from_pretrained(folder)
+        assert type(model) is ardm.ARDMForMaskedLM
+        (folder / "answers.json").write_text(json.dumps(answers(model)))
+    build_tokenizer("char", "ab").save_pretrained(tmp_path / "plain")
+    assert len([*(tmp_path / "plain").glob("*.safetensors")]) > 1
+    (tmp_path / "cases.json").write_text(json.dumps([*CASES]))
+    assert run_without_the_package(tmp_path).split() == [str(len(CASES))]
+    # nothing of it is pickled
+    kinds = {file.suffix for name in CASES for file in (tmp_path / name).iterdir()}
+    assert kinds == {".json", ".py", ".safetensors"}
 
 
-@pytest.mark.slow  # three interpreters
-@pytest.mark.parametrize("stages", [{}, STAGES], ids=["plain", "stages"])
-def test_a_saved_model_with_its_code_gives_the_same_ids_without_the_package(tmp_path, stages):
-    folder = tmp_path / "model"
-    run(SAVE, folder, json.dumps(stages), home=tmp_path)
-    code = {file.name for file in folder.glob("*.py")}
-    # the model and all that it reaches lies beside it, flat, and nothing else of the package
-    assert {"modeling_ardm.py", "generation_ardm.py", "decoding.py", "stages.py"} <= code
-    assert code <= {file.name for file in (ROOT / "ardm").glob("*.py")}
-    auto_map = json.loads((folder / "config.json").read_text())["auto_map"]
-    assert auto_map["AutoModelForMaskedLM"] == "modeling_ardm.ARDMForMaskedLM"
-    here = json.loads(run(USE, folder, "with", home=tmp_path))
-    there = json.loads(run(USE, folder, "without", home=tmp_path))
-    assert here == there
-    assert len(here) == 3 and all(0 <= token < 27 for rows in here for row in rows for token in row)
+@pytest.mark.parametrize("trust", [None, True])
+def test_where_the_package_is_the_folders_code_is_not_run(tmp_path, tiny_model, trust):
+    model = tiny_model()
+    model.save_pretrained(tmp_path)
+    for file in tmp_path.glob("*.py"):
+        file.write_text("raise AssertionError('it was run')\n")
+    for auto_class, kind in (
+        (AutoModelForMaskedLM, ardm.ARDMForMaskedLM),
+        (AutoModel, ardm.ARDMModel),
+    ):
+        loaded = auto_class.from_pretrained(tmp_path, trust_remote_code=trust)
+        assert type(loaded) is kind
