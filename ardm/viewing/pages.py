@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FRAME = Path(__file__).with_name("page.html")
-_COLUMNS = 64  # of the picture, in characters
+COLUMNS = 64  # of the picture, in characters
 _LEGEND = 40  # columns that it needs
 _CELL = (0.145, 0.27)  # width and height of a character's cell, inches
 _SCALE = 1.6  # width of the scale of passes, inches
@@ -95,8 +95,8 @@ def order_figure(trace: Trace) -> "Figure":
         raise ValueError("the trace has no positions; expected at least one token to draw.")
     # before the fonts are looked at: here it is said what to install
     figure = new_figure((1, 1), layout=None, facecolor="white")
-    texts = [" " if token is None else _drawable(trace.pieces[token]) for token in trace.last_frame]
-    places = _places(texts)
+    texts = [" " if token is None else drawable(trace.pieces[token]) for token in trace.last_frame]
+    places = places_of(texts)
     ends = [column + len(text) for (_, column), text in zip(places, texts, strict=True)]
     width = max(_LEGEND, *ends) * _CELL[0]
     height = (places[-1][0] + 1) * _CELL[1]
@@ -121,13 +121,20 @@ def _draw_text(axes: "Axes", trace: Trace, texts: list[str], places: list[tuple[
         _draw_cell(axes, text, *place, kind, shade, marked=len(written) > 1)
 
 
-def _places(texts: list[str]) -> list[tuple[int, int]]:
-    """Row and column of each token: rows end at line breaks, and where no more fits."""
+def places_of(texts: list[str]) -> list[tuple[int, int]]:
+    """Row and column of each token: rows end at line breaks, and where no more fits.
+
+    Args:
+        texts: of the tokens.
+
+    Returns:
+        (row, column) each, in characters, from 0.
+    """
     places = []
     row = 0
     column = 0
     for text in texts:
-        if column and column + len(text) > _COLUMNS:
+        if column and column + len(text) > COLUMNS:
             row += 1
             column = 0
         places.append((row, column))
@@ -138,8 +145,15 @@ def _places(texts: list[str]) -> list[tuple[int, int]]:
     return places
 
 
-def _drawable(text: str) -> str:
-    """The text with a box for what matplotlib's own font does not hold; at least one cell wide."""
+def drawable(text: str) -> str:
+    """The text with a box for what matplotlib's own font does not hold; at least one cell wide.
+
+    Args:
+        text: any.
+
+    Returns:
+        As many characters, or a blank.
+    """
     from matplotlib.font_manager import findfont, get_font
 
     known = get_font(findfont("DejaVu Sans Mono")).get_charmap()

@@ -6,7 +6,6 @@ Images are floats in [-1, 1], (N, C, H, W) with C = 1 or 3. Every file is replac
 all.
 """
 
-import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from ardm.training import check_integer, replacing
+from ardm.training.animations import gif
 
 from ..denoisers import to_uint8
 
@@ -107,40 +107,6 @@ def write_npz(path: str | os.PathLike[str], images: Tensor, labels: Tensor | Non
         np.savez(file, *arrays)
 
 
-def gif(frames: "Iterable[Image]", milliseconds: int = 60, hold_milliseconds: int = 1500) -> bytes:
-    """Draws an endless animation, such as the grids of a sampling trajectory.
-
-    Args:
-        frames: PIL images of one size.
-        milliseconds: each frame is shown, a multiple of 10.
-        hold_milliseconds: the last one is shown.
-
-    Returns:
-        A GIF file's content.
-
-    Raises:
-        ValueError: if there is no frame, or sizes differ.
-    """
-    pictures = [_frame(frame) for frame in frames]
-    sizes = {picture.size for picture in pictures}
-    if len(sizes) != 1:
-        raise ValueError(
-            f"{len(pictures)} frames have sizes {sorted(sizes)};"
-            " expected at least one frame, of one size."
-        )
-    content = io.BytesIO()
-    pictures[0].save(
-        content,
-        format="gif",
-        save_all=True,
-        append_images=pictures[1:],
-        duration=[milliseconds] * (len(pictures) - 1) + [hold_milliseconds],
-        loop=0,
-        disposal=1,
-    )
-    return content.getvalue()
-
-
 def write_gif(
     path: str | os.PathLike[str],
     frames: "Iterable[Image]",
@@ -161,15 +127,6 @@ def write_gif(
     content = gif(frames, milliseconds, hold_milliseconds)
     with replacing(path) as file:
         file.write(content)
-
-
-def _frame(picture: "Image") -> "Image":
-    """Grey fits a GIF's 256 colours as it is; of the others each frame chooses its own 256."""
-    from PIL import Image
-
-    if picture.mode in ("L", "P"):
-        return picture
-    return picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
 
 
 def to_nhwc(images: Tensor) -> np.ndarray:

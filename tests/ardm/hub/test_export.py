@@ -55,10 +55,8 @@ def test_code_of_another_version_is_replaced(folder):
 def test_of_another_architecture_what_came_with_it_is_renewed(folder):
     export_code(folder)
     config = json.loads((folder / "config.json").read_text()) | {"model_type": "bert"}
-    config["auto_map"] = {
-        "AutoModelForMaskedLM": "me/x--orders.Thing",
-        "AutoTokenizer": [None, "t.T"],
-    }
+    theirs = {"AutoTokenizer": [None, "t.T"]}
+    config["auto_map"] = {"AutoModelForMaskedLM": "me/x--orders.Thing"} | theirs
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "ranking.py").write_text("# older\n")
     (folder / "masking.py").write_text("# not reached\n")
