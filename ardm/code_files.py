@@ -11,11 +11,10 @@ that runs on such files is saved with them again.
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from transformers import PreTrainedModel
 from transformers.dynamic_module_utils import get_relative_import_files
 
 from .version import __version__
@@ -30,7 +29,7 @@ _HEADER = (
 )
 
 
-class CarriesCode(PreTrainedModel):
+class CarriesCode:
     """A model that is saved with its code. Put it before the model class in the bases.
 
     Attributes:
@@ -39,6 +38,8 @@ class CarriesCode(PreTrainedModel):
     """
 
     auto_map: ClassVar[Mapping[str, str]]
+    config: Any  # typed as the model class types it
+    should_save_on_this_rank: Callable[[bool], bool]
 
     def save_pretrained(
         self,
@@ -66,7 +67,8 @@ class CarriesCode(PreTrainedModel):
         if self.should_save_on_this_rank(is_main_process) and not adapters_alone:
             self.point_to_code()
             write_code(save_directory, self.auto_map)
-        super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
+        parent: Any = super()
+        parent.save_pretrained(save_directory, is_main_process, *args, **kwargs)
 
     def point_to_code(self) -> None:
         """Has the configuration say where the code is: `auto_map`, whatever it was before."""
@@ -74,7 +76,8 @@ class CarriesCode(PreTrainedModel):
 
     def _get_files_timestamps(self, working_dir: str | os.PathLike[str]) -> dict[str, float]:
         """transformers' hook, asked before it saves and uploads: code is always uploaded."""
-        times = super()._get_files_timestamps(working_dir)
+        parent: Any = super()
+        times = parent._get_files_timestamps(working_dir)
         return {name: time for name, time in times.items() if not name.endswith(".py")}
 
 

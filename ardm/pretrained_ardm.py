@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 from transformers import initialization as init
 
 from .code_files import CarriesCode
@@ -19,7 +20,7 @@ AUTO_MAP = {
 }
 
 
-class ARDMPreTrainedModel(CarriesCode):
+class ARDMPreTrainedModel(CarriesCode, PreTrainedModel):
     """Initialisation, and what transformers needs to know of the architecture."""
 
     auto_map = AUTO_MAP

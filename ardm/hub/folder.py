@@ -14,18 +14,15 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from transformers import PreTrainedTokenizerBase
 
 from ..training import loss_curve as draw_loss_curve
 from ..training import write_repository
-from ..training.card_parts import picture_files
+from ..training.card_parts import Picture, picture_files
 from .cards import CardFigures, model_card
 from .loading import load
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 DEMO_FOLDER = "runs/ardm"  # where `make demo` leaves its model
 _CAPPED = "mask ratio capped by the curriculum: an easier task than the bound's"
@@ -44,7 +41,7 @@ def save_folder(
     tokenizer: Saves,
     figures: CardFigures,
     history: Sequence[Mapping[str, float]] = (),
-    pictures: "Mapping[str, bytes | Image] | None" = None,
+    pictures: Mapping[str, Picture] | None = None,
 ) -> None:
     """Writes all of a model's repository: weights, tokenizer, card, loss curve, pictures.
 
@@ -58,7 +55,7 @@ def save_folder(
         tokenizer: its tokenizer.
         figures: for the card; its pictures and its loss curve are filled in here.
         history: as for [`loss_curve`]; empty = no curve.
-        pictures: PNG or GIF content or PIL images, by file name.
+        pictures: PNG or GIF content or PIL images, or what draws one, by file name.
 
     Raises:
         ValueError: if a picture's name has a folder in it.

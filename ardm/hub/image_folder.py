@@ -11,19 +11,15 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..data.images import ImageFormat
 from ..modeling_ardm import ARDMForMaskedLM
 from ..training import write_repository
-from ..training.card_parts import picture_files
+from ..training.card_parts import Picture, picture_files
 from ..training.model_folders import find_model, loading, read_json
 from .folder import keep_step_losses, loss_curve
 from .image_cards import ImageCardFigures, image_model_card
 from .loading import load_network
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 _IMAGES = "images.json"
 
@@ -33,7 +29,7 @@ def save_image_folder(
     model: ARDMForMaskedLM,
     figures: ImageCardFigures,
     history: Sequence[Mapping[str, float]] = (),
-    pictures: "Mapping[str, bytes | Image] | None" = None,
+    pictures: Mapping[str, Picture] | None = None,
 ) -> None:
     """Writes all of a model's repository, as `save_folder` does for one of text.
 
@@ -42,7 +38,7 @@ def save_image_folder(
         model: the network.
         figures: for the card, and for images.json; pictures and loss curve are filled in here.
         history: as for `loss_curve`; empty = no curve.
-        pictures: PNG or GIF content or PIL images, by file name.
+        pictures: PNG or GIF content or PIL images, or what draws one, by file name.
 
     Raises:
         ValueError: if a picture's name has a folder in it.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from .local_paths import public
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Figures = TypeVar("Figures", bound="RunFigures")
+Picture: TypeAlias = "bytes | Image | Callable[[], bytes]"
 _CURVE = "loss_curve.png"
 _PICTURES = (".png", ".gif", ".jpg", ".jpeg", ".webp")
 
@@ -192,15 +193,16 @@ def versions() -> str:
 # --------------------------------------------------------------------------------- the pictures
 def picture_files(
     figures: Figures,
-    pictures: "Mapping[str, bytes | Image]",
+    pictures: "Mapping[str, Picture]",
     curve: Callable[[], bytes] | None,
 ) -> tuple[Figures, dict[str, bytes]]:
     """The files of a card's pictures, and the card's figures with their names filled in.
 
     Args:
         figures: of the card.
-        pictures: PNG or GIF content or PIL images, by file name.
-        curve: draws the loss curve, or None; a failure is a warning, it must not cost the model.
+        pictures: PNG or GIF content or PIL images, or what draws one, by file name. A failure to
+            draw is a warning: it must not cost the model.
+        curve: draws the loss curve, or None; the same.
 
     Returns:
         The figures, and each file's content by name.
@@ -208,23 +210,35 @@ def picture_files(
     Raises:
         ValueError: if a picture's name has a folder in it.
     """
-    contents = {name: _content(name, picture) for name, picture in pictures.items()}
-    figures = replace(figures, pictures=list(contents), loss_curve=None)
-    if curve is not None:
+    for name in pictures:
+        _check_name(name)
+    contents = _drawn(pictures)
+    curves = _drawn({} if curve is None else {_CURVE: curve})
+    names = {"pictures": list(contents), "loss_curve": next(iter(curves), None)}
+    return replace(figures, **names), contents | curves
+
+
+def _drawn(pictures: "Mapping[str, Picture]") -> dict[str, bytes]:
+    """The files' contents; what cannot be drawn is left out, with a warning."""
+    contents = {}
+    for name, picture in pictures.items():
         try:
-            contents[_CURVE] = curve()
-            figures = replace(figures, loss_curve=_CURVE)
+            contents[name] = _content(picture() if callable(picture) else picture)
         except (ImportError, ValueError) as error:
-            warnings.warn(f"the model is saved without its loss curve: {error}", stacklevel=3)
-    return figures, contents
+            what = "its loss curve" if name == _CURVE else name
+            warnings.warn(f"the model is saved without {what}: {error}", stacklevel=4)
+    return contents
 
 
-def _content(name: str, picture: "bytes | Image") -> bytes:
+def _check_name(name: str) -> None:
     if Path(name).name != name or Path(name).suffix.lower() not in _PICTURES:
         raise ValueError(
             f"a picture is called {name!r}; expected a file name without folders that ends in"
             f" {', '.join(_PICTURES)}."
         )
+
+
+def _content(picture: "bytes | Image") -> bytes:
     if isinstance(picture, bytes):
         return picture
     content = io.BytesIO()

@@ -1,7 +1,9 @@
 """Film: how a text came about, pass by pass, as a GIF that plays on a model's card.
 
-    frame k = the text x_k in cells: coloured by the pass that wrote each token, outlined if it was
-              this one; bold = given, grey = hidden; the last one without outlines   (traces.py)
+    frame k = the text x_k in cells (traces.py): coloured by the pass that wrote each token,
+              outlined if it was this one; bold = given, grey = hidden
+
+The colours are those of the page; the last frame has no outlines.
 """
 
 import math
@@ -83,11 +85,18 @@ def film(trace: Trace) -> bytes:
     drawing = _Drawing(trace)
     every = max(1, math.ceil(trace.num_steps / (_FRAMES - 1)))
     shown = sorted({*range(trace.num_steps, -1, -every), 0})
-    # the last one has all colours: frames of one palette differ where the text does
-    colours = drawing.frame(trace.num_steps).quantize(128, dither=0)
-    frames = [drawing.frame(passes).quantize(palette=colours, dither=0) for passes in shown]
+    frames = _of_one_palette([drawing.frame(passes) for passes in shown])
     milliseconds = max(80, min(500, _MILLISECONDS // len(frames) // 10 * 10))
     return gif(frames, milliseconds, _HOLD)
+
+
+def _of_one_palette(frames: "list[Image]") -> "list[Image]":
+    """Frames that differ where the text does alone; the last one has all colours."""
+    from PIL import Image
+
+    exact = Image.Dither.NONE
+    colours = frames[-1].quantize(128, dither=exact)
+    return [frame.quantize(palette=colours, dither=exact) for frame in frames]
 
 
 class _Drawing:
@@ -96,7 +105,7 @@ class _Drawing:
     def __init__(self, trace: Trace):
         self.trace = trace
         tokens = {*trace.start, *(event.token for step in trace.steps for event in step)}
-        self.pieces = {None: " "}
+        self.pieces: dict[int | None, str] = {None: " "}
         self.pieces |= {each: drawable(trace.pieces[each]) for each in tokens if each is not None}
         self.texts = [self.pieces[each] for each in trace.last_frame]
         places = places_of(self.texts)
