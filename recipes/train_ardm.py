@@ -49,6 +49,7 @@ from ardm.training import (
     upload_folder,
 )
 from ardm.training.card_parts import with_error
+from ardm.viewing import film_of
 
 DEFAULTS = {
     "output_dir": "runs/ardm",
@@ -91,7 +92,8 @@ def report(
         evaluation=Evaluation.of(corpus.held_out_name, len(evaluate), bound, refusal),
         infilled=[infilled],
     )
-    save_folder(args.output_dir, model, tokenizer, figures, result.history)
+    film = {"generation.gif": lambda: film_of(model, tokenizer, seed=args.seed)}
+    save_folder(args.output_dir, model, tokenizer, figures, result.history, film)
     print(*(f"\n--- generated in random order\n{sample}" for sample in samples), sep="\n")
     print(f"\n--- infilled: the text in [[ ]] was generated\n{infilled}\n")
     unit = "token" if refusal else "character"

@@ -4,6 +4,7 @@ It repeats what it is told and leaves out what it is not told; nothing is measur
 What all packages' cards have in common is in [`ardm.training.card_parts`].
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,7 +26,9 @@ from ..training.local_paths import public
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
-_TAGS = ("ardm", "masked-diffusion", "text-diffusion", "order-agnostic")
+_TAGS = ("ardm", "masked-diffusion", "text-diffusion", "order-agnostic", "custom_code")
+FILM = "generation.gif"
+_ALT_TEXTS = {FILM: "How a text comes about, pass by pass"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +111,7 @@ def model_card(figures: CardFigures) -> str:
     """
     evaluation = figures.evaluation
     parts = {
-        "Use": _USE.replace("MODEL_NAME", figures.model_name or "path/to/this/folder"),
+        "Use": (_LOADING + _USE).replace("MODEL_NAME", figures.model_name or "path/to/this/folder"),
         "Training data": figures.training_data,
         "Training": training(figures),
         "Evaluation": _bounds(evaluation) if evaluation else None,
@@ -124,26 +127,51 @@ def model_card(figures: CardFigures) -> str:
         f"# {figures.model_name or 'ARDM'}",
         _ABOUT,
         bullets(_size_facts(figures)),
-        *(f"![{name}]({name})" for name in figures.pictures),
+        *(f"![{_ALT_TEXTS.get(name, name)}]({name})" for name in figures.pictures),
         sections(parts),
     )
     return card + "\n"
 
 
 def _result(evaluation: Evaluation) -> "EvalResult":
-    """The bound as the Hub's model index has it."""
+    unit = "token" if evaluation.bits_per_character is None else "character"
+    return bound_result(
+        evaluation.bits_per_character or evaluation.bits_per_token,
+        unit=unit,
+        task="fill-mask",
+        dataset=evaluation.dataset,
+        num_scored=evaluation.num_windows,
+    )
+
+
+def bound_result(
+    bits: tuple[float, float], *, unit: str, task: str, dataset: str, num_scored: int | None
+) -> "EvalResult":
+    """A bound as the Hub's model index has it, which knows of no errors: named and among `args`.
+
+    Args:
+        bits: value and standard error, NaN where it is not known.
+        unit: what the bits are of.
+        task: the Hub's name of it.
+        dataset: that was scored, by name.
+        num_scored: of its rows.
+
+    Returns:
+        An entry of the model index.
+    """
     from huggingface_hub import EvalResult
 
-    unit = "token" if evaluation.bits_per_character is None else "character"
-    value, _ = evaluation.bits_per_character or evaluation.bits_per_token
+    value, error = (float(number) for number in bits)
+    known = not math.isnan(error)
     return EvalResult(
-        task_type="fill-mask",
-        dataset_type=evaluation.dataset,
-        dataset_name=evaluation.dataset,
+        task_type=task,
+        dataset_type=dataset,
+        dataset_name=dataset,
         dataset_split="validation",
         metric_type=f"bits_per_{unit}",
-        metric_name=f"bits per {unit}, upper bound (NELBO)",
-        metric_value=float(value),
+        metric_name=f"bits per {unit}, upper bound (NELBO)" + f" ± {error:.4f}" * known,
+        metric_value=value,
+        metric_args={"num_scored": num_scored} | ({"standard_error": error} if known else {}),
     )
 
 
@@ -188,21 +216,44 @@ in any order and several tokens a step, fills gaps between known text, and bound
 a text.
 """
 
-_USE = """\
+_LOADING = """\
+With [the package](https://github.com/ardm-ddpm/ardm-ddpm) installed:
+
 ```python
 import ardm  # makes the architecture known to transformers' Auto classes
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("MODEL_NAME")
 model = AutoModelForMaskedLM.from_pretrained("MODEL_NAME")
+```
 
+Without it, torch and transformers are enough: the model brings its code along, which
+`trust_remote_code=True` allows to run.
+
+```python
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("MODEL_NAME", trust_remote_code=True)
+model = AutoModelForMaskedLM.from_pretrained("MODEL_NAME", trust_remote_code=True)
+```
+
+"""
+
+_USE = """\
+Then, either way:
+
+```python
 # a new text, in random order, four tokens a step
-print(tokenizer.decode(model.generate(order="random", tokens_per_step=4)[0]))
+ids = model.generate(order="random", tokens_per_step=4)
+print(tokenizer.decode(ids[0]))
 
 # a gap filled between known ends: each mask is generated, nothing else is touched
 text = "The first part, " + tokenizer.mask_token * 20 + " and the end."
 inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt")
 print(tokenizer.decode(model.generate(inputs.input_ids)[0]))
+
+# what a text costs: an upper bound on its bits per token
+print(model.nelbo(ids).bits_per_token)
 ```
 """
 

@@ -20,12 +20,12 @@ from ..training.card_parts import (
     with_error,
 )
 from ..training.local_paths import public
-from .cards import CITATION
+from .cards import CITATION, bound_result
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
-_TAGS = ("ardm", "masked-diffusion", "order-agnostic", "pixels")
+_TAGS = ("ardm", "masked-diffusion", "order-agnostic", "pixels", "custom_code")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def image_model_card(figures: ImageCardFigures) -> str:
     scored = figures.bits_per_dimension is not None
     name = figures.model_name or "path/to/this/folder"
     parts = {
-        "Use": (_USE_OF_CLASSES if figures.class_names else _USE).replace("MODEL_NAME", name),
+        "Use": _use(figures).replace("MODEL_NAME", name),
         "Training data": figures.training_data,
         "Training": training(figures),
         "Evaluation": _bound(figures) if scored else None,
@@ -100,6 +100,26 @@ def image_model_card(figures: ImageCardFigures) -> str:
     return card + "\n"
 
 
+def _use(figures: ImageCardFigures) -> str:
+    """With the package, which knows what ids mean; and without, where they are what they are."""
+    channels, height, width = figures.shape
+    mask = figures.num_values
+    texts = {"shape": f"8, {height}, {width}, {channels}", "last": mask - 1}
+    if figures.class_names:
+        size = channels * height * width
+        texts |= {
+            "canvas": _CANVAS_OF_CLASS.format(mask=mask, size=size, first=mask + 1),
+            "call": "canvas, steps=16",
+            "kept": "[:, :-1]",
+            "bound": f"ids, prompt_mask=canvas != {mask}",
+        }
+    else:
+        call = "num_return_sequences=8, steps=16"
+        texts |= {"canvas": "", "call": call, "kept": "", "bound": "ids"}
+    with_package = _USE_OF_CLASSES if figures.class_names else _USE
+    return paragraphs(_WITH, with_package, _WITHOUT, _USE_WITHOUT.format(**texts))
+
+
 def _bound(figures: ImageCardFigures) -> str:
     assert figures.bits_per_dimension is not None
     given = ", given its class" if figures.class_names else ""
@@ -112,18 +132,13 @@ def _bound(figures: ImageCardFigures) -> str:
 
 
 def _result(figures: ImageCardFigures) -> "EvalResult":
-    """The bound as the Hub's model index has it."""
-    from huggingface_hub import EvalResult
-
     assert figures.bits_per_dimension is not None
-    return EvalResult(
-        task_type="unconditional-image-generation",
-        dataset_type=str(figures.held_out),
-        dataset_name=str(figures.held_out),
-        dataset_split="validation",
-        metric_type="bits_per_dimension",
-        metric_name="bits per dimension, upper bound (NELBO)",
-        metric_value=float(figures.bits_per_dimension[0]),
+    return bound_result(
+        figures.bits_per_dimension,
+        unit="dimension",
+        task="unconditional-image-generation",
+        dataset=str(figures.held_out),
+        num_scored=figures.num_scored,
     )
 
 
@@ -175,4 +190,28 @@ completed = pixels.decode(model.generate(given, num_return_sequences=4))
 ids = pixels.encode(images, labels=torch.zeros(8, dtype=torch.long))
 print(nelbo(model, ids, prompt_mask=pixels.prompt_mask(8)).bits_per_token)
 ```
+"""
+
+_WITH = "With [the package](https://github.com/ardm-ddpm/ardm-ddpm) installed:"
+
+_WITHOUT = """\
+Without it, torch and transformers are enough: the model brings its code along, which
+`trust_remote_code=True` allows to run.
+"""
+
+_USE_WITHOUT = """\
+```python
+import torch
+from transformers import AutoModelForMaskedLM
+
+model = AutoModelForMaskedLM.from_pretrained("MODEL_NAME", trust_remote_code=True)
+{canvas}ids = model.generate({call})
+values = ids{kept}.view({shape})  # rows, columns, channels: 0 is black, {last} white
+print(model.nelbo({bound}).bits_per_token)  # an upper bound
+```
+"""
+
+_CANVAS_OF_CLASS = """\
+canvas = torch.full((8, {size} + 1), {mask})  # the mask id everywhere ...
+canvas[:, -1] = {first}  # ... but behind the pixels the class k, {first} + k
 """

@@ -26,6 +26,7 @@ _MARGIN = 16
 _BAR = 34  # height of what stands above the text, and of the legend below
 _ROWS = 20  # of text, at most
 _FRAMES = 48  # at most
+_SHADES = 48  # of the scale of passes: a GIF has 256 colours
 _MILLISECONDS = 7000  # of the whole, about
 _HOLD = 3500  # of the last frame
 _TOKENS = 256  # of a model's own text, at most: a card is no book
@@ -91,12 +92,22 @@ def film(trace: Trace) -> bytes:
 
 
 def _of_one_palette(frames: "list[Image]") -> "list[Image]":
-    """Frames that differ where the text does alone; the last one has all colours."""
+    """Frames that differ where the text does alone, of the drawing's own colours."""
     from PIL import Image
 
-    exact = Image.Dither.NONE
-    colours = frames[-1].quantize(128, dither=exact)
-    return [frame.quantize(palette=colours, dither=exact) for frame in frames]
+    faces = [colour(ORDER, number / (_SHADES - 1)) for number in range(_SHADES)]
+    pairs = [(face, ink(face)) for face in faces] + [(_PAPER, _INK), (_PAPER, _FAINT)]
+    colours = [_HIDDEN]
+    for face, pen in pairs:  # and what lies between them, at the edges of letters
+        colours += [_between(face, pen, share / 4) for share in range(5)]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([channel for each in dict.fromkeys(colours) for channel in each])
+    return [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+
+
+def _between(one: RGB, other: RGB, share: float) -> RGB:
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
+    return red, green, blue
 
 
 class _Drawing:
@@ -104,13 +115,14 @@ class _Drawing:
 
     def __init__(self, trace: Trace):
         self.trace = trace
+        # before the texts are looked at: here it is said what to install
+        self.fonts = {bold: _font(bold) for bold in (False, True)}
         tokens = {*trace.start, *(event.token for step in trace.steps for event in step)}
         self.pieces: dict[int | None, str] = {None: " "}
         self.pieces |= {each: drawable(trace.pieces[each]) for each in tokens if each is not None}
         self.texts = [self.pieces[each] for each in trace.last_frame]
         places = places_of(self.texts)
         self.places = [place for place in places if place[0] < _ROWS]
-        self.fonts = {bold: _font(bold) for bold in (False, True)}
         height = (self.places[-1][0] + 1) * _CELL[1] + 2 * _BAR
         self.size = (COLUMNS * _CELL[0] + 2 * _MARGIN, height)
         self.writings = trace.writings()
@@ -167,7 +179,8 @@ class _Drawing:
             x = self._write(pen, x + 2 * _CELL[0], middle, f"{meaning}   ", _FAINT)
 
     def _shade(self, step: int) -> RGB:
-        return colour(ORDER, step / max(self.trace.num_steps - 1, 1))
+        share = step / max(self.trace.num_steps - 1, 1)
+        return colour(ORDER, round(share * (_SHADES - 1)) / (_SHADES - 1))
 
     def _write(
         self, pen: "ImageDraw", x: float, y: float, text: str, face: RGB, bold: bool = False
@@ -190,4 +203,6 @@ def _font(bold: bool) -> Any:
             "drawing needs matplotlib; install it with: pip install 'ardm[plots]'"
         ) from error
     weight = "bold" if bold else "normal"
-    return ImageFont.truetype(findfont(FontProperties("DejaVu Sans Mono", weight=weight)), 17)
+    return ImageFont.truetype(
+        findfont(FontProperties(family="DejaVu Sans Mono", weight=weight)), 17
+    )
