@@ -12,8 +12,8 @@ would not be the same run (another text, tokenizer or setting in the same folder
 """
 
 import argparse
+from collections.abc import Mapping
 
-import torch
 from transformers import PreTrainedTokenizerBase
 
 from ardm import ARDMForMaskedLM
@@ -78,10 +78,9 @@ def report(
     model: ARDMForMaskedLM,
     tokenizer: PreTrainedTokenizerBase,
     evaluate: BoundEvaluation,
-    nats: torch.Tensor,
+    bound: Mapping[str, tuple[float, float]],
     result: TrainingResult,
 ) -> None:
-    bound = evaluate.figures(nats)
     refusal = evaluate.lost.refusal
     passage = evaluate.input_ids[len(evaluate) // 2]
     samples, infilled = write_samples(model, tokenizer, passage, seed=args.seed)
@@ -92,16 +91,15 @@ def report(
         evaluation=Evaluation.of(corpus.held_out_name, len(evaluate), bound, refusal),
         infilled=[infilled],
     )
-    film = {"generation.gif": lambda: film_of(model, tokenizer, seed=args.seed)}
+    film = {"generation.gif": lambda: film_of(model, tokenizer, passage, seed=args.seed)}
     save_folder(args.output_dir, model, tokenizer, figures, result.history, film)
     print(*(f"\n--- generated in random order\n{sample}" for sample in samples), sep="\n")
     print(f"\n--- infilled: the text in [[ ]] was generated\n{infilled}\n")
     unit = "token" if refusal else "character"
     value, error = bound[f"bits per {unit}"]
     scored = f"bits per {unit}: upper bound on {len(evaluate)} validation windows"
-    print(f"{with_error(value, error, 3, '+-')} {scored}. Saved in {args.output_dir}.")
-    if refusal:
-        print(f"There are {refusal}.")
+    lost = f"\nThere are {refusal}." if refusal else ""
+    print(f"{with_error(value, error, 3, '+-')} {scored}. Saved in {args.output_dir}.{lost}")
     if args.push_to_hub:
         print("Uploaded to", upload_folder(args.output_dir, args.hub_model_id))
 
@@ -144,7 +142,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     nats = evaluate.nats(model, num_samples=8)
     if accelerator.is_main_process:
-        report(args, corpus, model, tokenizer, evaluate, nats, result)
+        report(args, corpus, model, tokenizer, evaluate, evaluate.figures(nats), result)
     accelerator.end_training()
 
 

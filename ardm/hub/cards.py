@@ -220,11 +220,9 @@ _LOADING = """\
 With [the package](https://github.com/ardm-ddpm/ardm-ddpm) installed:
 
 ```python
-import ardm  # makes the architecture known to transformers' Auto classes
-from transformers import AutoModelForMaskedLM, AutoTokenizer
+from ardm.hub import load_folder
 
-tokenizer = AutoTokenizer.from_pretrained("MODEL_NAME")
-model = AutoModelForMaskedLM.from_pretrained("MODEL_NAME")
+model, tokenizer = load_folder("MODEL_NAME")
 ```
 
 Without it, torch and transformers are enough: the model brings its code along, which

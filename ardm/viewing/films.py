@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ..training.animations import gif
@@ -39,14 +40,20 @@ _PAPER = (255, 255, 255)
 
 
 def film_of(
-    model: Any, tokenizer: PreTrainedTokenizerBase, passes: int = _PASSES, seed: int = 0
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    input_ids: Tensor,
+    passes: int = _PASSES,
+    seed: int = 0,
 ) -> bytes:
     """Has a model write a text in random order, and draws how it comes about.
 
     Args:
         model: has `generate`.
         tokenizer: its tokenizer.
-        passes: how many, if the text has as many tokens; it is of at most 256.
+        input_ids: int64 (L,), a text as long; at most its first 256 tokens are rewritten, all but
+            those that the model is always given.
+        passes: how many, if there are as many tokens.
         seed: of what is drawn.
 
     Returns:
@@ -55,12 +62,13 @@ def film_of(
     Raises:
         ImportError: if matplotlib, or Pillow with it, is not installed.
     """
-    length = min(model.config.max_position_embeddings, _TOKENS)
-    canvas = torch.full((1, length), model.config.mask_token_id, device=model.device)
+    given = torch.tensor(getattr(model.config, "given_token_ids", None) or [], dtype=torch.long)
+    known = torch.isin(input_ids[:_TOKENS].cpu(), given)
+    canvas = input_ids[:_TOKENS].cpu().where(known, model.config.mask_token_id)
     output = model.generate(
-        canvas,
+        canvas[None].to(model.device),
         order="random",
-        steps=min(passes, length),
+        steps=max(1, min(passes, int((~known).sum()))),
         seed=seed,
         return_dict_in_generate=True,
         output_history=True,

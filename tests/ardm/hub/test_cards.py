@@ -8,7 +8,9 @@ import torch
 from huggingface_hub import ModelCard
 
 from ardm.data import LostText
+from ardm.data.tokenization import build_tokenizer
 from ardm.evaluation import HeldOutWindows
+from ardm.hub import save_folder
 from ardm.hub.cards import CardFigures, Evaluation, model_card
 
 EVALUATION = Evaluation(
@@ -60,7 +62,8 @@ TOLD = [
     "| bits per character | 2.9580 ± 0.0080 |",
     "a sample",
     "known [filled] known",
-    'from_pretrained("me/model")',
+    'load_folder("me/model")',
+    'from_pretrained("me/model", trust_remote_code=True)',
     "arxiv.org/abs/2110.02037",
     "hoogeboom2022autoregressive",
     "- torch: ",
@@ -76,7 +79,7 @@ def test_front_matter_is_read_back():
     assert data.pipeline_tag == "fill-mask"
     assert data.license == "apache-2.0"
     assert data.datasets == ["me/wiki27"]
-    assert {"ardm", "masked-diffusion", "text-diffusion"} <= set(data.tags)
+    assert {"ardm", "masked-diffusion", "text-diffusion", "custom_code"} <= set(data.tags)
     [result] = data.eval_results
     assert (result.metric_type, result.metric_value) == ("bits_per_character", 2.958)
     assert result.dataset_name == "wiki27"
@@ -159,3 +162,32 @@ def test_an_unknown_error_is_not_explained():
     assert "± is one standard error" in model_card(FULL)
     card = model_card(replace(FULL, evaluation=unknown))
     assert "of a single sample" in card and "standard error" not in card
+
+
+def test_what_the_card_says_to_do_works_with_and_without_the_package(tiny_model, tmp_path):
+    tokenizer = build_tokenizer("char", "The first part, and the end.")
+    ids = {"mask_token_id": tokenizer.mask_token_id, "pad_token_id": tokenizer.pad_token_id}
+    model = tiny_model(vocab_size=len(tokenizer), max_position_embeddings=64, **ids)
+    save_folder(tmp_path, model, tokenizer, CardFigures(model_name=str(tmp_path)))
+    card = (tmp_path / "README.md").read_text()
+    with_package, without, use = (block.split("```")[0] for block in card.split("```python\n")[1:])
+    assert "import load_folder" in with_package and "ardm" not in without
+    assert without.count("trust_remote_code=True") == 2
+    texts = []
+    for load in (with_package, without):
+        found = {}
+        torch.manual_seed(0)
+        exec(load + use, found)
+        texts.append(found["ids"])
+        assert found["inputs"].input_ids.shape == (1, 49)
+    assert torch.equal(*texts)
+
+
+def test_the_index_has_errors_in_words_and_as_numbers():
+    [result] = ModelCard(model_card(FULL)).data.eval_results
+    assert result.metric_name == "bits per character, upper bound (NELBO) ± 0.0080"
+    assert result.metric_args == {"num_scored": 2000, "standard_error": 0.008}
+    unknown = replace(EVALUATION, bits_per_character=(2.9, math.nan))
+    [result] = ModelCard(model_card(replace(FULL, evaluation=unknown))).data.eval_results
+    assert result.metric_name == "bits per character, upper bound (NELBO)"
+    assert result.metric_args == {"num_scored": 2000}

@@ -91,3 +91,23 @@ def test_a_card_says_what_it_is_told_and_no_more():
     ):
         assert told in card
     assert "/home/me" not in card and "value: 1.25" in card and "guidance_scale" in card
+
+
+@pytest.mark.parametrize("classes", [0, 2])
+def test_the_card_tells_how_to_draw_without_the_package(tmp_path, classes):
+    form = ImageFormat((3, 2, 4), 4, num_classes=classes)
+    names = ["cat", "dog"] if classes else None
+    figures = ImageCardFigures(
+        model_name=str(tmp_path), shape=form.shape, num_values=4, class_names=names
+    )
+    save_image_folder(tmp_path, model_of(form), figures)
+    card = (tmp_path / "README.md").read_text()
+    _, with_package, without = (block.split("```")[0] for block in card.split("```python\n"))
+    assert "load_image_folder" in with_package and "ardm" not in without.replace(str(tmp_path), "")
+    found = {}
+    exec(without, found)
+    images = form.decode(found["ids"])
+    assert found["values"].shape == (8, 2, 4, 3) and found["values"].max() < 4
+    assert torch.equal(found["values"].permute(0, 3, 1, 2) * 85, images.long())
+    if classes:
+        assert torch.equal(found["canvas"], form.canvas(8, [0] * 8))

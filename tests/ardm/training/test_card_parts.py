@@ -14,6 +14,7 @@ from ardm.training.card_parts import (
     fenced,
     front_matter,
     paragraphs,
+    picture_files,
     sections,
     table,
     training,
@@ -140,3 +141,19 @@ def test_a_figure_without_an_error_says_so():
     assert with_error(2.07314, 0.0527) == "2.0731 ± 0.0527"
     assert with_error(2.07314, 0.0527, 3, "+-") == "2.073 +- 0.053"
     assert "nan" not in with_error(2.0, float("nan")) and "unknown" in with_error(2.0, float("nan"))
+
+
+# --------------------------------------------------------------------------------- the pictures
+def test_a_picture_that_cannot_be_drawn_costs_nothing_but_itself():
+    def missing():
+        raise ImportError("drawing needs matplotlib")
+
+    drawn = {"a.gif": lambda: b"GIF", "b.png": missing, "c.png": b"PNG"}
+    with pytest.warns(UserWarning, match=r"without b\.png: drawing needs matplotlib"):
+        figures, contents = picture_files(RunFigures(), drawn, lambda: b"curve")
+    assert contents == {"a.gif": b"GIF", "c.png": b"PNG", "loss_curve.png": b"curve"}
+    assert (figures.pictures, figures.loss_curve) == (["a.gif", "c.png"], "loss_curve.png")
+    with pytest.warns(UserWarning, match="without its loss curve"):
+        assert picture_files(RunFigures(), {}, missing)[0].loss_curve is None
+    with pytest.raises(ValueError, match="expected a file name without folders"):
+        picture_files(RunFigures(), {"a/b.png": missing}, None)  # before anything is drawn

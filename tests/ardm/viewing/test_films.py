@@ -88,12 +88,23 @@ def test_a_long_text_is_cut_to_its_first_rows():
 
 def test_a_model_films_its_own_writing(tiny_model):
     ids = {"mask_token_id": MASK, "pad_token_id": TOKENIZER.pad_token_id}
+    text = torch.tensor(TOKENIZER.encode("ab c " * 60))
     for stages in ({}, {"num_stages": 2, "branching_factor": 3}):
         model = tiny_model(vocab_size=len(TOKENIZER), max_position_embeddings=300, **ids, **stages)
-        content = film_of(model, TOKENIZER, passes=8, seed=3)
+        content = film_of(model, TOKENIZER, text, passes=8, seed=3)
         assert len(frames_of(content)) == 9
-        assert content == film_of(model, TOKENIZER, passes=8, seed=3)
-    assert len(film_of(model, TOKENIZER)) < 300_000
+        assert content == film_of(model, TOKENIZER, text.flip(0), passes=8, seed=3)
+    assert len(film_of(model, TOKENIZER, text)) < 300_000
+
+
+def test_what_a_model_is_always_given_stays(tiny_model):
+    model = tiny_model(vocab_size=len(TOKENIZER), mask_token_id=MASK)
+    model.config.given_token_ids = TOKENIZER.encode("c")
+    text = torch.tensor(TOKENIZER.encode("cabc"))
+    [(first, _), *others] = frames_of(film_of(model, TOKENIZER, text))
+    paper, hidden = (255, 255, 255), (235, 235, 232)
+    assert [face(first, position) for position in range(4)] == [paper, hidden, hidden, paper]
+    assert len(others) == 2
 
 
 def test_without_matplotlib_it_is_said_what_to_install(monkeypatch):
