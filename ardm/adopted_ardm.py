@@ -22,21 +22,26 @@ from transformers.utils.generic import can_return_tuple
 
 from .architectures import parameters_of
 from .bound_loss import LossInputs, rule_out
+from .code_files import CarriesCode
 from .generation_ardm import ARDMGenerationMixin
 from .generation_config_ardm import ARDMGenerationConfig
 from .id_checks import check_attention_mask
+from .likelihood_ardm import ARDMLikelihoodMixin
 from .networks import longest_sequence, padding_row, select_positions
 from .stages import Stages
 from .vocabulary import stages_of
 
 # of repositories with code of their own that add the mask they are given to the scores (B, H, L, L)
 _PAIRWISE_MASKS = {"Dream"}
+# what Auto classes load from a saved one, for those who run its code: see adoption.py
+AUTO_MAP = {"AutoModelForMaskedLM": "adoption.AdoptedForMaskedLM"}
 
 
-class AdoptedLanguageModel(ARDMGenerationMixin):
+class AdoptedLanguageModel(ARDMGenerationMixin, ARDMLikelihoodMixin, CarriesCode):
     """What an adopted model has beyond its own class; see [`ardm.adopt`]. Comes before it."""
 
     config: Any
+    auto_map = AUTO_MAP
     generation_config_class = ARDMGenerationConfig
     adopted_from: Any  # the model's own class
     head_is_pointwise = True  # logits at a position are a function of its hidden state alone

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from .adopted_ardm import AdoptedLanguageModel, adopted_class
+from .adopted_ardm import AUTO_MAP, AdoptedLanguageModel, adopted_class
 from .adoption_settings import added_mask_token, adoption_settings
 from .architectures import check_language_model, class_of, is_causal_class, is_masked_class
 from .generation_ardm import ARDMGenerationMixin
@@ -241,7 +241,3 @@ class AdoptedForMaskedLM:
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = None) -> None:
         """transformers' hook: an adopted model brings its code along by itself."""
-
-
-# what the configuration of a saved one says, for those who load it with its code
-AUTO_MAP = {"AutoModelForMaskedLM": f"adoption.{AdoptedForMaskedLM.__name__}"}

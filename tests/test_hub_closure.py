@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForMaskedLM
+from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, BertForMaskedLM
 
 import ardm
 from ardm.data.tokenization import build_tokenizer
@@ -57,6 +57,13 @@ def test_saved_models_give_the_same_bits_without_the_package(tmp_path, tiny_mode
         model = AutoModelForMaskedLM.from_pretrained(folder)
         assert type(model) is ardm.ARDMForMaskedLM
         (folder / "answers.json").write_text(json.dumps(answers(model)))
+    torch.manual_seed(0)
+    sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    config = BertConfig(vocab_size=5, hidden_size=8, max_position_embeddings=8, pad_token_id=4)
+    config.update(sizes)
+    adopted = ardm.adopt(BertForMaskedLM(config).eval(), mask_token_id=3)
+    save(adopted, tmp_path / "adopted")
+    (tmp_path / "adopted" / "answers.json").write_text(json.dumps(answers(adopted)))
     build_tokenizer("char", "ab").save_pretrained(tmp_path / "plain")
     assert len([*(tmp_path / "plain").glob("*.safetensors")]) > 1
     (tmp_path / "cases.json").write_text(json.dumps([*CASES]))

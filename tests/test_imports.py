@@ -195,9 +195,11 @@ CORE: dict[str, dict[str, set[str]]] = {
         "adopted_ardm": {
             "architectures",
             "bound_loss",
+            "code_files",
             "generation_ardm",
             "generation_config_ardm",
             "id_checks",
+            "likelihood_ardm",
             "networks",
             "stages",
             "vocabulary",

@@ -13,7 +13,13 @@ import warnings
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    BertForMaskedLM,
+)
 
 SETTINGS = [
     {"order": "random", "tokens_per_step": 4},
@@ -80,6 +86,20 @@ def check(folder):
     assert type(load(AutoModel, again)).__name__ == "ARDMModel"
 
 
+def check_adopted(folder):
+    """A model of transformers' own class, which becomes an ARDM by the code beside it."""
+    model = AutoModelForMaskedLM.from_pretrained(folder, trust_remote_code=True)
+    assert type(model).__mro__[1].__module__.startswith("transformers_modules.")
+    expected = json.loads((folder / "answers.json").read_text())
+    assert answers(model) == expected
+    model.save_pretrained(folder.with_name("adopted again"))
+    again = folder.with_name("adopted again")
+    model = AutoModelForMaskedLM.from_pretrained(again, trust_remote_code=True)
+    assert answers(model) == expected
+    plain = AutoModelForMaskedLM.from_pretrained(again, trust_remote_code=False)
+    assert type(plain) is BertForMaskedLM
+
+
 def check_settings(folder):
     """Everything that `from_pretrained` takes."""
     whole = load(AutoModelForMaskedLM, folder)
@@ -134,6 +154,7 @@ def main(root):
     folders = [root / name for name in json.loads((root / "cases.json").read_text())]
     for folder in folders:
         check(folder)
+    check_adopted(root / "adopted")
     check_settings(folders[0])
     check_newer(folders[0])
     print(len(folders))
