@@ -214,8 +214,8 @@ def picture_files(
         _check_name(name)
     contents = _drawn(pictures)
     curves = _drawn({} if curve is None else {_CURVE: curve})
-    names = {"pictures": list(contents), "loss_curve": next(iter(curves), None)}
-    return replace(figures, **names), contents | curves
+    told = replace(figures, pictures=list(contents), loss_curve=next(iter(curves), None))
+    return told, contents | curves
 
 
 def _drawn(pictures: "Mapping[str, Picture]") -> dict[str, bytes]:
