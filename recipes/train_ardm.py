@@ -3,8 +3,7 @@
     accelerate launch recipes/train_ardm.py                # the embedded Python documentation
     accelerate launch recipes/train_ardm.py --train_file my.txt --output_dir runs/mine
     accelerate launch --num_processes 2 --cpu recipes/train_ardm.py --per_device_train_batch_size 8
-    accelerate launch recipes/train_ardm.py --model_name_or_path google-bert/bert-base-cased \
-        --train_file my.txt --output_dir runs/bert             # a BERT becomes an ARDM
+    accelerate launch recipes/train_ardm.py --model_name_or_path my/bert --output_dir runs/bert
 
 With no argument: 2 CPU cores, 2.5 minutes, 2.07 bits per character of held-out documentation.
 The same command again resumes a stopped run; a finished one is only scored and saved again. What

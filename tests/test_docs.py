@@ -23,6 +23,7 @@ from ddpm.hub import save_folder as save_image_model
 from ddpm.models import NoisyClassifier, UNet, UNetConfig, presets
 
 from .command_line import recipe
+from .foreign_models import write_bert, write_llama
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -81,6 +82,8 @@ def models_folder(tmp_path_factory):
     save_image_model(folder / "runs" / "ddpm", network, diffusion, ImageFigures())
 
     write_task(folder / "my" / "tasks")
+    write_bert(folder / "models" / "bert")
+    write_llama(folder / "models" / "llama")
     return folder
 
 
