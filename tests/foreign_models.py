@@ -1,4 +1,4 @@
-"""Folders of tiny models of transformers' own classes with their tokenizers, as the Hub has them."""
+"""Folders of tiny models of transformers' own classes with tokenizers, as the Hub has them."""
 
 from pathlib import Path
 
