@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ardm.training import check_integer
+from ardm.training.integers import check_integer
 
 from .denoisers import Denoiser
 from .forward_process import ForwardProcess

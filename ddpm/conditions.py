@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ardm.training import evaluating
+from ardm.training.progress import evaluating
 
 from .denoisers import check_finite
 from .guides import Condition

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ardm.training import evaluating
+from ardm.training.progress import evaluating
 
 from .conditioning import Conditioned
 from .denoisers import check_model

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ardm.training import evaluating, progress_bar
+from ardm.training.progress import evaluating, progress_bar
 
 from .denoisers import Denoiser, check_finite, check_images
 from .gaussians import discretised_log_prob, gaussian_kl

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ardm.training import key_seed
+from ardm.training.keys import key_seed
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 

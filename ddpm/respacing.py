@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ardm.training import check_integer
+from ardm.training.integers import check_integer
 
 _SYNTAX = (
     'a number as "250", a name and a number as "ddim25" or "trailing25" (also linspace, leading,'

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ardm.training import check_integer, evaluating, progress_bar
+from ardm.training.integers import check_integer
+from ardm.training.progress import evaluating, progress_bar
 
 from .checks import check_choice, is_number
 from .denoisers import Denoiser, check_classes, check_finite, check_labels, check_model

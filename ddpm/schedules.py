@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ardm.training import check_integer
+from ardm.training.integers import check_integer
 
 from .checks import check_number
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ardm.training import check_integer
+from ardm.training.integers import check_integer
 
 from .conditioning import Conditioned, noised
 from .denoisers import Denoiser, check_images

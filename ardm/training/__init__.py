@@ -8,7 +8,6 @@ from .averaging import WeightAverage
 from .config import (
     TrainingConfig,
     add_training_arguments,
-    check_integer,
     given_flags,
     training_config,
 )
@@ -24,18 +23,19 @@ from .files import (
     write_text_atomically,
 )
 from .identity import weights_fingerprint
+from .integers import check_integer
+from .keys import key_seed
 from .launching import process_state, quieten, run_recipe
 from .loop import TrainingResult, begin, make_accelerator, train
 from .optim import MuonAdamW, muon_adamw
 from .processes import (
-    evaluating,
     gather_rows,
     measure_rows,
     own_share,
-    progress_bar,
     share_of,
 )
-from .stream import Batch, key_seed
+from .progress import evaluating, progress_bar
+from .stream import Batch
 from .upload import check_upload, upload_folder
 
 __all__ = [

@@ -6,10 +6,11 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 from .files import check_folder_name
+from .integers import LARGEST, check_integer
 from .trackers import tracker_names
 
 # settings that are whole numbers, and the least that each may be
@@ -23,7 +24,6 @@ _COUNTS = {
     "seed": 0,
     "dataloader_num_workers": 0,
 }
-_LARGEST = 2**63 - 1  # that a tensor and a generator's seed can hold
 # numbers: whether each is in its range, and the range in words
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "learning_rate": (lambda x: 0 <= x < math.inf, "a finite number of at least 0"),
@@ -97,7 +97,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         check_folder_name(self.output_dir)
         for name, minimum in _COUNTS.items():
-            count = check_integer(name, getattr(self, name), minimum, _LARGEST)
+            count = check_integer(name, getattr(self, name), minimum, LARGEST)
             setattr(self, name, count)  # of Python's own type, which JSON takes
         for name, (allowed, range_in_words) in _RANGES.items():
             number = _number(getattr(self, name))
@@ -207,31 +207,3 @@ def training_config(args: argparse.Namespace) -> TrainingConfig:
     """
     names = [setting.name for setting in fields(TrainingConfig)]
     return TrainingConfig(**{name: getattr(args, name) for name in names})
-
-
-def check_integer(
-    name: str, value: object, minimum: int, maximum: int | None = None, others: str = ""
-) -> int:
-    """A whole number of any type that is one (numpy's too, no bool), as Python's.
-
-    Args:
-        name: of the argument, for the message.
-        value: what was given.
-        minimum: the least allowed.
-        maximum: the most allowed; None = no limit.
-        others: for the message, what else it may be: " or 'all'".
-
-    Returns:
-        The number.
-
-    Raises:
-        ValueError: if it is none, or out of range.
-    """
-    if not isinstance(value, bool) and isinstance(value, Integral):
-        number = int(value)
-        if number >= minimum and (maximum is None or number <= maximum):
-            return number
-    limits = f"of at least {minimum}" if maximum is None else f"in {minimum}..{maximum}"
-    if maximum == _LARGEST:  # of the machine's, not of the matter's
-        limits = f"of at least {minimum} and below 2**63"
-    raise ValueError(f"{name} is {value!r}; expected an integer {limits}{others}.")

@@ -26,7 +26,7 @@ from .launchers import join_processes
 from .launching import on_cpu, quieten, shard_as_launched
 from .model_folders import check_not_replacing
 from .precision import choose_precision
-from .processes import progress_bar
+from .progress import progress_bar
 from .run import EvalFn, LossFn, Run
 from .stream import Collate, TrainDataset
 from .trackers import SamplesFn, check_trackers

@@ -1,40 +1,24 @@
-"""What long work needs on one process or many: rows shared out, evaluation mode, a progress bar.
+"""What long work needs on one process or many: rows shared out, measured, gathered.
 
 Process r of P takes the rows r, r + P, ... What is random of a row is keyed by its number, so that
 every process ends with the same figures, and one process with the same as many.
 """
 
 import logging
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
-from tqdm.auto import tqdm
+from torch import Tensor
 
-from .config import check_integer
+from .integers import check_integer
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 logger = logging.getLogger(__name__)
-Item = TypeVar("Item")
-
-
-@contextmanager
-def evaluating(model: object) -> Iterator[None]:
-    """The model without dropout, and afterwards as it was; what is no module is left alone."""
-    modules = model.modules() if isinstance(model, nn.Module) else ()
-    training = [module for module in modules if module.training]  # frozen parts may not be
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 # --------------------------------------------------------------------------------- rows of all
@@ -138,39 +122,3 @@ def agreed(accelerator: "Accelerator", flag: bool) -> bool:
         return flag
     raised = torch.tensor(float(flag), device=accelerator.device)
     return bool(accelerator.reduce(raised, reduction="sum") > 0)
-
-
-# ------------------------------------------------------------------------------------ progress
-def progress_bar(
-    items: Iterable[Item] | None = None,
-    *,
-    what: str,
-    total: int | None = None,
-    initial: int = 0,
-    unit: str = "step",
-    shown: bool | None = None,
-    leave: bool = False,
-) -> "tqdm[Item]":
-    """The project's progress bar: on a terminal, unless told otherwise.
-
-    Args:
-        items: what a loop goes through; None = call `update` inside a `with` block.
-        what: what the work is.
-        total: of the updates; None = the number of items.
-        initial: how far the work is already.
-        unit: of the total.
-        shown: whether to show it; None = on a terminal.
-        leave: whether the bar stays when it is done.
-
-    Returns:
-        A tqdm bar: an iterable over the items, and a context manager with `update`.
-    """
-    return tqdm(
-        items,
-        desc=what,
-        total=total,
-        initial=initial,
-        unit=f" {unit}",
-        leave=leave,
-        disable=not (sys.stderr.isatty() if shown is None else shown),
-    )

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from .config import check_integer
+from .integers import check_integer
 
 Part: TypeAlias = list[Any]  # one process's [sums by name, number of micro-batches]
 

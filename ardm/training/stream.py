@@ -5,8 +5,6 @@ start at any k. Process p of P takes, of each step's G examples, the micro-batch
 p + 2P, ...: Accelerate's own division of a batch sampler.
 """
 
-import hashlib
-import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any, Protocol, TypeAlias
 
@@ -27,22 +25,6 @@ class MapDataset(Protocol):
 
 
 TrainDataset: TypeAlias = MapDataset | Iterable[Any]
-
-
-def key_seed(*key: int | str) -> int:
-    """A seed that is a function of numbers and texts, the same in every process.
-
-    Seeds of neighbouring keys have nothing in common: the first 64 bits of BLAKE2b of the key.
-
-    Args:
-        *key: integers of any type that is one, and strings.
-
-    Returns:
-        A signed 64-bit integer, as `torch.Generator.manual_seed` takes it.
-    """
-    plain = tuple(str(p) if isinstance(p, str) else int(operator.index(p)) for p in key)
-    digest = hashlib.blake2b(repr(plain).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True)
 
 
 class Batch(dict[str, Any]):

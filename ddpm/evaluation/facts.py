@@ -10,7 +10,7 @@ from ardm.training.card_parts import machine
 from ardm.training.local_paths import command, hyperparameters
 
 from ..data import ImageDataset
-from ..models.unet import UNetPreTrainedModel
+from ..models.pretrained_unet import UNetPreTrainedModel
 from .arguments import data_name, run_flags
 from .sample_quality import SampleEvaluation
 

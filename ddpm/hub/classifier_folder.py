@@ -3,6 +3,7 @@
 config.json, model.safetensors    the network, as transformers saves it; the configuration has the
                                   classes' names (id2label) and the betas of the process whose noise
                                   it knows
+*.py                              the code of the network, for where this package is not
 README.md, *.png                  for people
 """
 

@@ -1,19 +1,16 @@
 """A saved image model: network, diffusion, card and pictures, in one folder for the Hub.
 
 config.json, model.safetensors    the network, as transformers saves it
-diffusion_config.json             betas (float64s survive JSON bit for bit), the settings of
-                                  GaussianDiffusion, class names
+diffusion_config.json             the diffusion, and the names of classes
+*.py                              the code that both need where this package is not
 README.md, *.png, *.gif           for people
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, TypeVar
 
 from ardm.training import loss_curve as draw_loss_curve
 from ardm.training import write_repository
@@ -22,7 +19,14 @@ from ardm.training.model_folders import find_model, loading, read_json
 
 from ..diffusion import GaussianDiffusion
 from ..models.configuration_unet import UNetConfig
-from ..models.unet import UNet, UNetPreTrainedModel
+from ..models.pretrained_unet import UNetPreTrainedModel
+from ..models.saved_diffusion import (
+    DIFFUSION_FILE,
+    SavedDiffusion,
+    diffusion_file,
+    read_diffusion,
+)
+from ..models.unet import UNet
 from .card_figures import CardFigures
 from .cards import model_card
 
@@ -30,7 +34,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 DEMO_FOLDER = "runs/ddpm"  # where recipes/train_ddpm.py leaves its model
-DIFFUSION_FILE = "diffusion_config.json"
 # of saved models that are taken for a diffusion, or the other way round, by type
 _LOADERS = {
     "ardm": "ardm.hub.load_folder",
@@ -38,8 +41,6 @@ _LOADERS = {
     "ddpm_classifier": "ddpm.hub.load_classifier",
 }
 Network = TypeVar("Network", bound=UNetPreTrainedModel)
-_SETTINGS = ("prediction", "variance", "loss", "min_snr_gamma")
-_ADDED = {"rescale_timesteps": False}  # settings that older files do not have: as they were then
 
 
 # ----------------------------------------------------------------------------------------- save
@@ -67,15 +68,11 @@ def save_folder(
     Raises:
         ValueError: if the diffusion is respaced, or a picture's name has a folder in it.
     """
-    if not torch.equal(diffusion.timesteps.cpu(), torch.arange(diffusion.num_timesteps)):
-        raise ValueError(
-            "the diffusion is respaced; expected the one that the model was trained with."
-        )
+    names = figures.class_names and list(figures.class_names)
+    described = diffusion_file(diffusion, names)
     curve = partial(loss_curve, history) if history else None
     figures, contents = picture_files(figures, pictures or {}, curve)
-    names = figures.class_names and list(figures.class_names)
-    settings = _settings(diffusion) | {"class_names": names}
-    contents[DIFFUSION_FILE] = (json.dumps(settings, indent=1) + "\n").encode()
+    contents[DIFFUSION_FILE] = described
     contents["README.md"] = model_card(figures).encode()
     write_repository(folder, contents, model.save_pretrained)
 
@@ -94,12 +91,6 @@ def loss_curve(history: Sequence[Mapping[str, float]]) -> bytes:
         ValueError: if no row has a finite loss above 0.
     """
     return draw_loss_curve(history, unit="loss per dimension", log=True)
-
-
-def _settings(diffusion: GaussianDiffusion) -> dict[str, Any]:
-    """What makes the same diffusion again."""
-    chosen = {name: getattr(diffusion, name) for name in (*_SETTINGS, *_ADDED)}
-    return {"betas": diffusion.betas.tolist()} | chosen
 
 
 # ----------------------------------------------------------------------------------------- load
@@ -124,7 +115,7 @@ def load_folder(name_or_path: str | os.PathLike[str]) -> tuple[UNet, GaussianDif
     find_model(name)
     with loading(name):
         check_kind(name, UNet)
-        diffusion, _ = _read_diffusion(name)
+        diffusion = _saved_diffusion(name).diffusion
         return read_network(name, UNet).eval(), diffusion
 
 
@@ -143,7 +134,7 @@ def load_diffusion(name_or_path: str | os.PathLike[str]) -> tuple[UNetConfig, Ga
     name = find_model(name_or_path)
     with loading(name):
         check_kind(name, UNet)
-        return UNetConfig.from_pretrained(name), _read_diffusion(name)[0]
+        return UNetConfig.from_pretrained(name), _saved_diffusion(name).diffusion
 
 
 def check_kind(name: str, model_class: type[UNetPreTrainedModel]) -> None:
@@ -202,31 +193,11 @@ def load_class_names(name_or_path: str | os.PathLike[str]) -> list[str] | None:
     """
     name = find_model(name_or_path, DIFFUSION_FILE)
     with loading(name):
-        return _read_diffusion(name)[1]
+        return _saved_diffusion(name).class_names
 
 
-def _read_diffusion(name: str) -> tuple[GaussianDiffusion, list[str] | None]:
-    from transformers.utils import cached_file
-
-    try:
-        path = cached_file(name, DIFFUSION_FILE)
-    except OSError as error:
-        raise ValueError(f"it has no {DIFFUSION_FILE}, which `save_folder` writes") from error
-    assert path is not None
-    settings = read_json(path)
-    try:
-        betas = torch.tensor(settings["betas"], dtype=torch.float64)
-        chosen = {key: settings[key] for key in _SETTINGS}
-        chosen |= {key: settings.get(key, value) for key, value in _ADDED.items()}
-        return GaussianDiffusion(betas, **chosen), _names(settings.get("class_names"))
-    except KeyError as error:
-        raise ValueError(f"{DIFFUSION_FILE} is damaged: it has no {error}") from error
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{DIFFUSION_FILE} is damaged: {error}") from error
-
-
-def _names(found: Any) -> list[str] | None:
-    texts = isinstance(found, list) and all(isinstance(name, str) for name in found)
-    if found is not None and not texts:
-        raise ValueError(f"class_names are {found!r}, expected text or null")
+def _saved_diffusion(name: str) -> SavedDiffusion:
+    found = read_diffusion(name)
+    if found is None:
+        raise ValueError(f"it has no {DIFFUSION_FILE}, which `save_folder` writes")
     return found

@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from transformers import initialization as init
 
 from .configuration_classifier import ClassifierConfig
+from .encoder_unet import Encoder
 from .layers_unet import GroupNorm, MiddleBlock, TimestepEmbedding
 from .pools import MAP_POOLS, POOLS, AttentionPool, spatial_means
-from .unet import Encoder, UNetPreTrainedModel, check_labels
+from .pretrained_unet import UNetPreTrainedModel, check_labels
 
 
 class NoisyClassifier(UNetPreTrainedModel):

@@ -1,4 +1,4 @@
-"""UNet: the network eps(x_t, t, y) of ADM, and the encoder that the noisy classifier shares.
+"""UNet: the network eps(x_t, t, y) of ADM.
 
     e = SiLU(MLP(embed(t)) + class embedding(y));    skips = encoder(x, e)
     h = decoder(middle(skips[-1], e), skips, e);     output = conv(SiLU(GroupNorm(h)))
@@ -14,17 +14,12 @@ attention at several resolutions, resampling residual blocks and adaptive group 
 Shapes: B batch, C channels of the image, H height, W width, E = 4 * model_channels.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel
-from transformers import initialization as init
 
-from .configuration_classifier import ClassifierConfig
 from .configuration_unet import UNetConfig
-from .guided_diffusion import GuidedDiffusionMixin
+from .encoder_unet import Encoder
 from .layers_unet import (
     GroupNorm,
     MiddleBlock,
@@ -34,134 +29,8 @@ from .layers_unet import (
     ZeroLinear,
 )
 from .low_resolution import check_low_res, levels_or_none, resized
-
-
-class UNetPreTrainedModel(GuidedDiffusionMixin, PreTrainedModel):
-    """Initialisation, checks of the inputs, and what transformers must know of the architecture."""
-
-    main_input_name = "x"
-    supports_gradient_checkpointing = True
-    _no_split_modules = ["UNetBlock", "MiddleBlock"]
-    _supports_sdpa = True
-    _supports_attention_backend = True
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, (ZeroConv2d, ZeroLinear)):
-            init.zeros_(module.weight)
-            init.zeros_(module.bias)  # type: ignore[arg-type]  # all layers here have one
-        elif isinstance(module, (nn.Conv2d, nn.Linear)):
-            bound = module.weight[0].numel() ** -0.5  # PyTorch's own, with which ADM was trained
-            init.uniform_(module.weight, -bound, bound)
-            init.uniform_(module.bias, -bound, bound)  # type: ignore[arg-type]
-        elif isinstance(module, nn.Embedding):
-            init.normal_(module.weight)
-        elif isinstance(module, nn.GroupNorm):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
-
-    @classmethod
-    def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
-        """Loads a model as all of transformers' do, if file and network have the same weights.
-
-        Args:
-            *args: as in transformers: the folder or the name on the Hub, ...
-            output_loading_info: return the model and what differs, and raise nothing.
-            **kwargs: as in transformers. An empty `state_dict` is a fresh network.
-
-        Returns:
-            The model in evaluation mode; a pair of it and a dictionary with `output_loading_info`.
-
-        Raises:
-            ValueError: if weights are missing, which transformers would draw at random, or there
-                are some that the network has no place for.
-        """
-        loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
-        model, info = loaded
-        if output_loading_info or kwargs.get("state_dict") == {}:
-            return (model, info) if output_loading_info else model
-        for kind in ("missing", "unexpected"):
-            names = sorted(info[f"{kind}_keys"])
-            if names:
-                raise ValueError(
-                    f"{len(names)} weights of {cls.__name__} are {kind}, {', '.join(names[:3])}"
-                    f"{', ...' if names[3:] else ''}; expected just those of the network that the"
-                    " configuration describes (output_loading_info=True loads what is there)."
-                )
-        return model
-
-    def _check_images(self, x: Tensor, t: Tensor, *, any_size: bool) -> Tensor:
-        """Raises ValueError if x or t do not fit the network; returns t as (B,)."""
-        config = self.config
-        for name, given in (("x", x), ("t", t)):
-            if not isinstance(given, Tensor):
-                raise ValueError(f"{name} is a {type(given).__name__}; expected a tensor.")
-        side = config.image_size
-        factor = 2 ** (len(config.widths) - 1)
-        if any_size:
-            sizes = f"H, W), H and W multiples of 2^(levels-1) = {factor}"
-            fits = min(x.shape[2:], default=0) > 0 and not any(n % factor for n in x.shape[2:])
-        else:
-            sizes = f"{side}, {side}), the one size that the network was made for"
-            fits = x.shape[2:] == (side, side)
-        if x.ndim != 4 or x.shape[1] != config.in_channels or not fits:
-            raise ValueError(
-                f"x has shape {tuple(x.shape)}; expected (B, {config.in_channels}, {sizes}."
-            )
-        if not x.is_floating_point():
-            raise ValueError(f"x is {x.dtype}; expected floats in [-1, 1].")
-        if not len(x):
-            raise ValueError(f"there is no image, x has shape {tuple(x.shape)}; expected B >= 1.")
-        if t.ndim == 0:
-            return t.expand(len(x))
-        if t.shape != x.shape[:1]:
-            raise ValueError(
-                f"t has shape {tuple(t.shape)}; expected ({len(x)},), one timestep an image, or ()."
-            )
-        return t
-
-
-class Encoder(nn.Module):
-    """The stem and the blocks down to the lowest resolution.
-
-    Args:
-        config: sizes of the network.
-        num_channels: of its input.
-
-    Attributes:
-        skip_widths: channels of every output, that of the stem first.
-    """
-
-    def __init__(self, config: UNetConfig | ClassifierConfig, num_channels: int):
-        super().__init__()
-        width = config.widths[0]
-        self.stem = nn.Conv2d(num_channels, width, 3, padding=1)
-        self.skip_widths = [width]
-        blocks = []
-        for level, (out_width, resolution) in enumerate(
-            zip(config.widths, config.resolutions, strict=True)
-        ):
-            for _ in range(config.num_res_blocks):
-                blocks.append(
-                    UNetBlock(config, width, out_width, resolution in config.attention_resolutions)
-                )
-                width = out_width
-                self.skip_widths.append(width)
-            if level < len(config.widths) - 1:
-                blocks.append(UNetBlock(config, width, width, resample="down", residual=False))
-                self.skip_widths.append(width)
-        self.blocks = nn.ModuleList(blocks)
-
-    def forward(self, x: Tensor, silu_e: Tensor) -> list[Tensor]:
-        """(B, C, H, W) and (B, E) -> the stem's output and every block's, the last goes on."""
-        h = self.stem(x)
-        # a tenth faster than planes of channels; on a GPU the caller's layout is kept
-        if h.device.type == "cpu":
-            h = h.contiguous(memory_format=torch.channels_last)
-        outputs = [h]
-        for block in self.blocks:
-            outputs.append(block(outputs[-1], silu_e))
-        return outputs
+from .pretrained_unet import UNetPreTrainedModel, check_labels
+from .sampling_unet import SamplingMixin
 
 
 def decoder_blocks(config: UNetConfig, skip_widths: list[int]) -> nn.ModuleList:
@@ -180,7 +49,7 @@ def decoder_blocks(config: UNetConfig, skip_widths: list[int]) -> nn.ModuleList:
     return nn.ModuleList(blocks)
 
 
-class UNet(UNetPreTrainedModel):
+class UNet(SamplingMixin, UNetPreTrainedModel):
     """The ADM U-Net: a noisy image and its timestep in, the prediction out.
 
     A fresh one predicts exactly 0. Images may have any height and width that can be halved at every
@@ -275,20 +144,3 @@ class UNet(UNetPreTrainedModel):
         if not self.config.null_class:
             raise ValueError(f"labels are None; expected int64 (B,), classes in 0..{num_rows - 1}.")
         return torch.full_like(t, num_rows - 1, dtype=torch.int64)
-
-
-def check_labels(labels: Tensor, t: Tensor, num_rows: int) -> None:
-    """Raises ValueError unless labels are int64 (B,) and, on a CPU, in 0..num_rows - 1."""
-    if not isinstance(labels, Tensor):
-        raise ValueError(f"labels are a {type(labels).__name__}; expected int64 ({len(t)},).")
-    if labels.shape != t.shape or labels.dtype != torch.int64:
-        raise ValueError(
-            f"labels are {labels.dtype} {tuple(labels.shape)}; expected int64 ({len(t)},)."
-        )
-    if labels.device.type != "cpu" or torch.compiler.is_compiling():
-        return  # a GPU would have to wait for the answer
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_rows:
-        raise ValueError(
-            f"labels reach from {labels.min()} to {labels.max()}; expected 0..{num_rows - 1},"
-            f" the {num_rows} classes that the network was made for (num_classes of its config)."
-        )
