@@ -12,7 +12,7 @@ from .diffusion import BitsPerDim, GaussianDiffusion, Reverse
 from .drawing import draw_images
 from .editing import ddim_invert, image_to_image, inpaint, interpolate
 from .guidance import autoguidance, classifier_free_guidance, classifier_guidance
-from .hub import load_classifier, load_folder, save_folder
+from .hub import export_code, load_classifier, load_folder, save_folder
 from .metrics import ImageQualityEvaluation
 from .models import ClassifierConfig, DiffusersUNet, NoisyClassifier, UNet, UNetConfig
 from .objective import DiffusionObjective
@@ -44,6 +44,7 @@ __all__ = [
     "cosine_schedule",
     "ddim_invert",
     "draw_images",
+    "export_code",
     "image_to_image",
     "inpaint",
     "interpolate",

@@ -29,7 +29,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "ardm.harness": {"ardm.harness", "ardm", "ardm.data", "ardm.training", "ardm.hub"},
     "ddpm": {"ddpm", "ardm.training"},
-    "ddpm.models": {"ddpm.models", "ardm.training"},
+    "ddpm.models": {"ddpm.models", "ddpm", "ardm.training"},  # a network draws by itself
     "ddpm.data": {"ddpm.data", "ardm.training"},
     "ddpm.metrics": {"ddpm.metrics", "ddpm", "ardm.training"},
     "ddpm.hub": {"ddpm.hub", "ddpm", "ddpm.models", "ddpm.metrics", "ardm.training"},

@@ -11,6 +11,7 @@ from .classifier_cards import (
 )
 from .classifier_folder import load_classifier, save_classifier
 from .companions import SavedModels, load_guides, load_together, load_upsampler
+from .export import export_code
 from .films import Film
 from .folder import (
     DEMO_FOLDER,
@@ -46,6 +47,7 @@ __all__ = [
     "classifier_card",
     "classifier_facts",
     "comparison_grid",
+    "export_code",
     "gif",
     "guidance_curves",
     "guidance_report",

@@ -68,8 +68,7 @@ def save_folder(
     Raises:
         ValueError: if the diffusion is respaced, or a picture's name has a folder in it.
     """
-    names = figures.class_names and list(figures.class_names)
-    described = diffusion_file(diffusion, names)
+    described = diffusion_file(diffusion, figures.class_names)
     curve = partial(loss_curve, history) if history else None
     figures, contents = picture_files(figures, pictures or {}, curve)
     contents[DIFFUSION_FILE] = described

@@ -13,9 +13,9 @@ The files need torch, transformers and what those need themselves.
 
 import re
 import sys
-from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel
 
@@ -39,14 +39,13 @@ def auto_map(model_class: type[PreTrainedModel]) -> dict[str, str] | None:
     """
     if not _is_ours(model_class):
         return None
-    classes: dict[str, type] = {"AutoConfig": model_class.config_class, "AutoModel": model_class}
+    classes: dict[str, Any] = {"AutoConfig": model_class.config_class, "AutoModel": model_class}
     return {
         name: f"{each.__module__.rpartition('.')[2]}.{each.__name__}"
         for name, each in classes.items()
     }
 
 
-@cache
 def code_files(model_class: type[PreTrainedModel]) -> dict[str, bytes]:
     """The files that define a network, flat.
 
@@ -100,6 +99,7 @@ def _header() -> str:
     except metadata.PackageNotFoundError:  # run from a source tree: there is none to tell
         version = ""
     return (
-        f"# This file comes with a saved model. It is of {_PACKAGE} ({_DISTRIBUTION}{version}),"
-        f" Apache-2.0:\n# {_HOME}\n"
+        f"# {_PACKAGE}, of {_DISTRIBUTION}{version} ({_HOME}), licensed under Apache-2.0.\n"
+        "# This file comes with a saved model, which runs on it where the package is not"
+        " installed.\n"
     )

@@ -17,9 +17,6 @@ from .code_files import auto_map, code_files  # not exported
 from .guided_diffusion import GuidedDiffusionMixin  # not exported
 from .layers_unet import ZeroConv2d, ZeroLinear
 
-# arguments of `save_pretrained` that go to `push_to_hub`
-_OF_UPLOADS = ("commit_message", "create_pr", "private", "revision", "token")
-
 
 class UNetPreTrainedModel(
     GuidedDiffusionMixin,  # not exported
@@ -82,8 +79,7 @@ class UNetPreTrainedModel(
         self,
         save_directory: str | os.PathLike[str],
         is_main_process: bool = True,
-        state_dict: dict[str, Any] | None = None,
-        push_to_hub: bool = False,
+        *args: Any,
         **kwargs: Any,
     ) -> None:
         """Saves a model as all of transformers' do, and beside it its code and its diffusion.
@@ -93,22 +89,26 @@ class UNetPreTrainedModel(
         Args:
             save_directory: the folder; made if needed.
             is_main_process: whether this process writes the files.
-            state_dict: the weights; None = the model's.
-            push_to_hub: whether to upload all of it afterwards.
+            *args: as in transformers.
             **kwargs: as in transformers.
+
+        Raises:
+            ValueError: if `save_directory` is a file.
         """
-        upload = {name: kwargs.pop(name) for name in _OF_UPLOADS if name in kwargs}
-        repo_id = kwargs.pop("repo_id", Path(save_directory).name)
+        if os.path.isfile(save_directory):
+            raise ValueError(f"save_directory {save_directory} is a file; expected a folder.")
         self.config.auto_map = auto_map(type(self)) or self.config.auto_map  # not exported
-        files = self.files_beside()
-        super().save_pretrained(save_directory, is_main_process, state_dict, **kwargs)
-        if not is_main_process:
-            return
-        for name, content in files.items():
-            (Path(save_directory) / name).write_bytes(content)
-        if push_to_hub:  # transformers' own way would upload without these files
-            size = kwargs.get("max_shard_size", "50GB")
-            self.push_to_hub(repo_id, max_shard_size=size, **upload)
+        if is_main_process:
+            os.makedirs(save_directory, exist_ok=True)
+            for name, content in self.files_beside().items():
+                Path(save_directory, name).write_bytes(content)
+        super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
+
+    def _get_files_timestamps(self, working_dir: str | os.PathLike[str]) -> dict[str, float]:
+        """transformers' hook, asked before it saves and uploads: these files always go along."""
+        times: dict[str, float] = super()._get_files_timestamps(working_dir)
+        beside = self.files_beside()
+        return {name: time for name, time in times.items() if name not in beside}
 
     def files_beside(self) -> dict[str, bytes]:
         """What is saved beside the weights, by file name: the code."""

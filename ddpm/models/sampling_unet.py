@@ -1,4 +1,4 @@
-"""SamplingMixin: a network that knows its diffusion, and draws.
+"""SamplingModel: a network that knows its diffusion, and draws.
 
     model = AutoModel.from_pretrained("user/name", trust_remote_code=True)
     images = model.sample(4, labels=3, sampler="ddim", steps=25, guidance_scale=2.0, seed=0)
@@ -7,18 +7,17 @@ The diffusion is read from beside the weights (saved_diffusion.py) and saved wit
 [`ddpm.sample`], and for a network that enlarges [`ddpm.upsample`], to the bit.
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from ..diffusion import GaussianDiffusion
 from ..guidance import classifier_free_guidance, classifier_guidance
 from ..samplers import device_of, sample
 from ..upsampling import upsample
+from .pretrained_unet import UNetPreTrainedModel
 from .saved_diffusion import DIFFUSION_FILE, diffusion_file, read_diffusion
 
 # arguments of `from_pretrained` that say which file of a repository is meant
@@ -33,7 +32,7 @@ _OF_THE_HUB = (
 )
 
 
-class SamplingMixin(PreTrainedModel):
+class SamplingModel(UNetPreTrainedModel):
     """`sample`, and the diffusion that it needs.
 
     Attributes:
@@ -46,17 +45,12 @@ class SamplingMixin(PreTrainedModel):
     class_names: list[str] | None = None
 
     @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | os.PathLike[str] | None,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:
+    def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
         """Loads a model as all of transformers' do, and its diffusion if that lies beside it.
 
         Args:
-            pretrained_model_name_or_path: the folder, or "user/name" on the Hub.
-            *args: as in transformers.
+            *args: as in transformers: the folder or the name on the Hub, ...
+            output_loading_info: return the model and what differs, and raise nothing.
             **kwargs: as in transformers.
 
         Returns:
@@ -66,19 +60,18 @@ class SamplingMixin(PreTrainedModel):
             ValueError: if weights are missing or there are others, or the diffusion's file is
                 damaged or of another version.
         """
-        name: Any = pretrained_model_name_or_path
         hub = {key: kwargs[key] for key in _OF_THE_HUB if kwargs.get(key) is not None}
-        # transformers' own says no more of what comes back
-        loaded: Any = super().from_pretrained(name, *args, **kwargs)
+        loaded = super().from_pretrained(*args, output_loading_info=output_loading_info, **kwargs)
+        name = args[0] if args else kwargs.get("pretrained_model_name_or_path")
         saved = None if name is None else read_diffusion(name, **hub)
         if saved is not None:
-            model = loaded[0] if isinstance(loaded, tuple) else loaded
+            model = loaded[0] if output_loading_info else loaded
             model.diffusion, model.class_names = saved
         return loaded
 
     def files_beside(self) -> dict[str, bytes]:
         """What is saved beside the weights, by file name: the diffusion, too."""
-        files: dict[str, bytes] = super().files_beside()  # type: ignore[misc]  # of the other base
+        files = super().files_beside()
         if self.diffusion is not None:
             files[DIFFUSION_FILE] = diffusion_file(self.diffusion, self.class_names)
         return files

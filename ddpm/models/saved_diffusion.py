@@ -8,6 +8,7 @@ this version does not know may change what the network's output means, and is re
 
 import json
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -30,7 +31,7 @@ class SavedDiffusion(NamedTuple):
     class_names: list[str] | None
 
 
-def diffusion_file(diffusion: GaussianDiffusion, class_names: list[str] | None) -> bytes:
+def diffusion_file(diffusion: GaussianDiffusion, class_names: Sequence[str] | None) -> bytes:
     """The file's content.
 
     Args:
@@ -47,9 +48,9 @@ def diffusion_file(diffusion: GaussianDiffusion, class_names: list[str] | None) 
         raise ValueError(
             "the diffusion is respaced; expected the one that the model was trained with."
         )
-    content = {"betas": diffusion.betas.tolist()}
+    content: dict[str, Any] = {"betas": diffusion.betas.tolist()}
     content |= {name: getattr(diffusion, name) for name in (*_SETTINGS, *_ADDED)}
-    content["class_names"] = class_names
+    content["class_names"] = None if class_names is None else list(class_names)
     return (json.dumps(content, indent=1) + "\n").encode()
 
 

@@ -29,8 +29,8 @@ from .layers_unet import (
     ZeroLinear,
 )
 from .low_resolution import check_low_res, levels_or_none, resized
-from .pretrained_unet import UNetPreTrainedModel, check_labels
-from .sampling_unet import SamplingMixin
+from .pretrained_unet import check_labels
+from .sampling_unet import SamplingModel
 
 
 def decoder_blocks(config: UNetConfig, skip_widths: list[int]) -> nn.ModuleList:
@@ -49,7 +49,7 @@ def decoder_blocks(config: UNetConfig, skip_widths: list[int]) -> nn.ModuleList:
     return nn.ModuleList(blocks)
 
 
-class UNet(SamplingMixin, UNetPreTrainedModel):
+class UNet(SamplingModel):
     """The ADM U-Net: a noisy image and its timestep in, the prediction out.
 
     A fresh one predicts exactly 0. Images may have any height and width that can be halved at every

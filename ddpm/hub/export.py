@@ -1,0 +1,48 @@
+"""export_code: a saved network gets the code that it needs where this package is not.
+
+`save_pretrained` always does so; this is for folders that were saved before it did.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from ardm.training import write_repository
+from ardm.training.model_folders import read_json
+
+from ..models.classifier import NoisyClassifier
+from ..models.code_files import auto_map, code_files
+from ..models.pretrained_unet import UNetPreTrainedModel
+from ..models.unet import UNet
+
+_CONFIG = "config.json"
+
+
+def export_code(folder: str | os.PathLike[str]) -> None:
+    """Puts a saved network's code beside it, and tells its configuration where that is.
+
+    The folder, or a repository with the same files, then also loads by
+    `AutoModel.from_pretrained(folder, trust_remote_code=True)` where this package is not installed.
+    Weights, card and diffusion stay as they are.
+
+    Args:
+        folder: of a `UNet` or a `NoisyClassifier`.
+
+    Raises:
+        ValueError: if the folder holds no such network.
+    """
+    path = Path(folder) / _CONFIG
+    if not path.is_file():
+        raise ValueError(f"{folder} has no {_CONFIG}; expected a folder with a saved network.")
+    settings = read_json(path)
+    classes: dict[str, type[UNetPreTrainedModel]] = {
+        each.config_class.model_type: each for each in (UNet, NoisyClassifier)
+    }
+    kind = settings.get("model_type")
+    if kind not in classes:
+        raise ValueError(
+            f"{folder} holds a model of type {kind!r}; expected one of {', '.join(classes)}."
+        )
+    settings["auto_map"] = auto_map(classes[kind])
+    written = json.dumps(settings, indent=2, sort_keys=True) + "\n"  # as transformers writes it
+    write_repository(folder, {**code_files(classes[kind]), _CONFIG: written.encode()})
