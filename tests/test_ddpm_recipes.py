@@ -90,7 +90,8 @@ def test_train_ddpm_leaves_a_model_with_its_card_and_pictures(trained):
     pictures = ["samples.png", "steps.png", "loss_curve.png"]
     files = {"config.json", "model.safetensors", "diffusion_config.json", "README.md", *pictures}
     there = {path.name for path in trained.iterdir() if not path.name.startswith(".")}
-    assert there == {*files, "checkpoints"}
+    code = {name for name in there if name.endswith(".py")}  # goes with every saved model
+    assert there - code == {*files, "checkpoints"} and "unet.py" in code
     model, diffusion = load_folder(trained)
     assert isinstance(AutoModel.from_pretrained(trained), ddpm.UNet) and not model.training
     assert torch.equal(diffusion.betas, ddpm.cosine_schedule(NUM_TIMESTEPS))

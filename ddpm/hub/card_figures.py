@@ -54,13 +54,14 @@ class SampleQuality:
     steps: int | str
     fid: float | None = None
     kid: float | None = None
+    kid_standard_error: float | None = None
     precision: float | None = None
     recall: float | None = None
 
     @classmethod
     def of(cls, sampler: str, steps: int | str, quality: ImageQuality) -> "SampleQuality":
         """From the figures of an `ImageQualityEvaluation`."""
-        measured = {name: getattr(quality, name) for name in METRICS}
+        measured = {name: getattr(quality, name) for name in (*METRICS, "kid_standard_error")}
         return cls(sampler=sampler, steps=steps, **measured)
 
 

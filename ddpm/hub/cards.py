@@ -3,12 +3,13 @@
 It repeats what it is told, to the digit; nothing is measured or guessed here.
 """
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ardm.training import card_parts as parts
 
-from .card_figures import METRICS, CardFigures, ImageModelFigures
+from .card_figures import METRICS, CardFigures, ImageModelFigures, SampleQuality
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -36,10 +37,15 @@ def model_card(figures: CardFigures) -> str:
     upsampler = figures.low_resolution is not None
     kind = "super-resolution" if upsampler else "image-generation"
     task = _UPSAMPLING_TASK if upsampler else _TASK
-    tags = ["ddpm", "diffusion", kind, *conditional]
+    tags = ["ddpm", "diffusion", kind, *conditional, "custom_code"]
     shown = [f"![{_CAPTIONS.get(name, name)}]({name})" for name in figures.pictures]
     text = {
-        "Use": parts.fenced(_use(figures), "python"),
+        "Use": parts.paragraphs(
+            WITH_PACKAGE,
+            parts.fenced(_use(figures), "python"),
+            WITHOUT_PACKAGE,
+            parts.fenced(_use_alone(figures), "python"),
+        ),
         "Training data": parts.paragraphs(
             figures.training_data,
             None if figures.num_images is None else f"{figures.num_images:,} images.",
@@ -79,6 +85,7 @@ def _results(figures: CardFigures, task: str) -> "list[EvalResult]":
             metric_type="bits_per_dim",
             metric_value=bound.bits_per_dim,
             metric_name="bits per dimension, upper bound",
+            metric_args=_error(bound.standard_error),
         )
         results.append(result)
     measured = [row.fid for row in figures.quality if row.fid is not None]
@@ -93,6 +100,10 @@ def _results(figures: CardFigures, task: str) -> "list[EvalResult]":
         )
         results.append(result)
     return results
+
+
+def _error(standard_error: float) -> dict[str, float] | None:
+    return None if math.isnan(standard_error) else {"standard_error": standard_error}
 
 
 def size_facts(figures: ImageModelFigures) -> dict[str, object]:
@@ -148,10 +159,7 @@ def _quality(figures: CardFigures) -> str:
         for name, title in METRICS.items()
         if any(getattr(row, name) is not None for row in rows)
     }
-    cells = [
-        [row.sampler, row.steps, *(_number(getattr(row, name)) for name in measured)]
-        for row in rows
-    ]
+    cells = [[row.sampler, row.steps, *(_measured(row, name) for name in measured)] for row in rows]
     how = {
         "Generated images": figures.num_generated and f"{figures.num_generated:,} a row",
         "Real images": figures.num_real and f"{figures.num_real:,}",
@@ -162,11 +170,16 @@ def _quality(figures: CardFigures) -> str:
         parts.table(["Sampler", "Steps", *measured.values()], cells),
         parts.bullets(how),
         _CAVEAT if measured else None,
+        _ERRORS if any(row.kid_standard_error is not None for row in rows) else None,
     )
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+def _measured(row: SampleQuality, name: str) -> str:
+    """A figure, with its standard error where there is one."""
+    value, error = getattr(row, name), getattr(row, f"{name}_standard_error", None)
+    if value is None:
+        return ""
+    return f"{value:.4g}" if error is None else f"{value:.4g} ± {error:.2g}"
 
 
 def _use(figures: CardFigures) -> str:
@@ -199,6 +212,44 @@ def _use(figures: CardFigures) -> str:
     return "\n".join(lines)
 
 
+def _use_alone(figures: CardFigures) -> str:
+    """The same where this package is not installed."""
+    upsampler = figures.low_resolution is not None
+    given = "low_res=low_res" if upsampler else "16"
+    lines = [
+        "import torch",
+        "from transformers import AutoModel",
+        "",
+        from_the_hub("model", figures),
+    ]
+    if upsampler:
+        channels = figures.num_channels or "model.config.in_channels"
+        shape = f"(16, {channels}, {figures.low_resolution}, {figures.low_resolution})"
+        lines.append(f"low_res = torch.rand{shape} * 2 - 1  # your small images, in [-1, 1]")
+    options = 'sampler="ddim", steps=50'
+    if figures.class_names:
+        lines.append(f"labels = torch.arange(16) % {len(figures.class_names)}")
+        options += ", labels=labels"
+    if figures.null_class:
+        options += ", guidance_scale=2.0"
+    lines += [
+        f"images = model.sample({given}, {options})  # (16, C, H, W) in [-1, 1]",
+        "pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)",
+    ]
+    return "\n".join(lines)
+
+
+def from_the_hub(variable: str, figures: ImageModelFigures) -> str:
+    """The line that loads a model by the code beside its weights."""
+    name = figures.model_name or "path/to/this/folder"
+    return f'{variable} = AutoModel.from_pretrained("{name}", trust_remote_code=True)'
+
+
+WITH_PACKAGE = "With [ardm-ddpm](https://github.com/ardm-ddpm/ardm-ddpm) installed:"
+WITHOUT_PACKAGE = """
+Without it, with torch and transformers alone, by the code that lies beside the weights:
+"""
+_ERRORS = "± is one standard error."
 _CAVEAT = "FID depends on the number of images and on the features: compare like with like only."
 _ABOUT = """
 A Gaussian diffusion model of images ([DDPM](https://arxiv.org/abs/2006.11239)): a U-Net of the

@@ -3,6 +3,7 @@
 It repeats what it is told, to the digit; nothing is measured or guessed here.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,7 +16,14 @@ from ..classification import NUM_QUARTILES, TOP, AccuracyByNoise, quartiles
 from ..forward_process import ForwardProcess
 from ..models.classifier import NoisyClassifier
 from .card_figures import ImageModelFigures
-from .cards import CITATION, class_table, size_facts
+from .cards import (
+    CITATION,
+    WITH_PACKAGE,
+    WITHOUT_PACKAGE,
+    class_table,
+    from_the_hub,
+    size_facts,
+)
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -92,7 +100,13 @@ def classifier_card(figures: ClassifierFigures) -> str:
         The text of README.md.
     """
     text = {
-        "Use": parts.paragraphs(_USE, parts.fenced(_use(figures), "python")),
+        "Use": parts.paragraphs(
+            _USE,
+            WITH_PACKAGE,
+            parts.fenced(_use(figures), "python"),
+            WITHOUT_PACKAGE,
+            parts.fenced(_use_alone(figures), "python"),
+        ),
         "Training data": parts.paragraphs(
             figures.training_data,
             None if figures.num_images is None else f"{figures.num_images:,} images.",
@@ -105,7 +119,7 @@ def classifier_card(figures: ClassifierFigures) -> str:
         "Versions": parts.versions(),
         "Citation": parts.fenced(CITATION.strip(), "bibtex"),
     }
-    tags = ["ddpm", "diffusion", "classifier-guidance", "image-classification"]
+    tags = ["ddpm", "diffusion", "classifier-guidance", "image-classification", "custom_code"]
     matter = parts.front_matter(figures, pipeline_tag=_TASK, tags=tags, results=_results(figures))
     shown = [f"![Accuracy against the timestep]({name})" for name in figures.pictures]
     body = parts.paragraphs(
@@ -133,6 +147,7 @@ def _results(figures: ClassifierFigures) -> "list[EvalResult]":
         metric_type="accuracy",
         metric_value=figures.accuracy.clean_accuracy,
         metric_name="accuracy without noise",
+        metric_args={"standard_error": _clean_error(figures.accuracy)},
     )
     return [result]
 
@@ -166,8 +181,16 @@ def _evaluation(figures: ClassifierFigures) -> str:
         f"{by_noise.num_images:,} images of {figures.held_out or 'held-out data'}, each noised at"
         f" {len(by_noise.accuracy)} timesteps that are spread evenly.",
         parts.table(list(columns), list(zip(*columns.values(), strict=True))),
-        f"Chance: {100 / by_noise.num_classes:.4g} %, as there are {by_noise.num_classes} classes.",
+        f"Without noise the accuracy's standard error is {100 * _clean_error(by_noise):.1f} %."
+        f" Chance: {100 / by_noise.num_classes:.4g} %, as there are {by_noise.num_classes}"
+        " classes.",
     )
+
+
+def _clean_error(by_noise: AccuracyByNoise) -> float:
+    """One standard error of the accuracy without noise, a share of independent images."""
+    share = by_noise.clean_accuracy
+    return math.sqrt(share * (1 - share) / by_noise.num_images)
 
 
 def _summary(clean: float, by_timestep: Sequence[float]) -> list[float]:
@@ -197,6 +220,23 @@ def _use(figures: ClassifierFigures) -> str:
         'classes = {"labels": labels} if model.config.num_classes else {}',
         "images = sample(model, shape, diffusion, steps=50, guidance=guidance, **classes)",
         'image_grid(images).save("guided.png")',
+    ]
+    return "\n".join(lines)
+
+
+def _use_alone(figures: ClassifierFigures) -> str:
+    """The same where this package is not installed."""
+    count = len(figures.class_names) if figures.class_names else "classifier.config.num_classes"
+    diffusion = figures.diffusion_name or "path/to/a/diffusion"
+    lines = [
+        "import torch",
+        "from transformers import AutoModel",
+        "",
+        f'model = AutoModel.from_pretrained("{diffusion}", trust_remote_code=True)',
+        from_the_hub("classifier", figures),
+        f"labels = torch.arange(16) % {count}",
+        "images = model.sample(labels=labels, classifier=classifier, steps=50)",
+        "logits = classifier(images, torch.tensor(0))  # (16, K), of images without noise",
     ]
     return "\n".join(lines)
 

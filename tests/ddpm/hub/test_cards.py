@@ -91,6 +91,8 @@ TOLD = [
     "- torch: ",
     'load_folder("me/digits")',
     "(16, 1, 8, 8)",
+    'AutoModel.from_pretrained("me/digits", trust_remote_code=True)',
+    'model.sample(16, sampler="ddim", steps=50, labels=labels)',
     "labels=labels",
     "% 3",
 ]
@@ -100,16 +102,19 @@ def test_front_matter_is_read_back():
     data = ModelCard(model_card(FULL)).data
     assert (data.library_name, data.license) == ("transformers", "apache-2.0")
     assert data.pipeline_tag == "unconditional-image-generation"
-    assert data.tags == ["ddpm", "diffusion", "image-generation", "class-conditional"]
+    tags = ["ddpm", "diffusion", "image-generation", "class-conditional", "custom_code"]
+    assert data.tags == tags
     assert data.datasets == ["me/data"]
     assert [(r.metric_type, r.metric_value) for r in data.eval_results] == [
         ("bits_per_dim", 3.14159),
         ("fid", 2.9),
     ]
+    assert data.eval_results[0].metric_args == {"standard_error": 0.0123}
     assert ModelCard(model_card(replace(FULL, class_names=None))).data.tags == [
         "ddpm",
         "diffusion",
         "image-generation",
+        "custom_code",
     ]
 
 
@@ -141,7 +146,7 @@ def test_card_that_knows_nothing_invents_nothing():
     "figures", [FULL, CardFigures(), CardFigures(image_size=64, num_channels=3)]
 )
 def test_code_of_the_card_is_python(figures):
-    [code] = re.findall(r"```python\n(.*?)```", model_card(figures), re.DOTALL)
+    code, alone = re.findall(r"```python\n(.*?)```", model_card(figures), re.DOTALL)
     imported = {
         alias.name
         for node in ast.walk(ast.parse(code))
@@ -151,6 +156,8 @@ def test_code_of_the_card_is_python(figures):
     assert imported == {"sample", "load_folder", "image_grid"}
     assert "from ddpm.hub import image_grid, load_folder\n" in code
     assert {"image_grid", "load_folder"} <= set(ddpm.hub.__all__)
+    assert "ddpm" not in alone and "trust_remote_code=True" in alone
+    ast.parse(alone)
 
 
 def test_labels_that_were_dropped_are_told_and_what_they_are_for():
@@ -205,6 +212,8 @@ def test_facts_of_the_quality_are_those_of_the_evaluation():
         ("heun", 10, math.pi),
     ]
     assert (rows[0].kid, rows[0].precision, rows[0].recall) == (0.25, 0.5, None)
+    card = model_card(CardFigures(quality=rows))
+    assert "| ddim | ddim5 | 1.5 | 0.25 ± 0.1 | 0.5 |" in card and "± is one standard" in card
     assert facts == {"num_generated": 12, "num_real": 30, "extractor": "f", "quality_seed": 4}
     CardFigures(quality=rows, **facts)
     assert quality_facts([]) == {}
