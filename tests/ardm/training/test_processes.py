@@ -1,4 +1,4 @@
-"""Rows are shared out whole, modes come back as they were, and the bar is for terminals."""
+"""Rows are shared out whole, and every process ends with the same figures."""
 
 import json
 import logging
@@ -10,42 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ardm import training
-from ardm.training import evaluating, measure_rows, own_share, progress_bar, share_of
+from ardm.training import measure_rows, own_share, share_of
 
 CPU = torch.device("cpu")
-
-
-# ------------------------------------------------------------------------------------ evaluating
-def mixed_modes():
-    """A module in training, one part of which is frozen in evaluation, with a part in training."""
-    model = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout(), nn.Linear(2, 2)), nn.Dropout())
-    model[1].training = False
-    model[1][1].training = False
-    return model
-
-
-def modes(model):
-    return [module.training for module in model.modules()]
-
-
-def test_every_modules_own_mode_comes_back():
-    model = mixed_modes()
-    before = modes(model)
-    assert len(set(before)) == 2
-    with evaluating(model):
-        assert not any(modes(model))
-    assert modes(model) == before
-    with pytest.raises(ArithmeticError), evaluating(model):
-        raise ArithmeticError
-    assert modes(model) == before
-
-
-def test_what_is_no_module_is_left_alone():
-    with evaluating(len), evaluating(None):
-        pass
 
 
 # ------------------------------------------------------------------------------------------ rows
@@ -138,25 +108,3 @@ def test_two_processes_end_with_the_scores_of_one(tmp_path):
     assert (first["seen"], second["seen"]) == ([0, 0, 2, 4], [1, 3])
     rows = {str(n): [[row / 3, 1.0] for row in range(n)] for n in (1, 5)}
     assert first["scores"] == second["scores"] == rows
-
-
-# -------------------------------------------------------------------------------------- progress
-@pytest.mark.parametrize(
-    ("terminal", "shown", "expected"),
-    [(False, None, False), (True, None, True), (False, True, True), (True, False, False)],
-)
-def test_a_bar_is_for_terminals_unless_told_otherwise(
-    capsys, monkeypatch, terminal, shown, expected
-):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
-    assert list(progress_bar([1, 2, 3], what="counting", shown=shown)) == [1, 2, 3]
-    with progress_bar(total=4, initial=1, what="counting", unit="image", shown=shown) as bar:
-        bar.update(3)
-    written = capsys.readouterr().err
-    assert ("counting" in written and " image" in written) == expected
-    assert bool(written) == expected
-
-
-def test_a_bar_that_is_left_ends_its_line(capsys):
-    list(progress_bar(range(2), what="counting", shown=True, leave=True))
-    assert capsys.readouterr().err.endswith("\n")
