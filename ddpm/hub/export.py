@@ -44,5 +44,5 @@ def export_code(folder: str | os.PathLike[str]) -> None:
             f"{folder} holds a model of type {kind!r}; expected one of {', '.join(classes)}."
         )
     settings["auto_map"] = auto_map(classes[kind])
-    written = json.dumps(settings, indent=2, sort_keys=True) + "\n"  # as transformers writes it
+    written = json.dumps(dict(sorted(settings.items())), indent=2) + "\n"  # as transformers does
     write_repository(folder, {**code_files(classes[kind]), _CONFIG: written.encode()})

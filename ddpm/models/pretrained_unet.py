@@ -1,8 +1,4 @@
-"""UNetPreTrainedModel: how weights of the U-Net and of the classifier begin, are loaded and saved.
-
-Lines that end in "not exported" are left out of the code that goes with a saved model
-(code_files.py).
-"""
+"""UNetPreTrainedModel: how weights of the U-Net and of the classifier begin, are loaded and saved."""
 
 import os
 from pathlib import Path

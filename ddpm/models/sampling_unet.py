@@ -119,13 +119,14 @@ class SamplingModel(UNetPreTrainedModel):
         self._check_low_res(num_images, low_res)
         rows = self._num_rows(num_images, labels, low_res)
         wanted = self._labels_of(labels, rows)
-        guides = [] if options.get("guidance") is None else [options["guidance"]]
+        given = options.get("guidance")
+        guides = list(given) if isinstance(given, (list, tuple)) else [given]
         if guidance_scale is not None:
             guides.append(classifier_free_guidance(guidance_scale))
         if classifier is not None:
             guides.append(classifier_guidance(classifier, wanted, classifier_scale))
         told = None if classifier is not None and self.config.num_classes is None else wanted
-        options = options | {"labels": told, "guidance": guides or None}
+        options = options | {"labels": told, "guidance": guides}
         if low_res is not None:
             return upsample(self, low_res, diffusion, **options)
         size = self.config.image_size
