@@ -1,4 +1,4 @@
-"""UNetPreTrainedModel: how weights of the U-Net and of the classifier begin, are loaded and saved."""
+"""UNetPreTrainedModel: how weights of the networks begin, are loaded and are saved."""
 
 import os
 from pathlib import Path
