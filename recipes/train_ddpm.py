@@ -41,6 +41,7 @@ from ddpm.evaluation import (
 from ddpm.hub import (
     DEMO_FOLDER,
     CardFigures,
+    Film,
     Likelihood,
     load_class_names,
     load_folder,
@@ -131,9 +132,10 @@ def main(argv: list[str] | None = None) -> None:
     measured = measure_quality(quality, model, diffusion, *asked)
     figures = replace(figures, **quality_facts(measured))
     if accelerator.is_main_process:
-        pictures = pictures_of(*sample_grids(model, diffusion, data.image_shape, data.num_classes))
+        film, shown = Film(), (model, diffusion, data.image_shape, data.num_classes)
+        pictures = pictures_of(*sample_grids(*shown, callback=film)) | film.pictures()
         save_folder(config.output_dir, model, diffusion, figures, result.history, pictures)
-        files = "README.md, samples.png, steps.png, loss_curve.png"
+        files = "README.md, samples.png, trajectory.gif, steps.png, loss_curve.png"
         print(f"Saved in {config.output_dir}: the model, {files}.")
         if args.push_to_hub:
             print("Uploaded to", upload_folder(config.output_dir, args.hub_model_id))

@@ -49,7 +49,7 @@ def train(folder, *more, pictures=False):
     module = recipe("train_ddpm")
     with pytest.MonkeyPatch.context() as patch:
         if not pictures:
-            patch.setattr(module, "sample_grids", lambda *args: ())
+            patch.setattr(module, "sample_grids", lambda *args, **options: ())
             patch.setattr(module, "pictures_of", dict)
             patch.setattr(ddpm.hub.folder, "loss_curve", lambda history: b"")
         module.main(words(SMALL, "--output_dir", folder, *more))
@@ -59,7 +59,7 @@ def go_on(folder, model, *more):
     """Trains a saved model, which has its own network and diffusion."""
     module = recipe("train_ddpm")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "sample_grids", lambda *args: ())
+        patch.setattr(module, "sample_grids", lambda *args, **options: ())
         patch.setattr(module, "pictures_of", dict)
         patch.setattr(ddpm.hub.folder, "loss_curve", lambda history: b"")
         flags = (STEPS, OTHERS, "--model_name_or_path", model, "--output_dir", folder)
@@ -87,7 +87,7 @@ def copied(trained, folder):
 
 # ---------------------------------------------------------------------------------------- training
 def test_train_ddpm_leaves_a_model_with_its_card_and_pictures(trained):
-    pictures = ["samples.png", "steps.png", "loss_curve.png"]
+    pictures = ["samples.png", "steps.png", "trajectory.gif", "loss_curve.png"]
     files = {"config.json", "model.safetensors", "diffusion_config.json", "README.md", *pictures}
     there = {path.name for path in trained.iterdir() if not path.name.startswith(".")}
     code = {name for name in there if name.endswith(".py")}  # goes with every saved model

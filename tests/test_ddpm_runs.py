@@ -23,7 +23,7 @@ STEPS += " --max_eval_images 8 --num_quality_images 0"
 def recipe():
     """The module of the recipe, which draws no pictures."""
     module = load("train_ddpm")
-    module.sample_grids = lambda *args: ()
+    module.sample_grids = lambda *args, **options: ()
     module.pictures_of = dict
     return module
 

@@ -1,7 +1,7 @@
 """What a run shows of its model: samples, the same noise by every sampler, a table of FID."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from ..denoisers import Denoiser
 from ..diffusion import GaussianDiffusion
 from ..drawing import balanced_labels, draw_images
 from ..metrics import ImageQuality
+from ..samplers import SamplingState
 from ..steps import STEPS
 from .sample_quality import SampleEvaluation
 
@@ -31,6 +32,7 @@ def sample_grids(
     *,
     steps: Iterable[int] = (10, 25, 50, 250),
     seed: int = 0,
+    callback: Callable[[SamplingState], object] | None = None,
 ) -> tuple[Tensor, dict[str, dict[str, Tensor]]]:
     """Draws samples, and the same few images at several numbers of steps by each sampler.
 
@@ -41,6 +43,7 @@ def sample_grids(
         num_classes: labels go through all of them in turn; None = no labels.
         steps: numbers of steps; those beyond the diffusion's are left out.
         seed: of the noise, the same in every grid.
+        callback: of the sampling of the four rows.
 
     Returns:
         Four rows of samples (4, columns, C, H, W) by the model's own process, in 250 steps or all
@@ -57,7 +60,8 @@ def sample_grids(
         for sampler in own
     }
     num_columns = min(num_classes or 8, 10)
-    samples = grid(_SAMPLE_ROWS * num_columns, steps=min(_MOST_STEPS, most))
+    shown = {"steps": min(_MOST_STEPS, most), "callback": callback}
+    samples = grid(_SAMPLE_ROWS * num_columns, **shown)
     return samples.unflatten(0, (_SAMPLE_ROWS, num_columns)), comparison
 
 

@@ -18,6 +18,7 @@ _TASK = "unconditional-image-generation"  # the Hub has no tag of its own for cl
 _UPSAMPLING_TASK = "image-to-image"
 _CAPTIONS = {
     "samples.png": "Samples, not selected",
+    "trajectory.gif": "From noise to images",
     "steps.png": "The same noise, by sampler and number of steps",
     "upsampled.png": "Held-out images made small, and what the model makes of them, not selected",
     "cascade.png": "Small images drawn by another model, enlarged by this one, not selected",
@@ -233,8 +234,8 @@ def _use_alone(figures: CardFigures) -> str:
     if figures.null_class:
         options += ", guidance_scale=2.0"
     lines += [
-        f"images = model.sample({given}, {options})  # (16, C, H, W) in [-1, 1]",
-        "pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)",
+        f"images = model.sample({given}, {options})  # in [-1, 1]",
+        "pixels = ((images + 1) * 127.5).round().to(torch.uint8)  # (16, C, H, W)",
     ]
     return "\n".join(lines)
 

@@ -5,12 +5,13 @@ import os
 from typing import TYPE_CHECKING
 
 from ..samplers import SamplingState
-from .image_files import write_gif
+from .image_files import gif, write_gif
 from .pictures import image_grid
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+TRAJECTORY = "trajectory.gif"
 _SHOWN = 40  # images of a frame
 _FRAMES = 60  # at most
 _MILLISECONDS = 3000  # of the whole, about
@@ -43,6 +44,13 @@ class Film:
         Raises:
             ValueError: if there is no frame.
         """
+        write_gif(path, *self._shown())
+
+    def pictures(self) -> dict[str, bytes]:
+        """The same GIF for a card, by its file's name; nothing without a frame."""
+        return {TRAJECTORY: gif(*self._shown())} if self.frames else {}
+
+    def _shown(self) -> "tuple[list[Image], int]":
+        """The frames of the GIF, and how many milliseconds each is shown."""
         some = self.frames[:: -max(1, math.ceil(len(self.frames) / _FRAMES))][::-1]
-        milliseconds = max(60, min(500, _MILLISECONDS // max(1, len(some)) // 10 * 10))
-        write_gif(path, some, milliseconds)
+        return some, max(60, min(500, _MILLISECONDS // max(1, len(some)) // 10 * 10))

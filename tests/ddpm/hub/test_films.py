@@ -22,6 +22,7 @@ def test_it_has_a_frame_of_each_step_of_the_first_batch(tmp_path):
     film.write(tmp_path / "film.gif")
     with Image.open(tmp_path / "film.gif") as written:
         assert written.n_frames <= 8 and written.size == film.frames[0].size
+    assert film.pictures() == {"trajectory.gif": (tmp_path / "film.gif").read_bytes()}
 
 
 def test_ways_back_up_are_no_steps():
@@ -38,3 +39,4 @@ def test_ways_back_up_are_no_steps():
 def test_nothing_is_no_film(tmp_path):
     with pytest.raises(ValueError):
         Film().write(tmp_path / "film.gif")
+    assert Film().pictures() == {}
