@@ -136,7 +136,7 @@ def test_no_file_tells_where_things_lie(recipe, home, tmp_path, monkeypatch, dat
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr(FIDInception, "forward", features)
-    monkeypatch.setattr(recipe, "sample_grids", lambda *args: ())
+    monkeypatch.setattr(recipe, "sample_grids", lambda *args, **options: ())
     monkeypatch.setattr(recipe, "pictures_of", dict)
     monkeypatch.setattr(folder, "loss_curve", lambda history: b"")
     shutil.rmtree(home / "output_dir-place", ignore_errors=True)  # of the data before
