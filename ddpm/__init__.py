@@ -5,6 +5,8 @@
 
 from transformers import AutoConfig, AutoModel
 
+from ardm.version import __version__
+
 from .classification import ClassificationObjective
 from .conditioning import Conditioned
 from .denoisers import to_model_range, to_uint8
@@ -37,6 +39,7 @@ __all__ = [
     "UNet",
     "UNetConfig",
     "UniformTimesteps",
+    "__version__",
     "autoguidance",
     "classifier_free_guidance",
     "classifier_guidance",

@@ -21,7 +21,7 @@ from ardm import adopt
 from ardm.data import Corpus, load_corpus
 from ardm.evaluation import BoundEvaluation
 from ardm.objective import RandomRatioObjective
-from ardm.training import TrainingConfig, quieten, run_recipe, train
+from ardm.training import TrainingConfig, quieten, recipe_parser, run_recipe, train
 from ardm.training.card_parts import with_error
 
 LENGTH = 128
@@ -35,9 +35,7 @@ SIZES: dict[str, Any] = {
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = recipe_parser(__doc__)
     add = parser.add_argument
     add("--pretraining_steps", type=int, default=600, help="as a BERT or a Llama")
     add("--steps", type=int, default=300, help="as an ARDM")

@@ -12,7 +12,6 @@
 
 import tempfile
 import time
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from functools import partial
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ import torch
 
 import ddpm
 from ardm.training import TrainingConfig, make_accelerator, quieten, run_recipe, train
+from ardm.training.commands import recipe_parser
 from ardm.training.timing import Stopwatch, medians_in_turn
 from ddpm.models import diffusers_twin
 from ddpm.steps import STEPS
@@ -133,7 +133,7 @@ def measure(case: Case, repeats: int) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser = recipe_parser(__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args(argv)
     quieten(False)

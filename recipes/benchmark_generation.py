@@ -14,7 +14,6 @@ the first of which may compile and record. Batch 8, L = 128, 4 layers of random 
 - for 50,000 tokens, the speed over that of computing all logits at each step; expect 1.5 at least.
 """
 
-import argparse
 from functools import partial
 from itertools import product
 from typing import Any
@@ -25,7 +24,7 @@ from transformers.modeling_outputs import MaskedLMOutput
 from ardm import ARDMConfig, ARDMForMaskedLM
 from ardm.generation_config_ardm import ORDER_NAMES
 from ardm.layers_ardm import select_positions
-from ardm.training import run_recipe
+from ardm.training import recipe_parser, run_recipe
 from ardm.training.timing import Stopwatch, live_bytes, medians_in_turn
 
 BATCH = 8
@@ -130,8 +129,7 @@ def measure_spared_logits(repeats: int, device: str, compiling: dict[str, Any]) 
 
 
 def main(argv: list[str] | None = None) -> None:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser = recipe_parser(__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument("--compile", dest="mode", action="store_const", const="default")

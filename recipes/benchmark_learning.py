@@ -9,7 +9,6 @@ counts; arXiv 2110.02037, appendix D) on the same network. Both are scored by th
 2,000 validation windows. The figures are in the documentation.
 """
 
-import argparse
 import lzma
 import tempfile
 from pathlib import Path
@@ -22,7 +21,7 @@ from ardm.evaluation.bound import BoundEvaluation
 from ardm.id_checks import IGNORED
 from ardm.objective import RandomRatioObjective
 from ardm.reveals import mean_cross_entropy
-from ardm.training import TrainingConfig, muon_adamw, quieten, run_recipe, train
+from ardm.training import TrainingConfig, muon_adamw, quieten, recipe_parser, run_recipe, train
 
 LENGTH = 128
 MASK = 27
@@ -108,9 +107,7 @@ def fit(name: str, data: list, steps: int, seed: int) -> tuple[ARDMForMaskedLM, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = recipe_parser(__doc__)
     parser.add_argument(
         "--data", type=Path, required=True, help="folder with train.txt.xz and valid.txt.xz"
     )

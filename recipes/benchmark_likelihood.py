@@ -30,16 +30,14 @@ from ardm.evaluation import HeldOutWindows
 from ardm.hub import DEMO_FOLDER, load_folder
 from ardm.id_checks import IGNORED
 from ardm.reveals import mean_cross_entropy
-from ardm.training import check_integer, process_state, quieten, run_recipe
+from ardm.training import check_integer, process_state, quieten, recipe_parser, run_recipe
 
 BATCH = 32
 SAMPLES: tuple[Any, ...] = (8, 32, 128, "all")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = recipe_parser(__doc__)
     add = parser.add_argument
     add("--model_name_or_path", default=DEMO_FOLDER, help="a folder, or user/name on the Hub")
     add_held_out_arguments(parser)

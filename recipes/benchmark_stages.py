@@ -25,7 +25,7 @@ from ardm import ARDMConfig, ARDMForMaskedLM, log_prob, measure_step_losses, nel
 from ardm.data.images import ImageFormat, ImageTokens
 from ardm.evaluation.bound import BoundEvaluation
 from ardm.objective import RandomRatioObjective
-from ardm.training import TrainingConfig, muon_adamw, quieten, run_recipe, train
+from ardm.training import TrainingConfig, muon_adamw, quieten, recipe_parser, run_recipe, train
 from ddpm.data import load_images
 from ddpm.evaluation.image_sets import stacked
 
@@ -122,8 +122,7 @@ def measured(data: Data, how: dict[str, Any], seconds: float, args: argparse.Nam
 
 
 def main() -> None:
-    as_written = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
+    parser = recipe_parser(__doc__)
     add = parser.add_argument
     add("--mnist", help="uint8 images in .npz or .npy, beside the digits")
     add("--wiki27", type=Path, help="folder with train.txt.xz and valid.txt.xz, beside the digits")

@@ -10,7 +10,6 @@ same for `BertForMaskedLM` under `transformers.Trainer`. The figures are in the 
 speed of `generate` is benchmark_generation.py's.
 """
 
-import argparse
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -35,6 +34,7 @@ from ardm.training import (
     make_accelerator,
     muon_adamw,
     quieten,
+    recipe_parser,
     run_recipe,
     train,
 )
@@ -113,9 +113,7 @@ def measure(name: str, batch_size: int, steps: int) -> tuple[float, float, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = recipe_parser(__doc__)
     parser.add_argument(
         "--steps", type=int, default=80, help="at batch 4; a fourth of it at batch 32"
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import ddpm.hub
 from ardm.hub import DEMO_FOLDER, load_folder
-from ardm.training import new_figure, png, quieten, run_recipe, write_atomically
+from ardm.training import new_figure, png, quieten, recipe_parser, run_recipe, write_atomically
 from ardm.viewing import Trace
 from ardm.viewing.colours import ORDER, colour, ink
 from ddpm.drawing import balanced_labels
@@ -43,8 +43,7 @@ FRAME = (WIDTH - 2 * MARGIN - (NUM_FRAMES - 1) * GAP) / NUM_FRAMES
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    as_written = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
+    parser = recipe_parser(__doc__)
     parser.add_argument("--text_model", default=DEMO_FOLDER, help="a folder, or user/name")
     parser.add_argument("--image_model", default="runs/ddpm", help="a folder, or user/name")
     parser.add_argument("--text_seed", type=int, default=38)

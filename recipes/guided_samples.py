@@ -25,6 +25,7 @@ from ardm.training import (
     check_writable,
     process_state,
     quieten,
+    recipe_parser,
     run_recipe,
     write_atomically,
 )
@@ -58,8 +59,7 @@ SCALES = {
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser = recipe_parser(__doc__)
     for name in MODELS:
         parser.add_argument(f"--{name}_name_or_path", help=WHICH)
     parser.add_argument("--output_dir", default="runs/guided")
@@ -138,7 +138,7 @@ def main(argv: list[str] | None = None) -> None:
     measure = partial(guided_quality, evaluation, model, diffusion, **how)
     curves = quality_by_scale(measure, guides, SCALES)
     content["curves.png"] = guidance_curves(curves)
-    facts = sweep_facts(evaluation, f"{args.sampler}, {args.steps} steps")
+    facts = sweep_facts(evaluation, "{sampler}, {steps} steps".format(**how), args.command_words)
     content["README.md"] = guidance_report(curves, facts, list(content)).encode()
     if state.is_main_process:
         for file, made in content.items():

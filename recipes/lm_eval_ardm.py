@@ -4,7 +4,7 @@
     python recipes/lm_eval_ardm.py --model_args pretrained=runs/ardm --tasks lambada_openai
     python recipes/lm_eval_ardm.py --tasks mine --include_path folder/of/my/tasks
 
-Needs `pip install 'ardm[lm-eval]'`. `--model ardm` is filled in; ardm/harness/model.py has the
+Needs `pip install lm-eval`. `--model ardm` is filled in; ardm/harness/model.py has the
 other model arguments, such as num_samples. With no argument nothing is downloaded: the tasks are
 made from the held-out end of the embedded text. docs_choice asks which of 4 pieces of 24 characters
 comes behind 72 others (a guess has acc 0.25), docs_bits for the bits per byte of pages of 256
@@ -84,7 +84,7 @@ def demo_arguments(folder: Path) -> list[str]:
     """A command line for the tasks of this recipe."""
     if not Path(DEMO_FOLDER).exists():
         raise ValueError(
-            f"there is no {DEMO_FOLDER}; make it with `make demo`,"
+            f"there is no {DEMO_FOLDER}; make it with `make demo` or `python -m ardm train`,"
             " or name a model with --model_args."
         )
     write_tasks(folder)

@@ -32,15 +32,20 @@ from ardm.evaluation import (
     table,
 )
 from ardm.hub import DEMO_FOLDER, load_folder
-from ardm.training import check_integer, check_writable, process_state, quieten, run_recipe
+from ardm.training import (
+    check_integer,
+    check_writable,
+    process_state,
+    quieten,
+    recipe_parser,
+    run_recipe,
+)
 from ardm.training.card_parts import machine
 from ardm.training.timing import medians_in_turn
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = recipe_parser(__doc__)
     add = parser.add_argument
     add("--model_name_or_path", default=DEMO_FOLDER, help="a folder, or user/name on the Hub")
     add_held_out_arguments(parser)

@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ardm.training import check_writable, process_state, quieten, run_recipe
+from ardm.training import check_writable, process_state, quieten, recipe_parser, run_recipe
 from ddpm.drawing import chosen_labels, draw_edited, draw_images, draw_upsampled, gathered
 from ddpm.evaluation import (
     editing_arguments,
@@ -40,8 +40,7 @@ from ddpm.hub import (
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser = recipe_parser(__doc__)
     which = "a saved folder, or user/name on the Hub"
     parser.add_argument("--model_name_or_path", default=DEMO_FOLDER, help=which)
     parser.add_argument("--output_dir", default="runs/ddpm_samples")

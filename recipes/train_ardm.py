@@ -42,6 +42,7 @@ from ardm.training import (
     add_training_arguments,
     begin,
     muon_adamw,
+    recipe_parser,
     run_recipe,
     train,
     training_config,
@@ -60,8 +61,7 @@ DEFAULTS = {
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    as_written = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
+    parser = recipe_parser(__doc__)
     add_data_arguments(parser)
     add_training_arguments(parser, **DEFAULTS)
     arguments.add_model_arguments(parser)

@@ -27,6 +27,7 @@ from ardm.training import (
     add_training_arguments,
     begin,
     muon_adamw,
+    recipe_parser,
     run_recipe,
     train,
     training_config,
@@ -50,8 +51,7 @@ SHOWN = 10  # images a row of the pictures
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    as_written = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
+    parser = recipe_parser(__doc__)
     arguments.add_image_arguments(parser, flips=False)
     add_training_arguments(parser, **DEFAULTS)
     image_training.add_image_model_arguments(parser, num_stages=2)

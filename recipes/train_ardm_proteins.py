@@ -38,6 +38,7 @@ from ardm.training import (
     add_training_arguments,
     begin,
     muon_adamw,
+    recipe_parser,
     run_recipe,
     train,
     training_config,
@@ -54,8 +55,7 @@ DEFAULTS = {
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    as_written = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
+    parser = recipe_parser(__doc__)
     protein_arguments.add_protein_arguments(parser)
     add_training_arguments(parser, **DEFAULTS)
     return protein_arguments.parse(parser, argv)

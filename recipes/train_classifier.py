@@ -19,6 +19,7 @@ import torch
 from ardm.training import (
     add_training_arguments,
     begin,
+    recipe_parser,
     run_recipe,
     train,
     training_config,
@@ -60,8 +61,7 @@ DEFAULTS = {
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser = recipe_parser(__doc__)
     arguments.add_image_arguments(parser)
     classifier_arguments.add_classifier_arguments(parser)
     add_training_arguments(parser, **DEFAULTS)

@@ -16,6 +16,7 @@ from dataclasses import replace
 from ardm.training import (
     add_training_arguments,
     begin,
+    recipe_parser,
     run_recipe,
     train,
     training_config,
@@ -64,8 +65,7 @@ DEFAULTS = {
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser = recipe_parser(__doc__)
     arguments.add_image_arguments(parser)
     arguments.add_model_arguments(parser)
     add_training_arguments(parser, **DEFAULTS)

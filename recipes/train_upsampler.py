@@ -17,6 +17,7 @@ from typing import Any
 from ardm.training import (
     add_training_arguments,
     begin,
+    recipe_parser,
     run_recipe,
     train,
     training_config,
@@ -63,8 +64,7 @@ DEFAULTS = {
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser = recipe_parser(__doc__)
     arguments.add_image_arguments(parser)
     arguments.add_model_arguments(parser)
     upsampling_arguments.add_upsampler_arguments(parser)

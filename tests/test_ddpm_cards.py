@@ -45,6 +45,8 @@ WORDS = {
     "report_to",
     "quality_steps",
     "hub_model_id",
+    "license",
+    "language",
     "tracker_project_name",
     "run_name",
 }
@@ -126,7 +128,8 @@ def test_every_flag_with_a_text_is_one_or_the_other(recipe):
         "timestep_sampler",
         "quality_samplers",
     }
-    assert free - numbers - choices - {"class_conditional"} == PLACES | WORDS
+    others = {"class_conditional", "command_words"}
+    assert free - numbers - choices - others == PLACES | WORDS
 
 
 @pytest.mark.slow

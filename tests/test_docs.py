@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import ardm.__main__
+import ddpm.__main__
 from ardm import ARDMConfig, ARDMForMaskedLM
 from ardm.data import build_tokenizer, embedded_text
 from ardm.hub import CardFigures as TextFigures
@@ -60,6 +62,11 @@ def blocks(text: str, language: str) -> list[str]:
     return ["\n" * text[: match.start(1)].count("\n") + match[1] for match in found]
 
 
+# pyproject.toml tells package indexes the same (read by hand: Python 3.10 has no reader of TOML)
+PROJECT = (ROOT / "pyproject.toml").read_text()
+ADDRESS = re.search(r'^Repository = "(.*)"$', PROJECT, re.MULTILINE)[1]
+RAW = ADDRESS.replace("github.com", "raw.githubusercontent.com")
+HERE = re.compile(rf"(?:{re.escape(ADDRESS)}/(?:blob|tree)|{re.escape(RAW)})/main/")
 WITH_PYTHON = [path for path in PAGES if blocks(path.read_text(), "python")]
 
 
@@ -155,7 +162,8 @@ class Parsed(Exception):
 
 def commands(text: str) -> list[list[str]]:
     """The words of each command of the shell blocks and of the indented lines with a recipe."""
-    lines = "".join(blocks(text, "sh")).replace("\\\n", " ").splitlines()
+    text = re.sub(r"\\\n *", " ", text)  # a command goes on in the next line
+    lines = "".join(blocks(text, "sh")).splitlines()
     lines += re.findall(r"^    +((?:python|accelerate) .*recipes/.*)$", text, re.MULTILINE)
     found = (shlex.split(line, comments=True) for line in lines)
     return [words for words in found if words]
@@ -169,6 +177,18 @@ def test_commands_of_the_shell_are_known(text):
             assert set(words[1:]) <= set(targets), words
         else:
             assert words[0] in ("python", "accelerate"), words
+            assert "-m" not in words or by_its_file(words) != words, words
+
+
+def by_its_file(words: list[str]) -> list[str]:
+    """A command of an installed package, `python -m ardm train`, as that of its recipe."""
+    for package, table in (("ardm", ardm.__main__.COMMANDS), ("ddpm", ddpm.__main__.COMMANDS)):
+        for name, file in table.items():
+            short = ["-m", package, name]
+            for place in range(1, len(words) - 2):
+                if words[place : place + 3] == short:
+                    return [*words[:place], f"recipes/{file}.py", *words[place + 3 :]]
+    return words
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -177,7 +197,8 @@ def test_commands_of_a_recipe_parse(path, monkeypatch, tmp_path):
     from accelerate.commands.launch import launch_command_parser
 
     texts = [*(page.read_text() for page in PAGES), HEADERS[path.name]]
-    mine = [words for text in texts for words in commands(text) if f"recipes/{path.name}" in words]
+    known = [by_its_file(words) for text in texts for words in commands(text)]
+    mine = [words for words in known if f"recipes/{path.name}" in words]
     assert mine, f"no document says how to run {path.name}"
     launcher = launch_command_parser()
     monkeypatch.chdir(tmp_path)
@@ -223,17 +244,50 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
+def links(path: Path) -> list[str]:
+    return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", path.read_text()))
+
+
 @pytest.mark.parametrize("path", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda path: path.name)
 def test_links_lead_somewhere(path):
-    text = re.sub(r"`[^`\n]*`", "", path.read_text())
-    for link in re.findall(r"\]\(([^)\s]+)\)", text):
-        if link.startswith("https://"):
+    """Those to files of the project, relative or by its address."""
+    for link in links(path):
+        inside = HERE.match(link)
+        if link.startswith("https://") and not inside:
+            assert not link.startswith((ADDRESS, RAW)), f"{link}; expected blob/main/ or tree/main/"
             continue
-        name, _, anchor = link.partition("#")
-        target = path.parent / name if name else path
-        assert target.is_file() and ROOT in target.resolve().parents, link
+        name, _, anchor = link[inside.end() if inside else 0 :].partition("#")
+        target = (ROOT if inside else path.parent) / name if name else path
+        assert target.exists() and ROOT in target.resolve().parents, link
         headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if anchor else []
         assert not anchor or anchor in map(slug, headings), link
+
+
+def test_links_of_readme_work_on_a_page_of_an_index():
+    """There it stands alone: links are whole, and a picture's is to the picture, not its page."""
+    path = ROOT / "README.md"
+    assert [link for link in links(path) if not link.startswith("https://")] == []
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)\s]+)\)", path.read_text())
+    assert pictures and all(picture.startswith(f"{RAW}/main/docs/") for picture in pictures)
+
+
+def test_addresses_of_the_project_are_of_one_place_and_lead_somewhere():
+    table = PROJECT.split("[project.urls]")[1].split("\n[")[0]
+    found = dict(re.findall(r'^(\w+) = "(.*)"$', table, re.MULTILINE))
+    assert {"Homepage", "Repository", "Documentation", "Changelog", "Issues"} == {*found}
+    for address in found.values():
+        rest = address.removeprefix(ADDRESS)
+        assert rest in ("", "/issues") or (ROOT / HERE.sub("", address)).exists(), address
+
+
+def test_nothing_is_to_be_installed_from_an_index_that_does_not_have_it():
+    """The packages are in no index: `pip install -e '.[plots]'` in a clone, or names of others."""
+    here = re.compile(r"pip install[^\n`]*?\b(?:ardm|ddpm)\b")
+    places = [
+        path for folder in ("ardm", "ddpm", "recipes") for path in (ROOT / folder).rglob("*.py")
+    ]
+    for path in [*PAGES, ROOT / "CHANGELOG.md", *places]:
+        assert here.findall(path.read_text(encoding="utf-8")) == [], path
 
 
 @pytest.mark.parametrize(
@@ -242,14 +296,20 @@ def test_links_lead_somewhere(path):
     ids=[*NAMES, *HEADERS],
 )
 def test_files_of_the_project_that_are_named_exist(text):
-    named = re.findall(r"(?<![\w/.])(?:ardm|ddpm|recipes|tests|docs)/[\w./]*\.\w+", text)
+    named = re.findall(
+        r"(?<![\w/.])(?:ardm|ddpm|recipes|tests|docs)/[\w./]*\.\w+", HERE.sub("", text)
+    )
     assert [name for name in named if not (ROOT / name.rstrip(".")).exists()] == []
 
 
 def test_readme_names_every_recipe_and_every_document_and_is_short():
     text = (ROOT / "README.md").read_text()
-    assert set(re.findall(r"^\| `(\w+\.py)`", text, re.MULTILINE)) == set(HEADERS)
-    assert set(re.findall(r"\(docs/(\w+\.md)\b", text)) == {path.name for path in DOCS}
+    row = re.search(r"^\| `benchmark_\*\.py` \|(.*?)\|", text, re.MULTILINE)[1]
+    named = {*re.findall(r"^\| `(\w+\.py)`", text, re.MULTILINE)}
+    named |= {f"benchmark{name}.py" for name in re.findall(r"`(_\w+)`", row)}
+    assert named == set(HEADERS)
+    linked = re.findall(rf"\({re.escape(ADDRESS)}/blob/main/docs/(\w+\.md)\b", text)
+    assert set(linked) == {path.name for path in DOCS}
     assert 5500 <= len(text) <= 7000
 
 

@@ -42,6 +42,11 @@ def test_it_says_what_it_is_and_how_to_run_it(path):
 
 
 @every_recipe
+def test_its_flags_are_of_the_parser_that_knows_its_command(path):
+    assert "ArgumentParser(" not in path.read_text(), "expected ardm.training.recipe_parser"
+
+
+@every_recipe
 def test_nothing_is_done_when_it_is_imported(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert callable(main_of(path))

@@ -236,7 +236,7 @@ def _balanced_means(points_NC: np.ndarray, number: int, seed: int) -> np.ndarray
         from sklearn.cluster import KMeans
         from sklearn.exceptions import ConvergenceWarning
     except ImportError as error:
-        raise ImportError("clusters need scikit-learn: pip install 'ardm[images]'.") from error
+        raise ImportError("clusters need scikit-learn: pip install scikit-learn.") from error
     with warnings.catch_warnings():
         # fewer distinct points than clusters: those that are the same are dealt out below
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..training import check_upload, given_flags
+from ..training import given_flags
+from ..training.hub_arguments import add_hub_arguments, check_hub_arguments
 from ..training.model_folders import find_model, model_type_of
 from .stage_arguments import STAGES
 
@@ -40,7 +41,8 @@ def add_model_arguments(
         network: default sizes of a new model, fields of `ARDMConfig`.
         scored: what the held-out data are cut into.
     """
-    add = parser.add_argument_group("model").add_argument
+    group = parser.add_argument_group("model")
+    add = group.add_argument
     add(
         "--model_name_or_path",
         help="go on from a saved model, or adopt a masked or causal one, with its tokens and sizes",
@@ -49,8 +51,7 @@ def add_model_arguments(
     add("--trust_remote_code", action="store_true", help=trusted)
     for name, size in network.items():
         add(f"--{name}", type=type(size), default=size, help=f"of a new model (default: {size})")
-    add("--push_to_hub", action="store_true", help="upload the result to --hub_model_id")
-    add("--hub_model_id", help="user/name")
+    add_hub_arguments(group)
     add = parser.add_argument_group("objective").add_argument
     add("--muon_learning_rate", type=float, default=0.02, help="of the blocks' matrices")
     add("--weight_power", type=float, default=1.0, help="by mask ratio; 0 = the bound's own")
@@ -72,11 +73,10 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
 
     Raises:
         ValueError: if sizes, values or a tokenizer are given to a saved model, which has its own,
-            or the name to upload to is missing or none.
+            or an upload would fail.
     """
     args = parser.parse_args(argv)
-    if args.push_to_hub:
-        check_upload(args.hub_model_id)
+    check_hub_arguments(args)
     if args.model_name_or_path is None:
         return args
     said = given_flags(parser, argv, [name for name in _OF_A_SAVED_MODEL if name in args])

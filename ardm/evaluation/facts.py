@@ -1,13 +1,13 @@
 """What is told of a run beside its figures: to its card, and to trackers while it goes on."""
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..training import TrainingResult
 from ..training.card_parts import machine
+from ..training.hub_arguments import hub_facts
 from ..training.local_paths import command, hyperparameters, public
 from .arguments import SIZES, run_flags
 from .bound import HeldOutWindows, write_samples
@@ -33,13 +33,13 @@ def run_facts(
         Fields of `ardm.hub.CardFigures` and `ardm.hub.ImageCardFigures`.
     """
     return {
-        "model_name": args.hub_model_id,
+        **hub_facts(args),
         "num_parameters": model.num_parameters(),
         "training_data": data,
         "hyperparameters": _settings(args, model) | {"mixed_precision": result.mixed_precision},
         "seed": args.seed,
         "machine": machine(),
-        "command": command(sys.argv),
+        "command": command(args.command_words),
         "date": time.strftime("%Y-%m-%d"),
         "wall_clock_seconds": result.seconds,
         "stages": describe_stages(model),

@@ -56,7 +56,7 @@ try:
     from .surroundings import Surroundings
 except ImportError as error:
     raise ImportError(
-        "ardm.harness needs lm-evaluation-harness; install it with: pip install 'ardm[lm-eval]'"
+        "ardm.harness needs lm-evaluation-harness; install it with: pip install lm-eval"
     ) from error
 
 if TYPE_CHECKING:

@@ -113,7 +113,8 @@ def load_folder(
     name = str(name_or_path)
     if name == DEMO_FOLDER and not Path(name).exists():
         raise ValueError(
-            f"there is no {DEMO_FOLDER}; make it with `make demo`, or name a --model_name_or_path."
+            f"there is no {DEMO_FOLDER}; make it with `make demo` or `python -m ardm train`,"
+            " or name a --model_name_or_path."
         )
     return load(name, trust_remote_code=trust_remote_code)
 

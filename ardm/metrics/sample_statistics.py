@@ -117,7 +117,7 @@ def self_bleu(samples: Iterable[Tokens], n: int = 4) -> float:
     try:
         from sacrebleu.metrics.bleu import BLEU
     except ImportError as error:
-        raise ImportError("self-BLEU needs sacrebleu: pip install 'ardm[metrics]'.") from error
+        raise ImportError("self-BLEU needs sacrebleu: pip install sacrebleu.") from error
     # numbers as words, so that tokens with spaces stay whole
     ids: dict[Hashable, str] = {}
     words = [[ids.setdefault(token, str(len(ids))) for token in sample] for sample in tokens]

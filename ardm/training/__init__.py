@@ -5,6 +5,7 @@ modules: `card_parts` for model cards, `timing` for benchmarks.
 """
 
 from .averaging import WeightAverage
+from .commands import recipe_parser
 from .config import (
     TrainingConfig,
     add_training_arguments,
@@ -65,6 +66,7 @@ __all__ = [
     "process_state",
     "progress_bar",
     "quieten",
+    "recipe_parser",
     "replacing",
     "replacing_files",
     "run_recipe",

@@ -45,7 +45,7 @@ class RunFigures:
         loss_curve: file name of the plot, beside the card.
         pictures: file names beside the card.
         limitations: Markdown.
-        language: ISO 639 code.
+        language: ISO 639 code, or several.
         license: id of the Hub.
     """
 
@@ -62,7 +62,7 @@ class RunFigures:
     loss_curve: str | None = None
     pictures: Sequence[str] = ()
     limitations: str | None = None
-    language: str | None = None
+    language: str | Sequence[str] | None = None
     license: str = "apache-2.0"
 
     def __post_init__(self) -> None:
@@ -93,7 +93,7 @@ def front_matter(
     data = ModelCardData(
         model_name=figures.model_name,
         license=figures.license,
-        language=figures.language,
+        language=_languages(figures.language),
         library_name="transformers",
         pipeline_tag=pipeline_tag,
         tags=list(tags),
@@ -101,6 +101,13 @@ def front_matter(
         eval_results=list(results) if figures.model_name and results else None,
     )
     return f"---\n{data.to_yaml()}\n---"
+
+
+def _languages(given: str | Sequence[str] | None) -> str | list[str] | None:
+    """As the Hub has them: one by itself, several as a list."""
+    if given is None or isinstance(given, str):
+        return given
+    return given[0] if len(given) == 1 else list(given)
 
 
 def with_error(value: float, error: float, digits: int = 4, sign: str = "±") -> str:
@@ -121,7 +128,11 @@ def with_error(value: float, error: float, digits: int = 4, sign: str = "±") ->
 
 
 def training(figures: RunFigures) -> str:
-    """The section on the training: command, circumstances, hyperparameters, loss curve."""
+    """The section on the training: command, circumstances, hyperparameters, loss curve.
+
+    The command has the flags that differ from the defaults, the folded table all of them.
+    """
+    settings = table(["Hyperparameter", "Value"], list(figures.hyperparameters.items()))
     seconds = figures.wall_clock_seconds
     facts = {
         "Seed": figures.seed,
@@ -132,7 +143,7 @@ def training(figures: RunFigures) -> str:
     return paragraphs(
         figures.command and fenced(figures.command, "bash"),
         bullets(facts),
-        table(["Hyperparameter", "Value"], list(figures.hyperparameters.items())),
+        settings and folded("All settings", settings),
         figures.loss_curve and f"![Loss curve]({figures.loss_curve})",
     )
 
@@ -166,6 +177,11 @@ def _cell(value: object) -> str:
     shown = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     text = shown.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
     return " ".join(text.split())
+
+
+def folded(title: str, text: str) -> str:
+    """A text that is shown by a click on its title."""
+    return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
 
 
 def duration(seconds: float) -> str:

@@ -35,7 +35,7 @@ def new_figure(size: tuple[float, float], **options: Any) -> "Figure":
         from matplotlib.figure import Figure  # not pyplot: no global state, no display
     except ImportError as error:
         raise ImportError(
-            "drawing needs matplotlib; install it with: pip install 'ardm[plots]'"
+            "drawing needs matplotlib; install it with: pip install matplotlib"
         ) from error
     return Figure(figsize=size, dpi=160, **({"layout": "constrained"} | options))
 

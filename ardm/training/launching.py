@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from .commands import program
 from .launchers import end_with_launcher, join_processes
 
 if TYPE_CHECKING:
@@ -73,19 +74,20 @@ def start_processes() -> None:
         raise ValueError(
             f"the launcher was asked for CPU processes on {num_machines} machines, which it cannot"
             f" start; use: torchrun --nnodes {num_machines} --nproc_per_node N --rdzv_backend c10d"
-            f" --rdzv_endpoint FIRST_MACHINE {sys.argv[0]}"
+            f" --rdzv_endpoint FIRST_MACHINE {' '.join(program())}"
         )
     if num_processes < 2:
         raise ValueError(
             "the launcher was asked for several CPU processes and started one, and how many cannot"
-            f" be told from {command}; use: torchrun --nproc_per_node N {sys.argv[0]}"
+            f" be told from {command}; use: torchrun --nproc_per_node N {' '.join(program())}"
         )
     _become(num_processes)
 
 
 def _become(num_processes: int) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nnodes", "1"]
-    words = [sys.executable, *torchrun, "--nproc_per_node", str(num_processes), *sys.argv]
+    again = [*program(), *sys.argv[1:]]
+    words = [sys.executable, *torchrun, "--nproc_per_node", str(num_processes), *again]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MASTER_")}
     threads = os.environ.get("OMP_NUM_THREADS", "1")
     added = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": threads}

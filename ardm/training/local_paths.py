@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 # flags that say where files lie, or that only concern the run's own machine
-_UNSAID = ("_dir", "_file", "_path", "_id", "push_to_hub", "resume_from_checkpoint")
+_PLACES = ("_dir", "_file", "_path", "_id", "push_to_hub", "resume_from_checkpoint")
+_UNSAID = (*_PLACES, "command_words", "license", "language")  # the last have their own places
 _SLASH = r"[/\\]"  # of Windows' paths, too
 _WRITTEN_AS_PATH = re.compile(r"[/~$]|\\\\|%\w+%|file:|[.]{1,2}[/\\]|[.]{1,2}$|[a-z]:[/\\]", re.I)
 _ADDRESS = re.compile(r"(?!file:)[a-z][\w+.-]+://", re.I)
@@ -94,19 +95,20 @@ def command(argv: Sequence[str]) -> str:
     """The command line that trains the model again, once its files are where it looks for them.
 
     Args:
-        argv: the recipe and its arguments.
+        argv: the recipe's file, or "-m", a package and a command; and the arguments.
 
     Returns:
         One line for a shell, in which a path is its last component.
     """
-    words = []
+    as_module = argv[0] == "-m"
+    recipe = re.split(_SLASH, argv[0])[-1]
+    words = list(argv[:3]) if as_module else [f"recipes/{recipe}"]
     before = ""
-    for word in argv[1:]:
+    for word in argv[len(words) :]:
         # an id of the Hub may be called like a folder that lies here
         words.append(word if before.endswith("_id") else _public_word(word))
         before = word
-    recipe = re.split(_SLASH, argv[0])[-1]
-    return shlex.join(["accelerate", "launch", f"recipes/{recipe}", *words])
+    return shlex.join(["accelerate", "launch", *words])
 
 
 def _public_word(word: str) -> str:

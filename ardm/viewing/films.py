@@ -208,7 +208,7 @@ def _font(bold: bool) -> Any:
         from PIL import ImageFont
     except ImportError as error:
         raise ImportError(
-            "drawing needs matplotlib; install it with: pip install 'ardm[plots]'"
+            "drawing needs matplotlib; install it with: pip install matplotlib"
         ) from error
     weight = "bold" if bold else "normal"
     return ImageFont.truetype(

@@ -61,7 +61,7 @@ class TerminalView:
             from rich.live import Live
         except ImportError as error:
             raise ImportError(
-                "TerminalView needs rich; install it with: pip install 'ardm[plots]'"
+                "TerminalView needs rich; install it with: pip install rich"
             ) from error
         if tokenizer.mask_token_id is None:
             raise ValueError(

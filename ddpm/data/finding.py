@@ -198,7 +198,7 @@ def digits() -> Source:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise ImportError(
-            "the digits need scikit-learn; install it with: pip install 'ardm[images]'"
+            "the digits need scikit-learn; install it with: pip install scikit-learn pillow"
         ) from error
     bunch = load_digits()
     images = ArrayImages(np.round(bunch.images * 255 / 16).astype(np.uint8), "digits")

@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from ardm.training import check_upload, given_flags
+from ardm.training import given_flags
+from ardm.training.hub_arguments import add_hub_arguments, check_hub_arguments
 from ardm.training.local_paths import public
 
 from ..data.labels import LABELS
@@ -136,8 +137,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """
     group = parser.add_argument_group("model")
     group.add_argument("--model_name_or_path", help="go on from a saved model and its diffusion")
-    group.add_argument("--push_to_hub", action="store_true", help="upload to --hub_model_id")
-    group.add_argument("--hub_model_id", help="user/name")
+    add_hub_arguments(group)
     add_flags(parser.add_argument_group("network"), NETWORK)
     add_flags(parser.add_argument_group("diffusion"), DIFFUSION)
 
@@ -222,11 +222,10 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
     Raises:
         ValueError: if flags of network or diffusion are given to a saved model, which has its own,
             or sizes beside a preset, or one of the sizes is without effect beside the others, or
-            the name to upload to is missing or none.
+            an upload would fail.
     """
     args = parser.parse_args(argv)
-    if args.push_to_hub:
-        check_upload(args.hub_model_id)
+    check_hub_arguments(args)
     for name, (flags, way_out) in _overruled(args).items():
         said = given_flags(parser, argv, flags)
         if said:

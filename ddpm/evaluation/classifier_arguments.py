@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from ardm.training.hub_arguments import add_hub_arguments
+
 from ..models.pools import POOLS
 from .arguments import DIFFUSION, NETWORK, Flag, add_flags, network_sizes, values
 
@@ -37,8 +39,7 @@ def add_classifier_arguments(parser: argparse.ArgumentParser) -> None:
         " (default: the noise of the flags below)",
     )
     add_flags(group, _IMAGES)
-    group.add_argument("--push_to_hub", action="store_true", help="upload to --hub_model_id")
-    group.add_argument("--hub_model_id", help="user/name")
+    add_hub_arguments(group)
     add_flags(group, _TRAINING)
     add_flags(parser.add_argument_group("network"), _NETWORK)
     add_flags(parser.add_argument_group("diffusion"), _PROCESS)

@@ -1,12 +1,13 @@
 """What is told of a run beside its figures: to its card, and to trackers while it goes on."""
 
 import argparse
-import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from ardm.training import TrainingResult
 from ardm.training.card_parts import machine
+from ardm.training.hub_arguments import hub_facts
 from ardm.training.local_paths import command, hyperparameters
 
 from ..data import ImageDataset
@@ -45,12 +46,12 @@ def training_facts(
         Fields of all figures of cards.
     """
     return {
-        "model_name": args.hub_model_id,
+        **hub_facts(args),
         "training_data": data_name(args),
         "num_images": len(data),
         "hyperparameters": hyperparameters(run_flags(args))
         | {"mixed_precision": result.mixed_precision},
-        "command": command(sys.argv),
+        "command": command(args.command_words),
         "seed": args.seed,
         "machine": machine(),
         "date": time.strftime("%Y-%m-%d"),
@@ -58,12 +59,15 @@ def training_facts(
     }
 
 
-def sweep_facts(evaluation: SampleEvaluation, how: str) -> dict[str, Any]:
+def sweep_facts(
+    evaluation: SampleEvaluation, how: str, command_words: Sequence[str]
+) -> dict[str, Any]:
     """What a page says of the figures of many samplings.
 
     Args:
         evaluation: of each.
         how: the images were drawn, in words.
+        command_words: of the recipe's parser.
 
     Returns:
         Value by name.
@@ -72,7 +76,7 @@ def sweep_facts(evaluation: SampleEvaluation, how: str) -> dict[str, Any]:
         "Samples": f"{evaluation.num_images:,} behind each figure, {how}",
         "Features and accuracy": evaluation.quality.extractor.name,
         "Seed": evaluation.seed,
-        "Command": f"`{command(sys.argv)}`",
+        "Command": f"`{command(command_words)}`",
         "Machine": machine(),
         "Date": time.strftime("%Y-%m-%d"),
     }

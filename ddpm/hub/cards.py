@@ -128,7 +128,7 @@ def class_table(names: Sequence[str]) -> str:
     listed = parts.table(["Label", "Class"], rows)
     if len(rows) <= 20:
         return listed
-    return f"<details><summary>{len(rows)} classes</summary>\n\n{listed}\n\n</details>"
+    return parts.folded(f"{len(rows)} classes", listed)
 
 
 def _dropped(share: float) -> str:

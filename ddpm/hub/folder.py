@@ -109,7 +109,8 @@ def load_folder(name_or_path: str | os.PathLike[str]) -> tuple[UNet, GaussianDif
     name = str(name_or_path)
     if name == DEMO_FOLDER and not Path(name).exists():
         raise ValueError(
-            f"there is no {name}; make it with train_ddpm.py, or name a --model_name_or_path."
+            f"there is no {name}; make it with train_ddpm.py or `python -m ddpm train`,"
+            " or name a --model_name_or_path."
         )
     find_model(name)
     with loading(name):

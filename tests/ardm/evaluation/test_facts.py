@@ -31,9 +31,12 @@ FLAGS = {
     "tokenizer": "char",
     "vocab_size": 77,
     "hub_model_id": None,
+    "license": "cc-by-4.0",
+    "language": ["en"],
     "seed": 3,
     "train_file": "/secret/text.txt",
     "output_dir": "/secret/run",
+    "command_words": ["/secret/recipes/train_ardm.py", "--seed", "3"],
 }
 
 
@@ -53,6 +56,9 @@ def test_a_card_tells_what_was_followed_and_sizes_as_they_are(model):
     assert facts["num_parameters"] == model.num_parameters()
     card = model_card(CardFigures(**facts))
     assert "secret" not in card and "text.txt" in card
+    assert "\naccelerate launch recipes/train_ardm.py --seed 3\n" in card
+    assert "\nlicense: cc-by-4.0\n" in card and "\nlanguage: en\n" in card
+    assert "| license |" not in card and "| command_words |" not in card
 
 
 def test_of_a_saved_model_neither_tokenizer_nor_vocabulary_are_told_as_chosen(model):

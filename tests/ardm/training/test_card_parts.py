@@ -67,7 +67,9 @@ def test_the_training_section_says_all_it_was_told():
     assert text.split("\n\n") == [
         "```bash\naccelerate launch recipes/train.py\n```",
         "- Seed: 0\n- Machine: x86_64\n- Date: 2026-01-02\n- Wall-clock: 2 min 5 s",
+        "<details><summary>All settings</summary>",
         "| Hyperparameter | Value |\n| --- | --- |\n| learning_rate | 0.5 |\n| order | a\\|b |",
+        "</details>",
         "![Loss curve](loss_curve.png)",
     ]
     assert training(RunFigures()) == ""

@@ -47,7 +47,8 @@ def test_no_flag_is_lost_between_the_functions():
     ]
     used = {name for values in said for name in values} | {"num_quality_images", "quality_steps"}
     used |= {"inception_weights", "max_eval_images", "model_name_or_path", "quality_samplers"}
-    used |= {"push_to_hub", "hub_model_id", "num_heads"}  # heads are by channels unless numbered
+    used |= {"push_to_hub", "hub_model_id", "license", "language"}
+    used |= {"num_heads"}  # heads are by channels unless numbered
     assert used - {"learn_sigma", "null_class"} == set(vars(args))
 
 

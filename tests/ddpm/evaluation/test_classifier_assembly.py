@@ -54,7 +54,8 @@ def test_settings_are_what_the_functions_take():
     assert set(settings) < set(inspect.signature(ClassificationObjective).parameters)
     assert settings == {"seed": 0, "noised": True, "random_crop": False, "random_flip": False}
     used = {"weight_decay", "max_eval_images", "diffusion_name_or_path", "push_to_hub"}
-    used |= {"hub_model_id", *classifier_arguments.process_settings(args), *settings}
+    used |= {"hub_model_id", "license", "language"}
+    used |= {*classifier_arguments.process_settings(args), *settings}
     used |= {*arguments.image_settings(args), *classifier_arguments.classifier_settings(args)}
     assert used | {"num_heads"} == set(vars(args))  # heads are by channels unless numbered
 

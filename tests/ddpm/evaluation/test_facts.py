@@ -1,12 +1,11 @@
 """Cards and trackers are told what was followed, and no folder of this machine."""
 
-import argparse
 import json
 
 import numpy as np
 import pytest
 
-from ardm.training import TrainingResult, add_training_arguments
+from ardm.training import TrainingResult, add_training_arguments, recipe_parser
 from ddpm.data import ImageDataset
 from ddpm.data.finding import digits
 from ddpm.evaluation import arguments, run_facts, tracked_settings
@@ -17,7 +16,7 @@ SIZES |= {"attention_resolutions": (), "norm_num_groups": 4, "num_classes": 10}
 
 
 def parsed(*words):
-    parser = argparse.ArgumentParser()
+    parser = recipe_parser(None)
     arguments.add_image_arguments(parser)
     arguments.add_model_arguments(parser)
     add_training_arguments(parser, output_dir="runs/x")
