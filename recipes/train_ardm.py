@@ -68,7 +68,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     stage_arguments.add_stage_arguments(parser)
     stage_arguments.add_table_argument(parser)
     stage_arguments.check_stages(parser, argv)
-    return arguments.parse(parser, argv)
+    return arguments.parse_adopting(parser, argv)
 
 
 def report(

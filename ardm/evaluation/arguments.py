@@ -43,12 +43,7 @@ def add_model_arguments(
     """
     group = parser.add_argument_group("model")
     add = group.add_argument
-    add(
-        "--model_name_or_path",
-        help="go on from a saved model, or adopt a masked or causal one, with its tokens and sizes",
-    )
-    trusted = "run code that comes with such a model"
-    add("--trust_remote_code", action="store_true", help=trusted)
+    add("--model_name_or_path", help="go on from a saved model, with its tokens and sizes")
     for name, size in network.items():
         add(f"--{name}", type=type(size), default=size, help=f"of a new model (default: {size})")
     add_hub_arguments(group)
@@ -68,8 +63,7 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
         argv: the words; None = those of this process.
 
     Returns:
-        The flags. The `sequence_length` of a saved model is None unless it is given: its own. Of a
-        model that is adopted, [`OF_ADOPTED`] are other defaults.
+        The flags. The `sequence_length` of a saved model is None unless it is given: its own.
 
     Raises:
         ValueError: if sizes, values or a tokenizer are given to a saved model, which has its own,
@@ -87,10 +81,28 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
         )
     if "sequence_length" in args and not given_flags(parser, argv, ["sequence_length"]):
         args.sequence_length = None
-    if model_type_of(find_model(args.model_name_or_path)) != "ardm":
-        said = given_flags(parser, argv, [name for name in OF_ADOPTED if name in args])
+    return args
+
+
+def parse_adopting(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None
+) -> argparse.Namespace:
+    """Reads the flags of a training that may begin with someone else's model.
+
+    Args:
+        parser: as for [`parse`]; gets `--trust_remote_code`.
+        argv: the words; None = those of this process.
+
+    Returns:
+        As [`parse`]; of a model that is adopted, [`OF_ADOPTED`] are other defaults.
+    """
+    trusted = "run code that comes with a model_name_or_path of someone else's"
+    parser.add_argument("--trust_remote_code", action="store_true", help=trusted)
+    args = parse(parser, argv)
+    if args.model_name_or_path and model_type_of(find_model(args.model_name_or_path)) != "ardm":
+        said = given_flags(parser, argv, [*OF_ADOPTED])
         unsaid = {name: OF_ADOPTED[name] for name in OF_ADOPTED if f"--{name}" not in said}
-        vars(args).update({name: value for name, value in unsaid.items() if name in args})
+        vars(args).update(unsaid)
     return args
 
 
