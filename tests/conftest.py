@@ -8,6 +8,8 @@ import hypothesis
 import pytest
 import torch
 
+from .hub_stub import hub as hub
+
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 
 # one profile: no time limits, and in CI the same examples every time

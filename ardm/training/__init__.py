@@ -37,19 +37,23 @@ from .processes import (
 )
 from .progress import evaluating, progress_bar
 from .stream import Batch
-from .upload import check_upload, upload_folder
+from .upload import Upload, upload_folder
+from .upload_checks import check_upload
+from .upload_files import files_to_upload
 
 __all__ = [
     "Batch",
     "MuonAdamW",
     "TrainingConfig",
     "TrainingResult",
+    "Upload",
     "WeightAverage",
     "add_training_arguments",
     "check_integer",
     "check_upload",
     "check_writable",
     "evaluating",
+    "files_to_upload",
     "fingerprint",
     "gather_rows",
     "given_flags",
