@@ -5,6 +5,7 @@ that is private are both 401 to who is not logged in.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
@@ -54,7 +55,7 @@ def _meaning(error: BaseException, status: int) -> str:
     if isinstance(error, RevisionNotFoundError):
         return f"the repository has no such revision ({status})"
     if isinstance(error, RemoteEntryNotFoundError):
-        return f"the repository has no such file ({status})"
+        return f"the repository has no {_file(error)} ({status})"
     if status == 401:
         return f"the Hub does not accept the token ({status}); {_LOG_IN} to one that is valid"
     if status == 403:
@@ -64,6 +65,11 @@ def _meaning(error: BaseException, status: int) -> str:
     if status >= 500:
         return f"the Hub failed ({status})"
     return f"the Hub refused ({status})"
+
+
+def _file(error: Any) -> str:
+    """What was asked for: transformers tells it, the Hub does not."""
+    return str(error.response.url).partition("?")[0].rpartition("/")[2]
 
 
 def hub_status(error: BaseException) -> int | None:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .hub_errors import hub_cause
+
 _CONFIG = "config.json"
 _WRITTEN_AS_PATH = re.compile(r"[./~]|[a-zA-Z]:|.*[\\]|.*/.*/|.*/$")
 _SECONDS = 10.0  # for the Hub to answer
@@ -50,7 +52,7 @@ def find_model(name_or_path: str | os.PathLike[str], file: str = _CONFIG) -> str
     except Exception as error:
         raise ValueError(
             f"no model can be loaded from {name!r}: there is no such folder, and the Hub gives none"
-            f" of that name ({in_one_line(error)}); {expected}."
+            f" of that name ({hub_cause(error) or in_one_line(error)}); {expected}."
         ) from error
     return name
 
@@ -86,7 +88,8 @@ def loading(name: str, what: str = "model") -> Iterator[None]:
         yield
     # safetensors, strict configurations, tokenizers and the Hub have no common base of errors
     except Exception as error:
-        raise ValueError(f"no {what} can be loaded from {name!r}: {in_one_line(error)}") from error
+        cause = hub_cause(error) or in_one_line(error)
+        raise ValueError(f"no {what} can be loaded from {name!r}: {cause}") from error
 
 
 def in_one_line(error: BaseException, most: int = 200) -> str:

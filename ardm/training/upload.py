@@ -148,7 +148,8 @@ def _upload_with_patience(folder: Path, files: FolderFiles, target: _Target) -> 
     from huggingface_hub.errors import HTTPError
 
     # The Hub's library does so itself for what sends files, and raises RuntimeError where that was
-    # not enough, but not for the commit and what is asked before. A pull request is tried once: a lost answer to it would make a second one.
+    # not enough, but not for the commit and what is asked before. A pull request is tried once: a
+    # lost answer to it would make a second one.
     for wait in () if target.create_pr else _WAITS:
         try:
             return _upload_once(folder, files, target)
@@ -180,15 +181,21 @@ def _upload_once(folder: Path, files: FolderFiles, target: _Target) -> Upload:
     there = {file.rfilename for file in before.siblings or ()}
     removed = outdated(there, set(files.sizes))
     additions = [CommitOperationAdd(name, str(folder / name)) for name in files.sizes]
-    where = {"revision": target.revision, "create_pr": target.create_pr}
     if ".gitignore" in there:
-        ignored = {"gitignore_content": _IGNORE_NOTHING, "free_memory": False}
-        api.preupload_lfs_files(target.repo_id, additions, **where, **ignored)
+        api.preupload_lfs_files(
+            target.repo_id,
+            additions,
+            revision=target.revision,
+            create_pr=target.create_pr,
+            gitignore_content=_IGNORE_NOTHING,
+            free_memory=False,
+        )
     commit = api.create_commit(
         target.repo_id,
         [*(CommitOperationDelete(name) for name in removed), *additions],
         commit_message=target.commit_message or f"Upload a model of {len(additions)} files",
-        **where,
+        revision=target.revision,
+        create_pr=target.create_pr,
     )
     address = f"{api.endpoint}/{target.repo_id}"
     if target.revision:
