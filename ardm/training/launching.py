@@ -181,7 +181,7 @@ def quieten(is_main_process: bool) -> None:
     logging.basicConfig(
         format="%(message)s", level=logging.INFO if is_main_process else logging.ERROR, force=True
     )
-    for name in ("accelerate", "datasets", "httpx", "httpcore", "filelock", "torch"):
+    for name in ("accelerate", "datasets", "httpx", "httpx2", "httpcore", "filelock", "torch"):
         logging.getLogger(name).setLevel(logging.WARNING)
     transformers_logging.disable_progress_bar()
     if not sys.stderr.isatty():

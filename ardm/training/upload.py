@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from .hub_errors import hub_cause, hub_status, is_transient
 from .model_folders import in_one_line
-from .upload_checks import check_upload
+from .upload_checks import check_name, check_upload
 from .upload_files import FolderFiles, files_to_upload, outdated
 
 if TYPE_CHECKING:
@@ -108,9 +108,10 @@ def upload_folder(
         What it has changed.
 
     Raises:
-        ValueError: if the folder holds no model, `repo_id` is not a repository's name, nobody is
-            logged in who may write there, or both a revision and a pull request are asked for.
-        RuntimeError: if the Hub refuses or cannot be reached, with the command that tries again.
+        ValueError: if the folder holds no model, `repo_id` is not a repository's name, or both a
+            revision and a pull request are asked for.
+        RuntimeError: if nobody is logged in who may write there, or the Hub refuses or cannot be
+            reached, with the command that tries again.
         KeyboardInterrupt: if it was stopped, with the same command.
     """
     from huggingface_hub.errors import HTTPError  # the base of refusals and failed connections
@@ -118,9 +119,8 @@ def upload_folder(
     if create_pr and revision:
         raise ValueError(f"got create_pr and revision {revision!r}; expected one of them.")
     files = files_to_upload(folder)
-    check_upload(repo_id, create_pr=create_pr)
     target = _Target(
-        repo_id=repo_id,
+        repo_id=check_name(repo_id),
         private=private,
         commit_message=commit_message,
         revision=revision,
@@ -128,6 +128,7 @@ def upload_folder(
     )
     again = f"Nothing is lost. Try again with: {target.again(Path(folder))}"
     try:
+        check_upload(repo_id, create_pr=create_pr)
         with _progress_on_terminals():
             return _upload_with_patience(Path(folder), files, target)
     except KeyboardInterrupt as stop:

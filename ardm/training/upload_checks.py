@@ -27,16 +27,8 @@ def check_upload(repo_id: str | None, *, create_pr: bool = False) -> None:
     """
     from huggingface_hub import get_token
     from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-    if not repo_id:
-        raise ValueError("hub_model_id is missing; expected user/name, where to upload to.")
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise ValueError(f"{_is_none(repo_id)} ({in_one_line(error, 120)})") from error
-    if "/" not in repo_id:
-        raise ValueError(_is_none(repo_id))
+    name = check_name(repo_id)
     if get_token() is None:
         raise ValueError(
             "no Hub token found;"
@@ -53,11 +45,33 @@ def check_upload(repo_id: str | None, *, create_pr: bool = False) -> None:
             f"the Hub could not be asked about {repo_id}: {hub_cause(error)}.", stacklevel=2
         )
         return
-    _check_rights(account, repo_id, create_pr)
+    _check_rights(account, name, create_pr)
 
 
-def _is_none(repo_id: str) -> str:
-    return f"hub_model_id is {repo_id!r}, which is no repository's name; expected user/name."
+def check_name(repo_id: str | None) -> str:
+    """Makes sure that a name may be a repository's.
+
+    Args:
+        repo_id: "user/name" on the Hub.
+
+    Returns:
+        The name.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    if not repo_id:
+        raise ValueError("hub_model_id is missing; expected user/name, where to upload to.")
+    none = f"hub_model_id is {repo_id!r}, which is no repository's name; expected user/name"
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ValueError(f"{none} ({in_one_line(error, 120)})") from error
+    if "/" not in repo_id:
+        raise ValueError(f"{none}.")
+    return repo_id
 
 
 def _account() -> dict[str, Any]:

@@ -228,9 +228,20 @@ def test_the_command_to_try_again_has_all_that_was_asked(hub, folder):
     assert str(failed.value).endswith(words)
 
 
-def test_what_is_no_model_is_refused_before_the_hub_is_asked(hub, tmp_path):
+def test_a_token_that_is_no_longer_valid_says_how_to_go_on(hub, folder, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_gone")
+    with pytest.raises(RuntimeError, match=r"does not accept the token \(401\).*push_to_hub"):
+        upload_folder(folder, NAME)
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    with pytest.raises(RuntimeError, match=r"no Hub token found; log in.*push_to_hub"):
+        upload_folder(folder, NAME)
+
+
+def test_what_is_no_model_or_name_is_refused_before_the_hub_is_asked(hub, folder, tmp_path):
     with pytest.raises(ValueError, match=r"config\.json"):
         upload_folder(tmp_path, NAME)
+    with pytest.raises(ValueError, match="no repository's name"):
+        upload_folder(folder, "model")
     assert hub.requests == []
 
 

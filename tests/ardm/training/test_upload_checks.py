@@ -39,9 +39,7 @@ def test_a_wrong_token_is_refused(hub, monkeypatch):
 
 
 def test_a_token_without_the_rights_is_refused(hub):
-    with pytest.raises(
-        ValueError, match="is of me, who cannot upload to you/model; .*me/ or team/"
-    ):
+    with pytest.raises(ValueError, match=r"of me, who cannot upload to you/model; .* me/ or team/"):
         check_upload("you/model")
     hub.role = "read"
     with pytest.raises(ValueError, match="token 'mine' may only read"):
