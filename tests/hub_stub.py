@@ -248,11 +248,12 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.server.hub
         if name.partition("/")[0] not in hub.writable:
             return 403, {"error": f"You don't have the rights to create a model under {name}"}
+        told = {"url": f"{hub.address}/{name}", "name": name}
         if name in hub.repositories:
-            return 409, {"error": "You already created this model repo"}
+            return 409, told | {"error": "You already created this model repo"}
         private = asked.get("visibility") == "private" or asked.get("private") is True
         hub.repositories[name] = Repository(private=private)
-        return 200, {"url": f"{hub.address}/{name}", "name": name}
+        return 200, told
 
     def _info(self, name, revision):
         revision = revision or "main"
@@ -389,6 +390,8 @@ def hub(monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", stub.address)
+    # transformers keeps one of its own, made at the first call
+    monkeypatch.setattr("transformers.utils.hub._hf_api", None, raising=False)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     clock = SimpleNamespace(sleep=stub.waits.append)  # nothing waits to try again
     monkeypatch.setattr(_http, "time", clock)

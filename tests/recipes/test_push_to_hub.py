@@ -200,34 +200,34 @@ def far(tmp_path):
     stub.close()
 
 
-def started(far, name, *words):
+def run(far, name, words, begun=lambda process: None):
+    """Runs a recipe in a process of its own: exit code, what it printed, what it said besides."""
     command = [sys.executable, ROOT / "recipes" / f"{name}.py", *words]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        [*map(str, command)], env=far.environment, stdout=pipe, stderr=pipe, text=True
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*map(str, command)], env=far.environment, **pipes) as process:
+        begun(process)
+        printed, errors = process.communicate(timeout=280)
+    return process.returncode, printed, errors
 
 
 @pytest.mark.slow
 def test_a_killed_upload_goes_on_by_the_same_command(far, model_folder):
     words = ["--model_name_or_path", model_folder, "--hub_model_id", NAME]
-    process = started(far, "push_to_hub", *words)
 
-    def kill(method, path):
-        if "/commit/" in path:
-            far.on_request = lambda *_: None
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait(60)
-            raise ConnectionAbortedError  # what was being said is not heard
+    def kill_at_the_commit(process):
+        def kill(method, path):
+            if "/commit/" in path:
+                far.on_request = lambda *_: None
+                os.kill(process.pid, signal.SIGKILL)
+                raise ConnectionAbortedError  # what it was saying is not heard
 
-    far.on_request = kill
-    process.communicate(timeout=280)
-    assert process.returncode == -signal.SIGKILL
-    assert far.files(NAME) == {} and far.stored
+        far.on_request = kill
+
+    code, _, _ = run(far, "push_to_hub", words, kill_at_the_commit)
+    assert code == -signal.SIGKILL and far.files(NAME) == {} and len(far.stored) == 2
     far.requests.clear()
-    process = started(far, "push_to_hub", *words)
-    printed, errors = process.communicate(timeout=280)
-    assert process.returncode == 0, errors
+    code, printed, errors = run(far, "push_to_hub", words)
+    assert code == 0, errors
     assert f"Uploaded to {far.address}/{NAME}" in printed
     assert "%|" not in errors and "HTTP Request" not in printed + errors  # no bars, no chatter
     assert far.files(NAME) == content_of(model_folder) and far.commits(NAME) == 1
@@ -237,18 +237,16 @@ def test_a_killed_upload_goes_on_by_the_same_command(far, model_folder):
 @pytest.mark.slow
 def test_a_training_whose_upload_fails_keeps_its_model(far, saved, small, tmp_path):
     far.fail("/commit/", 403, times=99)
-    run = tmp_path / "run"
-    words = small(run, "--train_file", saved.train_file, "--push_to_hub", "--hub_model_id", NAME)
-    process = started(far, "train_ardm", *words)
-    _, errors = process.communicate(timeout=280)
+    folder = tmp_path / "run"
+    words = small(folder, "--train_file", saved.train_file, "--push_to_hub", "--hub_model_id", NAME)
+    code, _, errors = run(far, "train_ardm", words)
     last = errors.strip().splitlines()[-1]
-    assert process.returncode == 1
-    assert last.startswith(f"error: the upload of {run} to {NAME} failed: the token has no right")
-    assert "Traceback" not in errors
-    load_folder(run)
+    assert code == 1 and "Traceback" not in errors
+    assert last.startswith(f"error: the upload of {folder} to {NAME} failed: the token has no ri")
+    load_folder(folder)
     far.failures.clear()
-    again = last.partition("Try again with: python ")[2].split()
-    process = started(far, Path(again[0]).stem, *again[1:])
-    assert process.wait(280) == 0
-    sent = {name for name in content_of(run) if not name.startswith((".", "checkpoints/"))}
-    assert {*far.files(NAME)} == sent
+    again = last.partition("Try again with: python recipes/push_to_hub.py ")[2].split()
+    code, _, errors = run(far, "push_to_hub", again)
+    assert code == 0, errors
+    there = content_of(folder).items()
+    assert far.files(NAME) == {name: content for name, content in there if "/" not in name}
