@@ -69,7 +69,7 @@ def check_name(repo_id: str | None) -> str:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise ValueError(f"{none} ({in_one_line(error, 120)})") from error
-    if "/" not in repo_id:
+    if "/" not in repo_id or not repo_id.isascii():
         raise ValueError(f"{none}.")
     return repo_id
 
