@@ -13,6 +13,7 @@ COMMANDS = {
     "plan": "plan_steps",
     "watch": "watch_generation",
     "lm-eval": "lm_eval_ardm",
+    "push": "push_to_hub",
 }
 
 

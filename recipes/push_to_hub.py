@@ -30,6 +30,7 @@ from ardm.training import (
     check_upload,
     files_to_upload,
     quieten,
+    recipe_parser,
     run_recipe,
     upload_folder,
     write_text_atomically,
@@ -92,8 +93,7 @@ def how_to_load(kind: Kind, folder: Path, name: str) -> str:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    as_written = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
+    parser = recipe_parser(__doc__)
     add = parser.add_argument
     add("--model_name_or_path", default=DEMO_FOLDER, help="the folder of a saved model")
     add("--hub_model_id", help="user/name, where to")
