@@ -12,6 +12,7 @@ COMMANDS = {
     "evaluate": "evaluate_ardm",
     "plan": "plan_steps",
     "watch": "watch_generation",
+    "app": "app",
     "lm-eval": "lm_eval_ardm",
     "push": "push_to_hub",
 }

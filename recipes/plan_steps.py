@@ -29,6 +29,7 @@ from ardm.evaluation import (
     plot_quality_against_steps,
     plot_step_losses,
     save_step_losses,
+    step_budgets,
     table,
 )
 from ardm.hub import DEMO_FOLDER, load_folder
@@ -122,8 +123,7 @@ def main(argv: list[str] | None = None) -> None:
     chosen_on, priced_on = losses[0::2], losses[1::2]
     num_stages = model.stages.num_stages
     reveals = length * num_stages
-    budgets = [2**k for k in range(reveals.bit_length()) if num_stages <= 2**k < reveals]
-    budgets = [*budgets, reveals]
+    budgets = step_budgets(reveals, num_stages)
     model.generation_config.per_step_losses = losses.for_plans.tolist()
     seconds = seconds_by_budget(model, length, budgets, args.repeats)
     rows = [compare_plans(n, chosen_on, priced_on) | {"seconds": seconds[n]} for n in budgets]

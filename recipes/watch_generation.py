@@ -4,7 +4,8 @@
     python recipes/watch_generation.py --prompt "The statement _________ is executed." --seed 1
     python recipes/watch_generation.py --resample_steps 16 --resample_order least_confident
 
-A gap in the prompt is three or more underscores, one token each, or the tokenizer's own mask token.
+A gap in the prompt is three or more underscores, one token each, or [[12]] for 12 tokens, or the
+tokenizer's own mask token.
 Without a prompt and --max_new_tokens: one text of the model's full length. Writes generation.html,
 which opens in any browser, and order.png, the order as a heat map, to --output_dir. Any CPU;
 seconds, most of them --delay.
@@ -27,7 +28,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = recipe_parser(__doc__)
     add = parser.add_argument
     add("--model_name_or_path", default=DEMO_FOLDER, help="a folder, or user/name on the Hub")
-    add("--prompt", help="a text with gaps: ___, one token for each underscore")
+    add("--prompt", help="a text with gaps: ___, one token for each underscore, or [[12]] for 12")
     generation_arguments.add_generation_arguments(parser)
     add("--delay", type=float, default=0.05, help="seconds a pass is shown on a terminal (0.05)")
     add("--output_dir", default="runs/watch", help="for the page and the picture (runs/watch)")

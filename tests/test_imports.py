@@ -345,6 +345,7 @@ LATE = {
     "datasets",
     "diffusers",
     "evaluate",
+    "gradio",
     "lm_eval",
     "matplotlib",
     "PIL",

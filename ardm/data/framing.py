@@ -92,3 +92,17 @@ class Frame(NamedTuple):
     def _frame_row(self, row: dict[str, Any]) -> dict[str, Any]:
         batch = self._frame_batch({"input_ids": torch.as_tensor(row["input_ids"])[None]})
         return {name: values[0].tolist() for name, values in batch.items()}
+
+
+def frame_of(model: Any, tokenizer: PreTrainedTokenizerBase) -> Frame:
+    """What stands around a text that a model reads.
+
+    Args:
+        model: what its configuration has as `given_token_ids` is its frame.
+        tokenizer: its tokenizer.
+
+    Returns:
+        The frame; an empty one for a model that was trained on bare text.
+    """
+    given = getattr(model.config, "given_token_ids", None)
+    return Frame.of(tokenizer, given) if given else Frame()

@@ -2,13 +2,13 @@
 
 import argparse
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from ..data.gaps import mark_gaps
 from ..generation_config_ardm import ORDER_NAMES, RESAMPLE_NAMES
 from ..named_plans import PLAN_NAMES
 from ..training import check_integer
@@ -68,7 +68,7 @@ def encode_prompt(
     """A prompt's ids, with masks for its gaps and for new tokens behind it.
 
     Args:
-        prompt: a text. A gap is three or more underscores, one token each, or the mask token.
+        prompt: a text, with gaps as `ardm.data.gaps` has them.
         tokenizer: the model's.
         max_new_tokens: masks behind it.
         special_tokens: whether the tokenizer puts around it what it puts around texts; models that
@@ -82,7 +82,7 @@ def encode_prompt(
     """
     new = check_integer("max_new_tokens", max_new_tokens or 0, 0)
     mask = str(tokenizer.mask_token)
-    text = re.sub("_{3,}", lambda gap: mask * len(gap[0]), prompt) + mask * new
+    text = mark_gaps(prompt, tokenizer) + mask * new
     ids = tokenizer(text, add_special_tokens=special_tokens).input_ids
     if tokenizer.mask_token_id not in ids:
         raise ValueError(

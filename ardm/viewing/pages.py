@@ -33,12 +33,25 @@ def write_page(trace: Trace, path: str | os.PathLike[str], caption: str = "") ->
         path: the HTML file, replaced atomically.
         caption: a line below the title, such as the settings.
     """
+    write_text_atomically(path, page(trace, caption))
+
+
+def page(trace: Trace, caption: str = "") -> str:
+    """What [`write_page`] writes: HTML that loads nothing.
+
+    Args:
+        trace: what to show.
+        caption: a line below the title, such as the settings.
+
+    Returns:
+        A whole document.
+    """
     before, after = _FRAME.read_text(encoding="utf-8").split("TRACE")
     data = json.dumps(_data(trace, caption), separators=(",", ":"), allow_nan=False)
     # inside a script element only these could end it or start a comment; JSON reads them back
     for character in "<>&":
         data = data.replace(character, f"\\u{ord(character):04x}")
-    write_text_atomically(path, before + data + after)
+    return before + data + after
 
 
 def _data(trace: Trace, caption: str) -> dict[str, Any]:

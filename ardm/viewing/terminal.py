@@ -10,11 +10,11 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from .colours import CONFIDENCE, colour, ink
+from .recording import Recorder
 from .traces import Event, Trace, legible
 
 if TYPE_CHECKING:
@@ -40,9 +40,6 @@ class TerminalView:
         delay: seconds to wait after each pass that is drawn.
         console: a `rich.console.Console`; None: standard output.
 
-    Attributes:
-        path: order and log-probabilities (L,) after each pass, for [`Trace.of`].
-
     Raises:
         ImportError: if rich is not installed.
         ValueError: if the tokenizer has no mask token, or `delay` is negative.
@@ -63,24 +60,15 @@ class TerminalView:
             raise ImportError(
                 "TerminalView needs rich; install it with: pip install rich"
             ) from error
-        if tokenizer.mask_token_id is None:
-            raise ValueError(
-                f"{type(tokenizer).__name__} has no mask token;"
-                " expected one to tell what is hidden."
-            )
+        self._recorder = Recorder(tokenizer)
         if not 0 <= delay < math.inf:
             raise ValueError(f"delay is {delay}; expected seconds, at least 0.")
-        self.tokenizer = tokenizer
         self.delay = delay
         self.console = console or Console()
-        self.path: list[tuple[Tensor, Tensor]] = []
-        self._prompt = torch.empty(0, dtype=torch.long)
-        self._trace: Trace | None = None
         self._latest: dict[int, Event] = {}
         self._written: dict[int, int] = {}  # position: how many times
         live = Live(console=self.console, auto_refresh=False)
         self._live = live if self.console.is_terminal else None
-        self._started = False
         self._ended = False
 
     def __enter__(self) -> "TerminalView":
@@ -89,6 +77,16 @@ class TerminalView:
     def __exit__(self, *error: object) -> None:
         self._stop()  # whatever happened, the terminal's cursor comes back
 
+    @property
+    def path(self) -> list[tuple[Tensor, Tensor]]:
+        """Order and log-probabilities (L,) after each pass, for [`Trace.of`]."""
+        return self._recorder.path
+
+    @property
+    def _trace(self) -> Trace:
+        assert self._recorder.trace is not None
+        return self._recorder.trace
+
     # ---------------------------------------------------------------------- what `generate` calls
     def put(self, value: Tensor) -> None:
         """Takes the prompt, which ends before the first gap, and at last the text behind it.
@@ -96,12 +94,9 @@ class TerminalView:
         Args:
             value: int64 ids, (1, P) or (P,).
         """
-        if not self._started:
-            self._prompt = value.flatten().cpu()
-            self._started = True
-        elif self._trace is not None:  # drafts may have gone beyond the end of the text
-            length = len(self._prompt) + value.numel()
-            self._trace.cut(length)
+        self._recorder.put(value)
+        if self._latest:  # drafts may have gone beyond the end of the text
+            length = len(self._trace.start)
             for place in [place for place in self._latest if place >= length]:
                 del self._latest[place], self._written[place]
 
@@ -114,14 +109,7 @@ class TerminalView:
             log_probs: float64 (1, N), nats.
             **kwargs: not used.
         """
-        given = self._prompt
-        canvas = torch.cat((given, value[0]))
-        steps = torch.cat((torch.full_like(given, -1), order[0]))
-        certain = torch.zeros(len(given), dtype=log_probs.dtype)
-        self.path.append((steps, torch.cat((certain, log_probs[0]))))
-        if self._trace is None:
-            self._trace = Trace(self.tokenizer, canvas, steps)
-        self._trace.add(canvas, *self.path[-1])
+        self._recorder.put_draft(value, order=order, log_probs=log_probs)
         for event in self._trace.steps[-1]:
             place = event.position
             self._latest[place] = event
@@ -136,8 +124,7 @@ class TerminalView:
         if self._ended:
             return
         self._ended = True
-        if self._trace is None:  # nothing was hidden
-            self._trace = Trace(self.tokenizer, self._prompt, torch.full_like(self._prompt, -1))
+        self._recorder.end()
         if self._live is not None:
             self._live.start()
             self._live.update(self._drawing(), refresh=True)
@@ -179,7 +166,6 @@ class TerminalView:
         from rich.cells import cell_len
         from rich.text import Text
 
-        assert self._trace is not None
         rows: list[tuple[Text, bool]] = []
         used = width
         for position, token in enumerate(self._trace.last_frame):
@@ -206,7 +192,6 @@ class TerminalView:
     def _status(self) -> "Text":
         from rich.text import Text
 
-        assert self._trace is not None
         passes = self._trace.num_steps
         asked = self._trace.start.count(None)
         hidden = self._trace.last_frame.count(None)

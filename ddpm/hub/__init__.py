@@ -30,6 +30,7 @@ from .image_files import (
     write_npz,
     write_png,
 )
+from .live import can_be_steered, watch_drawing
 from .pictures import comparison_grid, image_grid, pictures_of
 from .samples import tracked_samples, tracked_upsamples
 
@@ -43,6 +44,7 @@ __all__ = [
     "SampleQuality",
     "SavedModels",
     "accuracy_curve",
+    "can_be_steered",
     "check_image_folder",
     "classifier_card",
     "classifier_facts",
@@ -68,6 +70,7 @@ __all__ = [
     "save_folder",
     "tracked_samples",
     "tracked_upsamples",
+    "watch_drawing",
     "write_gif",
     "write_images",
     "write_npz",
