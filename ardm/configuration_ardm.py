@@ -11,7 +11,6 @@ import reprlib
 import warnings
 from typing import Any
 
-from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
@@ -21,12 +20,13 @@ from .configuration_checks import (
     names_of,
     nearest_name,
     require,
+    strictly_typed,
     without_kernels,
 )
 from .vocabulary import stages_of
 
 
-@strict
+@strictly_typed
 class ARDMConfig(PreTrainedConfig):
     """Configuration of [`ARDMModel`] and [`ARDMForMaskedLM`].
 
@@ -74,7 +74,7 @@ class ARDMConfig(PreTrainedConfig):
 
     Raises:
         ValueError: if sizes do not fit together, an id is outside `range(vocab_size)`, or a setting
-            has an unknown name.
+            is of another type or has an unknown name.
     """
 
     model_type = "ardm"

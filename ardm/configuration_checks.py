@@ -3,12 +3,16 @@
 Every message says what was got and what is expected.
 """
 
+import reprlib
 from dataclasses import fields
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
+from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassFieldValidationError
 from transformers import PreTrainedConfig
 
+ConfigClass = TypeVar("ConfigClass", bound=type[PreTrainedConfig])
 # what transformers itself puts into a configuration, beside the fields of its base class
 OF_TRANSFORMERS = {
     "_attn_implementation_autoset",
@@ -28,6 +32,35 @@ OF_TRANSFORMERS = {
 }
 # the kernels that need no code but torch's
 _OF_TORCH = ("eager", "sdpa", "flex_attention")
+
+
+def strictly_typed(config_class: ConfigClass) -> ConfigClass:
+    """A configuration whose settings are of their types: a class decorator.
+
+    It is huggingface_hub's `strict`, whose error of its own kind becomes a ValueError of one line.
+
+    Args:
+        config_class: the class.
+
+    Returns:
+        The class, whose settings raise ValueError where they are set to anything else.
+    """
+    checked: Any = strict(config_class)
+    types = {field.name: field.type for field in fields(config_class)}
+    set_checked = checked.__setattr__
+
+    def set_or_refuse(self: Any, name: str, value: Any) -> None:
+        try:
+            set_checked(self, name, value)
+        except StrictDataclassFieldValidationError as error:
+            kind = types[name]
+            expected = kind.__name__ if isinstance(kind, type) else str(kind)
+            raise ValueError(
+                f"{name} is {reprlib.repr(value)} ({type(value).__name__}); expected {expected}."
+            ) from error
+
+    checked.__setattr__ = set_or_refuse
+    return checked
 
 
 def as_lists(table: Any) -> Any:

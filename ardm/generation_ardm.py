@@ -9,6 +9,7 @@ With second thoughts: resampling sends generated tokens back to mask and predict
 
 import copy
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from types import NoneType
 from typing import Any
@@ -25,6 +26,7 @@ from .generation_config_ardm import (
     check_names,
 )
 from .generation_output_ardm import ARDMGenerationOutput
+from .id_checks import check_token_types
 from .networks import evaluating
 from .streaming import Streamer
 
@@ -49,6 +51,7 @@ class ARDMGenerationMixin:
         logits_processor: Sequence[Callable[..., Tensor]] | None = None,
         stopping_criteria: Sequence[Callable[..., Any]] | None = None,
         streamer: Streamer | None = None,
+        token_type_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> Tensor | ARDMGenerationOutput:
         """Generates every mask id of `input_ids` (arXiv 2110.02037, algorithm 1), in all stages.
@@ -76,11 +79,13 @@ class ARDMGenerationMixin:
                 are asked.
             streamer: `TextDiffusionStreamer`, `TextStreamer` or the like, for one row; see
                 [`Streaming`].
+            token_type_ids: (B, L), as tokenizers such as BERT's return them: zeros alone.
             **kwargs: any field of [`ARDMGenerationConfig`], with precedence over all
                 configurations.
 
         Returns:
-            int64 (B * num_return_sequences, L + max_new_tokens), or [`ARDMGenerationOutput`].
+            int64 (B * num_return_sequences, L + max_new_tokens), or [`ARDMGenerationOutput`]. Where
+            there are neither masks nor new tokens, with a warning, the ids as they are.
 
         Raises:
             ValueError: on an unknown argument or one out of range; on settings that do not fit
@@ -89,6 +94,7 @@ class ARDMGenerationMixin:
         """
         _check_callables("logits_processor", logits_processor)
         _check_callables("stopping_criteria", stopping_criteria)
+        check_token_types(token_type_ids)
         config = self._resolve_generation_config(generation_config, kwargs)
         decoding = assemble(
             self,
@@ -100,6 +106,8 @@ class ARDMGenerationMixin:
             stopping_criteria=stopping_criteria,
             streamer=streamer,
         )
+        if len(decoding.canvas.ids) and not decoding.canvas.hidden_BL.any():
+            warnings.warn(_nothing_to_do(decoding, config), stacklevel=3)  # at the caller's line
         try:
             with evaluating(self):
                 decoding.run()
@@ -113,7 +121,7 @@ class ARDMGenerationMixin:
         self, generation_config: GenerationConfig | None, kwargs: dict[str, Any]
     ) -> ARDMGenerationConfig:
         """The call's arguments on its generation_config on the model's own on the defaults."""
-        check_names("arguments", kwargs)
+        check_names("arguments", kwargs, _BESIDE_SETTINGS)
         if not isinstance(generation_config, (ARDMGenerationConfig, NoneType)):
             got = type(generation_config).__name__
             raise ValueError(f"generation_config is a {got}; expected an ARDMGenerationConfig.")
@@ -173,6 +181,16 @@ class ARDMGenerationMixin:
                 raise ValueError(f"generation_config.json cannot be read: {error}") from error
 
 
+# arguments of `generate` that are no settings
+_BESIDE_SETTINGS = (
+    "input_ids",
+    "attention_mask",
+    "generation_config",
+    "generator",
+    "logits_processor",
+    "stopping_criteria",
+    "streamer",
+)
 # what transformers passes to the hook by position
 _DOWNLOAD_ARGUMENTS = (
     "cache_dir",
@@ -192,6 +210,15 @@ def _check_callables(name: str, values: object) -> None:
     for value in values or ():
         if not callable(value):
             raise ValueError(f"{name} holds a {type(value).__name__}; expected callables.")
+
+
+def _nothing_to_do(decoding: Decoding, config: ARDMGenerationConfig) -> str:
+    mask = decoding.canvas.mask_token_id
+    return (
+        f"nothing to generate: input_ids hold no mask (id {mask}), and max_new_tokens is"
+        f" {config.max_new_tokens}, so the ids are returned as they are; put tokenizer.mask_token"
+        " where there are gaps, or pass max_new_tokens=N to continue the text."
+    )
 
 
 def _output(decoding: Decoding) -> ARDMGenerationOutput:

@@ -15,11 +15,12 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from .orders import ORDER_NAMES
-from .replacements import in_place_of
+from .replacements import REPLACEMENTS, in_place_of
 from .resampling import RESAMPLE_NAMES
 from .setting_checks import CHECKS
 
 PLAN_SETTINGS = ("tokens_per_step", "steps", "plan")  # how many at a time: at most one of them
+_ALIKE = 0.75  # of two names' letters, from which on one may be a misspelling of the other
 _ADAPTIVE = ("threshold", "entropy_bound")  # how many more: at most one of them
 
 
@@ -256,21 +257,31 @@ SETTINGS = tuple(inspect.get_annotations(ARDMGenerationConfig))
 _OF_TRANSFORMERS = {"_from_auto", "_from_pipeline", "return_unused_kwargs", "trust_remote_code"}
 
 
-def check_names(what: str, names: Iterable[str]) -> None:
+def check_names(what: str, names: Iterable[str], others: Iterable[str] = ()) -> None:
     """Makes sure that settings exist.
 
     Args:
         what: they are, for the message.
         names: of settings.
+        others: names beside those of settings that may have been meant.
 
     Raises:
-        ValueError: if one does not, with what takes its place.
+        ValueError: if one does not, with the nearest that does, or with what takes its place.
     """
     unknown = sorted(set(names) - {*SETTINGS})
-    if unknown:
-        near = [match for name in unknown for match in get_close_matches(name, SETTINGS, 1, 0.8)]
-        hint = f" (did you mean {', '.join(near)}?)" if near else ""
-        raise ValueError(
-            f"unknown {what} {unknown}{hint}.{in_place_of(unknown)}"
-            f" Expected some of {sorted(SETTINGS)}."
-        )
+    if not unknown:
+        return
+    near = {name: _nearest(name, others) for name in unknown if name not in REPLACEMENTS}
+    meant = [name for name in near.values() if name is not None]
+    hint = f" (did you mean {', '.join(meant)}?)" if meant else ""
+    unheard = None in near.values()  # of a name that resembles none
+    expected = f" Expected some of {sorted({*SETTINGS, *others})}." if unheard else ""
+    raise ValueError(f"unknown {what} {unknown}{hint}.{in_place_of([*unknown, *meant])}{expected}")
+
+
+def _nearest(name: str, others: Iterable[str]) -> str | None:
+    """What a misspelt name resembles: one of this world, or else of another."""
+    for known in ([*SETTINGS, *others], REPLACEMENTS):
+        if found := get_close_matches(name, known, 1, _ALIKE):
+            return found[0]
+    return None

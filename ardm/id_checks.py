@@ -75,6 +75,22 @@ def check_rows(attention_mask: Tensor) -> None:
         )
 
 
+def check_token_types(token_type_ids: object) -> None:
+    """Raises ValueError unless these are None or zeros, as tokenizers return them for one text."""
+    if token_type_ids is None:
+        return
+    if not isinstance(token_type_ids, Tensor):
+        got = f"a {type(token_type_ids).__name__}"
+    elif is_looked_at(token_type_ids) and token_type_ids.any():
+        got = f"up to {token_type_ids.max().item()}"
+    else:
+        return
+    raise ValueError(
+        f"token_type_ids are {got}; expected zeros, of one text: the parts of a pair cannot be told"
+        " apart here. Tokenize one text, or leave them out."
+    )
+
+
 def check_row_integers(name: str, numbers: object, num_rows: int) -> None:
     """Raises ValueError unless these are integers, one for each row."""
     if not isinstance(numbers, Tensor):

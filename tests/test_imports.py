@@ -130,6 +130,7 @@ CORE: dict[str, dict[str, set[str]]] = {
             "decoding",
             "generation_config_ardm",
             "generation_output_ardm",
+            "id_checks",
             "networks",
             "streaming",
         },

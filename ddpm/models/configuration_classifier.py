@@ -7,14 +7,13 @@ trained on: guidance compares them with those of the sampled diffusion.
 
 from typing import Any
 
-from huggingface_hub.dataclasses import strict
-
 from .configuration_unet import EncoderConfig, require
+from .setting_names import strictly_typed
 
 SPATIAL_WIDTH = 2048  # of the hidden layer of the pools "spatial" and "spatial_v2"
 
 
-@strict
+@strictly_typed
 class ClassifierConfig(EncoderConfig):
     """Configuration of [`NoisyClassifier`], the encoder half of a U-Net.
 

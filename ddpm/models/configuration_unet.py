@@ -9,14 +9,13 @@ diffusion process is here: schedules and variances belong to `GaussianDiffusion`
 import math
 from typing import Any
 
-from huggingface_hub.dataclasses import strict
 from typing_extensions import Self
 
 from .presets import PRESETS
-from .setting_names import NamedConfig
+from .setting_names import NamedConfig, strictly_typed
 
 
-@strict
+@strictly_typed
 class EncoderConfig(NamedConfig):
     """The fields that the U-Net and the classifier share, and their checks."""
 
@@ -121,7 +120,7 @@ class EncoderConfig(NamedConfig):
             require(width % part == 0, expected, **{name: part})
 
 
-@strict
+@strictly_typed
 class UNetConfig(EncoderConfig):
     """Configuration of [`UNet`].
 

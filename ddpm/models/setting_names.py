@@ -1,16 +1,21 @@
-"""Settings by their names: a misspelt one is refused, where it would be kept and read by nobody.
+"""Settings by their names and types: a misspelt one would be kept, and read by nobody.
 
 A call must name settings that the configuration has. A saved file may hold others, of other
 versions, which are left out with a warning. The same rule as of text models' configurations.
 """
 
 import os
+import reprlib
 import warnings
 from dataclasses import fields
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
+from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassFieldValidationError
 from transformers import PreTrainedConfig
+
+ConfigClass = TypeVar("ConfigClass", bound=type[PreTrainedConfig])
 
 # what transformers itself puts into a configuration, beside the fields of its base class
 _OF_TRANSFORMERS = {
@@ -29,6 +34,35 @@ _OF_TRANSFORMERS = {
 }
 # the kernels that need no code but torch's
 _OF_TORCH = ("eager", "sdpa", "flex_attention")
+
+
+def strictly_typed(config_class: ConfigClass) -> ConfigClass:
+    """A configuration whose settings are of their types: a class decorator.
+
+    It is huggingface_hub's `strict`, whose error of its own kind becomes a ValueError of one line.
+
+    Args:
+        config_class: the class.
+
+    Returns:
+        The class, whose settings raise ValueError where they are set to anything else.
+    """
+    checked: Any = strict(config_class)
+    types = {field.name: field.type for field in fields(config_class)}
+    set_checked = checked.__setattr__
+
+    def set_or_refuse(self: Any, name: str, value: Any) -> None:
+        try:
+            set_checked(self, name, value)
+        except StrictDataclassFieldValidationError as error:
+            kind = types[name]
+            expected = kind.__name__ if isinstance(kind, type) else str(kind)
+            raise ValueError(
+                f"{name} is {reprlib.repr(value)} ({type(value).__name__}); expected {expected}."
+            ) from error
+
+    checked.__setattr__ = set_or_refuse
+    return checked
 
 
 class NamedConfig(PreTrainedConfig):

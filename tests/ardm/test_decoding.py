@@ -211,10 +211,13 @@ def test_nothing_to_generate_is_no_error(model):
         {"resample_steps": 2, "resample_order": "remdm_cap"},
         {"block_length": 2, "steps": 4},
     ):
-        assert model.generate(max_new_tokens=0, **settings).shape == (1, 0)
         assert model.generate(masks(0, 3), **settings).shape == (0, 3)
-        assert model.generate(torch.tensor([[0, 1]]), **settings).tolist() == [[0, 1]]
-        nothing = full(model, torch.tensor([[PAD, PAD]]), **settings)
+        with pytest.warns(match="nothing to generate"):
+            assert model.generate(max_new_tokens=0, **settings).shape == (1, 0)
+        with pytest.warns(match="nothing to generate"):
+            assert model.generate(torch.tensor([[0, 1]]), **settings).tolist() == [[0, 1]]
+        with pytest.warns(match="nothing to generate"):
+            nothing = full(model, torch.tensor([[PAD, PAD]]), **settings)
         assert nothing.sequences.tolist() == [[PAD, PAD]] and nothing.num_forward_passes == 0
 
 

@@ -1,5 +1,7 @@
 """From what a call is given to its rows: where masks go, and what is refused by name."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from transformers import GenerationConfig
@@ -46,16 +48,19 @@ def test_max_new_tokens_come_right_after_the_last_real_token(model, side, with_m
 def test_canvas_by_default_is_one_whole_sequence(plain):
     assert plain.generate().shape == (1, 8)
     assert plain.generate(max_new_tokens=3, num_return_sequences=2).shape == (2, 3)
-    assert plain.generate(max_new_tokens=0).shape == (1, 0)
+    with pytest.warns(match="nothing to generate"):
+        assert plain.generate(max_new_tokens=0).shape == (1, 0)
     assert (plain.generate() < MASK).all()
     assert torch.equal(plain.generate(seed=1), plain.generate(masks(1, 8), seed=1))
 
 
 def test_corners(model):
     assert model.generate(masks(2, 1)).shape == (2, 1)
-    assert model.generate(masks(3, 0)).shape == (3, 0)
+    with pytest.warns(match="nothing to generate"):
+        assert model.generate(masks(3, 0)).shape == (3, 0)
     known = torch.tensor([[0, 1], [2, 2]])
-    out = full(model, known)
+    with pytest.warns(match="nothing to generate"):
+        out = full(model, known)
     assert torch.equal(out.sequences, known) and out.sequences is not known
     assert (out.num_forward_passes, out.tokens_per_forward) == (0, 0.0)
     only_padding = padded([[MASK, MASK], []], 2, "right")
@@ -96,11 +101,39 @@ def test_corners(model):
 def test_nothing_to_generate_gives_an_empty_result(model, order, settings):
     for batch, length in ((0, 4), (0, 0), (2, 0)):
         settings = settings | ({"seed": [1, 2]} if batch and "seed" in settings else {})
-        out = full(model, masks(batch, length), order=order, output_history=True, **settings)
+        told = pytest.warns(match="nothing to generate") if batch else nullcontext()
+        with told:
+            out = full(model, masks(batch, length), order=order, output_history=True, **settings)
         rows = batch * settings.get("num_return_sequences", 1)
         for table in (out.sequences, out.order, out.log_probs):
             assert table.shape == (rows, length)
         assert (out.num_forward_passes, out.tokens_per_forward, out.history) == (0, 0.0, ())
+
+
+@pytest.mark.parametrize("settings", [{}, {"max_new_tokens": 0}])
+def test_a_prompt_without_masks_is_returned_with_what_to_do(model, settings):
+    ids = torch.tensor([[0, 1, 2], [1, 1, 0]])
+    with pytest.warns(UserWarning) as told:
+        assert torch.equal(model.generate(ids, **settings), ids)
+    (warning,) = told
+    assert warning.filename == __file__  # at the line of the call
+    text = str(warning.message)
+    assert "\n" not in text and f"no mask (id {MASK})" in text and "pass max_new_tokens=N" in text
+
+
+def test_a_row_without_masks_beside_others_is_not_warned_of(model):
+    ids = torch.tensor([[0, 1, 2], [1, MASK, 0]])
+    assert torch.equal(model.generate(ids)[0], ids[0])
+
+
+def test_token_types_of_one_text_are_taken_and_others_refused(model):
+    ids = masks(2, 3)
+    for zeros in (torch.zeros_like(ids), torch.zeros(2, 3, dtype=torch.bool), None):
+        same = model.generate(ids, token_type_ids=zeros, seed=0)
+        assert torch.equal(same, model.generate(ids, seed=0))
+    for types, got in ((torch.tensor([[0, 1]]), "up to 1"), ([[0]], "a list")):
+        with pytest.raises(ValueError, match=f"token_type_ids are {got}; expected zeros"):
+            model.generate(ids, token_type_ids=types)
 
 
 # ---------------------------------------------------------------------------------------- bad input

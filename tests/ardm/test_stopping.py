@@ -139,6 +139,7 @@ def result_mask(real, new):
     return torch.tensor(rows).reshape(len(real), -1)
 
 
+@pytest.mark.filterwarnings("ignore:nothing to generate")
 @hypothesis.settings(max_examples=70)
 @hypothesis.given(cases(), st.integers(0, 2**40))
 def test_an_eos_cuts_the_full_generation(model, case, seed):
@@ -148,6 +149,7 @@ def test_an_eos_cuts_the_full_generation(model, case, seed):
     assert_is_cut(out, reference, result_mask(real, settings.get("max_new_tokens", 0)), is_eos)
 
 
+@pytest.mark.filterwarnings("ignore:nothing to generate")
 @hypothesis.settings(max_examples=50)
 @hypothesis.given(cases(), st.integers(0, 2**40), st.booleans())
 def test_a_criterion_cuts_the_full_generation(model, case, seed, with_eos):

@@ -156,6 +156,7 @@ def test_a_text_can_be_read_from_another_thread(model):
     assert text == text_of(outs[0], 4)
 
 
+@pytest.mark.filterwarnings("ignore:nothing to generate")
 def test_a_text_without_masks_is_its_prompt(model, capsys):
     model.generate(ids_of("ab.", 0), streamer=TextStreamer(TOKENIZER))
     assert capsys.readouterr().out == "ab.\n"

@@ -87,7 +87,7 @@ def test_classes_that_do_not_fit_are_refused():
     "sizes", [{"image_size": "32"}, {"dropout": "no"}, {"learn_sigma": 3}, {"num_classes": 1.5}]
 )
 def test_types_are_checked(sizes):
-    with pytest.raises(Exception, match=next(iter(sizes))):
+    with pytest.raises(ValueError, match=next(iter(sizes))):
         UNetConfig(**sizes)
 
 
