@@ -17,6 +17,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from .flags import WholeFlags
+
 _PACKAGES = Path(__file__).resolve().parents[2]
 _FOLDERS = (_PACKAGES / "ardm" / "recipes", _PACKAGES / "recipes")
 # "-m", the package, the command: how this process was told what to run; empty where by a file
@@ -109,7 +111,7 @@ def program() -> list[str]:
 
 
 # ------------------------------------------------------------------------- what recipes are told
-class RecipeParser(argparse.ArgumentParser):
+class RecipeParser(WholeFlags):
     """The flags of a recipe. Made by [`recipe_parser`].
 
     What it parses has one value more, `command_words`: the words that say the same, without flags
