@@ -8,6 +8,7 @@ one folder (`saved_run.py`); the same command again resumes.
 """
 
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping, Sized
 from contextlib import closing
@@ -169,7 +170,7 @@ def _progress_bar(run: Run) -> tqdm:
         what="training",
         total=run.config.max_train_steps,
         initial=run.step,
-        shown=None if run.accelerator.is_main_process else False,
+        shown=run.accelerator.is_main_process and sys.stderr.isatty(),
         leave=True,
     )
 

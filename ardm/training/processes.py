@@ -5,6 +5,8 @@ every process ends with the same figures, and one process with the same as many.
 """
 
 import logging
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .integers import check_integer
-from .progress import progress_bar
+from .progress import pace, progress_bar
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -101,7 +103,8 @@ def measure_rows(
 @contextmanager
 def _telling(total: int, unit: str, told: bool) -> Iterator[Callable[[int], None]]:
     """What to call with the number of rows that were measured."""
-    shown = None if told else False
+    shown = told and sys.stderr.isatty()
+    began = time.perf_counter()
     with progress_bar(total=total, what="scoring", unit=unit, shown=shown) as bar:
         done = 0
 
@@ -111,7 +114,8 @@ def _telling(total: int, unit: str, told: bool) -> Iterator[Callable[[int], None
             done += number
             bar.update(number)
             if told and bar.disable and quarter < 4 * done // total < 4:
-                logger.info("scored %d of this process's %d %ss", done, total, unit)
+                how_fast = pace(done, total, time.perf_counter() - began, f"{unit}s")
+                logger.info("scored %d of this process's %d %ss, %s", done, total, unit, how_fast)
 
         yield advance
 

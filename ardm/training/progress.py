@@ -1,14 +1,19 @@
-"""What a loop of network calls needs: evaluation mode, a progress bar."""
+"""What a loop of network calls needs: evaluation mode, a progress bar, how fast it goes."""
 
+import io
+import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 from tqdm.auto import tqdm
 
+logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
+
+_SECONDS_BETWEEN_LINES = 30.0  # of long work that is not watched on a terminal
 
 
 @contextmanager
@@ -25,6 +30,31 @@ def evaluating(model: object) -> Iterator[None]:
             module.training = True
 
 
+def pace(done: int, total: int, seconds: float, unit: str = "steps") -> str:
+    """How fast long work goes, and how long it will take yet, for a line of the log.
+
+    Args:
+        done: what has been done in these seconds, at least 1.
+        total: what is to be done, with that.
+        seconds: since it was begun.
+        unit: what is done, several of it.
+
+    Returns:
+        "2.5 steps/s, 01:20 left"; of what takes seconds each, "0.2 steps/s, ...".
+    """
+    left = tqdm.format_interval((total - done) * seconds / done)
+    return f"{done / max(seconds, 1e-9):.3g} {unit}/s, {left} left"
+
+
+class _LogFile(io.TextIOBase):
+    """What a bar writes to where there is no terminal: its lines go to the log."""
+
+    def write(self, text: str) -> int:
+        if line := text.strip():
+            logger.info(line)
+        return len(text)
+
+
 def progress_bar(
     items: Iterable[Item] | None = None,
     *,
@@ -35,7 +65,7 @@ def progress_bar(
     shown: bool | None = None,
     leave: bool = False,
 ) -> "tqdm[Item]":
-    """The project's progress bar: on a terminal, unless told otherwise.
+    """The project's progress bar: on a terminal, unless told otherwise; elsewhere lines of the log.
 
     Args:
         items: what a loop goes through; None = call `update` inside a `with` block.
@@ -43,12 +73,26 @@ def progress_bar(
         total: of the updates; None = the number of items.
         initial: how far the work is already.
         unit: of the total.
-        shown: whether to show it; None = on a terminal.
+        shown: whether to show it; None = on a terminal, and where there is none by a line of the
+            log each half minute.
         leave: whether the bar stays when it is done.
 
     Returns:
         A tqdm bar: an iterable over the items, and a context manager with `update`.
     """
+    how: dict[str, Any] = {"disable": shown is False}
+    if shown is None and not sys.stderr.isatty():
+        ends = total is not None or isinstance(items, Sized)
+        so_far = "{desc}: {n_fmt}/{total_fmt}" if ends else "{desc}: {n_fmt}"
+        how |= {
+            "file": _LogFile(),
+            "bar_format": f"{so_far}{{unit}}s, {{rate_fmt}}" + ", {remaining} left" * ends,
+            "miniters": 1,
+            "mininterval": _SECONDS_BETWEEN_LINES,
+            "maxinterval": _SECONDS_BETWEEN_LINES,
+            "delay": _SECONDS_BETWEEN_LINES,
+        }
+        leave = False
     return tqdm(
         items,
         desc=what,
@@ -56,5 +100,5 @@ def progress_bar(
         initial=initial,
         unit=f" {unit}",
         leave=leave,
-        disable=not (sys.stderr.isatty() if shown is None else shown),
+        **how,
     )

@@ -28,6 +28,7 @@ from .config import TrainingConfig, learning_rate_factor
 from .files import check_writable
 from .gradients import Gradients
 from .identity import num_parameters, run_identity
+from .progress import pace
 from .saved_run import SavedRun
 from .sharding import PlainModel, is_sharded
 from .snapshot import Snapshot
@@ -128,6 +129,7 @@ class Run:
     def begin(self) -> None:
         """Starts the clock of this call."""
         self.began = time.perf_counter()
+        self._first_step = self.step
 
     def seconds(self) -> float:
         """Wall-clock of the run, without what a killed call did after its last checkpoint."""
@@ -251,8 +253,10 @@ class Run:
         self.accelerator.log(figures, step=self.step)  # to those of a caller's own accelerator
         if self.accelerator.is_main_process and (always_shown or not sys.stderr.isatty()):
             shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            total, first = self.config.max_train_steps, self._first_step
+            speed = pace(self.step - first, total - first, time.perf_counter() - self.began)
             with logging_redirect_tqdm():  # above the progress bar, where there is one
-                logger.info("step %d/%d  %s", self.step, self.config.max_train_steps, shown)
+                logger.info("step %d/%d  %s  %s", self.step, total, speed, shown)
 
     # -------------------------------------------------------------------------- start and ending
     def resume(self) -> None:

@@ -1,11 +1,15 @@
 """Modes come back as they were, and the bar is for terminals."""
 
+import logging
+import re
 import sys
+import time
 
 import pytest
 from torch import nn
 
-from ardm.training import evaluating, progress_bar
+from ardm.training import evaluating, progress, progress_bar
+from ardm.training.progress import pace
 
 
 def mixed_modes():
@@ -51,6 +55,35 @@ def test_a_bar_is_for_terminals_unless_told_otherwise(
     written = capsys.readouterr().err
     assert ("counting" in written and " image" in written) == expected
     assert bool(written) == expected
+
+
+@pytest.mark.parametrize(
+    ("total", "told"),
+    [
+        (200, r"counting: \d+/200 images, +[\d.]+ image/s, 00:0\d left"),
+        (None, r"counting: \d+ images, +[\d.]+ image/s"),
+    ],
+)
+def test_long_work_without_a_terminal_is_told_in_the_log(caplog, capsys, monkeypatch, total, told):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.05)
+    with (
+        caplog.at_level(logging.INFO, "ardm.training"),
+        progress_bar(total=total, what="counting", unit="image") as bar,
+    ):
+        for _ in range(100):
+            time.sleep(0.002)
+            bar.update(2)
+    lines = [record.message for record in caplog.records]
+    assert 2 <= len(lines) <= 8
+    assert all(re.fullmatch(told, line) for line in lines), lines
+    assert capsys.readouterr().err == ""
+
+
+def test_the_pace_of_what_is_slow_and_fast():
+    assert pace(3, 12, 6.0) == "0.5 steps/s, 00:18 left"
+    assert pace(1000, 1000, 0.0).endswith("steps/s, 00:00 left")
+    assert pace(1, 7201, 1.0, "images") == "1 images/s, 2:00:00 left"
 
 
 def test_a_bar_that_is_left_ends_its_line(capsys):
