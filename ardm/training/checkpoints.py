@@ -18,7 +18,7 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-from .files import flush, remove, write_text_atomically
+from .files import flush, remove, share_as_usual, write_text_atomically
 
 _MANIFEST = "manifest.json"
 _WRITING = ".writing-"
@@ -75,6 +75,7 @@ class CheckpointFolder:
         writing = self.writing_path(step)
         final = self.path(step)
         files = _files(writing)
+        share_as_usual(files)
         manifest = {str(file.relative_to(writing)): _fingerprint(file) for file in files}
         for file in files:
             flush(file)

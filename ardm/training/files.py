@@ -8,8 +8,9 @@ import json
 import math
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -149,6 +150,7 @@ def clear_unfinished(folder: str | os.PathLike[str]) -> None:
 def _place_all(aside: Path, target: Path) -> None:
     files = sorted(path for path in aside.rglob("*") if path.is_file())
     places = [target / file.relative_to(aside) for file in files]
+    share_as_usual(files)
     for file, place in zip(files, places, strict=True):
         flush(file)
         _check_place(place, target)
@@ -200,6 +202,24 @@ def fingerprint(chunks: Iterable[bytes]) -> str:
     for chunk in chunks:
         digest.update(chunk)
     return digest.hexdigest()
+
+
+def share_as_usual(files: Sequence[Path]) -> None:
+    """Gives files the permissions of those that this process makes itself, as its umask has them.
+
+    safetensors makes its files for their owner alone, whom others that share the folder are not.
+
+    Args:
+        files: in one folder or below it.
+    """
+    if not files:
+        return
+    usual = files[0].with_name(f"{_ASIDE}{os.getpid()}-usual")
+    usual.touch()
+    mode = stat.S_IMODE(usual.stat().st_mode)
+    usual.unlink()
+    for file in files:
+        file.chmod(mode)
 
 
 def flush(path: str | os.PathLike[str]) -> None:

@@ -4,6 +4,7 @@ import errno
 import os
 import random
 import shutil
+import stat
 import warnings
 
 import pytest
@@ -51,6 +52,21 @@ def test_only_the_newest_are_kept(folder):
     for step in range(1, 6):
         write(folder, step)
         assert steps(folder) == list(range(max(1, step - 1), step + 1))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+def test_a_checkpoint_is_shared_as_the_umask_has_it(folder):
+    weights = folder.writing_path(1) / "model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.touch(mode=0o600)  # as safetensors makes it
+    before = os.umask(0o027)
+    try:
+        folder.seal(1)
+    finally:
+        os.umask(before)
+    files = [*folder.path(1).iterdir()]
+    assert len(files) == 2 and find_fault(folder.path(1)) is None
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o640}
 
 
 def test_folders_of_the_user_are_left_alone(folder):

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import stat
 import subprocess
 from collections import namedtuple
 from pathlib import Path
@@ -21,6 +22,7 @@ from ardm.training.files import (
     fingerprint,
     replacing,
     replacing_files,
+    write_atomically,
     write_json_atomically,
     write_repository,
     write_text_atomically,
@@ -280,3 +282,22 @@ def test_a_repository_is_written_whole_or_not_at_all(tmp_path):
     write_repository(tmp_path, {"README.md": b"card"}, network)
     assert sorted(os.listdir(tmp_path)) == ["README.md", "weights"]
     assert (tmp_path / "weights").read_text() == "new"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o002])
+def test_files_are_shared_as_the_umask_has_it_whatever_wrote_them(tmp_path, umask):
+    def save(folder):  # for its owner alone, as safetensors does
+        (folder / "parts").mkdir()
+        for name in ("model.safetensors", "parts/config.json"):
+            (folder / name).touch(mode=0o600)
+
+    before = os.umask(umask)
+    try:
+        write_repository(tmp_path / "model", {"README.md": b"text"}, save)
+        write_atomically(tmp_path / "figures.json", b"{}")
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 4
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o666 & ~umask}
