@@ -16,7 +16,7 @@ from ..modeling_ardm import ARDMForMaskedLM
 from ..training import fingerprint
 from . import arguments
 from .assembly import model_identity
-from .stage_arguments import add_stage_arguments, check_stages, stage_settings
+from .stage_arguments import add_stage_arguments, check_stages, smallest_base, stage_settings
 
 NETWORK = {
     "hidden_size": 128,
@@ -64,18 +64,10 @@ def parse_image_training(
     if args.num_values is None:
         own_data = args.train_dir or args.train_file or args.dataset_name
         args.num_values = 256 if own_data else DIGIT_VALUES
-    check_stages(parser, argv, has_base=True)
+    check_stages(parser, argv)
     if args.branching_factor is None:
         args.branching_factor = smallest_base(args.num_values, args.num_stages)
     return args
-
-
-def smallest_base(num_values: int, num_stages: int) -> int:
-    """The smallest base in which so many digits tell so many values apart, at least 2."""
-    base = 2
-    while base**num_stages < num_values:
-        base += 1
-    return base
 
 
 def check_images(

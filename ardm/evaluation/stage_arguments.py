@@ -1,6 +1,7 @@
 """Flags of stages: whether a new model reveals values at once or level by level."""
 
 import argparse
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from ..vocabulary import PARAMETRIZATIONS, STAGE_ORDERS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 # tables of coarse values that a text's tokenizer tells
 TABLES: dict[str, Callable[..., list[list[int]]]] = {"classes": character_class_table}
@@ -32,7 +35,8 @@ def add_stage_arguments(
         "--branching_factor",
         type=int,
         default=branching_factor,
-        help="values of a stage: digits in this base, the most significant first",
+        help="values of a stage: digits in this base, the most significant first (nothing = the"
+        " smallest base that tells all values apart)",
     )
     add("--stage_order", choices=STAGE_ORDERS, default=STAGE_ORDERS[0], help="of all positions")
     add(
@@ -68,21 +72,41 @@ def stage_settings(
         Fields of `ARDMConfig`.
     """
     settings = {name: getattr(args, name) for name in STAGES}
+    table = getattr(args, "value_tree", None)
+    if table:
+        return settings | {"value_tree": TABLES[table](tokenizer)}
     if args.num_stages == 1:
         settings["branching_factor"] = None  # the default of a recipe with stages
-    table = getattr(args, "value_tree", None)
-    return settings | ({"value_tree": TABLES[table](tokenizer)} if table else {})
+    elif args.branching_factor is None and tokenizer is not None:
+        number = _num_values(tokenizer)
+        base = settings["branching_factor"] = smallest_base(number, args.num_stages)
+        said = "branching_factor is %d, the smallest base whose %d digits tell %d values apart"
+        logger.info(said, base, args.num_stages, number)
+    return settings
 
 
-def check_stages(
-    parser: argparse.ArgumentParser, argv: list[str] | None, has_base: bool = False
-) -> None:
+def smallest_base(num_values: int, num_stages: int) -> int:
+    """The smallest base in which so many digits tell so many values apart, at least 2."""
+    base = 2
+    while base**num_stages < num_values:
+        base += 1
+    return base
+
+
+def _num_values(tokenizer: "PreTrainedTokenizerBase") -> int:
+    """How many ids of a vocabulary, with the gaps in it, are not special."""
+    size = max(len(tokenizer), *(number + 1 for number in tokenizer.get_vocab().values()))
+    named = ("mask", "pad", "bos", "eos", "unk")
+    special = {getattr(tokenizer, f"{name}_token_id") for name in named} - {None}
+    return size - len(special)
+
+
+def check_stages(parser: argparse.ArgumentParser, argv: list[str] | None) -> None:
     """Raises ValueError if a flag of stages would have no effect.
 
     Args:
         parser: of the recipe.
         argv: the words; None = those of this process.
-        has_base: whether a recipe has a base of its own where none is given.
 
     Raises:
         ValueError: naming it.
@@ -101,5 +125,3 @@ def check_stages(
             f"got {' '.join(without)} with num_stages=1, which has nothing to arrange; expected"
             " more stages, or to leave it out."
         )
-    if args.num_stages > 1 and args.branching_factor is None and not has_base:
-        raise ValueError(f"num_stages is {args.num_stages}; expected a --branching_factor with it.")

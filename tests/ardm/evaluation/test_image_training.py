@@ -13,7 +13,6 @@ from ardm.evaluation.image_training import (
     image_identity,
     new_image_model,
     parse_image_training,
-    smallest_base,
 )
 
 
@@ -24,14 +23,6 @@ def parsed(line):
     for name in ("train_dir", "train_file", "dataset_name"):
         parser.add_argument(f"--{name}")
     return parse_image_training(parser, line.split())
-
-
-@pytest.mark.parametrize(
-    ("num_values", "num_stages", "base"), [(17, 2, 5), (256, 2, 16), (2, 3, 2)]
-)
-def test_the_base_is_the_smallest_that_tells_all_values(num_values, num_stages, base):
-    assert smallest_base(num_values, num_stages) == base
-    assert base**num_stages >= num_values and (base == 2 or (base - 1) ** num_stages < num_values)
 
 
 def test_the_base_follows_the_number_of_values():
