@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from ..training import check_integer
 from ..training.local_paths import public
-from ..training.model_folders import find_model
+from ..training.model_folders import find_model, loading
 from .framing import Frame
 from .paths import is_address
 from .pieces import documents_of
@@ -204,8 +204,9 @@ def load_corpus(
         ValueError: if there is no data, it cannot be read, or it does not fit the tokenizer.
     """
     length = check_integer("sequence_length", corpus.sequence_length, 1)
+    saved = tokenizer or _saved_tokenizer(corpus.tokenizer)  # before the text is read
     texts = load_texts(**_texts_of(corpus), streaming=corpus.streaming)
-    tokenizer = tokenizer or _tokenizer(corpus, texts["train"])
+    tokenizer = saved or _learned_tokenizer(corpus, texts["train"])
     windows = {
         name: _framed_windows(split, tokenizer, length, model, _called(corpus, name))
         for name, split in texts.items()
@@ -309,16 +310,19 @@ def _called(corpus: Corpus, split: str) -> dict[str, Any]:
     return {"name": "the held-out part", "way_out": f"; give {own} or {shorter}."}
 
 
-def _tokenizer(corpus: Corpus, texts: Dataset | IterableDataset) -> PreTrainedTokenizerBase:
-    if corpus.tokenizer not in _KINDS:
-        try:
-            name = find_model(corpus.tokenizer, "tokenizer.json")
-            return with_mask_token(AutoTokenizer.from_pretrained(name))
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"tokenizer is {corpus.tokenizer!r};"
-                f" expected char, byte, bpe or a saved tokenizer ({error})."
-            ) from error
+def _saved_tokenizer(name: str) -> PreTrainedTokenizerBase | None:
+    if name in _KINDS:
+        return None
+    try:
+        found = find_model(name, "tokenizer.json", "tokenizer")
+        with loading(found, "tokenizer"):
+            return with_mask_token(AutoTokenizer.from_pretrained(found))
+    except ValueError as error:
+        expected = "expected char, byte, bpe or a saved tokenizer"
+        raise ValueError(f"tokenizer is {name!r}; {expected}: {error}") from error
+
+
+def _learned_tokenizer(corpus: Corpus, texts: Dataset | IterableDataset) -> PreTrainedTokenizerBase:
     documents: Iterable[str] = (
         islice((row["text"] for row in texts), _SHOWN_DOCUMENTS)
         if corpus.streaming

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from ..training.hub_names import meant_here
+
 
 def _open_zstandard(path: Path) -> Any:
     import pyarrow  # brings its own zstandard
@@ -131,7 +133,8 @@ def check_readable(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"({error.strerror})"
+        missing = isinstance(error, FileNotFoundError)
+        reason = f"does not exist{meant_here(str(path))}" if missing else f"({error.strerror})"
         raise ValueError(
             f"{shown(path)} {reason}; expected a file of texts, a folder of them or one of"
             " save_to_disk."

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from ..training import fingerprint
+from ..training.hub_errors import hub_cause
 from ..training.local_paths import public
+from ..training.model_folders import in_one_line
 from .compression import DataFile, check_no_archive, shown
 
 if TYPE_CHECKING:  # datasets takes a second to import
@@ -145,12 +147,20 @@ def hub_rows(name: str, config_name: str | None, streaming: bool) -> Rows:
     Raises:
         ValueError: if it cannot be found or read.
     """
-    asked = (
-        f"the data set {name!r}; expected a data set of the Hub (owner/name),"
-        " a local folder of data files or one of save_to_disk"
+    expected = (
+        "expected a data set of the Hub (owner/name), a local folder of data files or one of"
+        " save_to_disk"
     )
-    with _offline_if_unreachable(name):
-        loaded = _load(asked, name, config_name, streaming=streaming)
+    asked = f"the data set {name!r}"
+    with _offline_if_unreachable(name) as silent:
+        try:
+            loaded = _load(f"{asked}; {expected}", name, config_name, streaming=streaming)
+        except ValueError as error:
+            if silent is None:
+                raise
+            cause = hub_cause(silent) or in_one_line(silent)
+            nothing = f"there is no such folder, and the Hub gives none of that name ({cause})"
+            raise ValueError(f"cannot load {asked}: {nothing}; {expected}.") from error
     return {str(key): rows for key, rows in loaded.items()}
 
 
@@ -166,33 +176,40 @@ def _load(what: str, *args: Any, **kwargs: Any) -> Any:
 
 
 @contextmanager
-def _offline_if_unreachable(name: str) -> Iterator[None]:
+def _offline_if_unreachable(name: str) -> Iterator[Exception | None]:
     """Has `datasets` look into its cache alone where the Hub does not answer.
 
     It would try again for half a minute, for a name that is mistyped, too.
+
+    Args:
+        name: of the data set.
+
+    Yields:
+        Why the Hub does not answer; None if it does.
     """
     import datasets
 
     before = datasets.config.HF_HUB_OFFLINE
-    datasets.config.HF_HUB_OFFLINE = before or not _answers(name)
+    silent = _silence(name)
+    datasets.config.HF_HUB_OFFLINE = before or silent is not None
     try:
-        yield
+        yield silent
     finally:
         datasets.config.HF_HUB_OFFLINE = before
 
 
-def _answers(name: str) -> bool:
+def _silence(name: str) -> Exception | None:
+    """What keeps the Hub from answering; "not found" is an answer."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
         HfApi().dataset_info(name, timeout=10)
-    except HfHubHTTPError:  # "not found" is an answer
-        return True
+    except HfHubHTTPError:
+        return None
     except Exception as error:  # that of httpx or requests, as the version of the Hub's client is
-        logger.warning("the Hub does not answer (%s): only its cache is used", error)
-        return False
-    return True
+        return error
+    return None
 
 
 def _known_by_content(rows: Dataset) -> Dataset:

@@ -17,13 +17,12 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from ..training import hub_names
 from ..training.litter import is_litter
 from .compression import DataFile, check_readable, is_archive, shown, zip_members
 from .reports import TextReport
 
 _ADDRESS = re.compile(r"[a-z][\w+.-]+://", re.IGNORECASE)
-# a data set of the Hub is "name" or "owner/name"; everything else is a path
-_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _DATA_SUFFIXES = (
     r"\.(txt|text|md|jsonl?|jsonlines|ndjson|[ct]sv|parquet|arrow|fasta|gz|bz2|xz|zst|zip)"
 )
@@ -86,7 +85,7 @@ def is_address(given: str) -> bool:
 def may_be_on_the_hub(name: str) -> bool:
     """Whether a name could be one of a data set on the Hub, and cannot but be a path."""
     looks_like_file = re.search(rf"{_DATA_SUFFIXES}$", name, re.IGNORECASE)
-    return bool(_HUB_NAME.fullmatch(name)) and not looks_like_file
+    return hub_names.may_be_on_the_hub(name) and not looks_like_file
 
 
 def local_path(given: str | os.PathLike[str]) -> Path:

@@ -11,13 +11,14 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 _ASIDE = ".writing-"
 _OLD_ASIDE = ".unfinished-"  # of earlier versions
 _OPEN: set[str] = set()  # what this process is writing aside right now
+_MADE: list[Path] = []  # folders that `check_writable` made
 
 
 @contextmanager
@@ -262,8 +263,10 @@ def check_writable(folder: str | os.PathLike[str], num_bytes: int = 0) -> None:
     """
     check_folder_name(folder)
     folder = Path(folder)
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _MADE.extend(reversed(missing))
         clear_unfinished(folder)
         probe = folder / f"{_ASIDE}{os.getpid()}-probe"
         probe.write_bytes(b"x")
@@ -278,3 +281,10 @@ def check_writable(folder: str | os.PathLike[str], num_bytes: int = 0) -> None:
             f"the disk of {folder} has {free / 2**20:.0f} MiB free;"
             f" this run needs about {num_bytes / 2**20:.0f} MiB."
         )
+
+
+def remove_unused() -> None:
+    """Removes the folders that [`check_writable`] made and nothing was written into."""
+    while _MADE:
+        with suppress(OSError):  # one that is used, or gone
+            _MADE.pop().rmdir()

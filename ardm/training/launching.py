@@ -16,6 +16,7 @@ What other launchers say is in `launchers.py`.
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .commands import program
+from .files import remove_unused
 from .launchers import end_with_launcher, join_processes
 
 if TYPE_CHECKING:
@@ -38,9 +40,12 @@ def run_recipe(main: Callable[[], None]) -> None:
     Args:
         main: the recipe's main function.
 
+    An output folder that was made and is empty at the end goes, too.
+
     Raises:
         SystemExit: with a message instead of a traceback, for a user's mistake (`ValueError`), a
-            disk that failed (`OSError`), a run that had to end (`RuntimeError`) or a wish (Ctrl-C).
+            disk that failed (`OSError`), a run that had to end (`RuntimeError`) or a wish (Ctrl-C),
+            of which one of several processes tells.
     """
     try:
         start_processes()
@@ -50,7 +55,12 @@ def run_recipe(main: Callable[[], None]) -> None:
     except (ValueError, RuntimeError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
     except KeyboardInterrupt as stop:
-        raise SystemExit(f"stopped: {str(stop) or 'by Ctrl-C.'}") from stop
+        if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun passes on what the terminal sent already
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        alone = os.environ.get("RANK", "0") == "0"
+        raise SystemExit(f"stopped: {str(stop) or 'by Ctrl-C.'}" if alone else 1) from stop
+    finally:
+        remove_unused()
 
 
 def start_processes() -> None:

@@ -5,25 +5,27 @@ A model is named by a folder, or by "user/name" on the Hub.
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from .hub_errors import hub_cause
+from .hub_names import may_be_on_the_hub, meant_here
 
 _CONFIG = "config.json"
-_WRITTEN_AS_PATH = re.compile(r"[./~]|[a-zA-Z]:|.*[\\]|.*/.*/|.*/$")
 _SECONDS = 10.0  # for the Hub to answer
 
 
-def find_model(name_or_path: str | os.PathLike[str], file: str = _CONFIG) -> str:
+def find_model(
+    name_or_path: str | os.PathLike[str], file: str = _CONFIG, what: str = "model"
+) -> str:
     """Makes sure that there is a saved model, at once: transformers asks a silent Hub for a minute.
 
     Args:
         name_or_path: a folder, or a name on the Hub.
         file: that each such model has.
+        what: is looked for.
 
     Returns:
         The folder or the name, as transformers takes it.
@@ -34,25 +36,29 @@ def find_model(name_or_path: str | os.PathLike[str], file: str = _CONFIG) -> str
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
     name = os.fspath(name_or_path)
+    if not os.path.lexists(name):
+        name = os.path.expanduser(name)
+    refused = f"no {what} can be loaded from {name!r}"
     if os.path.isdir(name):
         if not os.path.isfile(os.path.join(name, file)):
             raise ValueError(
-                f"no model can be loaded from {name!r}: the folder has no {file}; expected a folder"
-                " that a training left."
+                f"{refused}: the folder has no {file}; expected a folder that a training left."
             )
         return name
     expected = "expected a folder that exists, or user/name on the Hub"
-    if not name or os.path.exists(name) or _WRITTEN_AS_PATH.match(name):
-        reason = "it is a file" if os.path.isfile(name) else "there is no such folder"
-        raise ValueError(f"no model can be loaded from {name!r}: {reason}; {expected}.")
+    if not may_be_on_the_hub(name) or os.path.lexists(name):
+        is_file = os.path.isfile(name)
+        reason = "it is a file" if is_file else f"there is no such folder{meant_here(name)}"
+        raise ValueError(f"{refused}: {reason}; {expected}.")
     try:
         if not isinstance(try_to_load_from_cache(name, file), str):
             get_hf_file_metadata(hf_hub_url(name, file), timeout=_SECONDS)
     # the Hub's library, and the one that it asks with, have no common base of errors
     except Exception as error:
+        cause = hub_cause(error) or in_one_line(error)
         raise ValueError(
-            f"no model can be loaded from {name!r}: there is no such folder, and the Hub gives none"
-            f" of that name ({hub_cause(error) or in_one_line(error)}); {expected}."
+            f"{refused}: there is no such folder, and the Hub gives none of that name ({cause});"
+            f" {expected}."
         ) from error
     return name
 

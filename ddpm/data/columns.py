@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ardm.training.hub_names import may_be_on_the_hub, meant_here
 from ardm.training.splits import choose_splits
 
 from .metadata import LABEL_NAMES
@@ -143,6 +144,11 @@ def named_data_set(name: str, config: str | None) -> "dict[str, Dataset]":
             f"the path of {name!r} has one of the signs [ ] * ?, which `datasets` reads as a"
             " pattern; rename the folder."
         )
+    if not os.path.lexists(name) and not may_be_on_the_hub(name):
+        raise ValueError(
+            f"the data set {name!r} cannot be loaded: there is no such folder{meant_here(name)};"
+            " expected one that exists, or user/name on the Hub."
+        )
     faults = (OSError, ValueError, RuntimeError, DatasetGenerationError)
     damaged = (LookupError, TypeError) if saved else ()
     try:
@@ -150,6 +156,8 @@ def named_data_set(name: str, config: str | None) -> "dict[str, Dataset]":
     except (*faults, *damaged) as error:
         reason = error.__cause__ or error  # "an error occurred" has the error that did behind it
         told = f"{type(reason).__name__}: {reason}"
+        if isinstance(error, ConnectionError):  # as `datasets` says that the Hub is silent
+            told = "there is no such folder, and no connection to the Hub, which may have one"
         raise ValueError(f"the data set {name!r} cannot be loaded ({told}).") from error
     return dict(loaded) if isinstance(loaded, DatasetDict) else {"train": loaded}
 

@@ -104,8 +104,11 @@ def test_what_can_be_no_path_is_refused(given, match):
         ("file:///a", False),
     ],
 )
-def test_names_of_the_hub_are_told_from_paths(name, expected):
+def test_names_of_the_hub_are_told_from_paths(name, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert may_be_on_the_hub(name) == expected
+    (tmp_path / "user").mkdir()  # a folder that is here makes paths of what would lie in it
+    assert may_be_on_the_hub(name) == (expected and not name.startswith("user/"))
 
 
 # ---------------------------------------------------------------------------------------- folders

@@ -221,6 +221,19 @@ def test_a_writable_folder_is_made_and_left_clean(tmp_path):
     assert list((tmp_path / "a" / "b").iterdir()) == []
 
 
+def test_folders_that_were_made_and_not_used_are_removed(tmp_path):
+    (tmp_path / "old").mkdir()
+    for name in ("runs/refused/checkpoints", "runs/used", "old"):
+        check_writable(tmp_path / name)
+    (tmp_path / "runs" / "used" / "file").touch()
+    files.remove_unused()
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert found == {"old", "runs", "runs/used", "runs/used/file"}
+    check_writable(tmp_path / "again")
+    (tmp_path / "again").rmdir()  # by somebody else
+    files.remove_unused()
+
+
 @pytest.mark.parametrize("name", ["", " ", "\n\t", "a\0b", None, 3])
 def test_a_folder_without_a_name_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)

@@ -1,12 +1,13 @@
 """What `accelerate launch` was asked for is what runs: processes, threads, errors in one line."""
 
+import signal
 import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from ardm.training import launching
+from ardm.training import check_writable, launching
 
 LAUNCH = ["python", "/bin/accelerate", "launch"]
 
@@ -162,3 +163,36 @@ def test_an_interrupt_is_one_line(monkeypatch):
 
     with pytest.raises(SystemExit, match="stopped: at step 3"):
         launching.run_recipe(main)
+
+
+@pytest.mark.parametrize(("rank", "code"), [("0", "stopped: by Ctrl-C."), ("1", 1)])
+def test_of_several_processes_one_tells_of_an_interrupt(monkeypatch, rank, code):
+    for name in ("start_processes", "end_with_launcher"):
+        monkeypatch.setattr(launching, name, lambda: None)
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    before = signal.getsignal(signal.SIGINT)
+
+    def main():
+        raise KeyboardInterrupt
+
+    try:
+        with pytest.raises(SystemExit) as ended:
+            launching.run_recipe(main)
+        assert ended.value.code == code
+        signal.raise_signal(signal.SIGINT)  # torchrun's, of the same Ctrl-C: nothing happens
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_refused_command_leaves_no_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+
+    def main():
+        check_writable(tmp_path / "runs" / "mine")
+        raise ValueError("max_train_steps is 0; expected at least 1.")
+
+    with pytest.raises(SystemExit, match="max_train_steps is 0"):
+        launching.run_recipe(main)
+    assert list(tmp_path.iterdir()) == []
