@@ -19,7 +19,12 @@ from ..modeling_ardm import ARDMForMaskedLM
 from ..training.model_folders import find_model, loading, model_type_of, read_json
 
 _MODEL_TYPE = "ardm"
-_ELSEWHERE = {"ddpm": "; load it with ddpm.hub.load_folder, as recipes/sample_ddpm.py does"}
+_ELSEWHERE = {
+    "ddpm_classifier": (
+        "; load it with ddpm.hub.load_classifier, as recipes/sample_ddpm.py --classifier does"
+    ),
+    "ddpm": "; load it with ddpm.hub.load_folder, as recipes/sample_ddpm.py does",
+}
 _JSON = ("config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json")
 _FAULTS = {
     "missing_keys": "the network has parameters that are not",
@@ -75,7 +80,10 @@ def _check_files(name: str) -> None:
         return
     contents = {each: read_json(folder / each) for each in _JSON if (folder / each).exists()}
     if (folder / "images.json").exists():
-        raise ValueError("it is a model of images: load it with ardm.hub.load_image_folder")
+        raise ValueError(
+            "it is a model of images: load it with ardm.hub.load_image_folder, as"
+            " recipes/train_ardm_pixels.py --model_name_or_path does"
+        )
     if "tokenizer.json" not in contents:
         raise ValueError("the folder has no tokenizer.json, expected that of a fast tokenizer")
     if "generation_config.json" in contents:

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 DEMO_FOLDER = "runs/ddpm"  # where recipes/train_ddpm.py leaves its model
 # of saved models that are taken for a diffusion, or the other way round, by type
 _LOADERS = {
-    "ardm": "ardm.hub.load_folder",
-    "ddpm_unet": "ddpm.hub.load_folder",
-    "ddpm_classifier": "ddpm.hub.load_classifier",
+    "ardm": "ardm.hub.load_folder, as recipes/watch_generation.py does",
+    "ddpm_unet": "ddpm.hub.load_folder, as recipes/sample_ddpm.py --model_name_or_path does",
+    "ddpm_classifier": "ddpm.hub.load_classifier, as recipes/sample_ddpm.py --classifier does",
 }
 Network = TypeVar("Network", bound=UNetPreTrainedModel)
 

@@ -126,7 +126,23 @@ def test_a_whole_folder_loads_and_needs_no_generation_config(folder):
     assert not model.training
 
 
-def test_an_image_model_is_called_one(folder):
-    settings(model_type="ddpm_unet")(folder / "config.json")
-    with pytest.raises(ValueError, match=r"type 'ddpm_unet', expected .* text; load it with ddpm"):
+@pytest.mark.parametrize(
+    ("kind", "loader", "command"),
+    [
+        ("ddpm_unet", "load_folder", "sample_ddpm.py"),
+        ("ddpm_classifier", "load_classifier", "sample_ddpm.py --classifier"),
+    ],
+)
+def test_an_image_model_is_called_one_with_what_loads_it(folder, kind, loader, command):
+    settings(model_type=kind)(folder / "config.json")
+    told = (
+        rf"type '{kind}', expected .* text; load it with ddpm\.hub\.{loader}, as recipes/{command}"
+    )
+    with pytest.raises(ValueError, match=told):
+        load_folder(folder)
+
+
+def test_a_model_of_pixels_is_called_one_with_what_loads_it(folder):
+    (folder / "images.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"load_image_folder, as recipes/train_ardm_pixels\.py "):
         load_folder(folder)

@@ -1,6 +1,7 @@
 """Real launchers: one run of N processes, sharded or not, that ends with its launcher."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -98,3 +99,35 @@ def test_every_configuration_starts(tmp_path):
         done = subprocess.run(**(call | {"args": launcher + call["args"][place:]}), timeout=200)
         assert done.returncode == 0, done.stdout
         assert f'"num_processes": {number}' in result.read_text()
+
+
+TINY = "--hidden_size 8 --num_attention_heads 2 --num_hidden_layers 1 --intermediate_size 8"
+RECIPE = [str(ROOT / "recipes" / "train_ardm.py"), *TINY.split(), "--max_train_steps", "9999"]
+
+
+def interrupted(launcher, folder, line):
+    """Output and exit code of a training that gets a Ctrl-C once it has said something."""
+    call, _ = command(folder)
+    call["args"] = [*launcher, *RECIPE, "--output_dir", str(folder), "--logging_steps", "20"]
+    process = subprocess.Popen(**call, start_new_session=True)
+    output = process.stdout.readline()
+    while line not in output:
+        assert process.poll() is None, output
+        output += process.stdout.readline()
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it
+    output += process.communicate(timeout=100)[0]
+    return output, process.returncode
+
+
+def test_ctrl_c_before_a_training_begins_is_one_line_and_leaves_nothing(tmp_path):
+    output, code = interrupted([sys.executable], tmp_path / "runs" / "run", "train: read")
+    assert code == 1 and output.splitlines()[-1].startswith("stopped: ")
+    assert "Traceback" not in output and not (tmp_path / "runs").exists()
+
+
+def test_under_a_launcher_one_process_tells_of_ctrl_c(tmp_path):
+    output, _ = interrupted(LAUNCHERS["torchrun"], tmp_path / "run", "step 20/")
+    ours = output.replace("torch.distributed.elastic", "")
+    assert ours.count("stopped: at step ") == 1
+    assert "KeyboardInterrupt" not in ours  # the launcher's own traceback is of its SignalException
+    assert CheckpointFolder(tmp_path / "run").newest() is not None

@@ -236,7 +236,7 @@ def test_weights_that_are_not_the_networks_are_refused(tmp_path, saved, change, 
 
 def test_a_folder_of_a_text_model_is_named_as_such(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "ardm"}')
-    with pytest.raises(ValueError, match=r"type 'ardm'.*ardm\.hub\.load_folder"):
+    with pytest.raises(ValueError, match=r"type 'ardm'.*ardm\.hub\.load_folder, as recipes/watch"):
         hub.load_folder(tmp_path)
 
 
