@@ -32,6 +32,7 @@ from transformers import (
 
 # by its absolute name, as evaluate copies this file and its siblings elsewhere
 from ardm.training import check_integer, evaluating, progress_bar
+from ardm.training.model_folders import find_model
 
 from .scorer_kinds import scorer_kind, sees_ahead
 from .scorer_rows import Row, RowsOf, causal_rows, masked_rows, window_sizes
@@ -183,6 +184,7 @@ def load_scorer(
 
 def _loaded(model: Any, tokenizer: Any, kind: str | None) -> tuple[Any, Any, str]:
     if isinstance(model, (str, PathLike)):
+        model = find_model(model, what="scorer")
         tokenizer = tokenizer or model
         kind = kind or scorer_kind(AutoConfig.from_pretrained(model))
         found = _KINDS[kind].from_pretrained(model)

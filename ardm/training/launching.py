@@ -193,6 +193,7 @@ def quieten(is_main_process: bool) -> None:
     )
     for name in ("accelerate", "datasets", "httpx", "httpx2", "httpcore", "filelock", "torch"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # a silent Hub is told by us
     transformers_logging.disable_progress_bar()
     if not sys.stderr.isatty():
         from datasets import disable_progress_bars
