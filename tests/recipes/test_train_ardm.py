@@ -234,7 +234,6 @@ BAD = {
     "no model can be loaded": ["--model_name_or_path", "{tmp}/nowhere"],
     "vocab_size": ["--vocab_size", 7],
     "weight_power": ["--weight_power", -1],
-    "--branching_factor with it": ["--num_stages", 2],
     "--stage_order with num_stages=1": ["--stage_order", "interleaved"],
 }
 
