@@ -203,9 +203,7 @@ def make_network(
     Returns:
         The network of the loop.
     """
-    scale = 1.0
-    if guidance_scale is not None and canvas.given_BL.any():
-        scale = float(guidance_scale)
+    scale = 1.0 if guidance_scale is None or not canvas.given_BL.any() else float(guidance_scale)
     attention_mask = None
     if not canvas.real_BL.all():
         attention_mask = canvas.real_BL.repeat(1 if scale == 1 else 2, 1)

@@ -8,11 +8,9 @@ from .arguments import (
     add_data_arguments,
     add_held_out_arguments,
     corpus_from,
-    load_corpus,
-    load_held_out,
-    window_length,
 )
 from .character_classes import character_class_table
+from .corpora import load_corpus, load_held_out, window_length
 from .fasta import Sequences, load_sequences, read_sequences
 from .lost_text import LostText, lost_in_windows, lost_text
 from .reports import Splits, TextReport
