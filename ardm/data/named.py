@@ -164,6 +164,24 @@ def hub_rows(name: str, config_name: str | None, streaming: bool) -> Rows:
     return {str(key): rows for key, rows in loaded.items()}
 
 
+def read_rows(builder: str, files: list[str]) -> Dataset:
+    """The rows of files, with all of their columns.
+
+    Args:
+        builder: of `datasets`: "json" or "parquet".
+        files: that it reads.
+
+    Returns:
+        The rows, in order.
+
+    Raises:
+        ValueError: if they cannot be read.
+    """
+    told = f"the files {', '.join(map(shown, files))}"
+    rows = _load(told, builder, data_files=files, split="train")
+    return _known_by_content(rows)
+
+
 def _load(what: str, *args: Any, **kwargs: Any) -> Any:
     """`datasets.load_dataset`, with its many errors made one that says what may be given."""
     import datasets

@@ -1,5 +1,6 @@
 """A model as a folder for the Hub: network, tokenizer or image format, card and pictures."""
 
+from .adapters import add_adapters, load_adapters
 from .cards import CardFigures, Evaluation, model_card
 from .export import export_code
 from .folder import DEMO_FOLDER, load_folder, loss_curve, save_folder
@@ -11,8 +12,10 @@ __all__ = [
     "CardFigures",
     "Evaluation",
     "ImageCardFigures",
+    "add_adapters",
     "export_code",
     "image_model_card",
+    "load_adapters",
     "load_folder",
     "load_image_classes",
     "load_image_folder",

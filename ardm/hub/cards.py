@@ -91,6 +91,7 @@ class CardFigures(RunFigures):
         samples: generated texts.
         infilled: texts of which the middle, in [[ ]], was generated.
         stages: how tokens are revealed, in words.
+        use: how the model is run, Markdown; None = as any model of text.
     """
 
     sequence_length: int | None = None
@@ -98,6 +99,7 @@ class CardFigures(RunFigures):
     samples: Sequence[str] = ()
     infilled: Sequence[str] = ()
     stages: str | None = None
+    use: str | None = None
 
 
 def model_card(figures: CardFigures) -> str:
@@ -111,7 +113,9 @@ def model_card(figures: CardFigures) -> str:
     """
     evaluation = figures.evaluation
     parts = {
-        "Use": (_LOADING + _USE).replace("MODEL_NAME", figures.model_name or "path/to/this/folder"),
+        "Use": (figures.use or _LOADING + _USE).replace(
+            "MODEL_NAME", figures.model_name or "path/to/this/folder"
+        ),
         "Training data": figures.training_data,
         "Training": training(figures),
         "Evaluation": _bounds(evaluation) if evaluation else None,

@@ -9,7 +9,7 @@ by that description alone. What may change between two calls is in `MAY_CHANGE`.
 import json
 import logging
 import textwrap
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,11 @@ def weights_fingerprint(model: nn.Module) -> str:
     Returns:
         That of [`fingerprint`].
     """
-    weights = (tensor.detach().cpu().contiguous() for tensor in model.state_dict().values())
+    return _digest(model.state_dict().values())
+
+
+def _digest(tensors: Iterable[Tensor]) -> str:
+    weights = (tensor.detach().cpu().contiguous() for tensor in tensors)
     # numpy knows no bfloat16
     return fingerprint(tensor.flatten().view(torch.uint8).numpy().tobytes() for tensor in weights)
 
@@ -110,12 +114,16 @@ def run_identity(
             f"group_{i}": _settings(group) for i, group in enumerate(optimizer.param_groups)
         },
     }
+    frozen = [param for param in model.parameters() if not param.requires_grad]
+    if frozen:  # which a checkpoint does not hold
+        identity["frozen_weights"] = _digest(frozen)
     return identity | _plain(given or {}, taken=identity)
 
 
-def num_parameters(model: nn.Module) -> int:
-    """How many numbers a model has, frozen ones included."""
-    return sum(param.numel() for param in model.parameters())
+def num_parameters(model: nn.Module, trained: bool = False) -> int:
+    """How many numbers a model has, frozen ones included unless only trained ones are asked for."""
+    params = model.parameters()
+    return sum(param.numel() for param in params if param.requires_grad or not trained)
 
 
 def _settings(group: Mapping[str, Any]) -> dict[str, Any]:

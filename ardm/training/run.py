@@ -79,14 +79,15 @@ class Run:
         # run's or the launcher's
         accelerator.gradient_accumulation_steps = config.gradient_accumulation_steps
         accelerator.step = 0
-        self.folder = self._open_folder(num_parameters(model))
+        self.folder = self._open_folder(num_parameters(model, trained=True))
         seed = config.seed + accelerator.process_index  # of dropout; kept in checkpoints
         torch.manual_seed(seed)
         random.seed(seed)  # of a data set's own transforms
         np.random.seed(seed % 2**32)
         if optimizer is None:
+            trained = [param for param in model.parameters() if param.requires_grad]
             optimizer = torch.optim.AdamW(
-                model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), fused=True
+                trained, lr=config.learning_rate, betas=(0.9, 0.95), fused=True
             )
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])

@@ -136,17 +136,27 @@ def _read_all(folder: Path) -> dict[str, Any]:
 
 # -------------------------------------------------------------------------------------- weights
 def _weights(model: nn.Module) -> dict[str, Tensor]:
-    """By name; those that are tied once."""
+    """By name; those that are tied once, those that are frozen not at all."""
     state = model.state_dict(keep_vars=True)
     first = {id(value): name for name, value in reversed(state.items())}
-    return {name: value for name, value in state.items() if first[id(value)] == name}
+    frozen = _frozen(model)
+    return {
+        name: value
+        for name, value in state.items()
+        if first[id(value)] == name and id(value) not in frozen
+    }
+
+
+def _frozen(model: nn.Module) -> set[int]:
+    """The ids of parameters that are not trained; a buffer may change all the same."""
+    return {id(param) for param in model.parameters() if not param.requires_grad}
 
 
 @torch.no_grad()
 def _load_weights(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
     state = model.state_dict(keep_vars=True)
     wrong = {name for name in saved if name not in state or saved[name].shape != state[name].shape}
-    filled = {id(state[name]) for name in saved.keys() - wrong}
+    filled = {id(state[name]) for name in saved.keys() - wrong} | _frozen(model)
     missing = {name for name, value in state.items() if id(value) not in filled}
     if wrong or missing:
         raise KeyError(f"weights {sorted(wrong | missing)[:3]}")

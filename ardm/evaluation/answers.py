@@ -1,0 +1,134 @@
+"""Answers, held out: what they cost given their prompts, and what is answered to these.
+
+    bits per answer token = sum of the bounds of A positions / sum of answers' tokens with one EOS
+
+The EOS behind an answer's end are paid for, too, and are no units: a network that has learned how
+long answers are needs next to nothing for them. Turns of one chat are not independent: errors are
+over chats.
+
+Shapes: W rows.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from ..data.answers import Turn
+from ..metrics.bits import Estimate, bits_per_unit
+from .bound import BoundEvaluation
+from .ragged_bound import sums_by_record
+
+_PROMPTS_AT_ONCE = 32
+
+
+class AnswerBound:
+    """The bound of a model on held-out answers, the same masks each time it is called.
+
+    Args:
+        rows: of [`ardm.data.answers.make_answer_rows`].
+        max_rows: how many of the first ones are taken.
+        seed: key of the masks.
+    """
+
+    def __init__(self, rows: Any, max_rows: int | None = 500, seed: int = 0):
+        self.bound = BoundEvaluation(rows, max_rows, seed=seed)
+        taken = rows[: len(self.bound)]
+        self.num_tokens = taken["num_answer_tokens"]
+        self.chats = taken["chat"]
+
+    def __len__(self) -> int:
+        return len(self.bound)
+
+    def figure(self, nats_W: Tensor) -> Estimate:
+        """Bits per answer token.
+
+        Args:
+            nats_W: float64 (W,), of each row.
+
+        Returns:
+            Value and standard error over chats.
+        """
+        sums = (sums_by_record(values, self.chats) for values in (nats_W, self.num_tokens))
+        return bits_per_unit(*sums)
+
+    def measure(self, model: nn.Module, num_samples: int | None = None) -> Estimate:
+        """The bound of a model; to be called on all processes.
+
+        Args:
+            model: as for `nelbo`.
+            num_samples: masked versions of each row; None = 2.
+
+        Returns:
+            As [`AnswerBound.figure`].
+        """
+        return self.figure(self.bound.nats(model, num_samples))
+
+    def __call__(self, model: nn.Module) -> dict[str, float]:
+        """What a training logs: nats per answer token, and their standard error."""
+        value, error = self.measure(model)
+        return {"eval_loss": value * math.log(2), "eval_standard_error": error * math.log(2)}
+
+
+def write_answers(model: Any, tokenizer: Any, turns: Sequence[Turn], **options: Any) -> list[str]:
+    """What a model answers to prompts, without special tokens.
+
+    Args:
+        model: has `generate`.
+        tokenizer: its tokenizer.
+        turns: whose prompts are answered.
+        **options: of `generate`, with `max_new_tokens`; an answer ends at its first EOS.
+
+    Returns:
+        An answer for each.
+    """
+    answers: list[str] = []
+    for begin in range(0, len(turns), _PROMPTS_AT_ONCE):
+        prompts = [torch.tensor(turn.prompt_ids) for turn in turns[begin:][:_PROMPTS_AT_ONCE]]
+        real = [torch.ones_like(ids) for ids in prompts]
+        # padding is told by the mask alone: any id will do
+        inputs = [
+            pad_sequence(each, batch_first=True, padding_side="left") for each in (prompts, real)
+        ]
+        ids, mask = (each.to(model.device) for each in inputs)
+        filled = model.generate(input_ids=ids, attention_mask=mask, **options)
+        new = filled[:, ids.shape[1] :]
+        answers += (text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True))
+    return answers
+
+
+def share_right(answers: Sequence[str], turns: Sequence[Turn], tokenizer: Any) -> Estimate:
+    """How many answers are word for word those of the data.
+
+    Args:
+        answers: of a model.
+        turns: with the answers of the data.
+        tokenizer: which wrote the former.
+
+    Returns:
+        The share and its standard error.
+    """
+    wanted = tokenizer.batch_decode([turn.answer_ids for turn in turns], skip_special_tokens=True)
+    right = [given == text.strip() for given, text in zip(answers, wanted, strict=True)]
+    share = sum(right) / len(right)
+    return Estimate(share, math.sqrt(share * (1 - share) / len(right)))
+
+
+def shown_answers(turns: Sequence[Turn], answers: Sequence[str]) -> list[str]:
+    """Questions with the answers that were generated, as a card shows them.
+
+    Args:
+        turns: the questions.
+        answers: to each.
+
+    Returns:
+        Texts of a line for each message, the answer in [[ ]].
+    """
+    return [
+        "\n".join(f"{each['role']}: {each.get('content', '')}" for each in turn.messages)
+        + f"\nassistant: [[{answer}]]"
+        for turn, answer in zip(turns, answers, strict=True)
+    ]

@@ -1,0 +1,274 @@
+"""Flags of a fine-tuning on answers, beside those of the loop; what they make of a tokenizer."""
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from ..data import build_tokenizer
+from ..data.answers import Turns
+from ..data.chats import messages_of, set_chat_template, set_eos_token
+from ..data.word_tasks import WORD_TASKS
+from ..training import check_integer, given_flags
+from ..training.local_paths import public
+from . import arguments
+
+NETWORK = {
+    "hidden_size": 128,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 384,
+}
+# of a new model, of all weights of a saved one, of adapters beside them
+LEARNING_RATES = {"new": 1e-2, "full": 1e-4, "lora": 2e-4}
+_MUON = 0.02  # learning rate of a new model's matrices
+_LORA = ("lora_alpha", "lora_target_modules", "lora_dropout", "merge_adapter")
+_BLOCK = 32  # tokens, of a longer answer
+_CHATS = (
+    "dataset_name",
+    "dataset_config_name",
+    "train_file",
+    "validation_file",
+    "validation_fraction",
+)
+_NAMES = "User: Assistant: \n"  # what the plain chat template writes
+
+USE = """\
+```python
+from ardm.hub import LOADER
+
+model, tokenizer = LOADER("MODEL_NAME")
+messages = [{"role": "user", "content": "..."}]
+options = {"add_generation_prompt": True, "return_dict": True, "return_tensors": "pt"}
+inputs = tokenizer.apply_chat_template(messages, **options)
+ids = model.generate(**inputs, max_new_tokens=LENGTH, block_length=BLOCK, order="confidence")
+print(tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+```
+
+An answer ends at its first EOS; what lies behind is padding. It was trained on answers of up to
+LENGTH tokens, EOS included.
+"""
+
+
+def add_instruct_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of chats, network, adapters and evaluation.
+
+    Args:
+        parser: the recipe's parser.
+    """
+    add = parser.add_argument_group("data").add_argument
+    add("--dataset_name", help="chats of the Hub or of save_to_disk; nothing = tasks on words")
+    add("--dataset_config_name", help="its configuration")
+    files = "json, jsonl, parquet or csv with messages, or prompt and completion"
+    add("--train_file", nargs="+", help=files)
+    add("--validation_file", nargs="+", help="the same; nothing = a part of the data, or its end")
+    add("--validation_fraction", type=float, default=0.05, help="how much of it (default: 0.05)")
+    add("--chat_template", help="plain, raw or a file; nothing = the tokenizer's, or plain")
+    described = "tokens of an answer and its EOS (default: those of the longest one)"
+    add("--answer_length", type=int, help=described)
+    described = "most tokens of prompt and answer (default: what the model takes)"
+    add("--sequence_length", type=int, help=described)
+    arguments.add_model_arguments(parser, NETWORK, scored="answers")
+    # a loss that is the bound; a saved model has been through the curriculum, and has AdamW
+    parser.set_defaults(weight_power=0.0, start_ratio=1.0, muon_learning_rate=None)
+    add = parser.add_argument_group("adapters").add_argument
+    add("--lora_r", type=int, default=0, help="rank of adapters; 0 = all weights are trained")
+    add("--lora_alpha", type=float, help="their weight is alpha / r (default: 2 r)")
+    described = "linear layers, by the ends of their names (default: all but the head)"
+    add("--lora_target_modules", nargs="+", default=(), help=described)
+    add("--lora_dropout", type=float, default=0.0, help="of what adapters read")
+    described = "save one model, with the adapters in its weights"
+    add("--merge_adapter", action="store_true", help=described)
+    add("--num_prompts", type=int, default=200, help="held-out prompts that are answered")
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Reads the flags; one that would have no effect is refused.
+
+    Args:
+        parser: with the flags of [`add_instruct_arguments`] and of the loop.
+        argv: the words; None = those of this process.
+
+    Returns:
+        The flags, with the learning rates that fit what is trained.
+
+    Raises:
+        ValueError: if a number is out of range or a flag needs another one.
+    """
+    args = arguments.parse(parser, argv)
+    check_integer("lora_r", args.lora_r, 0)
+    check_integer("num_prompts", args.num_prompts, 1)
+    for name in ("answer_length", "sequence_length"):
+        if getattr(args, name) is not None:
+            check_integer(name, getattr(args, name), 1)
+    if not args.lora_r and (said := given_flags(parser, argv, _LORA)):
+        raise ValueError(f"got {' '.join(said)} without adapters; expected --lora_r, too.")
+    if args.lora_r and not args.model_name_or_path:
+        raise ValueError(
+            f"got --lora_r {args.lora_r} for a new model; expected adapters beside a saved one:"
+            " name a --model_name_or_path."
+        )
+    if args.lora_r and args.muon_learning_rate is not None:
+        raise ValueError("got --muon_learning_rate with --lora_r; expected it for whole matrices.")
+    kind = "lora" if args.lora_r else "full" if args.model_name_or_path else "new"
+    if args.learning_rate is None:
+        args.learning_rate = LEARNING_RATES[kind]
+    if kind == "new" and args.muon_learning_rate is None:
+        args.muon_learning_rate = _MUON
+    return args
+
+
+def data_name(args: argparse.Namespace) -> str:
+    """What the chats are called on a card: a name, no path of this machine."""
+    files = ", ".join(public(Path(name)) for name in args.train_file or ())
+    return public(args.dataset_name) or files or WORD_TASKS
+
+
+def character_tokenizer(rows: Iterable[Mapping[str, Any]]) -> PreTrainedTokenizerBase:
+    """A tokenizer of a new model: the characters of chats, and of the plain template.
+
+    Args:
+        rows: of chats.
+
+    Returns:
+        The tokenizer.
+    """
+    texts = (str(each.get("content", "")) for row in rows for each in messages_of(row))
+    return build_tokenizer("char", [_NAMES, *texts])
+
+
+def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, template: str | None) -> list[str]:
+    """Gives a tokenizer what answers need: an EOS token and a chat template.
+
+    Args:
+        tokenizer: changed in place.
+        template: as for [`ardm.data.chats.set_chat_template`].
+
+    Returns:
+        What was done, in words.
+    """
+    told = []
+    if set_eos_token(tokenizer):
+        told.append(f"the tokenizer has no EOS token: it gets {tokenizer.eos_token!r}")
+    said = set_chat_template(tokenizer, template)
+    return told if said is None else [*told, said]
+
+
+def learn_eos(model: Any, tokenizer: PreTrainedTokenizerBase, adapters: bool) -> None:
+    """Makes a model's EOS the tokenizer's, with a new row where it has none.
+
+    Args:
+        model: changed in place.
+        tokenizer: with an EOS token.
+        adapters: whether rows stay as they are.
+
+    Raises:
+        ValueError: if a row is needed that nobody would train.
+    """
+    size = max(tokenizer.get_vocab().values()) + 1
+    if size > model.config.vocab_size:
+        if adapters:
+            raise ValueError(
+                f"the tokenizer's EOS {tokenizer.eos_token!r} is new to the model, and adapters"
+                " would not train its row; expected a model whose tokenizer has an EOS token, or"
+                " no --lora_r."
+            )
+        model.resize_token_embeddings(size)
+    model.config.eos_token_id = tokenizer.eos_token_id
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.eos_token_id = tokenizer.eos_token_id
+
+
+def chats_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of [`ardm.data.chat_files.load_chats`] that flags say."""
+    return {name: getattr(args, name) for name in _CHATS}
+
+
+def adapters_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of [`ardm.hub.add_adapters`] that flags say; none without adapters."""
+    if not args.lora_r:
+        return {}
+    return {
+        "r": args.lora_r,
+        "alpha": args.lora_alpha,
+        "target_modules": list(args.lora_target_modules),
+        "dropout": args.lora_dropout,
+    }
+
+
+def longest_row(
+    args: argparse.Namespace, model: Any, turns: Mapping[str, Turns], answer_length: int
+) -> int | None:
+    """The most tokens that a row of prompt and answer may have.
+
+    Args:
+        args: of [`parse`].
+        model: a saved one, or None.
+        turns: "train" and "validation".
+        answer_length: masks of an answer.
+
+    Returns:
+        What is asked for, or what a saved model takes (None: any number), or the longest row of the
+        training data.
+
+    Raises:
+        ValueError: if it is more than the model takes, or leaves no room for a prompt.
+    """
+    asked = args.sequence_length
+    most = None if model is None else getattr(model.config, "max_position_embeddings", None)
+    if asked is not None and most is not None and asked > most:
+        raise ValueError(
+            f"sequence_length is {asked}; expected at most {most}, the model's"
+            " max_position_embeddings."
+        )
+    longest = most if asked is None else asked
+    if model is None and asked is None:
+        longest = turns["train"].longest_prompt + answer_length
+    if longest is not None and longest <= answer_length:
+        raise ValueError(
+            f"prompt and answer have {longest} tokens, and the answer alone {answer_length};"
+            " expected room for a prompt: give another --answer_length or --sequence_length."
+        )
+    return longest
+
+
+def answering(answer_length: int, seed: int) -> dict[str, Any]:
+    """The options of `generate` with which prompts are answered: what is surest first.
+
+    Args:
+        answer_length: masks of an answer.
+        seed: key of ties.
+
+    Returns:
+        Values by name.
+    """
+    return {
+        "max_new_tokens": answer_length,
+        "block_length": min(_BLOCK, answer_length),
+        "order": "confidence",
+        "do_sample": False,
+        "seed": seed,
+    }
+
+
+def use(adapted: bool, options: Mapping[str, Any]) -> str:
+    """How a card says to ask the model.
+
+    Args:
+        adapted: whether it was saved as adapters.
+        options: of [`answering`].
+
+    Returns:
+        Markdown.
+    """
+    words = {
+        "LOADER": "load_adapters" if adapted else "load_folder",
+        "LENGTH": str(options["max_new_tokens"]),
+        "BLOCK": str(options["block_length"]),
+    }
+    text = USE
+    for word, meant in words.items():
+        text = text.replace(word, meant)
+    return text

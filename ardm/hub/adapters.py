@@ -1,0 +1,127 @@
+"""Adapters: a model of which only small matrices beside its own are trained (LoRA, by peft).
+
+    W x  becomes  W x + (alpha / r) B A x        A (r, in) random, B (out, r) zero: W stays
+
+(arXiv 2106.09685.) A saved folder holds A and B alone, the tokenizer and the card; it names the
+model that it belongs to.
+"""
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from ..training import check_integer
+from ..training.model_folders import find_model, loading, read_json
+from .folder import load_folder
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+ADAPTER_CONFIG = "adapter_config.json"
+_ALL_LINEAR = "all-linear"  # peft's name of all but the head
+
+
+def add_adapters(
+    model: Any,
+    r: int,
+    alpha: float | None = None,
+    target_modules: Sequence[str] = (),
+    dropout: float = 0.0,
+) -> "PeftModel":
+    """Freezes a model and puts adapters beside its matrices, which change nothing at first.
+
+    Args:
+        model: a `PreTrainedModel`; changed in place.
+        r: rank of the adapters.
+        alpha: of alpha / r, their weight; None = 2 r.
+        target_modules: ends of names of linear layers; none = all but the head.
+        dropout: of what the adapters read.
+
+    Returns:
+        peft's wrapper of the model, with its `generate`.
+
+    Raises:
+        ImportError: if peft is not installed.
+        ValueError: if a number is out of range or there are no such layers.
+    """
+    LoraConfig, get_peft_model = _peft("LoraConfig", "get_peft_model")
+    r = check_integer("lora_r", r, 1)
+    alpha = 2 * r if alpha is None else alpha
+    if not 0 < alpha < float("inf") or not 0 <= dropout < 1:
+        raise ValueError(
+            f"got lora_alpha={alpha} and lora_dropout={dropout}; expected a number above 0 and one"
+            " in [0, 1)."
+        )
+    chosen: Any = list(target_modules) or _ALL_LINEAR
+    _check_targets(model, target_modules)
+    settings = LoraConfig(r=r, lora_alpha=alpha, target_modules=chosen, lora_dropout=dropout)
+    adapted = get_peft_model(model, settings)
+    # else peft asks the Hub whether the vocabulary has grown
+    adapted.save_pretrained = partial(adapted.save_pretrained, save_embedding_layers=False)
+    return adapted
+
+
+def load_adapters(
+    name_or_path: str | os.PathLike[str], base: str | os.PathLike[str] | None = None
+) -> "tuple[PeftModel, PreTrainedTokenizerBase]":
+    """Reads adapters and the model that they belong to.
+
+    Args:
+        name_or_path: the folder, or "user/name" on the Hub.
+        base: of the model, if it is no longer where the adapters were trained.
+
+    Returns:
+        The model with its adapters in evaluation mode (`merge_and_unload()` gives a plain one),
+        and its tokenizer.
+
+    Raises:
+        ImportError: if peft is not installed.
+        ValueError: if a file is missing or damaged, or there is no such model.
+    """
+    (wrapper,) = _peft("PeftModel")
+    name = find_model(name_or_path, ADAPTER_CONFIG)
+    if base is None:
+        with loading(name, "adapters"):
+            base = _config(name).get("base_model_name_or_path")
+            if not base:
+                raise ValueError(f"its {ADAPTER_CONFIG} names no base model; name one")
+    model, _ = load_folder(base)
+    with loading(name, "adapters"):
+        adapted = wrapper.from_pretrained(model, name)
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    return adapted.eval(), tokenizer
+
+
+def is_adapted(model: nn.Module) -> bool:
+    """Whether a model is wrapped by peft."""
+    return hasattr(model, "peft_config") and hasattr(model, "base_model")
+
+
+def _config(name: str) -> dict[str, Any]:
+    if os.path.isdir(name):
+        return read_json(os.path.join(name, ADAPTER_CONFIG))
+    from huggingface_hub import hf_hub_download
+
+    return read_json(hf_hub_download(name, ADAPTER_CONFIG))
+
+
+def _check_targets(model: nn.Module, wanted: Sequence[str]) -> None:
+    linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    ends = sorted({name.rpartition(".")[2] for name in linear})
+    for target in wanted:
+        if not any(name == target or name.endswith(f".{target}") for name in linear):
+            raise ValueError(f"lora_target_modules has {target!r}; expected some of {ends}.")
+
+
+def _peft(*names: str) -> list[Any]:
+    try:
+        import peft
+    except ImportError as error:
+        raise ImportError(
+            "LoRA needs peft: pip install peft (or the optional extra `peft`)."
+        ) from error
+    return [getattr(peft, name) for name in names]

@@ -1,0 +1,141 @@
+"""Fine-tunes a model on prompts and their answers, or chats; asks it, and saves it or its adapters.
+
+    accelerate launch recipes/finetune_instruct.py                # a new model, tasks on words
+    accelerate launch recipes/finetune_instruct.py --model_name_or_path runs/ardm \\
+        --train_file chats.jsonl --output_dir runs/chat
+    accelerate launch recipes/finetune_instruct.py --model_name_or_path runs/chat --lora_r 8
+
+Rows have `messages`, or `prompt` and `completion`. The prompt is never masked; the loss is over the
+answer and the EOS behind it, so that its length is learned, too. With no argument: HEADER
+The same command again resumes a stopped run.
+"""
+
+import argparse
+from typing import Any
+
+import torch
+
+from ardm.data.answers import Turns, make_answer_rows, read_turns
+from ardm.data.chat_files import load_chats
+from ardm.evaluation import (
+    arguments,
+    instruct_arguments,
+    new_model,
+    run_facts,
+    run_identity,
+    tracked_settings,
+)
+from ardm.evaluation.answers import AnswerBound, share_right, shown_answers, write_answers
+from ardm.hub import CardFigures, Evaluation, add_adapters, load_folder, save_folder
+from ardm.objective import RandomRatioObjective
+from ardm.training import (
+    TrainingResult,
+    add_training_arguments,
+    begin,
+    muon_adamw,
+    run_recipe,
+    train,
+    training_config,
+    upload_folder,
+)
+from ardm.training.card_parts import with_error
+
+DEFAULTS = {
+    "output_dir": "runs/instruct",
+    "max_train_steps": 600,
+    "per_device_train_batch_size": 32,
+    "learning_rate": None,
+    "eval_steps": 150,
+}
+NUM_SHOWN = 5
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
+    instruct_arguments.add_instruct_arguments(parser)
+    add_training_arguments(parser, **DEFAULTS)
+    return instruct_arguments.parse(parser, argv)
+
+
+def report(
+    args: argparse.Namespace,
+    model: Any,
+    tokenizer: Any,
+    turns: Turns,
+    bits: tuple[float, float],
+    options: dict[str, Any],
+    result: TrainingResult,
+) -> None:
+    asked = turns.turns[: args.num_prompts]
+    answers = write_answers(model, tokenizer, asked, **options)
+    shown = shown_answers(asked[:NUM_SHOWN], answers)
+    share = with_error(*share_right(answers, asked, tokenizer), 3, "+-")
+    told = f"{share} of {len(asked)} held-out prompts are answered word for word as in the data"
+    name = instruct_arguments.data_name(args)
+    evaluation = Evaluation.of(f"held-out answers of {name}", len(turns), {"bits per token": bits})
+    facts = run_facts(args, name, model, result)
+    if args.merge_adapter:
+        model = model.merge_and_unload()
+    how = instruct_arguments.use(bool(args.lora_r) and not args.merge_adapter, options)
+    figures = CardFigures(**facts, samples=shown, evaluation=evaluation, use=how, limitations=told)
+    save_folder(args.output_dir, model, tokenizer, figures, result.history)
+    print(*(f"\n{text}" for text in shown), sep="\n")
+    print(f"\n{told}.\n{with_error(*bits, 3, '+-')} bits per answer token: upper bound.")
+    print(f"Saved in {args.output_dir}.")
+    if args.push_to_hub:
+        print("Uploaded to", upload_folder(args.output_dir, args.hub_model_id))
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    config = training_config(args)
+    accelerator = begin(config)
+    saved = load_folder(args.model_name_or_path) if args.model_name_or_path else None
+    with accelerator.main_process_first():  # one process fills the data cache, the others read it
+        chats = load_chats(**instruct_arguments.chats_of(args))
+    tokenizer = saved[1] if saved else instruct_arguments.character_tokenizer(chats["train"])
+    notes = instruct_arguments.prepare_tokenizer(tokenizer, args.chat_template)
+    turns = {part: read_turns(rows, tokenizer, part) for part, rows in chats.items()}
+    length = args.answer_length or turns["train"].longest_answer
+    longest = instruct_arguments.longest_row(args, saved and saved[0], turns, length)
+    turns = {part: found.fitting(length, longest) for part, found in turns.items()}
+    rows = {part: make_answer_rows(found, tokenizer, length) for part, found in turns.items()}
+    if accelerator.is_main_process:
+        print(*notes, *(f"{part}: {found}." for part, found in turns.items()), sep="\n")
+    sizes = {name: getattr(args, name) for name in arguments.NETWORK}
+    model: Any = saved[0].float() if saved else new_model(tokenizer, longest, args.seed, **sizes)
+    instruct_arguments.learn_eos(model, tokenizer, adapters=args.lora_r > 0)
+    adapters = instruct_arguments.adapters_of(args)
+    if adapters:
+        torch.manual_seed(args.seed)
+        model = add_adapters(model, **adapters)
+    evaluate = AnswerBound(rows["validation"], args.max_eval_answers, seed=config.seed)
+    settings = {name: getattr(args, name) for name in arguments.OBJECTIVE}
+    objective = RandomRatioObjective(tokenizer.mask_token_id, config.seed, **settings)
+    optimizer = None  # AdamW
+    if args.muon_learning_rate is not None:
+        rate = args.muon_learning_rate
+        optimizer = muon_adamw(model, config.learning_rate, muon_learning_rate=rate)
+    told = settings | {"answer_length": length, "adapters": adapters}
+    options = instruct_arguments.answering(length, args.seed)
+    result = train(
+        model,
+        objective,
+        rows["train"],
+        config=config,
+        eval_fn=evaluate,
+        optimizer=optimizer,
+        accelerator=accelerator,
+        identity=run_identity(rows["train"], tokenizer, model, told, fresh=not saved),
+        settings=tracked_settings(args, instruct_arguments.data_name(args), model),
+        units_per_example={"answer tokens": turns["train"].tokens_per_answer},
+    )
+    bits = evaluate.measure(model, num_samples=8)
+    if accelerator.is_main_process:
+        report(args, model, tokenizer, turns["validation"], bits, options, result)
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    run_recipe(main)
