@@ -25,7 +25,7 @@ from ardm.evaluation import (
     run_identity,
     tracked_settings,
 )
-from ardm.evaluation.answers import AnswerBound, share_right, shown_answers, write_answers
+from ardm.evaluation.answer_report import AnswerBound, share_right, shown_answers, write_answers
 from ardm.hub import CardFigures, Evaluation, add_adapters, load_folder, save_folder
 from ardm.objective import RandomRatioObjective
 from ardm.training import (

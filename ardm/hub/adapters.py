@@ -7,7 +7,9 @@ model that it belongs to.
 """
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +61,8 @@ def add_adapters(
     chosen: Any = list(target_modules) or _ALL_LINEAR
     _check_targets(model, target_modules)
     settings = LoraConfig(r=r, lora_alpha=alpha, target_modules=chosen, lora_dropout=dropout)
-    adapted = get_peft_model(model, settings)
+    with _current_transformers():
+        adapted = get_peft_model(model, settings)
     # else peft asks the Hub whether the vocabulary has grown
     adapted.save_pretrained = partial(adapted.save_pretrained, save_embedding_layers=False)
     return adapted
@@ -90,15 +93,18 @@ def load_adapters(
             if not base:
                 raise ValueError(f"its {ADAPTER_CONFIG} names no base model; name one")
     model, _ = load_folder(base)
-    with loading(name, "adapters"):
+    with loading(name, "adapters"), _current_transformers():
         adapted = wrapper.from_pretrained(model, name)
         tokenizer = AutoTokenizer.from_pretrained(name)
     return adapted.eval(), tokenizer
 
 
-def is_adapted(model: nn.Module) -> bool:
-    """Whether a model is wrapped by peft."""
-    return hasattr(model, "peft_config") and hasattr(model, "base_model")
+@contextmanager
+def _current_transformers() -> Iterator[None]:
+    """peft asks transformers by a name that is going to be dropped, which is no user's matter."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        yield
 
 
 def _config(name: str) -> dict[str, Any]:
