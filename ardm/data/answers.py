@@ -43,6 +43,7 @@ class Turn:
         prompt_ids: of the messages, with what the template puts before an answer.
         answer_ids: of the answer, its one EOS included.
         chat: number of the chat.
+        has_unknown: whether the tokenizer does not know all of the answer's characters.
     """
 
     messages: Sequence[Message]
@@ -50,6 +51,7 @@ class Turn:
     prompt_ids: list[int]
     answer_ids: list[int]
     chat: int
+    has_unknown: bool = False
 
 
 @dataclass
@@ -60,13 +62,11 @@ class Turns:
         turns: the answers.
         num_chats: rows that were read.
         left_out: how many rows or answers were not taken, by reason.
-        num_unknown: answers in which the tokenizer knows not all characters.
     """
 
     turns: list[Turn]
     num_chats: int
     left_out: Counter[str] = field(default_factory=Counter)
-    num_unknown: int = 0
 
     def __len__(self) -> int:
         return len(self.turns)
@@ -77,8 +77,8 @@ class Turns:
         if self.left_out:
             reasons = (f"{number:,} x {reason}" for reason, number in self.left_out.items())
             told.append(f"left out: {', '.join(reasons)}")
-        if self.num_unknown:
-            told.append(f"{self.num_unknown:,} hold characters that the tokenizer does not know")
+        if num_unknown := sum(turn.has_unknown for turn in self.turns):
+            told.append(f"{num_unknown:,} hold characters that the tokenizer does not know")
         return "; ".join(told)
 
     @property
@@ -116,7 +116,7 @@ class Turns:
                 left_out[f"prompt of more than {most} tokens"] += 1
             else:
                 kept.append(turn)
-        return Turns(kept, self.num_chats, left_out, self.num_unknown)
+        return Turns(kept, self.num_chats, left_out)
 
 
 def read_turns(
@@ -154,9 +154,7 @@ def read_turns(
             elif place == 0:
                 found.left_out["answer without a question"] += 1
             else:
-                turn = _turn(messages[: place + 1], tokenizer, number, told)
-                found.num_unknown += tokenizer.unk_token_id in turn.answer_ids
-                found.turns.append(turn)
+                found.turns.append(_turn(messages[: place + 1], tokenizer, number, told))
     return found
 
 
@@ -175,7 +173,8 @@ def _turn(
     text = whole[len(prompt) :].partition(tokenizer.eos_token)[0]
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    return Turn(before, text, prompt_ids, [*ids, tokenizer.eos_token_id], chat)
+    unknown = tokenizer.unk_token_id in ids
+    return Turn(before, text, prompt_ids, [*ids, tokenizer.eos_token_id], chat, unknown)
 
 
 def _rendered(tokenizer: PreTrainedTokenizerBase, messages: list[Message], **options: Any) -> str:

@@ -131,15 +131,24 @@ def set_chat_template(
     return f"the tokenizer gets the chat template {Path(template).name!r}"
 
 
-def set_eos_token(tokenizer: "PreTrainedTokenizerBase") -> bool:
-    """Gives a tokenizer a token that ends an answer, if it has none.
+def set_eos_token(tokenizer: "PreTrainedTokenizerBase", token: str | None = None) -> bool:
+    """Makes sure that a tokenizer has a token that ends an answer.
 
     Args:
         tokenizer: changed in place.
+        token: of its vocabulary; None = its EOS, and if it has none a new one.
 
     Returns:
         Whether it has a new token, for which the network needs a row.
+
+    Raises:
+        ValueError: if there is no such token.
     """
+    if token is not None:
+        if token not in tokenizer.get_vocab():
+            raise ValueError(f"eos_token is {token!r}; expected a token of the tokenizer.")
+        tokenizer.eos_token = token
+        return False
     if tokenizer.eos_token is not None:
         return False
     return tokenizer.add_special_tokens({"eos_token": _EOS}) > 0

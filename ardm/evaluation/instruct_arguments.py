@@ -11,6 +11,7 @@ from ..data import build_tokenizer
 from ..data.answers import Turns
 from ..data.chats import messages_of, set_chat_template, set_eos_token
 from ..data.word_tasks import WORD_TASKS
+from ..networks import longest_sequence
 from ..training import check_integer, given_flags
 from ..training.local_paths import public
 from . import arguments
@@ -66,6 +67,10 @@ def add_instruct_arguments(parser: argparse.ArgumentParser) -> None:
     add("--validation_file", nargs="+", help="the same; nothing = a part of the data, or its end")
     add("--validation_fraction", type=float, default=0.05, help="how much of it (default: 0.05)")
     add("--chat_template", help="plain, raw or a file; nothing = the tokenizer's, or plain")
+    described = (
+        "token of the vocabulary that ends an answer; nothing = the tokenizer's, or a new one"
+    )
+    add("--eos_token", help=described)
     described = "tokens of an answer and its EOS (default: those of the longest one)"
     add("--answer_length", type=int, help=described)
     described = "most tokens of prompt and answer (default: what the model takes)"
@@ -113,7 +118,7 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
     if args.lora_r and args.muon_learning_rate is not None:
         raise ValueError("got --muon_learning_rate with --lora_r; expected it for whole matrices.")
     kind = "lora" if args.lora_r else "full" if args.model_name_or_path else "new"
-    if args.learning_rate is None:
+    if not given_flags(parser, argv, ["learning_rate"]):
         args.learning_rate = LEARNING_RATES[kind]
     if kind == "new" and args.muon_learning_rate is None:
         args.muon_learning_rate = _MUON
@@ -139,46 +144,24 @@ def character_tokenizer(rows: Iterable[Mapping[str, Any]]) -> PreTrainedTokenize
     return build_tokenizer("char", [_NAMES, *texts])
 
 
-def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, template: str | None) -> list[str]:
+def prepare_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, template: str | None, eos_token: str | None = None
+) -> list[str]:
     """Gives a tokenizer what answers need: an EOS token and a chat template.
 
     Args:
         tokenizer: changed in place.
         template: as for [`ardm.data.chats.set_chat_template`].
+        eos_token: as for [`ardm.data.chats.set_eos_token`].
 
     Returns:
         What was done, in words.
     """
     told = []
-    if set_eos_token(tokenizer):
+    if set_eos_token(tokenizer, eos_token):
         told.append(f"the tokenizer has no EOS token: it gets {tokenizer.eos_token!r}")
     said = set_chat_template(tokenizer, template)
     return told if said is None else [*told, said]
-
-
-def learn_eos(model: Any, tokenizer: PreTrainedTokenizerBase, adapters: bool) -> None:
-    """Makes a model's EOS the tokenizer's, with a new row where it has none.
-
-    Args:
-        model: changed in place.
-        tokenizer: with an EOS token.
-        adapters: whether rows stay as they are.
-
-    Raises:
-        ValueError: if a row is needed that nobody would train.
-    """
-    size = max(tokenizer.get_vocab().values()) + 1
-    if size > model.config.vocab_size:
-        if adapters:
-            raise ValueError(
-                f"the tokenizer's EOS {tokenizer.eos_token!r} is new to the model, and adapters"
-                " would not train its row; expected a model whose tokenizer has an EOS token, or"
-                " no --lora_r."
-            )
-        model.resize_token_embeddings(size)
-    model.config.eos_token_id = tokenizer.eos_token_id
-    if getattr(model, "generation_config", None) is not None:
-        model.generation_config.eos_token_id = tokenizer.eos_token_id
 
 
 def chats_of(args: argparse.Namespace) -> dict[str, Any]:
@@ -186,15 +169,25 @@ def chats_of(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in _CHATS}
 
 
-def adapters_of(args: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of [`ardm.hub.add_adapters`] that flags say; none without adapters."""
+def adapters_of(args: argparse.Namespace, model: Any) -> dict[str, Any]:
+    """The arguments of [`ardm.hub.add_adapters`] that flags say; none without adapters.
+
+    Args:
+        args: of [`parse`].
+        model: which they are put beside. One that predicted next tokens has never seen its mask.
+
+    Returns:
+        Values by name.
+    """
     if not args.lora_r:
         return {}
+    once_causal = getattr(model.config, "is_causal", None) is False
     return {
         "r": args.lora_r,
         "alpha": args.lora_alpha,
         "target_modules": list(args.lora_target_modules),
         "dropout": args.lora_dropout,
+        "trained_tokens": [model.config.mask_token_id] if once_causal else [],
     }
 
 
@@ -217,11 +210,10 @@ def longest_row(
         ValueError: if it is more than the model takes, or leaves no room for a prompt.
     """
     asked = args.sequence_length
-    most = None if model is None else getattr(model.config, "max_position_embeddings", None)
+    most = None if model is None else longest_sequence(model)
     if asked is not None and most is not None and asked > most:
         raise ValueError(
-            f"sequence_length is {asked}; expected at most {most}, the model's"
-            " max_position_embeddings."
+            f"sequence_length is {asked}; expected at most {most}, what the model takes."
         )
     longest = most if asked is None else asked
     if model is None and asked is None:

@@ -33,6 +33,7 @@ def add_adapters(
     alpha: float | None = None,
     target_modules: Sequence[str] = (),
     dropout: float = 0.0,
+    trained_tokens: Sequence[int] = (),
 ) -> "PeftModel":
     """Freezes a model and puts adapters beside its matrices, which change nothing at first.
 
@@ -42,6 +43,7 @@ def add_adapters(
         alpha: of alpha / r, their weight; None = 2 r.
         target_modules: ends of names of linear layers; none = all but the head.
         dropout: of what the adapters read.
+        trained_tokens: ids whose rows of the embedding are trained and saved, too.
 
     Returns:
         peft's wrapper of the model, with its `generate`.
@@ -60,7 +62,13 @@ def add_adapters(
         )
     chosen: Any = list(target_modules) or _ALL_LINEAR
     _check_targets(model, target_modules)
-    settings = LoraConfig(r=r, lora_alpha=alpha, target_modules=chosen, lora_dropout=dropout)
+    settings = LoraConfig(
+        r=r,
+        lora_alpha=alpha,
+        target_modules=chosen,
+        lora_dropout=dropout,
+        trainable_token_indices=list(trained_tokens) or None,
+    )
     with _current_transformers():
         adapted = get_peft_model(model, settings)
     # else peft asks the Hub whether the vocabulary has grown
@@ -69,13 +77,17 @@ def add_adapters(
 
 
 def load_adapters(
-    name_or_path: str | os.PathLike[str], base: str | os.PathLike[str] | None = None
+    name_or_path: str | os.PathLike[str],
+    base: str | os.PathLike[str] | None = None,
+    *,
+    trust_remote_code: bool = False,
 ) -> "tuple[PeftModel, PreTrainedTokenizerBase]":
     """Reads adapters and the model that they belong to.
 
     Args:
         name_or_path: the folder, or "user/name" on the Hub.
         base: of the model, if it is no longer where the adapters were trained.
+        trust_remote_code: run code that comes with that model.
 
     Returns:
         The model with its adapters in evaluation mode (`merge_and_unload()` gives a plain one),
@@ -92,11 +104,44 @@ def load_adapters(
             base = _config(name).get("base_model_name_or_path")
             if not base:
                 raise ValueError(f"its {ADAPTER_CONFIG} names no base model; name one")
-    model, _ = load_folder(base)
+    model, _ = load_folder(base, trust_remote_code=trust_remote_code)
     with loading(name, "adapters"), _current_transformers():
-        adapted = wrapper.from_pretrained(model, name)
         tokenizer = AutoTokenizer.from_pretrained(name)
+        use_eos(model, tokenizer, new_rows=False)
+        adapted = wrapper.from_pretrained(model, name)
     return adapted.eval(), tokenizer
+
+
+def use_eos(model: Any, tokenizer: PreTrainedTokenizerBase, new_rows: bool = True) -> None:
+    """Makes a model's EOS the tokenizer's: it ends answers, and is learned and generated.
+
+    Also where it stood around texts, and so was always given, as [SEP] does.
+
+    Args:
+        model: changed in place.
+        tokenizer: with an EOS token.
+        new_rows: whether the embedding may get a row for it.
+
+    Raises:
+        ValueError: if a row is needed that nobody would train.
+    """
+    size = max(tokenizer.get_vocab().values()) + 1
+    if size > model.config.vocab_size:
+        if not new_rows:
+            raise ValueError(
+                f"the tokenizer's EOS {tokenizer.eos_token!r} is new to the model, and adapters"
+                " would not train its row; expected one of the vocabulary (--eos_token), or no"
+                " --lora_r."
+            )
+        model.resize_token_embeddings(size)
+    eos = tokenizer.eos_token_id
+    given = getattr(model.config, "given_token_ids", None)
+    if given:
+        model.config.given_token_ids = [token for token in given if token != eos]
+    known = model.config.eos_token_id  # chat models have several
+    model.config.eos_token_id = known if isinstance(known, list) and eos in known else eos
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.eos_token_id = model.config.eos_token_id
 
 
 @contextmanager

@@ -1,0 +1,167 @@
+"""finetune_instruct: a new model, an ARDM, a BERT and a Llama, whole or by adapters; resumes."""
+
+import json
+import re
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM
+
+from ardm.data import build_tokenizer
+from ardm.hub import load_adapters, load_folder
+
+SMALL = {
+    "max_train_steps": 4,
+    "per_device_train_batch_size": 4,
+    "logging_steps": 2,
+    "checkpointing_steps": 2,
+    "eval_steps": 0,
+    "max_eval_answers": 6,
+    "num_prompts": 3,
+}
+SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+}
+MESSAGES = [
+    {"role": "user", "content": "abc"},
+    {"role": "assistant", "content": "cba"},
+    {"role": "user", "content": "ab"},
+    {"role": "assistant", "content": "ba"},
+]
+
+
+@pytest.fixture
+def chats(tmp_path):
+    path = tmp_path / "chats.jsonl"
+    rows = [{"messages": MESSAGES}] * 40 + [{"messages": MESSAGES[:1]}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def finetune(recipe, chats):
+    def finetune(folder, *more):
+        settings = SMALL if "--model_name_or_path" in more else SMALL | SIZES
+        flags = [word for name, value in settings.items() for word in (f"--{name}", value)]
+        words = [*flags, "--train_file", chats, "--output_dir", folder, *more]
+        recipe("finetune_instruct").main([*map(str, words)])
+
+    return finetune
+
+
+@pytest.fixture
+def base(tmp_path):
+    """Makes a folder with a model of someone else's: kind -> folder."""
+
+    def base(kind):
+        tokenizer = build_tokenizer("char", "User: Assistant: abc\n")
+        tokenizer.add_special_tokens({"eos_token": "[EOS]"})
+        size = {"vocab_size": len(tokenizer), "max_position_embeddings": 64, **SIZES}
+        torch.manual_seed(0)
+        if kind == "bert":
+            model = BertForMaskedLM(BertConfig(**size, pad_token_id=tokenizer.pad_token_id))
+        else:
+            tokenizer.mask_token = None
+            ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id}
+            model = LlamaForCausalLM(LlamaConfig(**size, **ids))
+        model.save_pretrained(tmp_path / kind)
+        tokenizer.save_pretrained(tmp_path / kind)
+        return tmp_path / kind
+
+    return base
+
+
+def weights(folder, name="model.safetensors"):
+    return load_file(folder / name)
+
+
+def ask(model, tokenizer):
+    options = {"add_generation_prompt": True, "return_dict": True, "return_tensors": "pt"}
+    inputs = tokenizer.apply_chat_template(MESSAGES[:3], **options)
+    ids = model.generate(**inputs, max_new_tokens=4, block_length=4, order="confidence", seed=0)
+    begin = inputs["input_ids"].shape[1]
+    assert torch.equal(ids[:, :begin], inputs["input_ids"])
+    return tokenizer.decode(ids[0, begin:], skip_special_tokens=True)
+
+
+def test_it_leaves_a_model_that_answers(tmp_path, finetune, capsys):
+    folder = tmp_path / "run"
+    finetune(folder)
+    told = capsys.readouterr().out
+    assert "the tokenizer has no EOS token: it gets '[EOS]'" in told
+    assert "it gets a plain one" in told
+    assert "train: 78 answers of 39 chats." in told
+    assert "validation: 2 answers of 2 chats; left out: 1 x no answer." in told
+    assert re.search(r"[\d.]+ \+- [\d.]+ of 2 held-out prompts are answered", told)
+    assert re.search(r"[\d.]+ .* bits per answer token: upper bound", told)
+    assert "user: abc\nassistant: [[" in told
+    model, tokenizer = load_folder(folder)
+    assert model.config.eos_token_id == tokenizer.eos_token_id
+    assert tokenizer.chat_template is not None
+    assert set(ask(model, tokenizer)) <= set("User: Assistant: abc\n")
+    card = (folder / "README.md").read_text()
+    assert "apply_chat_template" in card and "max_new_tokens=4" in card
+    assert "[[" in card and "chats.jsonl" in card and str(tmp_path) not in card
+
+
+def test_what_is_too_long_is_told(tmp_path, finetune, capsys):
+    finetune(tmp_path / "run", "--answer_length", 3)
+    told = capsys.readouterr().out
+    assert "train: 39 answers of 39 chats; left out: 39 x answer and EOS of more than 3" in told
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path, finetune):
+    finetune(tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "stopped")
+    shutil.rmtree(tmp_path / "stopped" / "checkpoints" / "step-00000004")
+    (tmp_path / "stopped" / "model.safetensors").unlink()
+    finetune(tmp_path / "stopped")
+    one, two = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    with pytest.raises(ValueError, match=r"objective.answer_length was 4 and is 5"):
+        finetune(tmp_path / "whole", "--answer_length", 5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["bert", "llama", "ardm"])
+def test_models_of_others_are_tuned_whole_and_by_adapters(tmp_path, finetune, base, kind):
+    pytest.importorskip("peft")
+    if kind == "ardm":
+        finetune(tmp_path / "first")
+        shutil.rmtree(tmp_path / "first" / "checkpoints")
+        start = tmp_path / "first"
+    else:
+        start = base(kind)
+    given = ["--model_name_or_path", start]
+    before = weights(start)
+    finetune(tmp_path / "full", *given)
+    assert len(ask(*load_folder(tmp_path / "full"))) <= 40
+
+    lora = [*given, "--lora_r", 2, "--learning_rate", 0.1]
+    finetune(tmp_path / "lora", *lora)
+    assert all(torch.equal(value, before[name]) for name, value in weights(start).items())
+    assert not (tmp_path / "lora" / "model.safetensors").exists()
+    finetune(tmp_path / "merged", *lora, "--merge_adapter")
+    adapted, tokenizer = load_adapters(tmp_path / "lora")
+    merged, _ = load_folder(tmp_path / "merged")
+    ids = torch.randint(0, 8, (2, 20))
+    with torch.no_grad():
+        logits = [model(input_ids=ids).logits for model in (adapted, merged)]
+    torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-4)
+    assert len(ask(adapted, tokenizer)) <= 40
+    card = (tmp_path / "lora" / "README.md").read_text()
+    assert "load_adapters" in card and "| lora_r | 2 |" in card
+
+    shutil.copytree(tmp_path / "lora", tmp_path / "stopped")
+    shutil.rmtree(tmp_path / "stopped" / "checkpoints" / "step-00000004")
+    (tmp_path / "stopped" / "adapter_model.safetensors").unlink()
+    finetune(tmp_path / "stopped", *lora)
+    one, two = (
+        weights(tmp_path / each, "adapter_model.safetensors") for each in ("lora", "stopped")
+    )
+    assert all(torch.equal(one[name], two[name]) for name in one)
