@@ -7,7 +7,14 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM
+from tokenizers import Tokenizer, decoders, models
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from ardm.data import build_tokenizer
 from ardm.hub import load_adapters, load_folder
@@ -59,14 +66,20 @@ def base(tmp_path):
     """Makes a folder with a model of someone else's: kind -> folder."""
 
     def base(kind):
-        tokenizer = build_tokenizer("char", "User: Assistant: abc\n")
+        letters = sorted(set("User: Assistant: abc\n"))
+        if kind == "bert":
+            tokenizer = build_tokenizer("char", letters)
+        else:  # no mask token, and no row for one
+            vocab = {symbol: number for number, symbol in enumerate(letters)}
+            backend = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+            backend.decoder = decoders.Fuse()
+            tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
         tokenizer.add_special_tokens({"eos_token": "[EOS]"})
         size = {"vocab_size": len(tokenizer), "max_position_embeddings": 64, **SIZES}
         torch.manual_seed(0)
         if kind == "bert":
             model = BertForMaskedLM(BertConfig(**size, pad_token_id=tokenizer.pad_token_id))
         else:
-            tokenizer.mask_token = None
             ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id}
             model = LlamaForCausalLM(LlamaConfig(**size, **ids))
         model.save_pretrained(tmp_path / kind)
