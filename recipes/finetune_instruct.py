@@ -1,8 +1,7 @@
 """Fine-tunes a model on prompts and their answers, or chats; asks it, and saves it or its adapters.
 
     accelerate launch recipes/finetune_instruct.py                # a new model, tasks on words
-    accelerate launch recipes/finetune_instruct.py --model_name_or_path runs/ardm \\
-        --train_file chats.jsonl --output_dir runs/chat
+    accelerate launch recipes/finetune_instruct.py --train_file chats.jsonl --output_dir runs/chat
     accelerate launch recipes/finetune_instruct.py --model_name_or_path runs/chat --lora_r 8
 
 Rows have `messages`, or `prompt` and `completion`. The prompt is never masked; the loss is over the
