@@ -77,8 +77,8 @@ def report(
     facts = run_facts(args, name, model, result)
     if args.merge_adapter:
         model = model.merge_and_unload()
-    how = instruct_arguments.use(bool(args.lora_r) and not args.merge_adapter, options)
-    figures = CardFigures(**facts, samples=shown, evaluation=evaluation, use=how, limitations=told)
+    facts |= instruct_arguments.card_texts(args, options)
+    figures = CardFigures(**facts, samples=shown, evaluation=evaluation, limitations=f"{told}.")
     save_folder(args.output_dir, model, tokenizer, figures, result.history)
     print(*(f"\n{text}" for text in shown), sep="\n")
     print(f"\n{told}.\n{with_error(*bits, 3, '+-')} bits per answer token: upper bound.")
@@ -106,7 +106,10 @@ def main(argv: list[str] | None = None) -> None:
     if accelerator.is_main_process:
         print(*notes, *(f"{part}: {found}." for part, found in turns.items()), sep="\n")
     sizes = {name: getattr(args, name) for name in arguments.NETWORK}
-    model: Any = saved[0].float() if saved else new_model(tokenizer, longest, args.seed, **sizes)
+    if saved:
+        model: Any = saved[0].float()
+    else:
+        model = new_model(tokenizer, longest, args.seed, **sizes)
     use_eos(model, tokenizer, new_rows=args.lora_r == 0)
     adapters = instruct_arguments.adapters_of(args, model)
     if adapters:

@@ -106,7 +106,7 @@ def _file_rows(given: str | Sequence[str]) -> Dataset:
     for name in files:
         if not Path(name).is_file():
             raise ValueError(f"there is no file {shown(name)}; expected a file of chats.")
-    return _csv_rows(files) if kinds == {"csv"} else read_rows(kinds.pop(), files)
+    return _csv_rows(files) if kinds == {"csv"} else read_rows(str(kinds.pop()), files)
 
 
 def _csv_rows(files: list[str]) -> Dataset:

@@ -36,11 +36,20 @@ _CHATS = (
 )
 _NAMES = "User: Assistant: \n"  # what the plain chat template writes
 
-USE = """\
-```python
-from ardm.hub import LOADER
+ADAPTERS_LOADING = """\
+The folder holds adapters beside the weights of another model; `pip install peft` is needed.
 
-model, tokenizer = LOADER("MODEL_NAME")
+```python
+from ardm.hub import load_adapters
+
+model, tokenizer = load_adapters("MODEL_NAME")
+```
+
+"""
+_USE = """\
+Then:
+
+```python
 messages = [{"role": "user", "content": "..."}]
 options = {"add_generation_prompt": True, "return_dict": True, "return_tensors": "pt"}
 inputs = tokenizer.apply_chat_template(messages, **options)
@@ -193,7 +202,7 @@ def adapters_of(args: argparse.Namespace, model: Any) -> dict[str, Any]:
 
 def longest_row(
     args: argparse.Namespace, model: Any, turns: Mapping[str, Turns], answer_length: int
-) -> int | None:
+) -> int:
     """The most tokens that a row of prompt and answer may have.
 
     Args:
@@ -203,8 +212,8 @@ def longest_row(
         answer_length: masks of an answer.
 
     Returns:
-        What is asked for, or what a saved model takes (None: any number), or the longest row of the
-        training data.
+        What is asked for, or the most that a saved model takes; of one that takes any number, and
+        of a new one, the longest row of the training data.
 
     Raises:
         ValueError: if it is more than the model takes, or leaves no room for a prompt.
@@ -216,9 +225,9 @@ def longest_row(
             f"sequence_length is {asked}; expected at most {most}, what the model takes."
         )
     longest = most if asked is None else asked
-    if model is None and asked is None:
+    if longest is None:
         longest = turns["train"].longest_prompt + answer_length
-    if longest is not None and longest <= answer_length:
+    if longest <= answer_length:
         raise ValueError(
             f"prompt and answer have {longest} tokens, and the answer alone {answer_length};"
             " expected room for a prompt: give another --answer_length or --sequence_length."
@@ -245,22 +254,19 @@ def answering(answer_length: int, seed: int) -> dict[str, Any]:
     }
 
 
-def use(adapted: bool, options: Mapping[str, Any]) -> str:
-    """How a card says to ask the model.
+def card_texts(args: argparse.Namespace, options: Mapping[str, Any]) -> dict[str, Any]:
+    """How a card says to load the model and to ask it.
 
     Args:
-        adapted: whether it was saved as adapters.
+        args: of [`parse`].
         options: of [`answering`].
 
     Returns:
-        Markdown.
+        Fields of `ardm.hub.CardFigures`.
     """
-    words = {
-        "LOADER": "load_adapters" if adapted else "load_folder",
-        "LENGTH": str(options["max_new_tokens"]),
-        "BLOCK": str(options["block_length"]),
+    adapted = bool(args.lora_r) and not args.merge_adapter
+    use = _USE.replace("LENGTH", str(options["max_new_tokens"]))
+    return {
+        "loading": ADAPTERS_LOADING if adapted else None,
+        "use": use.replace("BLOCK", str(options["block_length"])),
     }
-    text = USE
-    for word, meant in words.items():
-        text = text.replace(word, meant)
-    return text

@@ -91,7 +91,8 @@ class CardFigures(RunFigures):
         samples: generated texts.
         infilled: texts of which the middle, in [[ ]], was generated.
         stages: how tokens are revealed, in words.
-        use: how the model is run, Markdown; None = as any model of text.
+        loading: how `model` and `tokenizer` are loaded, Markdown; None = as any model of text.
+        use: what is done with them, Markdown; None = as with any model of text.
     """
 
     sequence_length: int | None = None
@@ -99,6 +100,7 @@ class CardFigures(RunFigures):
     samples: Sequence[str] = ()
     infilled: Sequence[str] = ()
     stages: str | None = None
+    loading: str | None = None
     use: str | None = None
 
 
@@ -113,7 +115,7 @@ def model_card(figures: CardFigures) -> str:
     """
     evaluation = figures.evaluation
     parts = {
-        "Use": (figures.use or _LOADING + _USE).replace(
+        "Use": ((figures.loading or _LOADING) + (figures.use or _USE)).replace(
             "MODEL_NAME", figures.model_name or "path/to/this/folder"
         ),
         "Training data": figures.training_data,

@@ -104,9 +104,12 @@ def test_the_tokenizer_of_a_new_model_writes_the_template():
     assert instruct_arguments.prepare_tokenizer(tokenizer, None) == []
 
 
-def test_a_card_says_how_it_is_asked():
+def test_a_card_says_how_it_is_asked(folder):
     options = instruct_arguments.answering(64, 0)
-    text = instruct_arguments.use(True, options)
-    assert "load_adapters(" in text and "max_new_tokens=64, block_length=32" in text
-    text = instruct_arguments.use(False, instruct_arguments.answering(8, 0))
-    assert "load_folder(" in text and "max_new_tokens=8, block_length=8" in text
+    args = parsed("--model_name_or_path", folder, "--lora_r", 4)
+    texts = instruct_arguments.card_texts(args, options)
+    assert "load_adapters(" in texts["loading"]
+    assert "max_new_tokens=64, block_length=32" in texts["use"]
+    texts = instruct_arguments.card_texts(parsed(), instruct_arguments.answering(8, 0))
+    assert texts["loading"] is None
+    assert "max_new_tokens=8, block_length=8" in texts["use"]
