@@ -8,6 +8,7 @@ COMMANDS = {
     "train": "train_ardm",
     "train-pixels": "train_ardm_pixels",
     "train-proteins": "train_ardm_proteins",
+    "finetune": "finetune_instruct",
     "generate": "generate_ardm",
     "evaluate": "evaluate_ardm",
     "plan": "plan_steps",

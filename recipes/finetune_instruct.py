@@ -33,6 +33,7 @@ from ardm.training import (
     add_training_arguments,
     begin,
     muon_adamw,
+    recipe_parser,
     run_recipe,
     train,
     training_config,
@@ -51,8 +52,7 @@ NUM_SHOWN = 5
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    as_written = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
+    parser = recipe_parser(__doc__)
     instruct_arguments.add_instruct_arguments(parser)
     add_training_arguments(parser, **DEFAULTS)
     return instruct_arguments.parse(parser, argv)

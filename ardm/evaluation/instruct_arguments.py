@@ -111,7 +111,7 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
     Raises:
         ValueError: if a number is out of range or a flag needs another one.
     """
-    args = arguments.parse(parser, argv)
+    args = arguments.parse_adopting(parser, argv)
     check_integer("lora_r", args.lora_r, 0)
     check_integer("num_prompts", args.num_prompts, 1)
     for name in ("answer_length", "sequence_length"):
