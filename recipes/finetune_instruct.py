@@ -5,9 +5,9 @@
     accelerate launch recipes/finetune_instruct.py --model_name_or_path runs/chat --lora_r 8
 
 Rows have `messages`, or `prompt` and `completion`. The prompt is never masked; the loss is over the
-answer and the EOS behind it, so that its length is learned, too. With no argument: one core of a
-busy machine, 6 minutes; 99.5 % of the held-out questions are answered right, 0.005 bits per answer
-token. The same command again resumes a stopped run.
+answer and the EOS behind it, so that its length is learned, too. With no argument: one CPU core, 3
+minutes; 99.5 % of the held-out questions are answered right, at 0.005 bits per answer token.
+The same command again resumes a stopped run.
 """
 
 import argparse
@@ -92,6 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     config = training_config(args)
     accelerator = begin(config)
     saved = None
+    torch.manual_seed(args.seed)  # of rows that a model gets for new tokens
     if args.model_name_or_path:  # one of our own, or one to adopt
         saved = load_folder(args.model_name_or_path, trust_remote_code=args.trust_remote_code)
     with accelerator.main_process_first():  # one process fills the data cache, the others read it
