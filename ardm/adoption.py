@@ -104,7 +104,7 @@ def _change(
         found["mask_token_id"] = added_mask_token(config, tokenizer)
     rows = max(found["mask_token_id"] + 1, config.vocab_size)
     if causal and rows > config.vocab_size:
-        model.resize_token_embeddings(rows)
+        _add_rows(model, rows)
     eos_token_id = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     if eos_token_id is not None and not again:  # chat models have several, told there alone
         found.setdefault("eos_token_id", eos_token_id)
@@ -120,6 +120,19 @@ def _change(
         model.__class__ = adopted_class(own_class)
         model.generation_config = ARDMGenerationConfig.from_model_config(config)
     _try_out(model)
+
+
+@torch.no_grad()
+def _add_rows(model: Any, num_rows: int) -> None:
+    """Embeddings with more rows, each the mean of the old ones: nothing is left to chance.
+
+    transformers draws them, so that two processes would have two models.
+    """
+    num_old = model.config.vocab_size
+    with torch.random.fork_rng(devices=[]):
+        model.resize_token_embeddings(num_rows, mean_resizing=False)
+    for table in (model.get_input_embeddings(), model.get_output_embeddings()):
+        table.weight[num_old:] = table.weight[:num_old].mean(0)
 
 
 @torch.no_grad()

@@ -81,6 +81,11 @@ def test_spare_rows_are_used_before_new_ones_are_made():
 def test_without_a_tokenizer_a_causal_model_gets_a_row():
     model = adopt(plain_model("llama"))
     assert model.config.mask_token_id == 13 and model.config.vocab_size == 14
+    again = adopt(plain_model("llama"))
+    for table in (again.get_input_embeddings(), again.get_output_embeddings()):
+        torch.testing.assert_close(table.weight[13], table.weight[:13].mean(0))
+    for value, other in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(value, other)
     assert model.generate(torch.tensor([[3, 13, 13]]), seed=0).max() < 13
 
 
