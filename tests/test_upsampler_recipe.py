@@ -43,7 +43,7 @@ def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("base") / "run"
     module = recipe("train_ddpm")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "sample_grids", lambda *args: ())
+        patch.setattr(module, "sample_grids", lambda *args, **kwargs: ())
         patch.setattr(module, "pictures_of", dict)
         flags = "--image_size 4 --num_quality_images 0"
         module.main(words(NETWORK, STEPS, flags, "--output_dir", folder))

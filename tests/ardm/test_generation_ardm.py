@@ -137,6 +137,7 @@ def expected_plan(count, options):
     return [count * (i + 1) // steps - count * i // steps for i in range(steps)]
 
 
+@pytest.mark.filterwarnings("ignore:nothing to generate")
 @hypothesis.settings(max_examples=60)
 @hypothesis.given(st.data())
 def test_every_promise_on_random_shapes_masks_and_settings(model, data):

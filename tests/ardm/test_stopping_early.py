@@ -30,6 +30,7 @@ def test_an_eos_that_never_comes_changes_nothing(model):
         )
 
 
+@pytest.mark.filterwarnings("ignore:nothing to generate")
 def test_a_row_without_masks_has_no_end(model):
     ids = torch.tensor([[0, EOS, 1, PAD], [EOS, MASK, MASK, MASK]])
     settings = {"seed": 1, "eos_token_id": EOS, "stopping_criteria": [MaxLengthCriteria(2)]}

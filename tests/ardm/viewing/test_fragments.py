@@ -137,6 +137,7 @@ def test_no_text_becomes_an_element(watched):
     assert all("onclick" not in token for token in seen.tokens)
 
 
+@pytest.mark.filterwarnings("ignore:nothing to generate")
 def test_line_breaks_break_lines_and_characters_form_a_grid(watched):
     _, trace = watched("a\nb", 0, eos_token_id=None)
     html = text_fragment(trace)

@@ -139,6 +139,7 @@ def test_without_a_terminal_only_the_text_is_written_and_no_escape_codes(model):
     assert written.endswith("\n" + TOKENIZER.decode(ids[0]).replace("\x1b", "␛") + "\n")
 
 
+@pytest.mark.filterwarnings("ignore:nothing to generate")
 def test_a_long_line_is_not_broken(model):
     view = TerminalView(TOKENIZER, console=console(False, width=20))
     ids = TOKENIZER("abcd" * 20, return_tensors="pt").input_ids

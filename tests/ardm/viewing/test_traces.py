@@ -80,6 +80,7 @@ def generate(model, seed=3, **call):
     return output, path
 
 
+@pytest.mark.filterwarnings("ignore:nothing to generate")
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_the_frames_are_the_history(tiny_model, call):
     output, path = generate(model_of(tiny_model), **call)
@@ -98,6 +99,7 @@ def test_the_frames_are_the_history(tiny_model, call):
         assert trace.text == TOKENIZER.decode(output.sequences[0])
 
 
+@pytest.mark.filterwarnings("ignore:nothing to generate")
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_every_generated_position_appears_at_its_step(tiny_model, call):
     output, path = generate(model_of(tiny_model), **call)
