@@ -21,6 +21,7 @@ from ardm.data.gaps import encode_gaps, given_texts
 from ardm.data.lost_text import lost_text
 from ardm.evaluation import costs_of_text, saved_costs
 from ardm.generation_config_ardm import ORDER_NAMES
+from ardm.networks import longest_sequence
 from ardm.training import process_state, quieten, recipe_parser, run_recipe
 from ardm.training.local_paths import public
 from ardm.viewing import Filling, watch_filling, web
@@ -54,15 +55,15 @@ def default(variable: str, folder: str) -> str | None:
 
 
 def text_tab(gr: Any, model: Any, tokenizer: Any) -> None:
-    longest = min(LONGEST, getattr(model.config, "max_position_embeddings", LONGEST))
+    longest = min(LONGEST, longest_sequence(model) or LONGEST)
     options: dict[str, Any] = {"max_tokens": longest, "around": frame_of(model, tokenizer)}
 
-    def write(text: str, pause: float, heat: float, seed: int, *more: Any) -> Iterator[Filling]:
-        names = ("order", "tokens_per_step", "resample_steps")
-        settings = {"temperature": heat} if heat else {"do_sample": False}
-        settings |= {"seed": seed, **dict(zip(names, more, strict=True))}
+    def write(text: str, pause: float, temperature: float, *more: Any) -> Iterator[Filling]:
+        names = ("seed", "order", "tokens_per_step", "resample_steps")
+        settings: dict[str, Any] = dict(zip(names, more, strict=True))
+        settings |= {"temperature": temperature} if temperature else {"do_sample": False}
         with web.mistakes_told():
-            ids = encode_gaps(text, tokenizer, needs_gap=True, **options)
+            ids = encode_gaps(text, tokenizer, **options)
             if lost := lost_text(tokenizer, given_texts(text, tokenizer)):
                 web.warn(str(lost))
             yield from watch_filling(model, tokenizer, ids, delay=pause, **settings)
@@ -83,14 +84,14 @@ def text_tab(gr: Any, model: Any, tokenizer: Any) -> None:
             with gr.Row():
                 order = gr.Dropdown([*ORDER_NAMES], value="random", label="Order")
                 seed = gr.Number(0, precision=0, label="Seed (empty: any)")
-            at_once = gr.Slider(1, 32, 1, step=1, precision=0, label="Tokens per step")
-            heat = gr.Slider(0, 2, 1, step=0.05, label="Temperature (0 = likeliest)")
-            again = gr.Slider(0, 64, 0, step=1, precision=0, label="Resampling passes")
+            tokens_per_step = gr.Slider(1, 32, 1, step=1, precision=0, label="Tokens per step")
+            temperature = gr.Slider(0, 2, 1, step=0.05, label="Temperature (0 = likeliest)")
+            resample_steps = gr.Slider(0, 64, 0, step=1, precision=0, label="Resampling passes")
             pause = gr.Slider(0, 0.5, 0.05, step=0.01, label="Pause after a pass (s)")
     plain = gr.Textbox(label="Text", lines=2, buttons=["copy"], elem_id="plain")
     with gr.Accordion("Play it again", open=False):
         replay = gr.HTML(padding=False)
-    given = [text, pause, heat, seed, order, at_once, again]
+    given = [text, pause, temperature, seed, order, tokens_per_step, resample_steps]
     writing = gr.on([go.click, text.submit], write, given, [canvas, plain, replay], **LIVE)
     stop.click(None, cancels=[writing])
     with gr.Accordion("What do fewer steps cost?", open=False):
@@ -100,11 +101,11 @@ def text_tab(gr: Any, model: Any, tokenizer: Any) -> None:
 
 
 def image_tab(gr: Any, models: SavedModels) -> None:
-    def draw(kind: str, num: int, scale: float, *more: Any) -> Iterator[Any]:
+    def draw(kind: str, num_images: int, scale: float, *more: Any) -> Iterator[Any]:
         settings: dict[str, Any] = dict(zip(("sampler", "steps", "seed"), more, strict=True))
         settings |= {"class_name": None if kind == ALL else kind, "guidance_scale": scale}
         with web.mistakes_told():
-            yield from watch_drawing(models, num, num_columns=10, **settings)
+            yield from watch_drawing(models, num_images, num_columns=10, **settings)
 
     classes = [ALL, *(models.class_names or ())]
     steered = can_be_steered(models)
@@ -121,8 +122,8 @@ def image_tab(gr: Any, models: SavedModels) -> None:
             sampler = gr.Dropdown([*STEPS], value="dpm_solver++", label="Sampler")
             steps = gr.Slider(1, 250, 25, step=1, precision=0, label="Steps")
             scale = gr.Slider(0, 8, 1, step=0.1, label="Guidance scale (1 = off)", visible=steered)
-            num = gr.Slider(1, 60, 40, step=1, precision=0, label="Images")
-    drawing = go.click(draw, [kind, num, scale, sampler, steps, seed], grid, **LIVE)
+            num_images = gr.Slider(1, 60, 40, step=1, precision=0, label="Images")
+    drawing = go.click(draw, [kind, num_images, scale, sampler, steps, seed], grid, **LIVE)
     stop.click(None, cancels=[drawing])
 
 

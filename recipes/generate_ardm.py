@@ -6,11 +6,11 @@
     python recipes/generate_ardm.py --prompt_file prompts.jsonl --output_file written.jsonl
     echo "The ______ of a list" | python recipes/generate_ardm.py --prompt_file - --output_file -
 
-A gap is three or more underscores, one token each, or the tokenizer's own mask token. Without a
-prompt: a text of --max_new_tokens, or of the model's full length. Texts are printed; --output_file
-gets JSON lines, with each text's prompt, seed, steps and log-probability, `-` prints them. The
-prompt number p (from 0) has the seed `seed + p`: neither other prompts nor the batch size change
-what is written. Any CPU or one GPU; seconds a text.
+A gap is three or more underscores, one token each, [[12]] for 12 tokens, or the tokenizer's own
+mask token. Without a prompt: a text of --max_new_tokens, or of the model's full length. Texts are
+printed; --output_file gets JSON lines, with each text's prompt, seed, steps and log-probability,
+`-` prints them. The prompt number p (from 0) has the seed `seed + p`: neither other prompts nor the
+batch size change what is written. Any CPU or one GPU; seconds a text.
 """
 
 import argparse
@@ -20,11 +20,13 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
-import torch
-
 from ardm import ARDMForMaskedLM
+from ardm.data.framing import frame_of
+from ardm.data.gaps import encode_gaps
+from ardm.data.padding import padded
 from ardm.evaluation import generation_arguments
 from ardm.hub import DEMO_FOLDER, load_folder
+from ardm.networks import longest_sequence
 from ardm.training import (
     check_integer,
     process_state,
@@ -35,17 +37,14 @@ from ardm.training import (
     run_recipe,
 )
 
-SPECIAL = "put [CLS], [SEP] or the like around prompts (default: of models that ardm.adopt made)"
-
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = recipe_parser(__doc__)
     add = parser.add_argument
     add("--model_name_or_path", default=DEMO_FOLDER, help="a folder, or user/name on the Hub")
     add("--trust_remote_code", action="store_true", help="run code that comes with such a model")
-    add("--prompt", nargs="+", help="texts, with gaps: ___, one token for each underscore")
+    add("--prompt", nargs="+", help="texts with gaps: ___, a token each, or [[12]] for 12")
     add("--prompt_file", help="prompts, a line each, or .jsonl with a field prompt; - = stdin")
-    add("--special_tokens", action=argparse.BooleanOptionalAction, help=SPECIAL)
     add("--num_return_sequences", type=int, default=1, help="texts for each prompt (1)")
     add("--batch_size", type=int, default=16, help="texts at a time, if not of one prompt (16)")
     add("--output_file", help="JSON lines, in place of texts on the terminal; - = stdout")
@@ -70,11 +69,8 @@ def written(
     inputs: dict[str, Any] = {}
     if prompts[0][1] is not None:
         settings.pop("max_new_tokens", None)  # they are among the ids
-        lengths = torch.tensor([len(ids) for _, _, ids in prompts])
-        real = torch.arange(int(lengths.max())) < lengths[:, None]
-        padded = torch.zeros(real.shape, dtype=torch.long)  # of any id: the mask says what is real
-        padded[real] = torch.tensor([token for _, _, ids in prompts for token in ids])
-        inputs = {"input_ids": padded.to(model.device), "attention_mask": real.to(model.device)}
+        rows_BL, real_BL = padded([ids for _, _, ids in prompts])
+        inputs = {"input_ids": rows_BL.to(model.device), "attention_mask": real_BL.to(model.device)}
     copies = args.num_return_sequences
     output: Any = model.generate(
         **inputs, num_return_sequences=copies, return_dict_in_generate=True, **settings
@@ -107,11 +103,10 @@ def main(argv: list[str] | None = None) -> None:
         args.model_name_or_path, trust_remote_code=args.trust_remote_code
     )
     model.to(state.device)
-    special = args.special_tokens
-    special = not isinstance(model, ARDMForMaskedLM) if special is None else special
-    encode = generation_arguments.encode_prompt
+    options: dict[str, Any] = {"max_tokens": longest_sequence(model)}
+    options |= {"around": frame_of(model, tokenizer), "max_new_tokens": args.max_new_tokens}
     prompts: list[tuple[int, str | None, list[int]]] = [
-        (number, prompt, encode(prompt, tokenizer, args.max_new_tokens, special))
+        (number, prompt, encode_gaps(prompt, tokenizer, **options)[0].tolist())
         for number, prompt in enumerate(given)
     ]
     prompts = prompts or [(0, None, [])]

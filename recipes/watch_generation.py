@@ -4,21 +4,20 @@
     python recipes/watch_generation.py --prompt "The statement _________ is executed." --seed 1
     python recipes/watch_generation.py --resample_steps 16 --resample_order least_confident
 
-A gap in the prompt is three or more underscores, one token each, or [[12]] for 12 tokens, or the
-tokenizer's own mask token.
-Without a prompt and --max_new_tokens: one text of the model's full length. Writes generation.html,
-which opens in any browser, and order.png, the order as a heat map, to --output_dir. Any CPU;
-seconds, most of them --delay.
+A gap in the prompt is three or more underscores, one token each, [[12]] for 12 tokens, or the
+tokenizer's own mask token. Without a prompt and --max_new_tokens: one text of the model's full
+length. Writes generation.html, which opens in any browser, and order.png, the order as a heat map,
+to --output_dir. Any CPU; seconds, most of them --delay.
 """
 
 import argparse
 from pathlib import Path
 
-import torch
-
-from ardm import ARDMForMaskedLM
+from ardm.data.framing import frame_of
+from ardm.data.gaps import encode_gaps
 from ardm.evaluation import generation_arguments
 from ardm.hub import DEMO_FOLDER, load_folder
+from ardm.networks import longest_sequence
 from ardm.training import check_writable, quieten, recipe_parser, run_recipe
 from ardm.training.local_paths import public
 from ardm.viewing import TerminalView, Trace, plot_order, write_page
@@ -45,10 +44,13 @@ def main(argv: list[str] | None = None) -> None:
     called = dict(settings)
     prompt = None
     if args.prompt is not None:
-        new = called.pop("max_new_tokens", None)
-        adopted = not isinstance(model, ARDMForMaskedLM)
-        ids = generation_arguments.encode_prompt(args.prompt, tokenizer, new, adopted)
-        prompt = torch.tensor([ids])
+        prompt = encode_gaps(
+            args.prompt,
+            tokenizer,
+            max_tokens=longest_sequence(model),
+            around=frame_of(model, tokenizer),
+            max_new_tokens=called.pop("max_new_tokens", None),
+        )
 
     with view:
         output = model.generate(

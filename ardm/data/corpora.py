@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from ..training import check_integer
 from ..training.model_folders import find_model, loading
 from .arguments import TEXT_FLAGS, Corpus
-from .framing import Frame
+from .framing import Frame, frame_of
 from .pieces import documents_of
 from .texts import load_texts, load_validation_texts
 from .tokenization import build_tokenizer, with_mask_token
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # datasets takes a second to import
     from datasets import Dataset, IterableDataset
 
 _KINDS = ("char", "byte", "bpe")
-_USUAL_LENGTH = 512  # tokens of a window, where a model takes a book
+_DEFAULT_WINDOW = 512  # tokens, where an adopted model takes a book
 _SHOWN_DOCUMENTS = 10_000  # of a stream, to learn a tokenizer from
 
 
@@ -66,12 +66,11 @@ def _framed_windows(
     texts: Any,
     tokenizer: PreTrainedTokenizerBase,
     length: int,
-    model: _Model | int | None,
+    model: _Model | None,
     called: dict[str, Any],
 ) -> Any:
     """Windows of `length` tokens; those that the tokenizer sets around a text are given."""
-    given = getattr(getattr(model, "config", None), "given_token_ids", None)
-    frame = Frame.of(tokenizer, given) if given else Frame()
+    frame = Frame() if model is None else frame_of(model, tokenizer)
     if length <= frame.num_tokens:
         raise ValueError(
             f"sequence_length is {length}, of which the tokenizer sets {frame.num_tokens} around a"
@@ -81,7 +80,7 @@ def _framed_windows(
 
 
 def load_held_out(
-    corpus: Corpus, model: _Model | int, tokenizer: PreTrainedTokenizerBase
+    corpus: Corpus, model: _Model, tokenizer: PreTrainedTokenizerBase
 ) -> Dataset | IterableDataset:
     """Reads the validation text for a saved model.
 
@@ -89,7 +88,7 @@ def load_held_out(
 
     Args:
         corpus: which text.
-        model: whose longest sequence a window may have, or the number itself.
+        model: whose longest sequence a window may have.
         tokenizer: the model's.
 
     Returns:
@@ -109,12 +108,12 @@ def load_held_out(
     return _framed_windows(texts["validation"], tokenizer, length, model, called)
 
 
-def window_length(corpus: Corpus, model: _Model | int) -> int:
+def window_length(corpus: Corpus, model: _Model) -> int:
     """The tokens of a window for a saved model: what the corpus says, or the most it takes.
 
     Args:
         corpus: has a `sequence_length`.
-        model: whose longest sequence a window may have, or the number itself.
+        model: whose longest sequence a window may have.
 
     Returns:
         The number.
@@ -132,15 +131,13 @@ def window_length(corpus: Corpus, model: _Model | int) -> int:
     return length
 
 
-def _longest(model: _Model | int) -> tuple[int, int]:
+def _longest(model: _Model) -> tuple[int, int]:
     """The most tokens that a model takes, and of an adopted one what is usual unless asked for."""
-    if isinstance(model, int):
-        return model, model
     longest = getattr(model, "longest_sequence", None)  # of an adopted one
     if longest is None:
         longest = model.config.max_position_embeddings
         return longest, longest
-    return longest, min(longest, _USUAL_LENGTH)
+    return longest, min(longest, _DEFAULT_WINDOW)
 
 
 def _texts_of(corpus: Corpus) -> dict[str, Any]:

@@ -4,7 +4,7 @@
     ____      one token for each underscore, from three on
     [MASK]    one token: the tokenizer's own mask token, whatever it is called
 
-Everything else is text, and stays as it is.
+Everything else is text, and stays as it is; new tokens may follow it.
 """
 
 import re
@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
+
+from ..training import check_integer
 
 _GAP = re.compile(r"\[\[\s*(\d+)\s*\]\]|_{3,}")
 
@@ -23,60 +25,45 @@ def encode_gaps(
     *,
     max_tokens: int | None = None,
     around: tuple[Sequence[int], Sequence[int]] = ((), ()),
-    needs_gap: bool = False,
+    max_new_tokens: int | None = None,
 ) -> Tensor:
-    """The ids of a text with gaps.
+    """The ids of a text with gaps, or with room for new tokens behind it.
 
     Args:
-        text: with any of the three spellings, or with none.
+        text: with any of the three spellings.
         tokenizer: of the model, with a mask token.
         max_tokens: that the model takes, gaps included; None = any number.
-        around: ids before the text and behind it, which are given, such as [CLS] and [SEP]; nothing
-            for a model that was trained on bare text.
-        needs_gap: whether a text without a gap is a mistake.
+        around: ids before the text and behind it, which are given, such as [CLS] and [SEP], as
+            [`ardm.data.framing.frame_of`] tells; nothing for a model that was trained on bare text.
+        max_new_tokens: masks behind the text, within what is around it; None = none.
 
     Returns:
-        int64 (1, L), mask ids in the gaps.
+        int64 (1, L), mask ids in the gaps and for new tokens.
 
     Raises:
         ValueError: if the tokenizer has no mask token, a gap has no token, there are more tokens
-            than the model takes, or a gap is needed and there is none.
+            than the model takes, the number of new ones is none, or there is nothing to generate.
     """
     mask = tokenizer.mask_token
     if mask is None:
         raise ValueError(
             f"{type(tokenizer).__name__} has no mask token; expected one to tell where gaps are."
         )
+    new = check_integer("max_new_tokens", max_new_tokens or 0, 0)
     # before a text of that length is made
     sizes = [_size(gap) for gap in _GAP.finditer(text)]
-    _check_length(sum(sizes), max_tokens, "gaps of")
-    marked = mark_gaps(text, tokenizer)
+    _check_length(sum(sizes) + new, max_tokens, "gaps of")
+    marked = _GAP.sub(lambda gap: mask * _size(gap), text) + mask * new
     before, after = around
     inside = tokenizer(marked, add_special_tokens=False).input_ids
     ids = torch.tensor([[*before, *inside, *after]], dtype=torch.long)
     _check_length(ids.shape[1], max_tokens, "gaps included,")
-    if needs_gap and not (ids == tokenizer.mask_token_id).any():
+    if tokenizer.mask_token_id not in inside:
         raise ValueError(
-            "the text has no gap to fill; expected one, such as [[12]] for 12 tokens, ___,"
-            f" or {mask}."
+            f"the text {text[:60]!r} has no gap to fill; expected one, such as [[12]] for 12"
+            f" tokens, ___ or {mask}, or max_new_tokens for text behind it."
         )
     return ids
-
-
-def mark_gaps(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The text with mask tokens in its gaps.
-
-    Args:
-        text: as for [`encode_gaps`].
-        tokenizer: the same.
-
-    Returns:
-        The text that is to be encoded.
-
-    Raises:
-        ValueError: if a gap has no token.
-    """
-    return _GAP.sub(lambda gap: str(tokenizer.mask_token) * _size(gap), text)
 
 
 def given_texts(text: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:

@@ -15,13 +15,13 @@ from urllib.parse import unquote, urlsplit
 from ..training import fingerprint
 from ..training.hub_errors import hub_cause
 from ..training.local_paths import public
-from ..training.model_folders import in_one_line
+from ..training.one_line import in_one_line
 from .compression import DataFile, check_no_archive, shown
 
 if TYPE_CHECKING:  # datasets takes a second to import
     from datasets import Dataset, IterableDataset
 
-logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 Rows = dict[str, "Dataset | IterableDataset"]
 
@@ -153,14 +153,16 @@ def hub_rows(name: str, config_name: str | None, streaming: bool) -> Rows:
     )
     asked = f"the data set {name!r}"
     with _offline_if_unreachable(name) as silent:
+        cause = None if silent is None else hub_cause(silent) or in_one_line(silent)
         try:
             loaded = _load(f"{asked}; {expected}", name, config_name, streaming=streaming)
         except ValueError as error:
-            if silent is None:
+            if cause is None:
                 raise
-            cause = hub_cause(silent) or in_one_line(silent)
             nothing = f"there is no such folder, and the Hub gives none of that name ({cause})"
             raise ValueError(f"cannot load {asked}: {nothing}; {expected}.") from error
+    if cause is not None:
+        _LOGGER.warning("%s: the Hub does not answer (%s): only its cache is used", name, cause)
     return {str(key): rows for key, rows in loaded.items()}
 
 

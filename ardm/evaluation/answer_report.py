@@ -13,11 +13,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from ..data.answers import Turn
+from ..data.padding import padded
 from ..metrics.bits import Estimate, bits_per_unit
 from .bound import BoundEvaluation
 from .ragged_bound import sums_by_record
@@ -87,13 +86,8 @@ def write_answers(model: Any, tokenizer: Any, turns: Sequence[Turn], **options: 
     """
     answers: list[str] = []
     for begin in range(0, len(turns), _PROMPTS_AT_ONCE):
-        prompts = [torch.tensor(turn.prompt_ids) for turn in turns[begin:][:_PROMPTS_AT_ONCE]]
-        real = [torch.ones_like(ids) for ids in prompts]
-        # padding is told by the mask alone: any id will do
-        inputs = [
-            pad_sequence(each, batch_first=True, padding_side="left") for each in (prompts, real)
-        ]
-        ids, mask = (each.to(model.device) for each in inputs)
+        prompts = [turn.prompt_ids for turn in turns[begin:][:_PROMPTS_AT_ONCE]]
+        ids, mask = (each.to(model.device) for each in padded(prompts, "left"))
         filled = model.generate(input_ids=ids, attention_mask=mask, **options)
         new = filled[:, ids.shape[1] :]
         answers += (text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True))

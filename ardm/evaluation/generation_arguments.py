@@ -1,4 +1,4 @@
-"""Flags of `generate`, and prompts with gaps: from words of a command line to ids with masks."""
+"""Flags of `generate`, and the prompts of a file."""
 
 import argparse
 import json
@@ -6,12 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
-from ..data.gaps import mark_gaps
 from ..generation_config_ardm import ORDER_NAMES, RESAMPLE_NAMES
 from ..named_plans import PLAN_NAMES
-from ..training import check_integer
 
 # of `generate`, which checks them; not given = the model's own
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -57,39 +53,6 @@ def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
 def generation_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The settings that were given: keyword values of `generate`."""
     return {name: value for name in SETTINGS if (value := getattr(args, name)) is not None}
-
-
-def encode_prompt(
-    prompt: str,
-    tokenizer: PreTrainedTokenizerBase,
-    max_new_tokens: int | None = None,
-    special_tokens: bool = False,
-) -> list[int]:
-    """A prompt's ids, with masks for its gaps and for new tokens behind it.
-
-    Args:
-        prompt: a text, with gaps as `ardm.data.gaps` has them.
-        tokenizer: the model's.
-        max_new_tokens: masks behind it.
-        special_tokens: whether the tokenizer puts around it what it puts around texts; models that
-            were trained from scratch here know none of it.
-
-    Returns:
-        The ids.
-
-    Raises:
-        ValueError: if there is nothing to generate, or the number of new tokens is none.
-    """
-    new = check_integer("max_new_tokens", max_new_tokens or 0, 0)
-    mask = str(tokenizer.mask_token)
-    text = mark_gaps(prompt, tokenizer) + mask * new
-    ids = tokenizer(text, add_special_tokens=special_tokens).input_ids
-    if tokenizer.mask_token_id not in ids:
-        raise ValueError(
-            f"prompt {prompt!r} has no gap; expected ___ in it,"
-            " or --max_new_tokens for text behind it."
-        )
-    return list(ids)
 
 
 def read_prompts(path: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,7 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
         The flags, with the learning rates that fit what is trained.
 
     Raises:
+        ImportError: if adapters are asked for and peft is not installed.
         ValueError: if a number is out of range or a flag needs another one.
     """
     args = arguments.parse_adopting(parser, argv)
@@ -126,6 +128,8 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
         )
     if args.lora_r and args.muon_learning_rate is not None:
         raise ValueError("got --muon_learning_rate with --lora_r; expected it for whole matrices.")
+    if args.lora_r and find_spec("peft") is None:  # before any data are read
+        raise ImportError("--lora_r needs peft: pip install peft (or the optional extra `peft`).")
     kind = "lora" if args.lora_r else "full" if args.model_name_or_path else "new"
     if not given_flags(parser, argv, ["learning_rate"]):
         args.learning_rate = LEARNING_RATES[kind]

@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ..data.framing import frame_of
+from ..networks import longest_sequence
 from ..plans import monotone_fit
 from ..step_losses import StepLosses, measure_step_losses
 from ..training import new_figure, plain
@@ -74,7 +75,8 @@ def step_losses_of_text(
         ValueError: if the text has fewer than two tokens, or holds the mask token.
     """
     frame = frame_of(model, tokenizer)
-    length = min(WINDOW, _longest(model) - frame.num_tokens)
+    longest = longest_sequence(model)
+    length = WINDOW if longest is None else min(WINDOW, longest - frame.num_tokens)
     if text.strip():
         ids = tokenizer(text, add_special_tokens=False).input_ids
         if len(ids) < 2:
@@ -93,12 +95,6 @@ def step_losses_of_text(
         pieces_BL = model.generate(pieces_BL, everything_BL, seed=seed, eos_token_id=None)
     generator = torch.Generator().manual_seed(seed)
     return measure_step_losses(model, pieces_BL, everything_BL, generator=generator)
-
-
-def _longest(model: Any) -> int:
-    """The longest sequence that a model takes, as far as it says so."""
-    sizes = (getattr(model.config, "max_position_embeddings", None), WINDOW * 2)
-    return min(size for size in sizes if size)
 
 
 def saved_costs(model: Any) -> "Figure | None":

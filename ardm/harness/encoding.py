@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
-from ..data.framing import Frame
+from ..data.framing import Frame, frame_of
+from ..data.padding import padded
 from .requests import Prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_USUAL_LENGTH = 2048  # tokens of a sequence, where an adopted model takes more
+_LONGEST_REQUEST = 2048  # tokens, where an adopted model takes more
 
 
 def frame_and_length(model: Any, tokenizer: "PreTrainedTokenizerBase") -> tuple[Frame, int]:
@@ -25,12 +25,11 @@ def frame_and_length(model: Any, tokenizer: "PreTrainedTokenizerBase") -> tuple[
     Returns:
         The frame, and the most that the model takes within it; of an adopted one what is usual.
     """
-    given = getattr(model.config, "given_token_ids", None)
-    frame = Frame.of(tokenizer, given) if given else Frame()
+    frame = frame_of(model, tokenizer)
     longest = getattr(model, "longest_sequence", None)  # of an adopted one
     if longest is None:
         return frame, model.config.max_position_embeddings - frame.num_tokens
-    return frame, min(longest, _USUAL_LENGTH) - frame.num_tokens
+    return frame, min(longest, _LONGEST_REQUEST) - frame.num_tokens
 
 
 def ids_of(tokenizer: "PreTrainedTokenizerBase", mask_token_id: int, text: str) -> list[int]:
@@ -67,8 +66,4 @@ def canvases(prompts: Sequence[Prompt], frame: Frame, mask_token_id: int) -> tup
         Ids, int64 (B, L), 0 behind a shorter one, and bool (B, L), True where they are.
     """
     masks = [mask_token_id] * prompts[0].settings["max_new_tokens"]
-    filled = [[*frame.before, *prompt.ids, *masks, *frame.after] for prompt in prompts]
-    width = max(map(len, filled))
-    rows = [ids + [0] * (width - len(ids)) for ids in filled]
-    lengths = torch.tensor([[len(ids)] for ids in filled])
-    return torch.tensor(rows, dtype=torch.long), torch.arange(width) < lengths
+    return padded([[*frame.before, *prompt.ids, *masks, *frame.after] for prompt in prompts])

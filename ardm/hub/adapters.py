@@ -17,7 +17,7 @@ from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from ..training import check_integer
-from ..training.model_folders import find_model, loading, read_json
+from ..training.model_folders import find_model, loading, read_model_json
 from .folder import load_folder
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def load_adapters(
     name = find_model(name_or_path, ADAPTER_CONFIG)
     if base is None:
         with loading(name, "adapters"):
-            base = _config(name).get("base_model_name_or_path")
+            base = read_model_json(name, ADAPTER_CONFIG).get("base_model_name_or_path")
             if not base:
                 raise ValueError(f"its {ADAPTER_CONFIG} names no base model; name one")
     model, _ = load_folder(base, trust_remote_code=trust_remote_code)
@@ -150,14 +150,6 @@ def _current_transformers() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         yield
-
-
-def _config(name: str) -> dict[str, Any]:
-    if os.path.isdir(name):
-        return read_json(os.path.join(name, ADAPTER_CONFIG))
-    from huggingface_hub import hf_hub_download
-
-    return read_json(hf_hub_download(name, ADAPTER_CONFIG))
 
 
 def _check_targets(model: nn.Module, wanted: Sequence[str]) -> None:

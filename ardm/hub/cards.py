@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..training.card_parts import (
+    UNNAMED,
+    WITH_PACKAGE,
+    WITHOUT_PACKAGE,
     RunFigures,
     bullets,
     fenced,
@@ -116,7 +119,7 @@ def model_card(figures: CardFigures) -> str:
     evaluation = figures.evaluation
     parts = {
         "Use": ((figures.loading or _LOADING) + (figures.use or _USE)).replace(
-            "MODEL_NAME", figures.model_name or "path/to/this/folder"
+            "MODEL_NAME", figures.model_name or UNNAMED
         ),
         "Training data": figures.training_data,
         "Training": training(figures),
@@ -140,6 +143,7 @@ def model_card(figures: CardFigures) -> str:
 
 
 def _result(evaluation: Evaluation) -> "EvalResult":
+    """The bound by character where there is one, else by token."""
     unit = "token" if evaluation.bits_per_character is None else "character"
     return bound_result(
         evaluation.bits_per_character or evaluation.bits_per_token,
@@ -222,8 +226,8 @@ in any order and several tokens a step, fills gaps between known text, and bound
 a text.
 """
 
-_LOADING = """\
-With [the package](https://github.com/ardm-ddpm/ardm-ddpm) installed:
+_LOADING = f"""\
+{WITH_PACKAGE}
 
 ```python
 from ardm.hub import load_folder
@@ -231,9 +235,7 @@ from ardm.hub import load_folder
 model, tokenizer = load_folder("MODEL_NAME")
 ```
 
-Without it, torch and transformers are enough: the model brings its code along, which
-`trust_remote_code=True` allows to run.
-
+{WITHOUT_PACKAGE}
 ```python
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..training.card_parts import (
+    UNNAMED,
+    WITH_PACKAGE,
+    WITHOUT_PACKAGE,
     RunFigures,
     bullets,
     front_matter,
@@ -74,7 +77,7 @@ def image_model_card(figures: ImageCardFigures) -> str:
         "Values are revealed": figures.stages,
     }
     scored = figures.bits_per_dimension is not None
-    name = figures.model_name or "path/to/this/folder"
+    name = figures.model_name or UNNAMED
     parts = {
         "Use": _use(figures).replace("MODEL_NAME", name),
         "Training data": figures.training_data,
@@ -117,7 +120,7 @@ def _use(figures: ImageCardFigures) -> str:
         call = "num_return_sequences=8, steps=16"
         texts |= {"canvas": "", "call": call, "kept": "", "bound": "ids"}
     with_package = _USE_OF_CLASSES if figures.class_names else _USE
-    return paragraphs(_WITH, with_package, _WITHOUT, _USE_WITHOUT.format(**texts))
+    return paragraphs(WITH_PACKAGE, with_package, WITHOUT_PACKAGE, _USE_WITHOUT.format(**texts))
 
 
 def _bound(figures: ImageCardFigures) -> str:
@@ -190,13 +193,6 @@ completed = pixels.decode(model.generate(given, num_return_sequences=4))
 ids = pixels.encode(images, labels=torch.zeros(8, dtype=torch.long))
 print(nelbo(model, ids, prompt_mask=pixels.prompt_mask(8)).bits_per_token)
 ```
-"""
-
-_WITH = "With [the package](https://github.com/ardm-ddpm/ardm-ddpm) installed:"
-
-_WITHOUT = """\
-Without it, torch and transformers are enough: the model brings its code along, which
-`trust_remote_code=True` allows to run.
 """
 
 _USE_WITHOUT = """\

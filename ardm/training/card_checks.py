@@ -3,7 +3,9 @@
 import re
 from collections.abc import Container
 
-_FOLDER = "path/to/this/folder"  # what cards call a model that has no name yet
+from .card_parts import UNNAMED
+from .one_line import in_one_line
+
 _WANTED = {
     "license": "nobody knows what may be done with the model",
     "library_name": "the Hub does not know what loads it",
@@ -22,7 +24,7 @@ def with_name(card: str, repo_id: str) -> str:
     Returns:
         The card whose commands load the model from there.
     """
-    return card.replace(_FOLDER, repo_id)
+    return card.replace(UNNAMED, repo_id)
 
 
 def missing_in_card(card: str, files: Container[str]) -> list[str]:
@@ -44,8 +46,8 @@ def missing_in_card(card: str, files: Container[str]) -> list[str]:
         data = ModelCard(card).data
     # of YAML and of its checks, which have no common base
     except Exception as error:
-        line = " ".join(str(error).split())
-        raise ValueError(f"README.md: its metadata cannot be read: {line}") from error
+        cause = in_one_line(error)
+        raise ValueError(f"README.md: its metadata cannot be read: {cause}") from error
     unsaid = [
         f"its metadata has no {name}, so that {why}"
         for name, why in _WANTED.items()

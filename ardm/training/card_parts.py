@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 Figures = TypeVar("Figures", bound="RunFigures")
 Picture: TypeAlias = "bytes | Image | Callable[[], bytes]"
+UNNAMED = "path/to/this/folder"  # what cards call a model that has no name yet
+WITH_PACKAGE = "With [the package](https://github.com/ardm-ddpm/ardm-ddpm) installed:"
+WITHOUT_PACKAGE = """\
+Without it, torch and transformers are enough: the model brings its code along, which
+`trust_remote_code=True` allows to run.
+"""
 _CURVE = "loss_curve.png"
 _PICTURES = (".png", ".gif", ".jpg", ".jpeg", ".webp")
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from .upload import check_upload
+from .upload_checks import check_upload
 
 # as https://huggingface.co/docs/hub/repositories-licenses lists them
 _LICENSES = """

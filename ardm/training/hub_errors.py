@@ -7,6 +7,8 @@ that is private are both 401 to who is not logged in.
 from collections.abc import Iterator
 from typing import Any
 
+from .one_line import in_one_line
+
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _MOST = 160  # characters of the Hub's own words
@@ -32,9 +34,9 @@ def hub_cause(error: BaseException) -> str | None:
     assert isinstance(found, HTTPError)
     status = hub_status(found)
     if status is None:
-        return f"no connection to {_endpoint()}: {_one_line(str(found) or type(found).__name__)}"
+        return f"no connection to {_endpoint()}: {_words(str(found) or type(found).__name__)}"
     said = getattr(found, "server_message", None)
-    return _meaning(found, status) + (f": {_one_line(said)}" if said else "")
+    return _meaning(found, status) + (f": {_words(said)}" if said else "")
 
 
 def _meaning(error: BaseException, status: int) -> str:
@@ -116,6 +118,5 @@ def _endpoint() -> str:
     return constants.ENDPOINT
 
 
-def _one_line(text: str) -> str:
-    line = " ".join(text.split()).rstrip(".")
-    return line if len(line) <= _MOST else line[: _MOST - 1] + "…"
+def _words(text: str) -> str:
+    return in_one_line(text, _MOST).rstrip(".")

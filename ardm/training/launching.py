@@ -44,15 +44,15 @@ def run_recipe(main: Callable[[], None]) -> None:
 
     Raises:
         SystemExit: with a message instead of a traceback, for a user's mistake (`ValueError`), a
-            disk that failed (`OSError`), a run that had to end (`RuntimeError`) or a wish (Ctrl-C),
-            of which one of several processes tells.
+            package that is missing (`ImportError`), a disk that failed (`OSError`), a run that had
+            to end (`RuntimeError`) or a wish (Ctrl-C), of which one of several processes tells.
     """
     try:
         start_processes()
         end_with_launcher()
         use_all_threads()
         main()
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError, OSError, ImportError) as error:
         raise SystemExit(f"error: {error}") from error
     except KeyboardInterrupt as stop:
         if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun passes on what the terminal sent already

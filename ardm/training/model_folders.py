@@ -12,6 +12,7 @@ from typing import Any
 
 from .hub_errors import hub_cause
 from .hub_names import may_be_on_the_hub, meant_here
+from .one_line import in_one_line
 
 _CONFIG = "config.json"
 _SECONDS = 10.0  # for the Hub to answer
@@ -72,11 +73,26 @@ def model_type_of(name: str) -> str:
     Returns:
         The `model_type` of its config.json; "None" if there is none.
     """
+    return str(read_model_json(name).get("model_type"))
+
+
+def read_model_json(name: str, file: str = _CONFIG) -> dict[str, Any]:
+    """The content of a JSON file of a saved model.
+
+    Args:
+        name: as [`find_model`] gives it; from the Hub, the file is downloaded.
+        file: its name there.
+
+    Returns:
+        A dictionary.
+
+    Raises:
+        ValueError: if the file cannot be read or holds anything else.
+    """
     from huggingface_hub import hf_hub_download
 
     folder = Path(name)
-    path = folder / _CONFIG if folder.is_dir() else hf_hub_download(name, _CONFIG)
-    return str(read_json(path).get("model_type"))
+    return read_json(folder / file if folder.is_dir() else hf_hub_download(name, file))
 
 
 @contextmanager
@@ -96,22 +112,6 @@ def loading(name: str, what: str = "model") -> Iterator[None]:
     except Exception as error:
         cause = hub_cause(error) or in_one_line(error)
         raise ValueError(f"no {what} can be loaded from {name!r}: {cause}") from error
-
-
-def in_one_line(error: BaseException, most: int = 200) -> str:
-    """What an error says, on one line: those of transformers and the Hub are pages.
-
-    Args:
-        error: any.
-        most: characters, then an ellipsis.
-
-    Returns:
-        The text, behind the error's kind if that is an unusual one.
-    """
-    text = " ".join(str(error).split())
-    if not isinstance(error, (OSError, ValueError)):  # whose text says little without it
-        text = f"{type(error).__name__}: {text}"
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .hub_errors import hub_cause, hub_status, is_transient
-from .model_folders import in_one_line
+from .one_line import in_one_line
 from .upload_checks import check_name, check_upload
 from .upload_files import FolderFiles, files_to_upload, outdated
 
@@ -78,7 +78,7 @@ class _Target:
         for name in ("revision", "commit_message"):
             if value := getattr(self, name):
                 words += [f"--{name}", value]
-        return shlex.join(["python", "recipes/push_to_hub.py", *words])
+        return shlex.join(["python", "-m", "ardm", "push", *words])
 
 
 def upload_folder(

@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 from .hub_errors import hub_cause, is_transient
-from .model_folders import in_one_line
+from .one_line import in_one_line
 
 _SECONDS = 10.0  # for the Hub to say whose token it is
 

@@ -29,7 +29,7 @@ def import_gradio() -> Any:
         The module.
 
     Raises:
-        RuntimeError: if it is not installed.
+        ImportError: if it is not installed.
     """
     # read when it is imported
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -37,7 +37,7 @@ def import_gradio() -> Any:
     try:
         import gradio
     except ImportError as error:
-        raise RuntimeError("a page needs gradio; install it with: pip install gradio") from error
+        raise ImportError("a page needs gradio; install it with: pip install gradio") from error
     return gradio
 
 

@@ -184,7 +184,7 @@ def _measured(row: SampleQuality, name: str) -> str:
 
 
 def _use(figures: CardFigures) -> str:
-    name = figures.model_name or "path/to/this/folder"
+    name = figures.model_name or parts.UNNAMED
     upsampler = figures.low_resolution is not None
     size = figures.low_resolution or figures.image_size or "model.config.image_size"
     shape = f"(16, {figures.num_channels or 'model.config.in_channels'}, {size}, {size})"
@@ -242,7 +242,7 @@ def _use_alone(figures: CardFigures) -> str:
 
 def from_the_hub(variable: str, figures: ImageModelFigures) -> str:
     """The line that loads a model by the code beside its weights."""
-    name = figures.model_name or "path/to/this/folder"
+    name = figures.model_name or parts.UNNAMED
     return f'{variable} = AutoModel.from_pretrained("{name}", trust_remote_code=True)'
 
 

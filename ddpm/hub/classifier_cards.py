@@ -203,7 +203,7 @@ def _percent(clean: float, by_timestep: Sequence[float]) -> list[str]:
 
 
 def _use(figures: ClassifierFigures) -> str:
-    name = figures.model_name or "path/to/this/folder"
+    name = figures.model_name or parts.UNNAMED
     size = figures.image_size or "model.config.image_size"
     channels = figures.num_channels or "model.config.in_channels"
     count = len(figures.class_names) if figures.class_names else "classifier.config.num_classes"

@@ -51,7 +51,7 @@ def press(browser, text):
 
 def test_it_names_the_extra_to_install(recipe, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(RuntimeError, match="pip install gradio"):
+    with pytest.raises(ImportError, match="pip install gradio"):
         recipe("app").main([])
 
 
@@ -242,7 +242,7 @@ def test_a_generation_can_be_stopped(visit, server):
 def test_a_mistake_is_a_line_on_the_page(visit):
     browser = visit()
     for text, told in (
-        ("no gap", "the text has no gap to fill"),
+        ("no gap", "has no gap to fill; expected one"),
         ("<b>[[99]]", "the text has gaps of 99 tokens; expected at most 32."),
         ("日 [[2]]", "1 (50 %) are unknown to the tokenizer"),
     ):

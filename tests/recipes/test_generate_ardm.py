@@ -8,6 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
+from ardm.data.framing import Frame
+
 PROMPTS = ["the ______ fox", "a ___ dog ____", "over"]
 
 
@@ -70,11 +72,11 @@ def test_neither_other_prompts_nor_the_batch_size_change_a_text(tmp_path, genera
 
 
 BAD = {
-    "has no gap; expected ___": ["--prompt", "the quick __ fox"],
+    "has no gap to fill; expected one": ["--prompt", "the quick __ fox"],
     "at most one of them": ["--prompt", "___", "--prompt_file", "-"],
     "num_return_sequences is 0": ["--num_return_sequences", "0"],
     "batch_size is 0": ["--batch_size", "0"],
-    "max_position_embeddings": ["--prompt", "the " * 20, "--max_new_tokens", "4"],
+    "expected at most 32": ["--prompt", "the " * 20, "--max_new_tokens", "4"],
     "got tokens_per_step and steps": ["--steps", "4", "--tokens_per_step", "2"],
     "temperature": ["--temperature", "-1"],
     "no model can be loaded": ["--model_name_or_path", "{tmp}/nowhere"],
@@ -92,27 +94,20 @@ def test_it_says_what_is_wrong_before_it_begins(
         recipe("generate_ardm").main(words)
 
 
-def test_special_tokens_are_put_around_where_asked_for(saved, recipe, monkeypatch, capsysbinary):
-    """A tokenizer that puts [CLS] and [SEP] around texts, as adopted models have them."""
+def test_what_the_model_takes_as_given_is_put_around(saved, recipe, monkeypatch):
+    """As adopted models have [CLS] and [SEP], and only they."""
     module = recipe("generate_ardm")
     model, tokenizer = module.load_folder(saved.folder)
     given = []
 
-    def encode(text, add_special_tokens):
-        given.append(add_special_tokens)
-        return tokenizer(text, add_special_tokens=False)
+    def encode(text, tokenizer, *, around, **_):
+        given.append(around)
+        return torch.tensor([[*around.before, tokenizer.mask_token_id, *around.after]])
 
-    class Around:
-        mask_token = tokenizer.mask_token
-        mask_token_id = tokenizer.mask_token_id
-        pad_token_id = tokenizer.pad_token_id
-        decode = tokenizer.decode
-        __call__ = staticmethod(encode)
-
-    monkeypatch.setattr(module, "load_folder", lambda name, **code: (model, Around()))
+    frame = Frame((3,), (4, 5))
+    monkeypatch.setattr(module, "load_folder", lambda name, **code: (model, tokenizer))
+    monkeypatch.setattr(module, "encode_gaps", encode)
     module.main(["--prompt", "the ___"])
-    module.main(["--prompt", "the ___", "--special_tokens"])
-    monkeypatch.setattr(module, "ARDMForMaskedLM", torch.nn.Linear)  # then it is an adopted one
+    monkeypatch.setattr(module, "frame_of", lambda model, tokenizer: frame)
     module.main(["--prompt", "the ___"])
-    module.main(["--prompt", "the ___", "--no-special_tokens"])
-    assert given == [False, True, True, False]
+    assert given == [Frame(), frame]

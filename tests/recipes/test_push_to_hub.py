@@ -245,7 +245,7 @@ def test_a_training_whose_upload_fails_keeps_its_model(far, saved, small, tmp_pa
     assert last.startswith(f"error: the upload of {folder} to {NAME} failed: the token has no ri")
     load_folder(folder)
     far.failures.clear()
-    again = last.partition("Try again with: python recipes/push_to_hub.py ")[2].split()
+    again = last.partition("Try again with: python -m ardm push ")[2].split()
     code, _, errors = run(far, "push_to_hub", again)
     assert code == 0, errors
     there = content_of(folder).items()

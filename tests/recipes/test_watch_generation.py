@@ -35,9 +35,9 @@ def test_it_leaves_a_page_and_a_picture(tmp_path, saved, recipe, capsys):
 
 
 BAD = {
-    "has no gap; expected ___": ["--prompt", "the quick __ fox"],
+    "has no gap to fill; expected one": ["--prompt", "the quick __ fox"],
     "has no gap": ["--prompt", ""],
-    "max_position_embeddings": ["--prompt", "the " * 20, "--max_new_tokens", "4"],
+    "expected at most 32": ["--prompt", "the " * 20, "--max_new_tokens", "4"],
     "delay": ["--delay", "-1"],
     "steps": ["--steps", "4", "--tokens_per_step", "2"],
     "written to": ["--output_dir", "file/watch"],

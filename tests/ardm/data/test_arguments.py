@@ -147,14 +147,18 @@ def test_windows_to_train_on_have_a_length(length):
         load_corpus(Corpus(sequence_length=length))
 
 
+def taking(max_position_embeddings):
+    """A model of sequences of so many tokens."""
+    return SimpleNamespace(config=SimpleNamespace(max_position_embeddings=max_position_embeddings))
+
+
 def test_held_out_windows_need_no_training_text(text_file):
     tokenizer = build_tokenizer("byte", [])
-    model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=12))
+    model = taking(12)
     alone = Corpus(validation_file=text_file, sequence_length=None)
-    for longest in (12, model):
-        rows = load_held_out(alone, longest, tokenizer)
-        assert tokenizer.decode(rows[0]["input_ids"]) == TEXT[:12]
-        assert len(rows) == len(TEXT) // 12
+    rows = load_held_out(alone, model, tokenizer)
+    assert tokenizer.decode(rows[0]["input_ids"]) == TEXT[:12]
+    assert len(rows) == len(TEXT) // 12
     end = Corpus(train_file=text_file, validation_fraction=0.5, sequence_length=10)
     rows = load_held_out(end, model, tokenizer)
     assert tokenizer.decode(rows[0]["input_ids"]) == TEXT[len(TEXT) // 2 :][:10]
@@ -166,18 +170,19 @@ def test_held_out_windows_of_a_data_set_are_its_validation_split(tmp_path):
     datasets.DatasetDict(splits).save_to_disk(tmp_path / "set")
     corpus = Corpus(dataset_name=str(tmp_path / "set"), sequence_length=None)
     tokenizer = build_tokenizer("byte", [])
-    assert tokenizer.decode(load_held_out(corpus, 8, tokenizer)[0]["input_ids"]) == "b" * 8
+    assert tokenizer.decode(load_held_out(corpus, taking(8), tokenizer)[0]["input_ids"]) == "b" * 8
 
 
 def test_windows_fit_the_model():
-    assert window_length(Corpus(sequence_length=None), 32) == 32
-    assert [window_length(Corpus(sequence_length=length), 32) for length in (1, 32)] == [1, 32]
+    model = taking(32)
+    assert window_length(Corpus(sequence_length=None), model) == 32
+    assert [window_length(Corpus(sequence_length=length), model) for length in (1, 32)] == [1, 32]
     for length in (0, 33, -1):
         expected = rf"sequence_length is {length}; expected 1\.\.32, .*max_position_embeddings"
         with pytest.raises(ValueError, match=expected):
-            window_length(Corpus(sequence_length=length), 32)
+            window_length(Corpus(sequence_length=length), model)
         with pytest.raises(ValueError, match=expected):
-            load_held_out(Corpus(sequence_length=length), 32, build_tokenizer("byte", []))
+            load_held_out(Corpus(sequence_length=length), model, build_tokenizer("byte", []))
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -202,7 +207,9 @@ def test_held_out_text_of_several_files_is_read_once(write, caplog):
     files = tuple(str(write(f"{i}.txt", TEXT)) for i in range(2))
     tokenizer = build_tokenizer("byte", [])
     with caplog.at_level("INFO", "ardm.data"):
-        rows = load_held_out(Corpus(validation_file=files, sequence_length=10), 10, tokenizer)
+        rows = load_held_out(
+            Corpus(validation_file=files, sequence_length=10), taking(10), tokenizer
+        )
     assert len(rows) == (2 * len(TEXT) + 2) // 10
     lines = [each.message for each in caplog.records if "read" in each.message]
     assert lines == ["validation: read 2 documents (3,600 characters) from 2 files"]

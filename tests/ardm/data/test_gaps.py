@@ -19,7 +19,7 @@ def test_each_spelling_is_as_many_masks_and_nothing_else_is_touched(tokenizer, g
     masks = tokenizer.mask_token * 5
     expected = tokenizer(text.replace("{}", masks), add_special_tokens=False).input_ids
     filled = text.replace("{}", gap.replace("{mask}", tokenizer.mask_token))
-    ids = encode_gaps(filled, tokenizer, needs_gap=True)
+    ids = encode_gaps(filled, tokenizer)
     assert ids.tolist() == [expected] and ids.dtype == torch.int64
     assert (ids == tokenizer.mask_token_id).sum() == 5 * text.count("{}")
 
@@ -27,11 +27,27 @@ def test_each_spelling_is_as_many_masks_and_nothing_else_is_touched(tokenizer, g
 @every_tokenizer
 @pytest.mark.parametrize("text", ["", TEXT, "a __ b", "[[]]", "[[-1]]", "[[x]]", "[ [5] ]", "[5]"])
 def test_what_is_no_gap_is_text(tokenizer, text):
-    ids = encode_gaps(text, tokenizer)
-    assert ids.shape[0] == 1 and not (ids == tokenizer.mask_token_id).any()
-    assert ids[0].tolist() == tokenizer(text, add_special_tokens=False).input_ids
+    known = tokenizer(text, add_special_tokens=False).input_ids
+    ids = encode_gaps(text, tokenizer, max_new_tokens=2)
+    assert ids.tolist() == [[*known, *[tokenizer.mask_token_id] * 2]]
+    with pytest.raises(ValueError, match=r"no gap to fill; .* max_new_tokens"):
+        encode_gaps(text, tokenizer, max_new_tokens=0)
+
+
+def test_new_tokens_follow_a_text_with_gaps():
+    ids = encode_gaps("a[[2]]", CHARACTERS, around=((5,), (7,)), max_new_tokens=3)
+    known = CHARACTERS.convert_tokens_to_ids("a")
+    assert ids.tolist() == [[5, known, *[CHARACTERS.mask_token_id] * 5, 7]]
+    assert encode_gaps("", CHARACTERS, max_new_tokens=3).shape == (1, 3)
+    with pytest.raises(ValueError, match="max_new_tokens is -1; expected an integer of at least 0"):
+        encode_gaps("___", CHARACTERS, max_new_tokens=-1)
+    with pytest.raises(ValueError, match="gaps of 999999999999 tokens; expected at most 8"):
+        encode_gaps("a", CHARACTERS, max_tokens=8, max_new_tokens=999999999999)
+
+
+def test_what_stands_around_a_text_is_no_gap():
     with pytest.raises(ValueError, match="no gap to fill"):
-        encode_gaps(text, tokenizer, needs_gap=True)
+        encode_gaps("a", CHARACTERS, around=((CHARACTERS.mask_token_id,), ()))
 
 
 @pytest.mark.parametrize("text", ["[[0]]", "a [[00]] b"])

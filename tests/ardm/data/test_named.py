@@ -136,6 +136,17 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(monkeypatch):
     assert datasets.config.HF_HUB_OFFLINE is False
 
 
+def test_a_cache_that_is_read_because_the_hub_is_silent_is_told(monkeypatch, caplog):
+    monkeypatch.setattr(named, "_load", lambda *_, **__: datasets.DatasetDict(train=rows("a")))
+    monkeypatch.setattr(named, "_silence", lambda _: None)
+    hub_rows("user/name", None, streaming=False)
+    assert not caplog.records
+    monkeypatch.setattr(named, "_silence", lambda _: ConnectionError("no\nnetwork"))
+    assert list(hub_rows("user/name", None, streaming=False)["train"]["text"]) == ["a"]
+    (told,) = caplog.messages
+    assert told == "user/name: the Hub does not answer (no network): only its cache is used"
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 def test_data_of_the_hub_is_split_by_the_same_rule(streaming, monkeypatch):
     parts = datasets.DatasetDict(

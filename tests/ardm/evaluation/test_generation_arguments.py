@@ -1,23 +1,19 @@
-"""Flags of `generate`, and prompts as ids."""
+"""Flags of `generate`, and the prompts of a file."""
 
 import io
 import json
 
 import pytest
 
-from ardm.data import build_tokenizer
 from ardm.evaluation.generation_arguments import (
     SETTINGS,
     add_generation_arguments,
-    encode_prompt,
     generation_settings,
     read_prompts,
 )
 from ardm.generation_config_ardm import SETTINGS as OF_GENERATE
 from ardm.training import recipe_parser
 
-TOKENIZER = build_tokenizer("char", "abc _")
-MASK = TOKENIZER.mask_token_id
 # what no flag says: set by the recipe, measured, or of the model
 OTHERS = {"num_return_sequences", "return_dict_in_generate", "output_history", "per_step_losses"}
 OTHERS |= {"select_after_warping"}
@@ -51,35 +47,6 @@ def test_what_is_given_is_set_and_nothing_else():
     ]
     expected = {"order": "confidence", "steps": 4, "plan": "cosine", "do_sample": False}
     assert generation_settings(parsed(*words)) == expected | {"top_k": 3, "seed": 5}
-
-
-@pytest.mark.parametrize(
-    ("prompt", "new", "expected"),
-    [
-        ("a___b", None, ["a", MASK, MASK, MASK, "b"]),
-        ("a[MASK]__", None, ["a", MASK, "_", "_"]),
-        ("ab", 2, ["a", "b", MASK, MASK]),
-        ("___", 1, [MASK] * 4),
-        ("", 2, [MASK] * 2),
-    ],
-)
-def test_gaps_and_new_tokens_are_masks(prompt, new, expected):
-    ids = [TOKENIZER.convert_tokens_to_ids(x) if isinstance(x, str) else x for x in expected]
-    assert encode_prompt(prompt, TOKENIZER, new) == ids
-
-
-@pytest.mark.parametrize(
-    ("prompt", "new", "error"),
-    [
-        ("ab__", None, "prompt 'ab__' has no gap; expected ___ in it, or --max_new_tokens"),
-        ("ab", 0, "has no gap"),
-        ("", None, "has no gap"),
-        ("___", -1, "max_new_tokens is -1; expected an integer of at least 0"),
-    ],
-)
-def test_nothing_to_generate_is_refused(prompt, new, error):
-    with pytest.raises(ValueError, match=error):
-        encode_prompt(prompt, TOKENIZER, new)
 
 
 # ------------------------------------------------------------------------------------------ files

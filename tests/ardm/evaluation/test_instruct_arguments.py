@@ -11,6 +11,12 @@ from ardm.evaluation.instruct_arguments import LEARNING_RATES
 from ardm.training import add_training_arguments
 
 
+@pytest.fixture(autouse=True)
+def installed(monkeypatch):
+    """peft is there, whether it is or not: nothing here uses it."""
+    monkeypatch.setattr(instruct_arguments, "find_spec", lambda name: name)
+
+
 def parsed(*words):
     parser = argparse.ArgumentParser()
     instruct_arguments.add_instruct_arguments(parser)
@@ -39,6 +45,13 @@ def test_learning_rates_are_of_what_is_trained(folder):
     assert (new.weight_power, new.start_ratio) == (0.0, 1.0)
     given = parsed("--model_name_or_path", folder, "--learning_rate", 0.5)
     assert given.learning_rate == 0.5
+
+
+def test_without_peft_adapters_are_refused_at_once(folder, monkeypatch):
+    monkeypatch.setattr(instruct_arguments, "find_spec", lambda name: None)
+    assert parsed("--model_name_or_path", folder).lora_r == 0
+    with pytest.raises(ImportError, match="--lora_r needs peft: pip install peft"):
+        parsed("--model_name_or_path", folder, "--lora_r", 4)
 
 
 def test_adapters_of_an_adopted_model(adopted):

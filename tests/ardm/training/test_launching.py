@@ -145,13 +145,20 @@ def test_threads_are_raised_only_where_nobody_chose_them(monkeypatch, environmen
     assert bool(chosen) == raised
 
 
-def test_a_users_mistake_is_one_line(monkeypatch):
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        ValueError("steps is 0; expected at least 1."),
+        ImportError("a page needs gradio; install it with: pip install gradio"),
+    ],
+)
+def test_a_users_mistake_is_one_line(monkeypatch, mistake):
     monkeypatch.delenv("MASTER_ADDR", raising=False)
 
     def main():
-        raise ValueError("steps is 0; expected at least 1.")
+        raise mistake
 
-    with pytest.raises(SystemExit, match="error: steps is 0"):
+    with pytest.raises(SystemExit, match=f"^error: {mistake}$"):
         launching.run_recipe(main)
 
 

@@ -8,10 +8,12 @@ import pytest
 from ardm.training.model_folders import (
     check_not_replacing,
     find_model,
-    in_one_line,
     loading,
+    model_type_of,
     read_json,
+    read_model_json,
 )
+from ardm.training.one_line import in_one_line
 
 
 @pytest.fixture
@@ -107,12 +109,6 @@ def test_loading_lets_results_and_interrupts_through():
         raise KeyboardInterrupt
 
 
-def test_errors_in_one_line():
-    assert in_one_line(ValueError("a\n  b")) == "a b"
-    assert in_one_line(KeyError("name")) == "KeyError: 'name'"
-    assert len(in_one_line(ValueError("x" * 500))) == 200
-
-
 @pytest.mark.parametrize("content", ["", "{", "[1]", "\x00", '{"a": 1'])
 def test_json_that_is_no_settings_is_named(tmp_path, content):
     path = tmp_path / "config.json"
@@ -136,3 +132,18 @@ def test_a_model_without_checkpoints_is_not_written_over(folder):
         check_not_replacing(folder)
     (folder / "checkpoints" / "step-00000003").mkdir()
     check_not_replacing(folder)
+
+
+def test_a_file_of_a_model_is_read_from_its_folder_or_the_hub(folder, monkeypatch):
+    asked = []
+
+    def download(name, file):
+        asked.append((name, file))
+        return str(folder / "other.json")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    (folder / "config.json").write_text('{"model_type": "ardm"}')
+    (folder / "other.json").write_text('{"model_type": "bert"}')
+    assert read_model_json(str(folder), "other.json") == {"model_type": "bert"}
+    assert model_type_of(str(folder)) == "ardm" and not asked
+    assert model_type_of("user/name") == "bert" and asked == [("user/name", "config.json")]

@@ -18,7 +18,7 @@ FILES = {
 }
 STAY = ["checkpoints/step-10/model.safetensors", "logs/id", ".hidden.json", "notes.txt", "a.tmp"]
 NAME = "me/model"
-ADVICE = "Nothing is lost. Try again with: python recipes/push_to_hub.py --model_name_or_path"
+ADVICE = "Nothing is lost. Try again with: python -m ardm push --model_name_or_path"
 
 
 @pytest.fixture

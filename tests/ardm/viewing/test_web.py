@@ -10,7 +10,7 @@ from ardm.viewing import web
 
 def test_it_names_the_extra_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(RuntimeError, match="pip install gradio"):
+    with pytest.raises(ImportError, match="pip install gradio"):
         web.import_gradio()
 
 
