@@ -253,6 +253,8 @@ class ARDMHarness(Surroundings):
         return -bound.nats.item()
 
     def _is_greedy(self, known: list[int], scored: list[int]) -> bool:
+        if not scored:
+            return True
         canvas, begin = self._framed(known, [self.model.config.mask_token_id] * len(scored))
         written = self.model.generate(canvas, seed=self.seed, **GREEDY)
         return written[0, begin : begin + len(scored)].tolist() == scored

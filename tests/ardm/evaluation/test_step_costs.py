@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, RobertaConfig, RobertaForMaskedLM
 
 import ardm
 from ardm import StepLosses, measure_step_losses, optimal_plan, plan_cost
@@ -98,6 +98,23 @@ def test_what_a_foreign_model_sets_around_a_text_costs_nothing(tmp_path, text):
         generator = torch.Generator().manual_seed(0)
         expected = measure_step_losses(adopted, rows.input_ids, generator=generator)
         assert losses.sequence_nats.equal(expected.sequence_nats)
+
+
+def test_positions_that_are_counted_behind_a_padding_row_are_fewer():
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = RobertaConfig(
+        vocab_size=len(TOKENIZER),
+        mask_token_id=TOKENIZER.mask_token_id,
+        pad_token_id=TOKENIZER.pad_token_id,
+        bos_token_id=None,
+        eos_token_id=None,
+        intermediate_size=8,
+        max_position_embeddings=14,
+        **sizes,
+    )
+    adopted = ardm.adopt(RobertaForMaskedLM(config), TOKENIZER)
+    expected = 14 - TOKENIZER.pad_token_id - 1
+    assert step_losses_of_text(adopted, TOKENIZER, TEXT).sequence_nats.shape == (PIECES, expected)
 
 
 @pytest.mark.parametrize("order", ["stagewise", "interleaved"])

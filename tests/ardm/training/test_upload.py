@@ -230,10 +230,10 @@ def test_the_command_to_try_again_has_all_that_was_asked(hub, folder):
 
 def test_a_token_that_is_no_longer_valid_says_how_to_go_on(hub, folder, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_gone")
-    with pytest.raises(RuntimeError, match=r"does not accept the token \(401\).*push_to_hub"):
+    with pytest.raises(RuntimeError, match=r"does not accept the token \(401\).*ardm push"):
         upload_folder(folder, NAME)
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
-    with pytest.raises(RuntimeError, match=r"no Hub token found; log in.*push_to_hub"):
+    with pytest.raises(RuntimeError, match=r"no Hub token found; log in.*ardm push"):
         upload_folder(folder, NAME)
 
 
