@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import MaskedLMOutput
 from transformers.utils.generic import can_return_tuple
 
-from .architectures import parameters_of
 from .bound_loss import LossInputs, rule_out
 from .code_files import CarriesCode
 from .generation_ardm import ARDMGenerationMixin
 from .generation_config_ardm import ARDMGenerationConfig
 from .id_checks import check_attention_mask
 from .likelihood_ardm import ARDMLikelihoodMixin
+from .model_classes import check_no_padding, parameters_of
 from .networks import longest_sequence, padding_row, select_positions
 from .stages import Stages
 from .vocabulary import stages_of
@@ -114,7 +114,7 @@ class AdoptedLanguageModel(ARDMGenerationMixin, ARDMLikelihoodMixin, CarriesCode
         logits = rule_out(wanted.logits(outputs.logits), self.config)
         return MaskedLMOutput(
             loss=asked.loss(logits, stages, input_ids, attention_mask),
-            logits=asked.shown(logits),
+            logits=asked.returned_logits(logits),
             hidden_states=outputs.get("hidden_states"),
             attentions=outputs.get("attentions"),
         )
@@ -134,11 +134,7 @@ class AdoptedLanguageModel(ARDMGenerationMixin, ARDMLikelihoodMixin, CarriesCode
         if position_ids is not None:
             inputs["position_ids"] = position_ids
         if "attention_mask" not in taken:
-            if attention_mask is not None and not attention_mask.all():
-                raise ValueError(
-                    f"{self.adopted_from.__name__} takes no attention_mask and would read padding"
-                    " as text; expected rows of one length without padding, one call a length."
-                )
+            check_no_padding(self.adopted_from, attention_mask)
             return inputs
         if is_table and self.config.model_type in _PAIRWISE_MASKS:
             real_BL = attention_mask.bool()  # type: ignore[union-attr]

@@ -20,14 +20,17 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 
 from .adopted_ardm import AUTO_MAP, AdoptedLanguageModel, adopted_class
 from .adoption_settings import added_mask_token, adoption_settings
-from .architectures import check_language_model, class_of, is_causal_class, is_masked_class
+from .architectures import check_language_model, class_of
 from .generation_ardm import ARDMGenerationMixin
 from .generation_config_ardm import ARDMGenerationConfig
+from .model_classes import is_causal_class, is_masked_class
 from .networks import evaluating, execution_device
+from .new_tokens import add_rows
 from .vocabulary import impossible_ids, text_ids
 
-# of a class that takes no part in attention's direction, nothing is known before it is tried
-_SEEN = 1e-4  # of a later token's effect, beside an earlier one's, before it counts as seen
+# A later token counts as seen if it changes the logits by more than this part of what an earlier
+# one does: classes with code of their own do not say in which direction they attend.
+_SEEN = 1e-4
 _DOWNLOAD = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 
 
@@ -104,7 +107,7 @@ def _change(
         found["mask_token_id"] = added_mask_token(config, tokenizer)
     rows = max(found["mask_token_id"] + 1, config.vocab_size)
     if causal and rows > config.vocab_size:
-        _add_rows(model, rows)
+        add_rows(model, rows)
     eos_token_id = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     if eos_token_id is not None and not again:  # chat models have several, told there alone
         found.setdefault("eos_token_id", eos_token_id)
@@ -113,26 +116,13 @@ def _change(
     if causal:
         config.is_causal = False
         config.use_cache = False  # a token's state changes with every other token
-    _tell_masks(model)
+    _turn_off_token_dropout(model)
     impossible_ids(config)  # refuses what does not fit
     if not again:
         own_class: Any = type(model)
         model.__class__ = adopted_class(own_class)
         model.generation_config = ARDMGenerationConfig.from_model_config(config)
     _try_out(model)
-
-
-@torch.no_grad()
-def _add_rows(model: Any, num_rows: int) -> None:
-    """Embeddings with more rows, each the mean of the old ones: nothing is left to chance.
-
-    transformers draws them, so that two processes would have two models.
-    """
-    num_old = model.config.vocab_size
-    with torch.random.fork_rng(devices=[]):
-        model.resize_token_embeddings(num_rows, mean_resizing=False)
-    for table in (model.get_input_embeddings(), model.get_output_embeddings()):
-        table.weight[num_old:] = table.weight[:num_old].mean(0)
 
 
 @torch.no_grad()
@@ -172,10 +162,10 @@ def _finite_logits(model: Any, ids: Tensor, positions: Tensor | None = None) -> 
     return model(ids, logits_positions=positions).logits.float().nan_to_num(neginf=0)
 
 
-def _tell_masks(model: Any) -> None:
-    """ESM drops its mask's embedding and scales the others by the share of masks: 0 / 0 at all.
+def _turn_off_token_dropout(model: Any) -> None:
+    """Has ESM treat every share of masks alike: it scales embeddings by the share, 0 / 0 at all.
 
-    Its network as trained at its own share of masks, for every share.
+    What it made of its mask's embedding, zeros, stays.
     """
     if not getattr(model.config, "token_dropout", False):
         return
@@ -191,10 +181,10 @@ def _tell_masks(model: Any) -> None:
 def _loaded(name: str, kwargs: dict[str, Any]) -> Any:
     """The model of a folder or a name, of its own class or as it was adopted."""
     config = kwargs.pop("config", None)
-    code = {key: kwargs[key] for key in (*_DOWNLOAD, "trust_remote_code") if key in kwargs}
+    download = {key: kwargs[key] for key in (*_DOWNLOAD, "trust_remote_code") if key in kwargs}
     if config is None:
-        config = AutoConfig.from_pretrained(name, **code)
-    model_class: Any = class_of(config, name, AUTO_MAP["AutoModelForMaskedLM"], **code)
+        config = AutoConfig.from_pretrained(name, **download)
+    model_class: Any = class_of(config, name, AUTO_MAP["AutoModelForMaskedLM"], **download)
     if hasattr(config, "right_shift_logits"):  # saved by an adopted one
         model_class = adopted_class(model_class)
     if not model_class.__module__.startswith("transformers."):
@@ -223,8 +213,8 @@ def _tokenizer_of(name: str, kwargs: dict[str, Any]) -> PreTrainedTokenizerBase 
     files = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "vocab.model")
     if folder.is_dir() and not any((folder / each).exists() for each in files):
         return None
-    code = {key: kwargs[key] for key in (*_DOWNLOAD, "trust_remote_code") if key in kwargs}
-    return AutoTokenizer.from_pretrained(name, **code)
+    download = {key: kwargs[key] for key in (*_DOWNLOAD, "trust_remote_code") if key in kwargs}
+    return AutoTokenizer.from_pretrained(name, **download)
 
 
 def _check_path(name: str) -> None:

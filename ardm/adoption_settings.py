@@ -13,6 +13,7 @@ from typing import Any
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from .checks import check_integer
+from .new_tokens import vocabulary_size
 from .vocabulary import given_ids, impossible_ids, text_ids
 
 MASK = "[MASK]"
@@ -67,7 +68,7 @@ def adoption_settings(
         "mask_token_id": mask,
         "given_token_ids": given,
         "right_shift_logits": shift,
-        **_within(config),
+        **_ids_with_rows(config),
         **_padding(config, tokenizer, mask),
     }
     return settings | _num_values(config, tokenizer, settings)
@@ -126,7 +127,7 @@ def _around_texts(
     return [token for token in found if isinstance(token, int) and token < config.vocab_size]
 
 
-def _within(config: PreTrainedConfig) -> dict[str, Any]:
+def _ids_with_rows(config: PreTrainedConfig) -> dict[str, Any]:
     """Special ids without those that have no row, which transformers' defaults may name."""
     found: dict[str, Any] = {}
     for name in _SPECIAL:
@@ -159,15 +160,15 @@ def _num_values(
     """How many ordinary ids are tokens, where the embedding has more rows than the tokenizer."""
     if tokenizer is None:
         return {}
-    num_tokens = max(tokenizer.get_vocab().values()) + 1
+    num_tokens = vocabulary_size(tokenizer)
     if num_tokens >= config.vocab_size:
         return {}
-    after = _View(config, settings)
+    after = _ConfigToBe(config, settings)
     special = (impossible_ids(after) | text_ids(after) | given_ids(after)) - {None}
     return {"num_values": sum(token not in special for token in range(num_tokens))}
 
 
-class _View:
+class _ConfigToBe:
     """A configuration as it will be."""
 
     def __init__(self, config: PreTrainedConfig, settings: dict[str, Any]):

@@ -7,8 +7,6 @@ Both give logits (B, L, V) for ids (B, L). Others cannot become an ARDM: an enco
 single text to hide tokens in, and a network without a head of tokens no logits.
 """
 
-import inspect
-from functools import lru_cache
 from typing import Any
 
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -27,14 +25,16 @@ _AUTO_CLASSES = ("AutoModelForMaskedLM", "AutoModelForCausalLM", "AutoModel")
 _EXPECTED = "a masked language model (*ForMaskedLM) or a causal one (*ForCausalLM, GPT2LMHeadModel)"
 
 
-def class_of(config: PreTrainedConfig, name: str, own: str, **code: Any) -> type[PreTrainedModel]:
+def class_of(
+    config: PreTrainedConfig, name: str, own: str, **download: Any
+) -> type[PreTrainedModel]:
     """The class with a head of tokens that a saved configuration is of.
 
     Args:
         config: of the model.
         name: where it comes from, a folder or a name on the Hub.
         own: entry of the configuration's `auto_map` that is ours, and so no class of its own.
-        **code: of the download, as `revision`; `trust_remote_code=True` runs code of the folder.
+        **download: of `from_pretrained`, as `revision` and `token`; `trust_remote_code=True` runs code of the folder.
 
     Returns:
         The class.
@@ -43,7 +43,7 @@ def class_of(config: PreTrainedConfig, name: str, own: str, **code: Any) -> type
         ValueError: if there is none, or the model is an encoder-decoder.
     """
     check_one_text(config)
-    trusted = code.pop("trust_remote_code", None)
+    trusted = download.pop("trust_remote_code", None)
     known: list[Any] = [
         mapping[type(config)]
         for mapping in (MODEL_FOR_MASKED_LM_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING)
@@ -63,7 +63,7 @@ def class_of(config: PreTrainedConfig, name: str, own: str, **code: Any) -> type
                     f"{name} comes with code of its own; expected trust_remote_code=True, once you"
                     " have read it."
                 )
-            found: Any = get_class_from_dynamic_module(reference, name, **code)
+            found: Any = get_class_from_dynamic_module(reference, name, **download)
             found.register_for_auto_class(auto_class)  # so that it is saved with its code
             return completed(found)
     raise ValueError(f"{name} is of type {config.model_type!r}; expected {_EXPECTED}.")
@@ -115,22 +115,3 @@ def check_one_text(config: PreTrainedConfig) -> None:
             f"the configuration ({config.model_type}) has no vocab_size; expected {_EXPECTED}"
             " of text alone."
         )
-
-
-def is_causal_class(model_class: type) -> bool:
-    """Whether a class of transformers predicts next tokens."""
-    names = {base.__name__ for base in model_class.__mro__}
-    causal = {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()}
-    return bool(names & (causal - {*MODEL_FOR_MASKED_LM_MAPPING_NAMES.values()}))
-
-
-def is_masked_class(model_class: type) -> bool:
-    """Whether a class of transformers predicts masked tokens."""
-    names = {base.__name__ for base in model_class.__mro__}
-    return bool(names & {*MODEL_FOR_MASKED_LM_MAPPING_NAMES.values()})
-
-
-@lru_cache(maxsize=64)
-def parameters_of(model_class: Any) -> frozenset[str]:
-    """The names that a class's `forward` takes."""
-    return frozenset(inspect.signature(model_class.forward).parameters)

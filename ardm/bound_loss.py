@@ -103,7 +103,7 @@ class LossInputs(NamedTuple):
         nats_B = nats_B * stages.num_stages  # reveals of a token
         return mean_over_tokens(nats_B, self.labels, weights_B, self.num_items_in_batch)
 
-    def shown(self, logits: Tensor) -> Tensor:
+    def returned_logits(self, logits: Tensor) -> Tensor:
         """The logits to return: without infinities for a caller's own loss, as Trainer's."""
         if self.labels is not None or self.num_items_in_batch is None:
             return logits

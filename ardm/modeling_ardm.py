@@ -228,7 +228,7 @@ class ARDMForMaskedLM(ARDMGenerationMixin, ARDMLikelihoodMixin, ARDMPreTrainedMo
             logits = rule_out(logits, self.config)
         return MaskedLMOutput(
             loss=asked.loss(logits, stages, input_ids, attention_mask),
-            logits=asked.shown(logits),
+            logits=asked.returned_logits(logits),
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )

@@ -16,11 +16,9 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from .model_classes import check_no_padding, is_causal_class
 from .vocabulary import VocabularyConfig, impossible_ids, stages_of
 
 # ids int64 (B, L), positions int64 (B, K) or None: all -> logits (B, K or L, V)
@@ -95,11 +93,8 @@ def position_logits(model: MaskedLanguageModel, mask_token_id: int | None = None
 
     def logits_at(ids: Tensor, attention_mask: Tensor | None, positions: Tensor | None) -> Tensor:
         inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": attention_mask}
-        if not takes_mask and attention_mask is not None and not attention_mask.all():
-            raise ValueError(
-                f"{type(model).__name__} takes no attention_mask and would read padding as text;"
-                " expected rows of one length without padding, one call a length."
-            )
+        if not takes_mask:
+            check_no_padding(type(model), attention_mask)
         asked = positions if named or (passes_on and _tells(positions, ids)) else None
         if asked is not None:
             inputs["logits_positions"] = asked
@@ -144,12 +139,10 @@ def check_bidirectional(model: MaskedLanguageModel) -> None:
     model = unwrapped(model)
     if getattr(model.config, "is_causal", True) is False:
         return
-    kind = str(getattr(model.config, "model_type", None))
-    decoder = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
-    masked = MODEL_FOR_MASKED_LM_MAPPING_NAMES.get(kind)
-    if decoder != masked and decoder in {base.__name__ for base in type(model).__mro__}:
+    known = getattr(model.config, "model_type", None) in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    if known and is_causal_class(type(model)):  # one of someone's own may attend otherwise
         raise ValueError(
-            f"{type(model).__name__} is a {decoder}, which predicts the next token from those to"
+            f"the model is a {type(model).__name__}, which predicts the next token from those to"
             " the left; expected a masked language model, whose logits at a position are of that"
             " position and see both sides (ardm.adopt makes one of it)."
         )

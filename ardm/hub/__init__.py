@@ -1,6 +1,6 @@
 """A model as a folder for the Hub: network, tokenizer or image format, card and pictures."""
 
-from .adapters import add_adapters, load_adapters, use_eos
+from .adapters import add_adapters, load_adapters
 from .cards import CardFigures, Evaluation, model_card
 from .export import export_code
 from .folder import DEMO_FOLDER, load_folder, loss_curve, save_folder
@@ -23,5 +23,4 @@ __all__ = [
     "model_card",
     "save_folder",
     "save_image_folder",
-    "use_eos",
 ]

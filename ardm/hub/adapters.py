@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from ..new_tokens import use_eos
 from ..training import check_integer
 from ..training.model_folders import find_model, loading, read_model_json
 from .folder import load_folder
@@ -52,7 +53,7 @@ def add_adapters(
         ImportError: if peft is not installed.
         ValueError: if a number is out of range or there are no such layers.
     """
-    LoraConfig, get_peft_model = _peft("LoraConfig", "get_peft_model")
+    peft = _peft()
     r = check_integer("lora_r", r, 1)
     alpha = 2 * r if alpha is None else alpha
     if not 0 < alpha < float("inf") or not 0 <= dropout < 1:
@@ -62,7 +63,7 @@ def add_adapters(
         )
     chosen: Any = list(target_modules) or _ALL_LINEAR
     _check_targets(model, target_modules)
-    settings = LoraConfig(
+    settings = peft.LoraConfig(
         r=r,
         lora_alpha=alpha,
         target_modules=chosen,
@@ -70,7 +71,7 @@ def add_adapters(
         trainable_token_indices=list(trained_tokens) or None,
     )
     with _current_transformers():
-        adapted = get_peft_model(model, settings)
+        adapted = peft.get_peft_model(model, settings)
     # else peft asks the Hub whether the vocabulary has grown
     adapted.save_pretrained = partial(adapted.save_pretrained, save_embedding_layers=False)
     return adapted
@@ -97,7 +98,7 @@ def load_adapters(
         ImportError: if peft is not installed.
         ValueError: if a file is missing or damaged, or there is no such model.
     """
-    (wrapper,) = _peft("PeftModel")
+    PeftModel = _peft().PeftModel
     name = find_model(name_or_path, ADAPTER_CONFIG)
     if base is None:
         with loading(name, "adapters"):
@@ -108,40 +109,8 @@ def load_adapters(
     with loading(name, "adapters"), _current_transformers():
         tokenizer = AutoTokenizer.from_pretrained(name)
         use_eos(model, tokenizer, new_rows=False)
-        adapted = wrapper.from_pretrained(model, name)
+        adapted = PeftModel.from_pretrained(model, name)
     return adapted.eval(), tokenizer
-
-
-def use_eos(model: Any, tokenizer: PreTrainedTokenizerBase, new_rows: bool = True) -> None:
-    """Makes a model's EOS the tokenizer's: it ends answers, and is learned and generated.
-
-    Also where it stood around texts, and so was always given, as [SEP] does.
-
-    Args:
-        model: changed in place.
-        tokenizer: with an EOS token.
-        new_rows: whether the embedding may get a row for it.
-
-    Raises:
-        ValueError: if a row is needed that nobody would train.
-    """
-    size = max(tokenizer.get_vocab().values()) + 1
-    if size > model.config.vocab_size:
-        if not new_rows:
-            raise ValueError(
-                f"the tokenizer's EOS {tokenizer.eos_token!r} is new to the model, and adapters"
-                " would not train its row; expected one of the vocabulary (--eos_token), or no"
-                " --lora_r."
-            )
-        model.resize_token_embeddings(size)
-    eos = tokenizer.eos_token_id
-    given = getattr(model.config, "given_token_ids", None)
-    if given:
-        model.config.given_token_ids = [token for token in given if token != eos]
-    known = model.config.eos_token_id  # chat models have several
-    model.config.eos_token_id = known if isinstance(known, list) and eos in known else eos
-    if getattr(model, "generation_config", None) is not None:
-        model.generation_config.eos_token_id = model.config.eos_token_id
 
 
 @contextmanager
@@ -160,11 +129,11 @@ def _check_targets(model: nn.Module, wanted: Sequence[str]) -> None:
             raise ValueError(f"lora_target_modules has {target!r}; expected some of {ends}.")
 
 
-def _peft(*names: str) -> list[Any]:
+def _peft() -> Any:
     try:
         import peft
     except ImportError as error:
         raise ImportError(
             "LoRA needs peft: pip install peft (or the optional extra `peft`)."
         ) from error
-    return [getattr(peft, name) for name in names]
+    return peft

@@ -56,10 +56,10 @@ def test_without_labels_there_is_no_loss_and_others_get_finite_logits():
     assert LossInputs().loss(logits(), STAGES, IDS, None) is None
     ruled = rule_out(logits(), CONFIG)
     assert (ruled[..., 4:] == -torch.inf).all() and ruled[..., :4].isfinite().all()
-    assert LossInputs().shown(ruled) is ruled
-    shown = LossInputs(num_items_in_batch=3).shown(ruled)
+    assert LossInputs().returned_logits(ruled) is ruled
+    shown = LossInputs(num_items_in_batch=3).returned_logits(ruled)
     assert shown.isfinite().all() and shown.softmax(-1)[..., 4:].max() < 1e-8
-    assert LossInputs(LABELS, num_items_in_batch=3).shown(ruled) is ruled
+    assert LossInputs(LABELS, num_items_in_batch=3).returned_logits(ruled) is ruled
 
 
 def test_what_does_not_fit_is_refused():

@@ -264,7 +264,7 @@ def test_a_model_of_next_tokens_is_refused(kind):
     text = torch.randint(1, 7, (2, 4))
     for model in (model_class(config), with_generate(model_class)(config)):
         for call in (nelbo, lambda *args: log_prob(*args, "left_to_right")):
-            with pytest.raises(ValueError, match=f"is a {model_class.__name__}, which predicts"):
+            with pytest.raises(ValueError, match=f"is a {type(model).__name__}, which predicts"):
                 call(model.eval(), text)
     with pytest.raises(ValueError, match="predicts the next token"):
         model.generate(torch.full((1, 4), 7))

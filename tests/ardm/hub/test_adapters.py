@@ -8,7 +8,8 @@ from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausa
 from ardm import nelbo
 from ardm.data import build_tokenizer
 from ardm.data.chats import set_chat_template, set_eos_token
-from ardm.hub import CardFigures, add_adapters, load_adapters, load_folder, save_folder, use_eos
+from ardm.hub import CardFigures, add_adapters, load_adapters, load_folder, save_folder
+from ardm.new_tokens import use_eos
 from ardm.objective import RandomRatioObjective
 from ardm.training import Batch, TrainingConfig, train
 
