@@ -34,7 +34,8 @@ def class_of(
         config: of the model.
         name: where it comes from, a folder or a name on the Hub.
         own: entry of the configuration's `auto_map` that is ours, and so no class of its own.
-        **download: of `from_pretrained`, as `revision` and `token`; `trust_remote_code=True` runs code of the folder.
+        **download: of `from_pretrained`, as `revision`; `trust_remote_code=True` runs
+            code of the folder.
 
     Returns:
         The class.

@@ -30,6 +30,7 @@ from .logits_processing import LogitsProcessing
 from .networks import MaskedLanguageModel, Network, position_logits
 from .orders import logit_order
 from .passes import Passes, make_passes, row_plan
+from .randomness import generator_of
 from .resampling import RESAMPLE_ORDERS, Resampling
 from .selection import Amount, Selection, above_threshold, within_entropy
 from .stopping import Stopping, any_of
@@ -203,7 +204,9 @@ def make_network(
     Returns:
         The network of the loop.
     """
-    scale = 1.0 if guidance_scale is None or not canvas.given_BL.any() else float(guidance_scale)
+    scale = 1.0
+    if guidance_scale is not None and canvas.given_BL.any():
+        scale = float(guidance_scale)
     attention_mask = None
     if not canvas.real_BL.all():
         attention_mask = canvas.real_BL.repeat(1 if scale == 1 else 2, 1)
@@ -234,7 +237,7 @@ def make_selection(
     amount = _amount(config)
     warp = _warp(config) if config.select_after_warping else None
     if callable(config.order) and generator is None:
-        generator = _generator_of(config.seed)
+        generator = generator_of(config.seed)
     order = logit_order(config.order, generator)
     if order is None and amount is None:
         return None
@@ -256,15 +259,6 @@ def _amount(config: ARDMGenerationConfig) -> Amount | None:
     if config.threshold is not None:
         return above_threshold(float(config.threshold))  # tensors compare with no fractions
     return within_entropy(float(config.entropy_bound)) if config.entropy_bound is not None else None
-
-
-def _generator_of(seed: int | list[int] | None) -> torch.Generator:
-    """A call has one generator, though its rows may have a seed each: the first one's."""
-    if isinstance(seed, (list, tuple)):
-        seed = seed[0] if seed else None
-    if seed is None:
-        return torch.default_generator
-    return torch.Generator().manual_seed(int(seed))
 
 
 # ------------------------------------------------------------------------------------------ the end

@@ -12,8 +12,15 @@ from transformers import PreTrainedTokenizerBase
 
 
 def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
-    """How many ids a tokenizer has, with the gaps between them: the highest and one."""
-    return max(tokenizer.get_vocab().values()) + 1
+    """How many ids a tokenizer has, with the gaps between them: the highest and one.
+
+    Args:
+        tokenizer: any.
+
+    Returns:
+        The number; 0 of an empty vocabulary.
+    """
+    return max(tokenizer.get_vocab().values(), default=-1) + 1
 
 
 @torch.no_grad()

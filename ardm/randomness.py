@@ -97,3 +97,19 @@ def gumbel(uniforms: Tensor) -> Tensor:
     """Standard Gumbel noise -log(-log u) from uniforms in [0, 1), float64."""
     smallest = 2.0**-53  # half a step: u = 0 must not give an infinite score
     return -(-(uniforms + smallest).log()).log()
+
+
+def generator_of(seed: int | list[int] | None) -> torch.Generator:
+    """The one generator of a call, though its rows may have a seed each: the first one's.
+
+    Args:
+        seed: of the call, or of each row.
+
+    Returns:
+        A new generator; without a seed torch's own.
+    """
+    if isinstance(seed, (list, tuple)):
+        seed = seed[0] if seed else None
+    if seed is None:
+        return torch.default_generator
+    return torch.Generator().manual_seed(int(seed))

@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 
-from ardm.data.answers import Turns, make_answer_rows, read_turns
 from ardm.data.chat_files import load_chats
+from ardm.data.chat_tokenizers import character_tokenizer, prepare_tokenizer
 from ardm.evaluation import (
+    answer_report,
     arguments,
     instruct_arguments,
     new_model,
@@ -25,8 +26,9 @@ from ardm.evaluation import (
     run_identity,
     tracked_settings,
 )
-from ardm.evaluation.answer_report import AnswerBound, share_right, shown_answers, write_answers
-from ardm.hub import CardFigures, Evaluation, add_adapters, load_folder, save_folder, use_eos
+from ardm.hub import CardFigures, Evaluation, add_adapters, load_folder, save_folder
+from ardm.hub.answer_cards import answer_card_texts
+from ardm.new_tokens import use_eos
 from ardm.objective import RandomRatioObjective
 from ardm.training import (
     TrainingResult,
@@ -62,22 +64,22 @@ def report(
     args: argparse.Namespace,
     model: Any,
     tokenizer: Any,
-    turns: Turns,
+    data: instruct_arguments.AnswerRows,
     bits: tuple[float, float],
-    options: dict[str, Any],
     result: TrainingResult,
 ) -> None:
-    asked = turns.turns[: args.num_prompts]
-    answers = write_answers(model, tokenizer, asked, **options)
-    shown = shown_answers(asked[:NUM_SHOWN], answers[:NUM_SHOWN])
-    share = with_error(*share_right(answers, asked, tokenizer), 3, "+-")
-    told = f"{share} of {len(asked)} held-out prompts are answered word for word as in the data"
+    turns = data.turns["validation"].turns
+    asked = turns[: args.num_prompts]
+    options = answer_report.answering(data.answer_length, args.seed)
+    answers = answer_report.write_answers(model, tokenizer, asked, **options)
+    shown = answer_report.shown_answers(asked[:NUM_SHOWN], answers[:NUM_SHOWN])
+    told = answer_report.right_in_words(answers, asked, tokenizer)
     name = instruct_arguments.data_name(args)
     evaluation = Evaluation.of(f"held-out answers of {name}", len(turns), {"bits per token": bits})
     facts = run_facts(args, name, model, result)
     if args.merge_adapter:
         model = model.merge_and_unload()
-    facts |= instruct_arguments.card_texts(args, options)
+    facts |= answer_card_texts(options, adapters=args.lora_r > 0 and not args.merge_adapter)
     figures = CardFigures(**facts, samples=shown, evaluation=evaluation, limitations=f"{told}.")
     save_folder(args.output_dir, model, tokenizer, figures, result.history)
     print(*(f"\n{text}" for text in shown), sep="\n")
@@ -87,59 +89,60 @@ def report(
         print("Uploaded to", upload_folder(args.output_dir, args.hub_model_id))
 
 
-def main(argv: list[str] | None = None) -> None:
-    args = parse_args(argv)
-    config = training_config(args)
-    accelerator = begin(config)
-    saved = None
-    torch.manual_seed(args.seed)  # of rows that a model gets for new tokens
-    if args.model_name_or_path:  # one of our own, or one to adopt
-        saved = load_folder(args.model_name_or_path, trust_remote_code=args.trust_remote_code)
-    with accelerator.main_process_first():  # one process fills the data cache, the others read it
-        chats = load_chats(**instruct_arguments.chats_of(args))
-    tokenizer = saved[1] if saved else instruct_arguments.character_tokenizer(chats["train"])
-    notes = instruct_arguments.prepare_tokenizer(tokenizer, args.chat_template, args.eos_token)
-    turns = {part: read_turns(rows, tokenizer, part) for part, rows in chats.items()}
-    length = args.answer_length or turns["train"].longest_answer
-    longest = instruct_arguments.longest_row(args, saved and saved[0], turns, length)
-    turns = {part: found.fitting(length, longest) for part, found in turns.items()}
-    rows = {part: make_answer_rows(found, tokenizer, length) for part, found in turns.items()}
-    if accelerator.is_main_process:
-        print(*notes, *(f"{part}: {found}." for part, found in turns.items()), sep="\n")
-    sizes = {name: getattr(args, name) for name in arguments.NETWORK}
-    if saved:
-        model: Any = saved[0].float()
-    else:
-        model = new_model(tokenizer, longest, args.seed, **sizes)
+def make_network(args: argparse.Namespace, saved: Any, tokenizer: Any, longest: int) -> Any:
+    """The model that is trained, and the settings of its adapters, if any."""
+    if saved is None:
+        sizes = {name: getattr(args, name) for name in arguments.NETWORK}
+        saved = new_model(tokenizer, longest, args.seed, **sizes)
+    model = saved.float()
     use_eos(model, tokenizer, new_rows=args.lora_r == 0)
     adapters = instruct_arguments.adapters_of(args, model)
     if adapters:
         torch.manual_seed(args.seed)
         model = add_adapters(model, **adapters)
-    evaluate = AnswerBound(rows["validation"], args.max_eval_answers, seed=config.seed)
+    return model, adapters
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    config = training_config(args)
+    accelerator = begin(config)
+    saved = tokenizer = None
+    if args.model_name_or_path:  # one of our own, or one to adopt
+        name = args.model_name_or_path
+        saved, tokenizer = load_folder(name, trust_remote_code=args.trust_remote_code)
+    with accelerator.main_process_first():  # one process fills the data cache, the others read it
+        chats = load_chats(**instruct_arguments.chats_of(args))
+    tokenizer = tokenizer or character_tokenizer(chats["train"])
+    notes = prepare_tokenizer(tokenizer, args.chat_template, args.eos_token)
+    data = instruct_arguments.answer_rows(args, chats, tokenizer, saved)
+    if accelerator.is_main_process:
+        print(*notes, *(f"{part}: {found}." for part, found in data.turns.items()), sep="\n")
+    model, adapters = make_network(args, saved, tokenizer, data.longest)
+    held_out = data.rows["validation"]
+    evaluate = answer_report.AnswerBound(held_out, args.max_eval_answers, seed=config.seed)
     settings = {name: getattr(args, name) for name in arguments.OBJECTIVE}
     objective = RandomRatioObjective(tokenizer.mask_token_id, config.seed, **settings)
     optimizer = None  # AdamW
     if args.muon_learning_rate is not None:
         rate = args.muon_learning_rate
         optimizer = muon_adamw(model, config.learning_rate, muon_learning_rate=rate)
-    told = settings | {"answer_length": length, "adapters": adapters}
-    options = instruct_arguments.answering(length, args.seed)
+    told = settings | {"answer_length": data.answer_length, "adapters": adapters}
     result = train(
         model,
         objective,
-        rows["train"],
+        data.rows["train"],
         config=config,
         eval_fn=evaluate,
         optimizer=optimizer,
         accelerator=accelerator,
-        identity=run_identity(rows["train"], tokenizer, model, told, fresh=not saved),
+        identity=run_identity(data.rows["train"], tokenizer, model, told, fresh=saved is None),
         settings=tracked_settings(args, instruct_arguments.data_name(args), model),
-        units_per_example={"answer tokens": turns["train"].tokens_per_answer},
+        units_per_example={"answer tokens": data.turns["train"].tokens_per_answer},
     )
     bits = evaluate.measure(model, num_samples=8)
     if accelerator.is_main_process:
-        report(args, model, tokenizer, turns["validation"], bits, options, result)
+        report(args, model, tokenizer, data, bits, result)
     accelerator.end_training()
 
 

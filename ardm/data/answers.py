@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # datasets takes a second to import
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-_INTEGERS = ("input_ids", "attention_mask", "prompt_mask")
+_COLUMNS = ("input_ids", "attention_mask", "prompt_mask")
 
 
 @dataclass(frozen=True)
@@ -209,15 +209,15 @@ def make_answer_rows(
             f" answer_length={answer_length}."
         )
     length = turns.longest_prompt + answer_length
-    columns: dict[str, list[Any]] = {name: [] for name in _INTEGERS}
+    filler = tokenizer.pad_token_id
+    if filler is None:
+        filler = tokenizer.eos_token_id
+    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
     for turn in turns.turns:
         num_known = len(turn.prompt_ids)
         num_more = answer_length - len(turn.answer_ids)
         ids = [*turn.prompt_ids, *turn.answer_ids, *[tokenizer.eos_token_id] * num_more]
         padding = [0] * (length - len(ids))
-        filler = (
-            tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        )
         columns["input_ids"].append(ids + [filler] * len(padding))
         columns["attention_mask"].append([1] * len(ids) + padding)
         columns["prompt_mask"].append([1] * num_known + [0] * answer_length + padding)

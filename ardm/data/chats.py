@@ -95,9 +95,8 @@ def _message(said: Mapping[str, Any], where: str) -> Message:
     if "from" in message and "value" in message:
         role = message.pop("from")
         message = {"role": _ROLES.get(role, role), "content": message.pop("value")} | message
-    if (
-        not isinstance(message.get("role"), str) or len(message) < 2
-    ):  # a call of tools has no content
+    # a call of tools has no content, but something else
+    if not isinstance(message.get("role"), str) or len(message) < 2:
         raise ValueError(f"{where} holds {str(said)[:60]}; expected role and content in each.")
     return message
 

@@ -76,8 +76,9 @@ def given_texts(text: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     Returns:
         The parts between the gaps, empty ones left out.
     """
-    gap = f"{re.escape(str(tokenizer.mask_token))}|{_GAP.pattern.replace('(', '(?:')}"
-    return [part for part in re.split(gap, text) if part]
+    mask = str(tokenizer.mask_token)
+    one_mask_each = _GAP.sub(lambda gap: mask, text)
+    return [part for part in one_mask_each.split(mask) if part]
 
 
 def _size(gap: re.Match[str]) -> int:

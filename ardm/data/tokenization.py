@@ -154,6 +154,18 @@ def _bpe_backend(pieces: Iterator[str], vocab_size: int | None) -> Tokenizer:
     return backend
 
 
+def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many ids a tokenizer has, with the gaps between them: the highest and one.
+
+    Args:
+        tokenizer: any.
+
+    Returns:
+        The number; 0 of an empty vocabulary.
+    """
+    return max(tokenizer.get_vocab().values(), default=-1) + 1
+
+
 def with_mask_token(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     """Gives a tokenizer a mask token, as those of GPT-2, Llama or Qwen have none.
 

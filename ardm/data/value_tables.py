@@ -20,6 +20,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from ..training import check_integer
+from .tokenization import vocabulary_size
 
 Table: TypeAlias = list[list[int]]
 
@@ -40,17 +41,13 @@ def value_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
         ValueError: if there are none.
     """
     special = {getattr(tokenizer, f"{name}_token_id") for name in _NO_VALUES}
-    values = [token for token in range(_num_ids(tokenizer)) if token not in special]
+    values = [token for token in range(vocabulary_size(tokenizer)) if token not in special]
     if not values:
         raise ValueError(
-            f"the tokenizer has {_num_ids(tokenizer)} ids and all are special tokens;"
+            f"the tokenizer has {vocabulary_size(tokenizer)} ids and all are special tokens;"
             " expected values to make a table of."
         )
     return values
-
-
-def _num_ids(tokenizer: PreTrainedTokenizerBase) -> int:
-    return max([len(tokenizer), *(number + 1 for number in tokenizer.get_vocab().values())])
 
 
 # ---------------------------------------------------------------------------- bands of frequency
@@ -75,7 +72,7 @@ def frequency_table(
             would not be nested, each with more bands than the one above and fewer than values.
     """
     ids = value_ids(tokenizer)
-    counts_K = _counts(counts, _num_ids(tokenizer))[ids]
+    counts_K = _counts(counts, vocabulary_size(tokenizer))[ids]
     if not counts_K.sum() > 0:
         raise ValueError("counts are 0 for all values; expected some to be counted.")
     order_K = np.argsort(-counts_K, kind="stable")
@@ -187,7 +184,7 @@ def cluster_table(
         ValueError: if embeddings or numbers do not fit the vocabulary, or are not finite.
     """
     ids = value_ids(tokenizer)
-    points_KC = _points(embeddings, ids, _num_ids(tokenizer))
+    points_KC = _points(embeddings, ids, vocabulary_size(tokenizer))
     numbers = _check_rising("num_clusters", num_clusters, len(ids))
     seed = check_integer("seed", seed, 0, 2**32 - 1)
     labels_K = np.zeros(len(ids), np.int64)

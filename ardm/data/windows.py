@@ -25,6 +25,7 @@ from ..training import check_integer
 from .columns import text_column_of
 from .lost_text import UNITS, plain_backend, units_of
 from .pieces import pieces_of
+from .tokenization import vocabulary_size
 from .window_files import stored_windows
 
 if TYPE_CHECKING:  # datasets takes a second to import
@@ -114,8 +115,7 @@ class _Windower:
         self.definition = plain_backend(tokenizer).to_str()
         self.eos_token_id = tokenizer.eos_token_id
         self.unk_token_id = tokenizer.unk_token_id
-        highest = max(tokenizer.get_vocab().values(), default=0)
-        self.id_type = "uint16" if highest < 2**16 else "int32"
+        self.id_type = "uint16" if vocabulary_size(tokenizer) <= 2**16 else "int32"
         self.sequence_length = sequence_length
         self.column = column
         self.name = name

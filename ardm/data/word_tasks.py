@@ -22,18 +22,15 @@ WORD_TASKS = "tasks on words of the Python documentation (standard library)"
 _WORD = re.compile(r"\b[a-z]{3,8}\b")
 
 
-def word_task_rows(seed: int = 0) -> list[dict[str, str]]:
+def word_task_rows() -> list[dict[str, str]]:
     """All questions on each word, words in an order that tells nothing of them.
-
-    Args:
-        seed: of the order of the words.
 
     Returns:
         Rows with `prompt` and `completion`; those on one word stand side by side, so that a part
         held out at the end is of words that the others do not hold.
     """
     words = sorted(set(_WORD.findall(embedded_text())))
-    words.sort(key=lambda word: key_seed(seed, word))
+    words.sort(key=lambda word: key_seed(0, word))
     return [
         {"prompt": question.format(word), "completion": answer(word)}
         for word in words

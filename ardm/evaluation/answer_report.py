@@ -13,15 +13,18 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..data.answers import Turn
 from ..data.padding import padded
-from ..metrics.bits import Estimate, bits_per_unit
+from ..metrics.bits import Estimate, bits_per_unit, ratio_of_sums
+from ..training.card_parts import with_error
 from .bound import BoundEvaluation
 from .ragged_bound import sums_by_record
 
 _PROMPTS_AT_ONCE = 32
+_BLOCK = 32  # tokens, of a longer answer
 
 
 class AnswerBound:
@@ -72,6 +75,25 @@ class AnswerBound:
         return {"eval_loss": value * math.log(2), "eval_standard_error": error * math.log(2)}
 
 
+def answering(answer_length: int, seed: int) -> dict[str, Any]:
+    """The options of `generate` with which prompts are answered: what is surest first.
+
+    Args:
+        answer_length: masks of an answer.
+        seed: key of ties.
+
+    Returns:
+        Values by name.
+    """
+    return {
+        "max_new_tokens": answer_length,
+        "block_length": min(_BLOCK, answer_length),
+        "order": "confidence",
+        "do_sample": False,
+        "seed": seed,
+    }
+
+
 def write_answers(model: Any, tokenizer: Any, turns: Sequence[Turn], **options: Any) -> list[str]:
     """What a model answers to prompts, without special tokens.
 
@@ -103,12 +125,35 @@ def share_right(answers: Sequence[str], turns: Sequence[Turn], tokenizer: Any) -
         tokenizer: which wrote the former.
 
     Returns:
-        The share and its standard error.
+        The share and its standard error over chats; the error is NaN where every chat has the same
+        share, as if all are right: how far others may be from it, they do not tell.
     """
     wanted = tokenizer.batch_decode([turn.answer_ids for turn in turns], skip_special_tokens=True)
     right = [given == text.strip() for given, text in zip(answers, wanted, strict=True)]
-    share = sum(right) / len(right)
-    return Estimate(share, math.sqrt(share * (1 - share) / len(right)))
+    chats = torch.tensor([turn.chat for turn in turns])
+    right_by_chat = sums_by_record(torch.tensor(right, dtype=torch.float64), chats)
+    share, error = ratio_of_sums(right_by_chat, sums_by_record(torch.ones_like(chats), chats))
+    return Estimate(share, error if error > 0 else math.nan)
+
+
+def right_in_words(answers: Sequence[str], turns: Sequence[Turn], tokenizer: Any) -> str:
+    """How many prompts are answered right, as a report says it.
+
+    Args:
+        answers: as for [`share_right`].
+        turns: the same.
+        tokenizer: the same.
+
+    Returns:
+        "190 of 200 held-out prompts (0.950 +- 0.015) are answered ...", without the share where its
+        error is not known.
+    """
+    share = share_right(answers, turns, tokenizer)
+    known = ""
+    if not math.isnan(share.standard_error):
+        known = f" ({with_error(*share, 3, '+-')})"
+    number = f"{round(share.value * len(turns))} of {len(turns)}"
+    return f"{number} held-out prompts{known} are answered word for word as in the data"
 
 
 def shown_answers(turns: Sequence[Turn], answers: Sequence[str]) -> list[str]:

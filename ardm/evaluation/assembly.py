@@ -9,6 +9,7 @@ import torch
 
 from ..configuration_ardm import ARDMConfig
 from ..data.lost_text import plain_backend
+from ..data.tokenization import vocabulary_size
 from ..modeling_ardm import ARDMForMaskedLM
 from ..training import fingerprint, weights_fingerprint
 
@@ -36,13 +37,13 @@ def new_model(
         The model.
     """
     torch.manual_seed(seed)
-    # a vocabulary may have gaps
-    highest = max(tokenizer.get_vocab().values())
     ids: dict[str, Any] = {
         f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in _SPECIAL
     }
-    vocab_size = max(len(tokenizer), highest + 1)
-    lengths = {"vocab_size": vocab_size, "max_position_embeddings": sequence_length}
+    lengths = {
+        "vocab_size": vocabulary_size(tokenizer),
+        "max_position_embeddings": sequence_length,
+    }
     config = ARDMConfig(**(ids | lengths | sizes))
     return ARDMForMaskedLM(config)
 

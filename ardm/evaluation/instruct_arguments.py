@@ -1,16 +1,14 @@
-"""Flags of a fine-tuning on answers, beside those of the loop; what they make of a tokenizer."""
+"""Flags of a fine-tuning on answers, beside those of the loop, and the rows that they ask for."""
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from ..data import build_tokenizer
-from ..data.answers import Turns
-from ..data.chats import messages_of, set_chat_template, set_eos_token
+from ..data.answers import Turns, make_answer_rows, read_turns
 from ..data.word_tasks import WORD_TASKS
 from ..networks import longest_sequence
 from ..training import check_integer, given_flags
@@ -27,7 +25,6 @@ NETWORK = {
 LEARNING_RATES = {"new": 1e-2, "full": 1e-4, "lora": 2e-4}
 _MUON = 0.02  # learning rate of a new model's matrices
 _LORA = ("lora_alpha", "lora_target_modules", "lora_dropout", "merge_adapter")
-_BLOCK = 32  # tokens, of a longer answer
 _CHATS = (
     "dataset_name",
     "dataset_config_name",
@@ -35,32 +32,6 @@ _CHATS = (
     "validation_file",
     "validation_fraction",
 )
-_NAMES = "User: Assistant: \n"  # what the plain chat template writes
-
-ADAPTERS_LOADING = """\
-The folder holds adapters beside the weights of another model; `pip install peft` is needed.
-
-```python
-from ardm.hub import load_adapters
-
-model, tokenizer = load_adapters("MODEL_NAME")
-```
-
-"""
-_USE = """\
-Then:
-
-```python
-messages = [{"role": "user", "content": "..."}]
-options = {"add_generation_prompt": True, "return_dict": True, "return_tensors": "pt"}
-inputs = tokenizer.apply_chat_template(messages, **options)
-ids = model.generate(**inputs, max_new_tokens=LENGTH, block_length=BLOCK, order="confidence")
-print(tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
-```
-
-An answer ends at its first EOS; what lies behind is padding. It was trained on answers of up to
-LENGTH tokens, EOS included.
-"""
 
 
 def add_instruct_arguments(parser: argparse.ArgumentParser) -> None:
@@ -144,39 +115,6 @@ def data_name(args: argparse.Namespace) -> str:
     return public(args.dataset_name) or files or WORD_TASKS
 
 
-def character_tokenizer(rows: Iterable[Mapping[str, Any]]) -> PreTrainedTokenizerBase:
-    """A tokenizer of a new model: the characters of chats, and of the plain template.
-
-    Args:
-        rows: of chats.
-
-    Returns:
-        The tokenizer.
-    """
-    texts = (str(each.get("content", "")) for row in rows for each in messages_of(row))
-    return build_tokenizer("char", [_NAMES, *texts])
-
-
-def prepare_tokenizer(
-    tokenizer: PreTrainedTokenizerBase, template: str | None, eos_token: str | None = None
-) -> list[str]:
-    """Gives a tokenizer what answers need: an EOS token and a chat template.
-
-    Args:
-        tokenizer: changed in place.
-        template: as for [`ardm.data.chats.set_chat_template`].
-        eos_token: as for [`ardm.data.chats.set_eos_token`].
-
-    Returns:
-        What was done, in words.
-    """
-    told = []
-    if set_eos_token(tokenizer, eos_token):
-        told.append(f"the tokenizer has no EOS token: it gets {tokenizer.eos_token!r}")
-    said = set_chat_template(tokenizer, template)
-    return told if said is None else [*told, said]
-
-
 def chats_of(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments of [`ardm.data.chat_files.load_chats`] that flags say."""
     return {name: getattr(args, name) for name in _CHATS}
@@ -239,38 +177,45 @@ def longest_row(
     return longest
 
 
-def answering(answer_length: int, seed: int) -> dict[str, Any]:
-    """The options of `generate` with which prompts are answered: what is surest first.
+class AnswerRows(NamedTuple):
+    """What is trained on, by "train" and "validation".
 
     Args:
+        turns: that fit.
+        rows: of them, data sets.
         answer_length: masks of an answer.
-        seed: key of ties.
-
-    Returns:
-        Values by name.
+        longest: the most tokens of a row.
     """
-    return {
-        "max_new_tokens": answer_length,
-        "block_length": min(_BLOCK, answer_length),
-        "order": "confidence",
-        "do_sample": False,
-        "seed": seed,
-    }
+
+    turns: dict[str, Turns]
+    rows: dict[str, Any]
+    answer_length: int
+    longest: int
 
 
-def card_texts(args: argparse.Namespace, options: Mapping[str, Any]) -> dict[str, Any]:
-    """How a card says to load the model and to ask it.
+def answer_rows(
+    args: argparse.Namespace,
+    chats: Mapping[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+    model: Any,
+) -> AnswerRows:
+    """Makes rows of chats; what does not fit is left out and counted by the turns.
 
     Args:
         args: of [`parse`].
-        options: of [`answering`].
+        chats: "train" and "validation".
+        tokenizer: with an EOS token and a chat template.
+        model: a saved one, or None.
 
     Returns:
-        Fields of `ardm.hub.CardFigures`.
+        The rows.
+
+    Raises:
+        ValueError: as [`longest_row`], or if nothing is left.
     """
-    adapted = bool(args.lora_r) and not args.merge_adapter
-    use = _USE.replace("LENGTH", str(options["max_new_tokens"]))
-    return {
-        "loading": ADAPTERS_LOADING if adapted else None,
-        "use": use.replace("BLOCK", str(options["block_length"])),
-    }
+    turns = {part: read_turns(rows, tokenizer, part) for part, rows in chats.items()}
+    length = args.answer_length or turns["train"].longest_answer
+    longest = longest_row(args, model, turns, length)
+    turns = {part: found.fitting(length, longest) for part, found in turns.items()}
+    rows = {part: make_answer_rows(found, tokenizer, length) for part, found in turns.items()}
+    return AnswerRows(turns, rows, length, longest)

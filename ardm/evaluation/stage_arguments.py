@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..data.character_classes import character_class_table
+from ..data.tokenization import vocabulary_size
 from ..training import given_flags
 from ..vocabulary import PARAMETRIZATIONS, STAGE_ORDERS
 
@@ -95,10 +96,9 @@ def smallest_base(num_values: int, num_stages: int) -> int:
 
 def _num_values(tokenizer: "PreTrainedTokenizerBase") -> int:
     """How many ids of a vocabulary, with the gaps in it, are not special."""
-    size = max(len(tokenizer), *(number + 1 for number in tokenizer.get_vocab().values()))
     named = ("mask", "pad", "bos", "eos", "unk")
     special = {getattr(tokenizer, f"{name}_token_id") for name in named} - {None}
-    return size - len(special)
+    return vocabulary_size(tokenizer) - len(special)
 
 
 def check_stages(parser: argparse.ArgumentParser, argv: list[str] | None) -> None:

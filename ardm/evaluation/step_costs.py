@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WINDOW = 128  # tokens of a piece that is measured, at most
-PIECES = 4  # as many
+PIECES = 4  # that are measured, at most
 _COLOURS = {"optimal": "#08519c", "cosine": "#d94801", "uniform": "#238b45"}
 
 

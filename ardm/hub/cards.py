@@ -172,16 +172,20 @@ def bound_result(
     from huggingface_hub import EvalResult
 
     value, error = (float(number) for number in bits)
-    known = not math.isnan(error)
+    metric_name = f"bits per {unit}, upper bound (NELBO)"
+    metric_args: dict[str, object] = {"num_scored": num_scored}
+    if not math.isnan(error):
+        metric_name += f" ± {error:.4f}"
+        metric_args["standard_error"] = error
     return EvalResult(
         task_type=task,
         dataset_type=dataset,
         dataset_name=dataset,
         dataset_split="validation",
         metric_type=f"bits_per_{unit}",
-        metric_name=f"bits per {unit}, upper bound (NELBO)" + f" ± {error:.4f}" * known,
+        metric_name=metric_name,
         metric_value=value,
-        metric_args={"num_scored": num_scored} | ({"standard_error": error} if known else {}),
+        metric_args=metric_args,
     )
 
 

@@ -21,8 +21,10 @@ def export_code(model_or_folder: CarriesCode | str | os.PathLike[str]) -> None:
     """Makes sure that a saved model has the code to run where this package is not installed.
 
     In a folder the code of this version takes the place of any other, and config.json says where
-    it is (`auto_map`); weights and all other files stay. A model says so from now on, and its next
-    `save_pretrained` or `push_to_hub` writes the code, as it always does.
+    it is (`auto_map`); weights and all other files stay.
+
+    Of a model in memory nothing is written: `auto_map` of its configuration is set, as its next
+    `save_pretrained` or `push_to_hub`, which writes the code anyway, would do by itself.
 
     Args:
         model_or_folder: a model of this package, or the folder of a saved one.

@@ -14,6 +14,7 @@ from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from ..adoption import adopt
+from ..data.tokenization import vocabulary_size
 from ..generation_config_ardm import ARDMGenerationConfig
 from ..modeling_ardm import ARDMForMaskedLM
 from ..training.model_folders import find_model, loading, model_type_of, read_json
@@ -119,7 +120,7 @@ def _check_finite(model: nn.Module) -> None:
 
 
 def _check_fit(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    size = max(len(tokenizer), *(number + 1 for number in tokenizer.get_vocab().values()))
+    size = vocabulary_size(tokenizer)
     if size > model.config.vocab_size:
         raise ValueError(
             f"the tokenizer has {size} tokens; expected at most the model's"

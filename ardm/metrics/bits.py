@@ -41,6 +41,35 @@ class PositiveEstimate(NamedTuple):
         return self.value / factor, self.value * factor
 
 
+def ratio_of_sums(nats: Tensor, num_units: Tensor) -> Estimate:
+    """Nats, or anything else, per unit: sum / sum, over independent sequences.
+
+    Args:
+        nats: (B,), of each sequence.
+        num_units: (B,), the same.
+
+    Returns:
+        Value and standard error; the error is NaN for a single sequence.
+
+    Raises:
+        ValueError: if the shapes differ or there is no unit at all.
+    """
+    if nats.shape != num_units.shape or nats.ndim != 1:
+        raise ValueError(
+            f"nats {tuple(nats.shape)}, num_units {tuple(num_units.shape)}; expected the same (B,)."
+        )
+    nats = nats.double()
+    num_units = num_units.double()
+    total = float(num_units.sum())
+    if total <= 0:
+        raise ValueError("num_units sums to 0; expected at least one unit.")
+    ratio = float(nats.sum()) / total
+    if len(nats) == 1:
+        return Estimate(ratio, math.nan)
+    residuals = nats - ratio * num_units
+    return Estimate(ratio, float(residuals.std()) * math.sqrt(len(nats)) / total)
+
+
 def bits_per_unit(nats: Tensor, num_units: Tensor) -> Estimate:
     """Bits per unit of a data set: sum of nats / sum of units, over independent sequences.
 
@@ -57,7 +86,7 @@ def bits_per_unit(nats: Tensor, num_units: Tensor) -> Estimate:
     Raises:
         ValueError: if the shapes differ or there is no unit at all.
     """
-    ratio, error = _ratio_of_sums(nats, num_units)
+    ratio, error = ratio_of_sums(nats, num_units)
     return Estimate(ratio / math.log(2), error / math.log(2))
 
 
@@ -76,7 +105,7 @@ def perplexity(nats: Tensor, num_tokens: Tensor) -> PositiveEstimate:
     Raises:
         ValueError: if the shapes differ or there is no token at all.
     """
-    ratio, error = _ratio_of_sums(nats, num_tokens)
+    ratio, error = ratio_of_sums(nats, num_tokens)
     value = _exp(ratio)
     return PositiveEstimate(value, value * error)  # d exp(x) = exp(x) dx
 
@@ -103,24 +132,6 @@ def describe(estimate: Estimate | PositiveEstimate, unit: str, kind: str | None 
     low, high = estimate.interval
     interval = f"95 % interval {low:.{decimals}f} .. {high:.{decimals}f}"
     return f"{estimate.value:.{decimals + 1}f} {unit}, {interval}{suffix}"
-
-
-def _ratio_of_sums(nats: Tensor, num_units: Tensor) -> tuple[float, float]:
-    """Nats per unit and their standard error."""
-    if nats.shape != num_units.shape or nats.ndim != 1:
-        raise ValueError(
-            f"nats {tuple(nats.shape)}, num_units {tuple(num_units.shape)}; expected the same (B,)."
-        )
-    nats = nats.double()
-    num_units = num_units.double()
-    total = float(num_units.sum())
-    if total <= 0:
-        raise ValueError("num_units sums to 0; expected at least one unit.")
-    ratio = float(nats.sum()) / total
-    if len(nats) == 1:
-        return ratio, math.nan
-    residuals = nats - ratio * num_units
-    return ratio, float(residuals.std()) * math.sqrt(len(nats)) / total
 
 
 def _exp(x: float) -> float:

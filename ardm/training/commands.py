@@ -12,12 +12,12 @@ import re
 import runpy
 import sys
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from .flags import WholeFlags
+from .near_names import meant
 
 _PACKAGES = Path(__file__).resolve().parents[2]
 _FOLDERS = (_PACKAGES / "ardm" / "recipes", _PACKAGES / "recipes")
@@ -46,11 +46,10 @@ def run_command(package: str, commands: Mapping[str, str], argv: Sequence[str]) 
         return
     name, *flags = argv
     if name not in commands:
-        nearest = get_close_matches(name, commands, 1, 0.5)
-        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
         known = ", ".join(commands)
         raise SystemExit(
-            f"error: {package} has no command {name!r}; {hint}expected one of {known}."
+            f"error: {package} has no command {name!r}{meant(name, commands, 0.5)};"
+            f" expected one of {known}."
         )
     _called[:] = ["-m", package, name]
     _names.update({f"recipes/{file}.py": f"-m {package} {each}" for each, file in commands.items()})

@@ -7,8 +7,9 @@ is added.
 
 import argparse
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any, NoReturn
+
+from .near_names import meant
 
 
 class WholeFlags(argparse.ArgumentParser):
@@ -42,6 +43,4 @@ def _unknown(words: Sequence[str], flags: Sequence[str]) -> str:
     given = [word.partition("=")[0] for word in words if word.startswith("-")]
     if not given:
         return f"unexpected {' '.join(words)}: not behind a flag that takes it"
-    near = [match for flag in given for match in get_close_matches(flag, flags, 1)]
-    hint = f" (did you mean {', '.join(near)}?)" if near else ""
-    return f"unknown {' '.join(given)}{hint}"
+    return f"unknown {' '.join(given)}{meant(given, flags)}"

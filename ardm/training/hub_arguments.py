@@ -7,9 +7,9 @@ what is wrong of these would be refused there, after the training.
 import argparse
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any
 
+from .near_names import meant
 from .upload_checks import check_upload
 
 # as https://huggingface.co/docs/hub/repositories-licenses lists them
@@ -27,7 +27,7 @@ odc-by ofl-1.1 openmdw-1.0 openrail openrail++ osl-3.0 other pddl postgresql unk
 wtfpl zlib
 """
 LICENSES = frozenset(_LICENSES.split())
-_NO_COUNTRY = ("multilingual", "code")  # which the Hub takes in place of languages
+_NO_LANGUAGE = ("multilingual", "code")  # which the Hub takes in place of languages
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 
 
@@ -72,11 +72,9 @@ def check_license(license_id: str) -> None:
         ValueError: if it does not.
     """
     if license_id not in LICENSES:
-        nearest = get_close_matches(license_id.lower(), LICENSES, 1)
-        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
         raise ValueError(
-            f"license is {license_id!r}; {hint}expected an id of the Hub such as apache-2.0, mit,"
-            " cc-by-4.0, or other."
+            f"license is {license_id!r}{meant(license_id.lower(), LICENSES)}; expected an id of"
+            " the Hub such as apache-2.0, mit, cc-by-4.0, or other."
         )
 
 
@@ -90,10 +88,10 @@ def check_languages(languages: Sequence[str]) -> None:
         ValueError: if one has not the form of ISO 639.
     """
     for language in languages:
-        if language not in _NO_COUNTRY and not _LANGUAGE.fullmatch(language):
+        if language not in _NO_LANGUAGE and not _LANGUAGE.fullmatch(language):
             raise ValueError(
                 f"language is {language!r}; expected codes of ISO 639 such as en or deu,"
-                f" {' or '.join(_NO_COUNTRY)}."
+                f" {' or '.join(_NO_LANGUAGE)}."
             )
 
 

@@ -7,8 +7,9 @@ it. What the Hub answers is in `hub_errors.py`.
 
 import os
 import re
-from difflib import get_close_matches
 from pathlib import Path
+
+from .near_names import did_you_mean, nearest
 
 _NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
@@ -33,12 +34,11 @@ def meant_here(name: str) -> str:
         name: the path.
 
     Returns:
-        " (did you mean 'runs/ardm'?)", or "".
+        " (did you mean runs/ardm?)", or "".
     """
     path = Path(name)
     try:
         beside = [each.name for each in path.parent.iterdir()]
     except OSError:
         return ""
-    near = get_close_matches(path.name, beside, 1)
-    return f" (did you mean {str(path.with_name(near[0]))!r}?)" if near else ""
+    return did_you_mean(path.with_name(name) for name in nearest(path.name, beside))

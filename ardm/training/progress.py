@@ -83,10 +83,12 @@ def progress_bar(
     how: dict[str, Any] = {"disable": shown is False}
     if shown is None and not sys.stderr.isatty():
         ends = total is not None or isinstance(items, Sized)
-        so_far = "{desc}: {n_fmt}/{total_fmt}" if ends else "{desc}: {n_fmt}"
+        line = "{desc}: {n_fmt}{unit}s, {rate_fmt}"
+        if ends:
+            line = "{desc}: {n_fmt}/{total_fmt}{unit}s, {rate_fmt}, {remaining} left"
         how |= {
             "file": _LogFile(),
-            "bar_format": f"{so_far}{{unit}}s, {{rate_fmt}}" + ", {remaining} left" * ends,
+            "bar_format": line,
             "miniters": 1,
             "mininterval": _SECONDS_BETWEEN_LINES,
             "maxinterval": _SECONDS_BETWEEN_LINES,

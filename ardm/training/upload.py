@@ -74,7 +74,10 @@ class _Target:
     def again(self, folder: Path) -> str:
         """The command that tries the same again."""
         words = ["--model_name_or_path", str(folder), "--hub_model_id", self.repo_id]
-        words += ["--private"] * bool(self.private) + ["--create_pr"] * self.create_pr
+        if self.private:
+            words.append("--private")
+        if self.create_pr:
+            words.append("--create_pr")
         for name in ("revision", "commit_message"):
             if value := getattr(self, name):
                 words += [f"--{name}", value]

@@ -68,7 +68,7 @@ def files_to_upload(folder: str | os.PathLike[str]) -> FolderFiles:
         inside = _files_of(path)
         sizes |= {each.relative_to(root).as_posix(): each.stat().st_size for each in inside}
         if not inside:
-            left.append(path.name + "/" * path.is_dir())
+            left.append(f"{path.name}/" if path.is_dir() else path.name)
     if "config.json" not in sizes:
         raise ValueError(f"{folder} has no config.json; expected the folder of a saved model.")
     if not any(name.endswith(".safetensors") for name in sizes):

@@ -101,8 +101,10 @@ def _span(pieces: Pieces, token: int | None, events: list[Event], newest: int) -
         if not math.isnan(last.log_prob):
             shade = colour(CONFIDENCE, math.exp(last.log_prob))
             style = f' style="background: rgb{shade}; color: rgb{ink(shade)}"'
-        kinds += ["now"] * (last.step == newest)
-        kinds += ["again"] * (sum(event.token is not None for event in events) > 1)
+        if last.step == newest:
+            kinds.append("now")
+        if sum(event.token is not None for event in events) > 1:
+            kinds.append("again")
     text = HIDDEN if token is None else pieces[token]
     tip = escape("\n".join(_told(pieces, token, events)))
     line_break = "<br>" if token is not None and "⏎" in text else ""

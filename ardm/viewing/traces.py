@@ -185,11 +185,11 @@ class Trace:
             passes = list(path)
         kept = (last != tokenizer.pad_token_id) | (order >= 0)
         trace = cls(tokenizer, last[kept], order[kept])
+        highest = max(tokenizer.get_vocab().values())
         for canvas, (order_then, log_probs_then) in zip(history, passes, strict=True):
             # a coarse value of a model with stages is no token yet
             shown = canvas[row].cpu()[kept]
-            beyond = max(len(tokenizer), *(token + 1 for token in tokenizer.get_vocab().values()))
-            shown = shown.masked_fill(shown >= beyond, trace.mask_token_id)
+            shown = shown.masked_fill(shown > highest, trace.mask_token_id)
             trace.add(shown, order_then[kept], log_probs_then[kept])
         return trace
 

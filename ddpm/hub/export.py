@@ -6,6 +6,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from ardm.training import write_repository
 from ardm.training.model_folders import read_json
@@ -18,19 +19,32 @@ from ..models.unet import UNet
 _CONFIG = "config.json"
 
 
-def export_code(folder: str | os.PathLike[str]) -> None:
+def export_code(model_or_folder: UNetPreTrainedModel | str | os.PathLike[str]) -> None:
     """Puts a saved network's code beside it, and tells its configuration where that is.
 
     The folder, or a repository with the same files, then also loads by
     `AutoModel.from_pretrained(folder, trust_remote_code=True)` where this package is not installed.
     Weights, card and diffusion stay as they are.
 
+    Of a network in memory nothing is written: `auto_map` of its configuration is set, as its next
+    `save_pretrained` or `push_to_hub`, which writes the code anyway, would do by itself.
+
     Args:
-        folder: of a `UNet` or a `NoisyClassifier`.
+        model_or_folder: a `UNet` or a `NoisyClassifier`, or the folder of a saved one.
 
     Raises:
-        ValueError: if the folder holds no such network.
+        ValueError: if it is no such network or folder.
     """
+    if isinstance(model_or_folder, UNetPreTrainedModel):
+        config: Any = model_or_folder.config
+        config.auto_map = auto_map(type(model_or_folder)) or config.auto_map
+        return
+    if not isinstance(model_or_folder, (str, os.PathLike)):
+        raise ValueError(
+            f"got a {type(model_or_folder).__name__}; expected a network of this package, or the"
+            " folder of a saved one."
+        )
+    folder = model_or_folder
     path = Path(folder) / _CONFIG
     if not path.is_file():
         raise ValueError(f"{folder} has no {_CONFIG}; expected a folder with a saved network.")

@@ -13,11 +13,12 @@ The files need torch, transformers and what those need themselves.
 
 import re
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
+
+from ardm.version import __version__
 
 _HOME = "https://github.com/ardm-ddpm/ardm-ddpm"
 _DISTRIBUTION = "ardm"  # of which ddpm is a part
@@ -94,12 +95,8 @@ def _last(name: str) -> str:
 
 
 def _header() -> str:
-    try:
-        version = f" {metadata.version(_DISTRIBUTION)}"
-    except metadata.PackageNotFoundError:  # run from a source tree: there is none to tell
-        version = ""
     return (
-        f"# {_PACKAGE}, of {_DISTRIBUTION}{version} ({_HOME}), licensed under Apache-2.0.\n"
+        f"# {_PACKAGE}, of {_DISTRIBUTION} {__version__} ({_HOME}), licensed under Apache-2.0.\n"
         "# This file comes with a saved model, which runs on it where the package is not"
         " installed.\n"
     )

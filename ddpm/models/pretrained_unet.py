@@ -1,13 +1,14 @@
 """UNetPreTrainedModel: how weights of the networks begin, are loaded and are saved."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
+
+from ardm.training.files import write_repository
 
 from .code_files import auto_map, code_files  # not exported
 from .guided_diffusion import GuidedDiffusionMixin  # not exported
@@ -95,9 +96,7 @@ class UNetPreTrainedModel(
             raise ValueError(f"save_directory {save_directory} is a file; expected a folder.")
         self.config.auto_map = auto_map(type(self)) or self.config.auto_map  # not exported
         if is_main_process:
-            os.makedirs(save_directory, exist_ok=True)
-            for name, content in self.files_beside().items():
-                Path(save_directory, name).write_bytes(content)
+            write_repository(save_directory, self.files_beside())
         super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
 
     def _get_files_timestamps(self, working_dir: str | os.PathLike[str]) -> dict[str, float]:

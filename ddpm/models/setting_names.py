@@ -8,12 +8,13 @@ import os
 import reprlib
 import warnings
 from dataclasses import fields
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 from transformers import PreTrainedConfig
+
+from ardm.training.near_names import meant
 
 ConfigClass = TypeVar("ConfigClass", bound=type[PreTrainedConfig])
 
@@ -120,10 +121,9 @@ class NamedConfig(PreTrainedConfig):
         known = cls._known_names()
         unknown = sorted(set(names) - known)
         if unknown:
-            near = [match for name in unknown for match in get_close_matches(name, known, 1)]
-            hint = f" (did you mean {', '.join(near)}?)" if near else ""
             raise ValueError(
-                f"unknown settings {unknown}{hint}; expected fields of {cls.__name__}."
+                f"unknown settings {unknown}{meant(unknown, known)}; expected fields of"
+                f" {cls.__name__}."
             )
 
 

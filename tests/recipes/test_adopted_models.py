@@ -1,15 +1,20 @@
 """Recipes on models that are adopted: a BERT and a Llama of transformers' own classes."""
 
 import json
+import shutil
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
 from ardm import log_prob, nelbo
 from ardm.hub import load_folder
 
+from ..command_line import RECIPES
 from ..foreign_models import write_bert, write_llama
 from .conftest import HELD_OUT, TEXT
 
@@ -119,6 +124,24 @@ def test_the_harness_puts_special_tokens_around_its_texts(adopted):
 def prompt_of(ids, context):
     """1 on the first special token and the context, a token a character."""
     return (torch.arange(ids.shape[1]) < len(context) + 1)[None].expand_as(ids).long()
+
+
+@pytest.mark.slow
+def test_another_process_goes_on_to_the_same_weights(adopted, tmp_path):
+    """Of the Llama, too, whose mask has a row that no file holds."""
+    stopped = tmp_path / "run"
+    shutil.copytree(adopted.run, stopped)
+    for step in ("step-00000004", "step-00000006"):
+        shutil.rmtree(stopped / "checkpoints" / step, ignore_errors=True)
+    assert [*(stopped / "checkpoints").iterdir()]
+    before = load_file(stopped / "model.safetensors")
+    (stopped / "model.safetensors").unlink()
+    words = [str(stopped) if word == str(adopted.run) else word for word in adopted.words]
+    command = [sys.executable, str(RECIPES / "train_ardm.py"), *words]
+    subprocess.run(command, check=True, capture_output=True, cwd=RECIPES.parent)
+    after = load_file(stopped / "model.safetensors")
+    assert before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
 def test_the_same_command_takes_up_a_finished_run(adopted, recipe, capsys):

@@ -227,7 +227,7 @@ BAD = {
     "start_ratio": ["--start_ratio", 2],
     "hidden_size": ["--hidden_size", 33],
     "hub_model_id": ["--push_to_hub"],
-    "license is 'MIT'; did you mean 'mit'": ["--license", "MIT"],
+    r"license is 'MIT' \(did you mean mit\?\)": ["--license", "MIT"],
     "language is 'english'; expected codes of ISO 639": ["--language", "en", "english"],
     "lr_scheduler_type": ["--lr_scheduler_type", "sine"],
     "saved tokenizer": ["--tokenizer", "{tmp}/nowhere"],

@@ -16,8 +16,11 @@ def test_answers_are_right():
     assert len(rows) % len(TASKS) == 0 and len(rows) > 5000
 
 
-def test_the_order_is_the_seeds():
-    assert word_task_rows(1) == word_task_rows(1) != word_task_rows(2)
+def test_the_order_is_always_the_same_and_not_that_of_the_alphabet():
+    prompts = [row["prompt"] for row in word_task_rows()]
+    assert word_task_rows() == word_task_rows()
+    spelled = prompts[:: len(TASKS)]
+    assert spelled != sorted(spelled)
 
 
 def test_no_word_is_in_both_parts():

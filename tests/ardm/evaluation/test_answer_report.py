@@ -9,7 +9,14 @@ from ardm import RandomRatioCollator
 from ardm.data import build_tokenizer
 from ardm.data.answers import make_answer_rows, read_turns
 from ardm.data.chats import set_chat_template, set_eos_token
-from ardm.evaluation.answer_report import AnswerBound, share_right, shown_answers, write_answers
+from ardm.evaluation.answer_report import (
+    AnswerBound,
+    answering,
+    right_in_words,
+    share_right,
+    shown_answers,
+    write_answers,
+)
 from ardm.masking import keyed_random_ratio_mask
 from ardm.objective import RandomRatioObjective
 from ardm.training import Batch
@@ -151,8 +158,33 @@ def test_answers_are_the_same_alone_and_beside_others(model, turns, tokenizer):
 
 
 def test_the_share_of_right_answers(turns, tokenizer):
-    share = share_right(["c", "ab", "b"], turns.turns, tokenizer)
+    answers = ["c", "ab", "b"]
+    share = share_right(answers, turns.turns, tokenizer)
     assert share.value == pytest.approx(2 / 3)
-    assert share.standard_error == pytest.approx(math.sqrt(2 / 27))
+    assert share.standard_error == pytest.approx(math.sqrt(1 / 9))  # of 3 chats, n - 1 = 2
+    told = right_in_words(answers, turns.turns, tokenizer)
+    assert told.startswith("2 of 3 held-out prompts (0.667 +- 0.333) are")
     shown = shown_answers(turns.turns[:1], ["b"])
     assert shown == ["user: ab\nassistant: [[b]]"]
+
+
+def test_the_share_of_right_answers_has_its_error_over_chats(turns, tokenizer):
+    """A chat that is there four times over is one chat."""
+    first, second = turns.turns[:2]
+    once = share_right(["c", "b"], [first, second], tokenizer)
+    answers = ["c"] * 4 + ["b"] * 4
+    often = share_right(answers, [first] * 4 + [second] * 4, tokenizer)
+    assert often == once and once.standard_error == pytest.approx(1 / 2)
+
+
+def test_where_all_are_right_no_error_is_claimed(turns, tokenizer):
+    answers = ["c", "ab", "a"]
+    share = share_right(answers, turns.turns, tokenizer)
+    assert share.value == 1 and math.isnan(share.standard_error)
+    told = right_in_words(answers, turns.turns, tokenizer)
+    assert told.startswith("3 of 3 held-out prompts are answered word for word")
+
+
+def test_how_it_is_asked():
+    assert answering(64, 0)["block_length"] == 32 and answering(8, 0)["block_length"] == 8
+    assert answering(8, 3)["max_new_tokens"] == 8 and answering(8, 3)["seed"] == 3

@@ -104,25 +104,3 @@ def test_how_long_a_row_may_be():
         longest(parsed("--sequence_length", 65), model, turns, 6)
     with pytest.raises(ValueError, match="prompt and answer have 6 tokens, and the answer alone 6"):
         longest(parsed("--sequence_length", 6), model, turns, 6)
-
-
-def test_the_tokenizer_of_a_new_model_writes_the_template():
-    rows = [{"prompt": "é?", "completion": "xyz"}]
-    tokenizer = instruct_arguments.character_tokenizer(rows)
-    notes = instruct_arguments.prepare_tokenizer(tokenizer, None)
-    assert len(notes) == 2 and "'[EOS]'" in notes[0] and "plain" in notes[1]
-    chat = [{"role": "user", "content": "é?"}, {"role": "assistant", "content": "xyz"}]
-    ids = tokenizer.apply_chat_template(chat, return_dict=True)["input_ids"]
-    assert tokenizer.unk_token_id not in ids
-    assert instruct_arguments.prepare_tokenizer(tokenizer, None) == []
-
-
-def test_a_card_says_how_it_is_asked(folder):
-    options = instruct_arguments.answering(64, 0)
-    args = parsed("--model_name_or_path", folder, "--lora_r", 4)
-    texts = instruct_arguments.card_texts(args, options)
-    assert "load_adapters(" in texts["loading"]
-    assert "max_new_tokens=64, block_length=32" in texts["use"]
-    texts = instruct_arguments.card_texts(parsed(), instruct_arguments.answering(8, 0))
-    assert texts["loading"] is None
-    assert "max_new_tokens=8, block_length=8" in texts["use"]

@@ -46,5 +46,5 @@ def test_what_would_lie_in_a_folder_of_this_machine_is_none(tmp_path, monkeypatc
 def test_what_is_called_alike_is_named(tmp_path):
     for name in ("ardm", "ddpm", "other"):
         (tmp_path / name).mkdir()
-    assert meant_here(str(tmp_path / "ardn")) == f" (did you mean {str(tmp_path / 'ardm')!r}?)"
+    assert meant_here(str(tmp_path / "ardn")) == f" (did you mean {tmp_path / 'ardm'}?)"
     assert meant_here(str(tmp_path / "xyz")) == meant_here(str(tmp_path / "no" / "ardm")) == ""

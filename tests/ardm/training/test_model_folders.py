@@ -44,7 +44,7 @@ def test_a_mistyped_name_in_a_folder_that_is_here_is_no_name_of_the_hub(folder, 
     monkeypatch.chdir(folder.parent.parent)
     (folder.parent / "other").mkdir()
     runs = folder.parent.name
-    told = rf"no such folder \(did you mean '{runs}/model'\?\); expected"
+    told = rf"no such folder \(did you mean {runs}/model\?\); expected"
     for wrong in ("modle", "model2"):
         with pytest.raises(ValueError, match=told):
             find_model(f"{runs}/{wrong}")

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 import ddpm
 from ddpm.models import ClassifierConfig
@@ -28,6 +29,14 @@ def test_an_older_folder_gets_its_code(model, tmp_path):
     ddpm.export_code(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == saved
     assert code_files(type(model)).keys() <= saved.keys()
+
+
+def test_of_a_model_in_memory_the_configuration_alone_is_changed(tmp_path):
+    model = ddpm.UNet(ddpm.UNetConfig(**SIZES))
+    ddpm.export_code(model)
+    assert model.config.auto_map == auto_map(type(model))
+    with pytest.raises(ValueError, match="got a Linear; expected a network of this package"):
+        ddpm.export_code(torch.nn.Linear(1, 1))
 
 
 def test_what_is_no_image_network_is_refused(tmp_path):
