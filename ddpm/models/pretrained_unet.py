@@ -1,14 +1,15 @@
 """UNetPreTrainedModel: how weights of the networks begin, are loaded and are saved."""
 
 import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
-
-from ardm.training.files import write_repository
 
 from .code_files import auto_map, code_files  # not exported
 from .guided_diffusion import GuidedDiffusionMixin  # not exported
@@ -96,7 +97,7 @@ class UNetPreTrainedModel(
             raise ValueError(f"save_directory {save_directory} is a file; expected a folder.")
         self.config.auto_map = auto_map(type(self)) or self.config.auto_map  # not exported
         if is_main_process:
-            write_repository(save_directory, self.files_beside())
+            _write_whole(save_directory, self.files_beside())
         super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
 
     def _get_files_timestamps(self, working_dir: str | os.PathLike[str]) -> dict[str, float]:
@@ -157,3 +158,18 @@ def check_labels(labels: Tensor, t: Tensor, num_rows: int) -> None:
             f"labels reach from {labels.min()} to {labels.max()}; expected 0..{num_rows - 1},"
             f" the {num_rows} classes that the network was made for (num_classes of its config)."
         )
+
+
+def _write_whole(folder: str | os.PathLike[str], contents: Mapping[str, bytes]) -> None:
+    """Writes files aside, flushes them to the disk and renames them: none is there in part."""
+    os.makedirs(folder, exist_ok=True)
+    # named as what ardm.training writes aside, which removes what a killed process left behind
+    prefix = f".writing-{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder) as aside:
+        for name, content in contents.items():
+            with open(Path(aside) / name, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for name in contents:
+            os.replace(Path(aside) / name, Path(folder) / name)
