@@ -130,17 +130,20 @@ def prompt_of(ids, context):
 @pytest.mark.slow
 def test_another_process_goes_on_to_the_same_weights(adopted, tmp_path):
     """Of the Llama, too, whose mask has a row that no file holds."""
-    stopped = tmp_path / "run"
-    shutil.copytree(adopted.run, stopped)
-    shutil.rmtree(stopped / "checkpoints" / "step-00000006")
-    assert [each.name for each in (stopped / "checkpoints").iterdir()] == ["step-00000004"]
-    before = load_file(stopped / "model.safetensors")
-    (stopped / "model.safetensors").unlink()
-    words = [str(stopped) if word == str(adopted.run) else word for word in adopted.words]
-    command = [sys.executable, str(RECIPES / "train_ardm.py"), *words]
     environment = os.environ | {"HF_DATASETS_CACHE": str(tmp_path / "cache")}
-    subprocess.run(command, check=True, capture_output=True, cwd=RECIPES.parent, env=environment)
-    after = load_file(stopped / "model.safetensors")
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+
+    def train(folder):
+        words = [str(folder) if word == str(adopted.run) else word for word in adopted.words]
+        command = [sys.executable, str(RECIPES / "train_ardm.py"), *words]
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+        return load_file(folder / "model.safetensors")
+
+    before = train(whole)
+    shutil.copytree(whole, stopped)
+    shutil.rmtree(stopped / "checkpoints" / "step-00000006")
+    (stopped / "model.safetensors").unlink()
+    after = train(stopped)
     assert before.keys() == after.keys()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
