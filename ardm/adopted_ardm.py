@@ -12,7 +12,7 @@ Shapes: B batch, L length, C width, V vocabulary, N positions of all rows, K pos
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -44,6 +44,7 @@ class AdoptedLanguageModel(ARDMGenerationMixin, ARDMLikelihoodMixin, CarriesCode
     auto_map = AUTO_MAP
     generation_config_class = ARDMGenerationConfig
     adopted_from: Any  # the model's own class
+    takes_padding: bool  # rows mean the same beside it
     head_is_pointwise = True  # logits at a position are a function of its hidden state alone
     accepts_loss_kwargs = True
 
@@ -57,10 +58,18 @@ class AdoptedLanguageModel(ARDMGenerationMixin, ARDMLikelihoodMixin, CarriesCode
         """How values are revealed: from the mask to the token."""
         return stages_of(self.config)
 
-    @property
+    @cached_property
     def longest_sequence(self) -> int:
         """The most tokens of a sequence; 2^31 without a limit."""
         return longest_sequence(self) or 2**31
+
+    @cached_property
+    def _padding_row(self) -> int | None:
+        return padding_row(self)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Copies and pickles name the model's own class: this one is made at run time."""
+        return _empty, (self.adopted_from,), {**vars(self)}
 
     @can_return_tuple
     def forward(
@@ -95,8 +104,9 @@ class AdoptedLanguageModel(ARDMGenerationMixin, ARDMLikelihoodMixin, CarriesCode
             nats per token.
 
         Raises:
-            ValueError: on ids, masks, labels and positions that do not fit each other, or on
-                padding if the model's class has no attention mask.
+            ValueError: on ids, masks, labels and positions that do not fit each other, on a
+                sequence longer than the model's positions, or on padding if the model would read
+                it.
         """
         stages = stages_of(self.config)
         asked = LossInputs(labels, logits_positions, num_maskable, num_items_in_batch)
@@ -105,6 +115,11 @@ class AdoptedLanguageModel(ARDMGenerationMixin, ARDMLikelihoodMixin, CarriesCode
         if like is None:
             raise ValueError("got neither input_ids nor inputs_embeds; expected one of them.")
         check_attention_mask(attention_mask, like)
+        if like.shape[1] > self.longest_sequence:
+            raise ValueError(
+                f"the sequence has {like.shape[1]} positions; expected at most"
+                f" max_position_embeddings={self.longest_sequence}."
+            )
         inputs = self._inputs_of_class(like, attention_mask, position_ids)
         given = {"input_ids": input_ids, "inputs_embeds": inputs_embeds}
         inputs |= {name: value for name, value in given.items() if value is not None}
@@ -128,12 +143,12 @@ class AdoptedLanguageModel(ARDMGenerationMixin, ARDMLikelihoodMixin, CarriesCode
         is_table = attention_mask is not None and attention_mask.ndim == 2
         if position_ids is None and is_table and "position_ids" in taken:
             position_ids = (attention_mask.long().cumsum(1) - 1).clamp(min=0)  # type: ignore[union-attr]
-            padding = padding_row(self)
+            padding = self._padding_row
             if padding is not None:
                 position_ids = position_ids + padding + 1
         if position_ids is not None:
             inputs["position_ids"] = position_ids
-        if "attention_mask" not in taken:
+        if not self.takes_padding:
             check_no_padding(self.adopted_from, attention_mask)
             return inputs
         if is_table and self.config.model_type in _PAIRWISE_MASKS:
@@ -225,6 +240,13 @@ def adopted_class(model_class: Any) -> Any:
     # its module, too: with it transformers saves the code of those that come with their own
     module = model_class.__module__
     own = {"adopted_from": model_class, "__module__": module, "__doc__": model_class.__doc__}
+    own["takes_padding"] = "attention_mask" in parameters_of(model_class)
     # transformers looks for the name of the mixin among the bases to see that it generates
     bases = (AdoptedLanguageModel, ARDMGenerationMixin, model_class)
     return type(model_class.__name__, bases, own)
+
+
+def _empty(model_class: Any) -> Any:
+    """A model of an adopted class without content, for copies and pickles."""
+    adopted = adopted_class(model_class)
+    return adopted.__new__(adopted)

@@ -31,6 +31,7 @@ from .vocabulary import impossible_ids, text_ids
 # A later token counts as seen if it changes the logits by more than this part of what an earlier
 # one does: classes with code of their own do not say in which direction they attend.
 _SEEN = 1e-4
+_ROUNDING, _COARSE_ROUNDING = 1e-3, 0.1  # of the largest logit: in float32, in fewer bits
 _DOWNLOAD = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 
 
@@ -74,13 +75,17 @@ def adopt(
         "given_token_ids": given_token_ids,
         "right_shift_logits": right_shift_logits,
     }
+    if tokenizer is not None and not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise ValueError(
+            f"tokenizer is {tokenizer!r:.60}; expected what AutoTokenizer.from_pretrained gives."
+        )
     network: Any = model
     if isinstance(model, (str, os.PathLike)):
         name = str(model)
         _check_path(name)
+        network = _loaded(name, kwargs)
         if tokenizer is None:
             tokenizer = _tokenizer_of(name, kwargs)
-        network = _loaded(name, kwargs)
     elif kwargs:
         raise ValueError(
             f"got a model in memory and {', '.join(sorted(kwargs))}; expected these with a folder"
@@ -97,7 +102,27 @@ def adopt(
 def _change(
     model: Any, tokenizer: PreTrainedTokenizerBase | None, settings: dict[str, Any]
 ) -> None:
-    """Makes an ARDM of a model in memory."""
+    """Makes an ARDM of a model in memory; one that is refused is what it was before."""
+    own_class, config = type(model), model.config
+    saved = {"generation_config": getattr(model, "generation_config", None)}
+    settings_before, num_rows = {**vars(config)}, config.vocab_size
+    try:
+        _settle(model, tokenizer, settings)
+        _try_out(model)
+    except ValueError:
+        if config.vocab_size != num_rows:
+            model.resize_token_embeddings(num_rows)
+        model.__class__ = own_class
+        vars(config).clear()
+        vars(config).update(settings_before)
+        vars(model).update(saved)
+        raise
+
+
+def _settle(
+    model: Any, tokenizer: PreTrainedTokenizerBase | None, settings: dict[str, Any]
+) -> None:
+    """Gives a model what an ARDM needs: settings, rows, its class."""
     config = model.config
     causal = is_causal_class(type(model))
     again = isinstance(model, AdoptedLanguageModel)
@@ -122,12 +147,13 @@ def _change(
         own_class: Any = type(model)
         model.__class__ = adopted_class(own_class)
         model.generation_config = ARDMGenerationConfig.from_model_config(config)
-    _try_out(model)
 
 
 @torch.no_grad()
 def _try_out(model: Any) -> None:
     """Runs three tokens: does the first see the last, is the head of one state each?
+
+    And do they mean the same beside padding? Where they do not, padding is refused from then on.
 
     Raises:
         ValueError: if a later token changes nothing at an earlier position.
@@ -155,11 +181,36 @@ def _try_out(model: Any) -> None:
             )
         middle = torch.tensor([[False, True, False]], device=device)
         picked = _finite_logits(model, ids, middle)
-    model.head_is_pointwise = torch.allclose(picked, states[:, 1], rtol=1e-2, atol=1e-3)
+        model.head_is_pointwise = torch.allclose(picked, states[:, 1], rtol=1e-2, atol=1e-3)
+        largest = states.abs().max()
+        tolerance = (_ROUNDING if model.dtype == torch.float32 else _COARSE_ROUNDING) * largest
+        apart = (_beside_padding(model, ids) - states).abs().max()
+    if model.takes_padding and not apart <= tolerance:  # NaN, too
+        model.takes_padding = False
+        warnings.warn(
+            f"{type(model).__name__} gives a row other logits beside padding (by {apart:.2g} of"
+            f" {largest:.2g}): expected rows of one length, one call a length; others are refused.",
+            stacklevel=5,
+        )
 
 
 def _finite_logits(model: Any, ids: Tensor, positions: Tensor | None = None) -> Tensor:
     return model(ids, logits_positions=positions).logits.float().nan_to_num(neginf=0)
+
+
+def _beside_padding(model: Any, ids: Tensor) -> Tensor:
+    """Logits (2, L, V) of a row with padding on its left, and on its right."""
+    if not model.takes_padding:
+        return _finite_logits(model, ids)
+    length = ids.shape[1]
+    filler: Any = getattr(model.config, "pad_token_id", None)
+    filler = int(ids[0, 0]) if filler is None else filler
+    rows = torch.full((2, length + 2), filler, device=ids.device)
+    real = torch.zeros_like(rows)
+    rows[0, 2:], real[0, 2:] = ids[0], 1
+    rows[1, :length], real[1, :length] = ids[0], 1
+    output = model(rows, real).logits.float().nan_to_num(neginf=0)
+    return torch.stack([output[0, 2:], output[1, :length]])
 
 
 def _turn_off_token_dropout(model: Any) -> None:
@@ -183,7 +234,11 @@ def _loaded(name: str, kwargs: dict[str, Any]) -> Any:
     config = kwargs.pop("config", None)
     download = {key: kwargs[key] for key in (*_DOWNLOAD, "trust_remote_code") if key in kwargs}
     if config is None:
-        config = AutoConfig.from_pretrained(name, **download)
+        try:
+            config = AutoConfig.from_pretrained(name, **download)
+        except OSError as error:  # of the Hub: many lines
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"no model can be loaded from {name!r}: {reason}") from error
     model_class: Any = class_of(config, name, AUTO_MAP["AutoModelForMaskedLM"], **download)
     if hasattr(config, "right_shift_logits"):  # saved by an adopted one
         model_class = adopted_class(model_class)
@@ -220,8 +275,11 @@ def _tokenizer_of(name: str, kwargs: dict[str, Any]) -> PreTrainedTokenizerBase 
 def _check_path(name: str) -> None:
     """Raises ValueError for what can only be a folder and is none: it never goes to the Hub."""
     is_path = name.startswith((".", "~", os.sep)) or name.count("/") > 1 or "\\" in name
-    if not os.path.isdir(name) and (is_path or os.path.exists(name) or not name):
+    beside = "/" in name and os.path.isdir(name.partition("/")[0])  # runs/ardn, where there is runs
+    if not os.path.isdir(name) and (is_path or beside or os.path.exists(name) or not name):
         raise ValueError(f"there is no folder {name!r}; expected one with a model's config.json.")
+    if os.path.isdir(name) and not os.path.isfile(os.path.join(name, "config.json")):
+        raise ValueError(f"the folder {name!r} has no config.json; expected that of a model.")
 
 
 class AdoptedForMaskedLM:

@@ -2,7 +2,7 @@
 
     mask_token_id         what hides a token
     given_token_ids       what stands around texts: always known, never generated
-    num_values            how many ordinary ids are tokens; rows of the embedding behind are none
+    tokenizer_size        how many ids are tokens; rows of the embedding behind them are none
     right_shift_logits    whether logits at p are of position p + 1
 
 They become fields of the model's own configuration, and so of its config.json.
@@ -14,7 +14,6 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from .checks import check_integer
 from .new_tokens import vocabulary_size
-from .vocabulary import given_ids, impossible_ids, text_ids
 
 MASK = "[MASK]"
 _AROUND = ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
@@ -70,8 +69,12 @@ def adoption_settings(
         "right_shift_logits": shift,
         **_ids_with_rows(config),
         **_padding(config, tokenizer, mask),
+        **_tokenizer_size(config, tokenizer),
     }
-    return settings | _num_values(config, tokenizer, settings)
+    own = getattr(config, "mask_token_id", None)
+    if hasattr(config, "right_shift_logits") and own is not None and own != mask:
+        settings["given_token_ids"] = sorted({*given, own})  # adopted by another: never written
+    return settings
 
 
 def added_mask_token(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase | None) -> int:
@@ -152,30 +155,13 @@ def _padding(
     return {} if own is None and found is None else {"pad_token_id": found}
 
 
-def _num_values(
-    config: PreTrainedConfig,
-    tokenizer: PreTrainedTokenizerBase | None,
-    settings: dict[str, Any],
+def _tokenizer_size(
+    config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase | None
 ) -> dict[str, Any]:
-    """How many ordinary ids are tokens, where the embedding has more rows than the tokenizer."""
+    """How many ids are tokens, where the embedding has more rows than the tokenizer."""
     if tokenizer is None:
         return {}
-    num_tokens = vocabulary_size(tokenizer)
-    if num_tokens >= config.vocab_size:
-        return {}
-    after = _ConfigToBe(config, settings)
-    special = (impossible_ids(after) | text_ids(after) | given_ids(after)) - {None}
-    return {"num_values": sum(token not in special for token in range(num_tokens))}
-
-
-class _ConfigToBe:
-    """A configuration as it will be."""
-
-    def __init__(self, config: PreTrainedConfig, settings: dict[str, Any]):
-        self.vocab_size = config.vocab_size
-        for name in _SPECIAL:
-            setattr(self, name, getattr(config, name, None))
-        for name, value in settings.items():
-            setattr(self, name, value)
-
-    mask_token_id: Any
+    size = vocabulary_size(tokenizer)
+    if size < config.vocab_size:
+        return {"tokenizer_size": size}
+    return {"tokenizer_size": None} if hasattr(config, "tokenizer_size") else {}

@@ -37,10 +37,10 @@ def parameters_of(model_class: Any) -> frozenset[str]:
 
 
 def check_no_padding(model_class: type, attention_mask: Tensor | None) -> None:
-    """Makes sure that a class without an attention mask is given no padding.
+    """Makes sure that a model that would read padding is given none.
 
     Args:
-        model_class: whose `forward` takes no `attention_mask`.
+        model_class: its class, whose `forward` takes no `attention_mask`, or heeds it in part.
         attention_mask: (B, L), 0 on padding, or None.
 
     Raises:
@@ -48,6 +48,6 @@ def check_no_padding(model_class: type, attention_mask: Tensor | None) -> None:
     """
     if attention_mask is not None and not attention_mask.all():
         raise ValueError(
-            f"{model_class.__name__} takes no attention_mask and would read padding as text;"
+            f"{model_class.__name__} would read padding as text;"
             " expected rows of one length without padding, one call a length."
         )

@@ -165,9 +165,9 @@ def padding_row(model: Any) -> int | None:
         The row: position p is row p + 1 behind it; None where position p is row p.
     """
     for name, module in model.named_modules() if isinstance(model, nn.Module) else ():
-        counted = name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
-        if counted and module.padding_idx is not None:
-            return module.padding_idx
+        padding = getattr(module, "padding_idx", None)  # I-BERT's table is a class of its own
+        if name.endswith("position_embeddings") and isinstance(padding, int):
+            return padding
     return None
 
 

@@ -70,6 +70,8 @@ def use_eos(model: Any, tokenizer: PreTrainedTokenizerBase, new_rows: bool = Tru
                 " --lora_r."
             )
         add_rows(model, size)
+    if getattr(model.config, "tokenizer_size", None) is not None:
+        model.config.tokenizer_size = max(size, model.config.tokenizer_size)
     eos = tokenizer.eos_token_id
     given = getattr(model.config, "given_token_ids", None)
     if given:

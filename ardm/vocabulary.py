@@ -44,6 +44,10 @@ def impossible_ids(config: VocabularyConfig) -> set[int]:
     of_texts = text_ids(config)
     never: set[Any] = {getattr(config, "pad_token_id", None)} - of_texts
     never = (never | {getattr(config, "mask_token_id", None)} | given_ids(config)) - {None}
+    size = getattr(config, "tokenizer_size", None)  # of an adopted model with spare rows
+    if size is not None:
+        size = check_integer("tokenizer_size", size, 1, config.vocab_size, " (vocab_size)")
+        never |= {*range(size, config.vocab_size)}
     num_values = getattr(config, "num_values", None)
     if num_values is None:
         return never

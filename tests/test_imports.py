@@ -208,7 +208,7 @@ CORE: dict[str, dict[str, set[str]]] = {
             "stages",
             "vocabulary",
         },
-        "adoption_settings": {"checks", "new_tokens", "vocabulary"},
+        "adoption_settings": {"checks", "new_tokens"},
         "adoption": {
             "adopted_ardm",
             "adoption_settings",

@@ -1,10 +1,20 @@
 """The call of an adopted model: the bound's loss, under Trainer too, and whose logits it has."""
 
 import copy
+import pickle
 
 import pytest
 import torch
-from transformers import FNetConfig, FNetForMaskedLM, Trainer, TrainingArguments
+from transformers import (
+    ConvBertConfig,
+    ConvBertForMaskedLM,
+    FNetConfig,
+    FNetForMaskedLM,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
+    Trainer,
+    TrainingArguments,
+)
 
 from ardm import RandomRatioCollator, adopt, nelbo, random_ratio_mask
 
@@ -94,7 +104,7 @@ def test_a_class_without_an_attention_mask_refuses_padding():
     assert model(TEXT, torch.ones_like(TEXT)).logits.shape == (2, 6, 13)
     real = torch.ones_like(TEXT)
     real[0, 0] = 0
-    with pytest.raises(ValueError, match="takes no attention_mask"):
+    with pytest.raises(ValueError, match="would read padding as text"):
         model(TEXT, real)
 
 
@@ -137,3 +147,50 @@ def test_its_name_and_prose_are_those_of_its_own_class():
     assert type(model).__name__ == "BertForMaskedLM" and model.can_generate()
     assert model.stages.num_stages == 1 and model.longest_sequence == 40
     assert adopted_model("roberta").longest_sequence == 38
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "gpt2", "llama", "esm"])
+def test_one_token_too_many_is_refused(family):
+    model = adopted_model(family)
+    longest = torch.full((1, model.longest_sequence), 3)
+    assert model(longest).logits.shape[1] == model.longest_sequence
+    with pytest.raises(ValueError, match=f"expected at most .*{model.longest_sequence}"):
+        model(torch.full((1, model.longest_sequence + 1), 3))
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_copies_through_a_file_are_the_same_model(family):
+    model = adopted_model(family)
+    other = pickle.loads(pickle.dumps(model))
+    assert type(other) is type(model)
+    assert torch.equal(other(TEXT).logits, model(TEXT).logits)
+    ids = torch.tensor([[3, MASK, MASK]])
+    assert torch.equal(other.generate(ids, seed=0), model.generate(ids, seed=0))
+
+
+def test_a_model_that_reads_padding_says_so_once_and_is_given_none():
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "head_ratio": 1}
+    config = ConvBertConfig(
+        vocab_size=13, embedding_size=16, intermediate_size=16, initializer_range=0.5, **sizes
+    )
+    with pytest.warns(UserWarning, match="gives a row other logits beside padding"):
+        model = adopt(ConvBertForMaskedLM(config).eval(), mask_token_id=MASK, given_token_ids=[])
+    assert model(TEXT, torch.ones_like(TEXT)).logits.shape == (2, 6, 13)
+    real = torch.ones_like(TEXT)
+    real[0, 5] = 0
+    with pytest.raises(ValueError, match="ConvBertForMaskedLM would read padding as text"):
+        model(TEXT, real)
+
+
+def test_a_refused_model_is_what_it_was():
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "intermediate_size": 16}
+    types = {"attention_types": [[["global"], 1]], "max_position_embeddings": 32}
+    plain = GPTNeoForCausalLM(GPTNeoConfig(vocab_size=13, **sizes, **types)).eval()
+    before = (type(plain), plain.config.to_dict(), plain.generation_config.to_dict())
+    logits = plain(TEXT).logits
+    with pytest.raises(ValueError, match="is causal"):
+        adopt(plain)
+    assert before == (type(plain), plain.config.to_dict(), plain.generation_config.to_dict())
+    assert torch.equal(plain(TEXT).logits, logits)

@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from ardm import ARDMConfig, ARDMForMaskedLM, adopt, nelbo
+from ardm.new_tokens import use_eos
 from ardm.vocabulary import impossible_ids
 
 from .families import CAUSAL, MASK, MASKED, plain_model
@@ -224,3 +225,49 @@ def test_a_configuration_of_an_unknown_kind_is_refused(tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "bert2050"}))
     with pytest.raises(ValueError, match="bert2050"):
         adopt(tmp_path)
+
+
+@pytest.mark.parametrize("tokenizer", ["models/bert", 3])
+def test_a_name_is_no_tokenizer(tokenizer):
+    with pytest.raises(ValueError, match="tokenizer is"):
+        adopt(plain_model("bert"), tokenizer, mask_token_id=MASK)
+
+
+def test_a_name_in_a_folder_that_is_there_is_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "empty").mkdir(parents=True)
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", None)
+    with pytest.raises(ValueError, match="there is no folder 'runs/ardn'"):
+        adopt("runs/ardn")
+    with pytest.raises(ValueError, match=r"'runs/empty' has no config\.json"):
+        adopt("runs/empty")
+
+
+def test_a_name_that_the_hub_does_not_give_is_told_in_one_line(monkeypatch):
+    def missing(*args, **kwargs):
+        raise OSError("nothing\nthere")
+
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", missing)
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", missing)
+    with pytest.raises(ValueError, match="from 'no/such': nothing there"):
+        adopt("no/such")
+
+
+# ------------------------------------------------------------------------------------- spare rows
+def test_spare_rows_stay_impossible_whatever_ends_a_text():
+    tokenizer = llama_tokenizer()
+    plain = plain_model("llama", eos_token_id=1)
+    plain.generation_config.eos_token_id = [1, 3, 4]  # told there alone
+    model = adopt(plain, tokenizer)
+    assert impossible_ids(model.config) == {0, 7, 8, 9, 10, 11, 12}
+    tokenizer.add_special_tokens({"eos_token": "<end>"})
+    use_eos(model, tokenizer)
+    assert model.config.eos_token_id == 8
+    assert impossible_ids(model.config) == {0, 7, 9, 10, 11, 12}
+
+
+def test_a_mask_of_before_is_never_written():
+    model = adopt(plain_model("bert"), mask_token_id=MASK)
+    adopt(model, mask_token_id=5)
+    assert model.config.mask_token_id == 5
+    assert {MASK, 5} <= impossible_ids(model.config)

@@ -28,5 +28,5 @@ def test_padding_is_refused_where_no_mask_is_read():
     for mask in (None, real):
         check_no_padding(FNetForMaskedLM, mask)
     real[0, 2] = 0
-    with pytest.raises(ValueError, match="FNetForMaskedLM takes no attention_mask"):
+    with pytest.raises(ValueError, match="FNetForMaskedLM would read padding"):
         check_no_padding(FNetForMaskedLM, real)
