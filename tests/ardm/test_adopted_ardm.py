@@ -6,8 +6,6 @@ import pickle
 import pytest
 import torch
 from transformers import (
-    ConvBertConfig,
-    ConvBertForMaskedLM,
     FNetConfig,
     FNetForMaskedLM,
     GPTNeoConfig,
@@ -166,21 +164,6 @@ def test_copies_through_a_file_are_the_same_model(family):
     assert torch.equal(other(TEXT).logits, model(TEXT).logits)
     ids = torch.tensor([[3, MASK, MASK]])
     assert torch.equal(other.generate(ids, seed=0), model.generate(ids, seed=0))
-
-
-def test_a_model_that_reads_padding_says_so_once_and_is_given_none():
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "head_ratio": 1}
-    config = ConvBertConfig(
-        vocab_size=13, embedding_size=16, intermediate_size=16, initializer_range=0.5, **sizes
-    )
-    with pytest.warns(UserWarning, match="gives a row other logits beside padding"):
-        model = adopt(ConvBertForMaskedLM(config).eval(), mask_token_id=MASK, given_token_ids=[])
-    assert model(TEXT, torch.ones_like(TEXT)).logits.shape == (2, 6, 13)
-    real = torch.ones_like(TEXT)
-    real[0, 5] = 0
-    with pytest.raises(ValueError, match="ConvBertForMaskedLM would read padding as text"):
-        model(TEXT, real)
 
 
 def test_a_refused_model_is_what_it_was():
