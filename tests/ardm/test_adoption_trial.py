@@ -22,8 +22,9 @@ def test_a_head_that_looks_around_is_asked_for_all_positions():
     model = adopted_model("bert")
     head = model.cls.forward
     model.cls.forward = lambda states: head(states + states.mean(1, keepdim=True))
-    try_out(model)
-    assert not model.head_is_pointwise
+    with pytest.warns(UserWarning, match="beside padding"):  # which it looks at, too
+        try_out(model)
+    assert not model.head_is_pointwise and not model.takes_padding
     wanted = torch.zeros_like(TEXT, dtype=torch.bool)
     wanted[0, 2] = True
     picked = model(TEXT, logits_positions=wanted).logits
