@@ -4,11 +4,11 @@
     python recipes/push_to_hub.py --model_name_or_path runs/ddpm --hub_model_id user/name --private
     python recipes/push_to_hub.py --model_name_or_path runs/mine --dry_run     # asks no Hub
 
-Texts, pixels, image diffusion and its classifiers. The model is loaded first: what cannot be loaded
-is not uploaded. Its card is completed with the name; without one, a card is written that says what
-the model itself tells. Checkpoints, logs and whatever else is no part of a model stay, and are
-named. Log in before with `hf auth login`, or set HF_TOKEN. After a failure the same command goes on
-where it stopped; without a difference to what is there it changes nothing.
+Texts, adapters, pixels, image diffusion and its classifiers. The model is loaded first: what cannot
+be loaded is not uploaded. Its card is completed with the name; without one, a card is written that
+says what the model itself tells. Checkpoints, logs and whatever else is no part of a model stay,
+and are named. Log in before with `hf auth login`, or set HF_TOKEN. After a failure the same command
+goes on where it stopped; without a difference to what is there it changes nothing.
 """
 
 import argparse
@@ -16,16 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ardm.hub import (
-    DEMO_FOLDER,
-    CardFigures,
-    ImageCardFigures,
-    image_model_card,
-    load_folder,
-    load_image_classes,
-    load_image_folder,
-    model_card,
-)
+from ardm import hub
+from ardm.hub.adapters import ADAPTER_CONFIG
+from ardm.hub.answer_cards import ADAPTERS_LOADING
 from ardm.training import (
     check_upload,
     files_to_upload,
@@ -44,14 +37,16 @@ UNKNOWN: dict[str, Any] = {"license": "unknown"}  # nobody said which
 
 def text_card(name: str, loaded: Any, folder: Path) -> str:
     facts = UNKNOWN | {"num_parameters": loaded[0].num_parameters()}
-    return model_card(CardFigures(model_name=name, **facts))
+    facts["loading"] = ADAPTERS_LOADING if kind_of(folder) is ADAPTERS else None
+    return hub.model_card(hub.CardFigures(model_name=name, **facts))
 
 
 def pixels_card(name: str, loaded: Any, folder: Path) -> str:
     model, pixels = loaded
     facts = UNKNOWN | {"shape": pixels.shape, "num_values": pixels.num_values}
-    facts |= {"class_names": load_image_classes(folder), "num_parameters": model.num_parameters()}
-    return image_model_card(ImageCardFigures(model_name=name, **facts))
+    facts |= {"num_parameters": model.num_parameters()}
+    facts |= {"class_names": hub.load_image_classes(folder)}
+    return hub.image_model_card(hub.ImageCardFigures(model_name=name, **facts))
 
 
 def diffusion_card(name: str, loaded: Any, folder: Path) -> str:
@@ -74,8 +69,9 @@ class Kind(NamedTuple):
     loaded: str
 
 
-TEXT = Kind(load_folder, text_card, "ardm.hub", "model, tokenizer")
-PIXELS = Kind(load_image_folder, pixels_card, "ardm.hub", "model, pixels")
+TEXT = Kind(hub.load_folder, text_card, "ardm.hub", "model, tokenizer")
+ADAPTERS = Kind(hub.load_adapters, text_card, "ardm.hub", "model, tokenizer")
+PIXELS = Kind(hub.load_image_folder, pixels_card, "ardm.hub", "model, pixels")
 DIFFUSION = Kind(ddpm_hub.load_folder, diffusion_card, "ddpm.hub", "model, diffusion")
 CLASSIFIER = Kind(ddpm_hub.load_classifier, classifier_card, "ddpm.hub", "classifier")
 
@@ -83,6 +79,10 @@ CLASSIFIER = Kind(ddpm_hub.load_classifier, classifier_card, "ddpm.hub", "classi
 def how_to_load(kind: Kind, folder: Path, name: str) -> str:
     load = kind.load.__name__
     lines = f'from {kind.module} import {load}\n{kind.loaded} = {load}("{name}")'
+    if kind is ADAPTERS:
+        base = read_json(folder / ADAPTER_CONFIG)["base_model_name_or_path"]
+        told = f', base="user/base")  # where others find {base}, a folder here'
+        return lines[:-1] + told if Path(base).is_dir() else lines
     exported = read_json(folder / "config.json").get("auto_map", {})
     classes = [each for each in exported if each != "AutoConfig"]
     if not classes:
@@ -95,7 +95,7 @@ def how_to_load(kind: Kind, folder: Path, name: str) -> str:
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = recipe_parser(__doc__)
     add = parser.add_argument
-    add("--model_name_or_path", default=DEMO_FOLDER, help="the folder of a saved model")
+    add("--model_name_or_path", default=hub.DEMO_FOLDER, help="the folder of a saved model")
     add("--hub_model_id", help="user/name, where to")
     add("--private", action="store_true", help="only you may see it")
     add("--commit_message", help="default: one that says how many files")
@@ -107,10 +107,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def kind_of(folder: Path) -> Kind:
     config = folder / "config.json"
-    kind = read_json(config).get("model_type") if config.is_file() else None
-    if kind in ("ddpm_unet", "ddpm_classifier"):
-        return DIFFUSION if kind == "ddpm_unet" else CLASSIFIER
-    return PIXELS if (folder / "images.json").is_file() else TEXT
+    if not config.is_file():
+        return ADAPTERS if (folder / ADAPTER_CONFIG).is_file() else TEXT
+    images = {"ddpm_unet": DIFFUSION, "ddpm_classifier": CLASSIFIER}
+    other = PIXELS if (folder / "images.json").is_file() else TEXT
+    return images.get(str(read_json(config).get("model_type")), other)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -131,10 +132,9 @@ def main(argv: list[str] | None = None) -> None:
         print(f"README.md: {missing}.")
     if args.dry_run:
         sizes = files.sizes | {card.name: len(new.encode())}
-        print(*(f"{size:>14,}  {path}" for path, size in sorted(sizes.items())), sep="\n")
-        print(
-            f"{sum(sizes.values()):>14,}  bytes of {len(sizes)} files would be uploaded to {name}."
-        )
+        lines = [f"{size:>14,}  {path}" for path, size in sorted(sizes.items())]
+        total = f"{sum(sizes.values()):>14,}  bytes of {len(sizes)} files"
+        print(*lines, f"{total} would be uploaded to {name}.", sep="\n")
     if files.left:
         print(f"No part of the model, not uploaded: {', '.join(files.left)}.")
     if args.dry_run:

@@ -13,7 +13,7 @@ be cheaper, and wrong: attention goes both ways, so an earlier answer would be r
 questions and answers behind it, which are not there when it is generated.
 
 Prompt and answer are tokenized apart, as they are in generation. What does not fit is left out and
-counted, never cut.
+counted, never cut; so is a text that spells a special token, which would be taken for the token.
 """
 
 from __future__ import annotations
@@ -62,11 +62,13 @@ class Turns:
         turns: the answers.
         num_chats: rows that were read.
         left_out: how many rows or answers were not taken, by reason.
+        first_rows: the number, from 1, of the first such row, for reasons that lie in its text.
     """
 
     turns: list[Turn]
     num_chats: int
     left_out: Counter[str] = field(default_factory=Counter)
+    first_rows: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.turns)
@@ -75,7 +77,11 @@ class Turns:
         """One line, such as "120 answers of 100 chats; left out: 3 x longer than ..."."""
         told = [f"{len(self):,} answers of {self.num_chats:,} chats"]
         if self.left_out:
-            reasons = (f"{number:,} x {reason}" for reason, number in self.left_out.items())
+            rows = {reason: f" (first: row {row})" for reason, row in self.first_rows.items()}
+            reasons = (
+                f"{number:,} x {reason}{rows.get(reason, '')}"
+                for reason, number in self.left_out.items()
+            )
             told.append(f"left out: {', '.join(reasons)}")
         if num_unknown := sum(turn.has_unknown for turn in self.turns):
             told.append(f"{num_unknown:,} hold characters that the tokenizer does not know")
@@ -116,7 +122,7 @@ class Turns:
                 left_out[f"prompt of more than {most} tokens"] += 1
             else:
                 kept.append(turn)
-        return Turns(kept, self.num_chats, left_out)
+        return Turns(kept, self.num_chats, left_out, dict(self.first_rows))
 
 
 def read_turns(
@@ -130,7 +136,8 @@ def read_turns(
         where: what has the rows, for messages.
 
     Returns:
-        The answers, in order.
+        The answers, in order. Left out and counted are rows without one, and those in which a
+        text spells the mask, pad or EOS token.
 
     Raises:
         ValueError: if a row is none, or the template changes a prompt once it is answered.
@@ -154,8 +161,29 @@ def read_turns(
             elif place == 0:
                 found.left_out["answer without a question"] += 1
             else:
-                found.turns.append(_turn(messages[: place + 1], tokenizer, number, told))
+                turn = _turn(messages[: place + 1], tokenizer, number, told)
+                if taken := _taken_for_a_token(turn, message["content"], tokenizer):
+                    found.left_out[taken] += 1
+                    found.first_rows.setdefault(taken, number + 1)
+                else:
+                    found.turns.append(turn)
     return found
+
+
+def _taken_for_a_token(turn: Turn, answer: str, tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Why a turn cannot be learned: a text in it spells a token that is none of texts."""
+    asked = [message.get("content", "") for message in turn.messages]
+    sides = {"prompt": (turn.prompt_ids, asked), "answer": (turn.answer_ids, [answer])}
+    written = (tokenizer.eos_token_id, tokenizer.bos_token_id)  # by templates, also as padding
+    for side, (ids, texts) in sides.items():
+        for name in ("mask", "pad"):
+            token = getattr(tokenizer, f"{name}_token_id")
+            if token is not None and token not in written and token in ids:
+                spelled = getattr(tokenizer, f"{name}_token")
+                return f"{side} with the {name} token {spelled!r} in its text"
+        if any(tokenizer.eos_token in text for text in texts):
+            return f"{side} with the EOS token {tokenizer.eos_token!r} in its text"
+    return None
 
 
 def _turn(

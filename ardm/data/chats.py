@@ -49,7 +49,8 @@ def messages_of(row: Mapping[str, Any], where: str = "the row") -> list[Message]
     Args:
         row: with `messages` (also `conversations`, and messages of `from` and `value`), or with
             `prompt` and `completion`, each a text or messages, or with `instruction` (and `input`)
-            and `output`, or `question` and `answer`.
+            and `output`, or `question` and `answer`. Contents are texts, or lists of parts of type
+            "text", which are joined.
         where: what the row is, for messages.
 
     Returns:
@@ -98,7 +99,24 @@ def _message(said: Mapping[str, Any], where: str) -> Message:
     # a call of tools has no content, but something else
     if not isinstance(message.get("role"), str) or len(message) < 2:
         raise ValueError(f"{where} holds {str(said)[:60]}; expected role and content in each.")
+    if "content" in message:
+        message["content"] = _text(message["content"], where)
     return message
+
+
+def _text(content: Any, where: str) -> str:
+    """A content, which may come in parts as `{"type": "text", "text": ...}`."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else [content]
+    for part in parts:
+        is_text = isinstance(part, Mapping) and part.get("type") == "text"
+        if not is_text or not isinstance(part.get("text"), str):
+            raise ValueError(
+                f"{where} has the content {str(part)[:60]!r}; expected a text, or a list of parts"
+                ' as {"type": "text", "text": ...}.'
+            )
+    return "".join(part["text"] for part in parts)
 
 
 # ------------------------------------------------------------------------------------- templates

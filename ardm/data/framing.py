@@ -11,6 +11,8 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerBase
 
 if TYPE_CHECKING:  # datasets takes a second to import
@@ -41,8 +43,7 @@ class Frame(NamedTuple):
         Returns:
             The frame; an empty one for a model of no such ids.
         """
-        encoded = tokenizer("a", return_special_tokens_mask=True)
-        ids, special = encoded["input_ids"], encoded["special_tokens_mask"]
+        ids, special = _around_one_token(tokenizer)
         if 0 not in special:
             return cls()
         first, last = special.index(0), len(special) - special[::-1].index(0)
@@ -92,6 +93,18 @@ class Frame(NamedTuple):
     def _frame_row(self, row: dict[str, Any]) -> dict[str, Any]:
         batch = self._frame_batch({"input_ids": torch.as_tensor(row["input_ids"])[None]})
         return {name: values[0].tolist() for name, values in batch.items()}
+
+
+def _around_one_token(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Ids of a text of one token, and 1 where it is one that the tokenizer sets."""
+    if not tokenizer.is_fast:
+        encoded = tokenizer("a", return_special_tokens_mask=True)
+        return encoded["input_ids"], encoded["special_tokens_mask"]
+    # whatever its vocabulary is: it may know no text that could be named here
+    token = Tokenizer(WordLevel({"a": 0})).encode("a")
+    processor = tokenizer.backend_tokenizer.post_processor
+    framed = token if processor is None else processor.process(token, None, True)
+    return framed.ids, framed.special_tokens_mask
 
 
 def frame_of(model: Any, tokenizer: PreTrainedTokenizerBase) -> Frame:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-_ADAPTERS_LOADING = """\
+ADAPTERS_LOADING = """\
 The folder holds adapters beside the weights of another model; `pip install peft` is needed.
 
 ```python
@@ -41,6 +41,6 @@ def answer_card_texts(options: Mapping[str, Any], *, adapters: bool) -> dict[str
     """
     use = _USE.replace("LENGTH", str(options["max_new_tokens"]))
     return {
-        "loading": _ADAPTERS_LOADING if adapters else None,
+        "loading": ADAPTERS_LOADING if adapters else None,
         "use": use.replace("BLOCK", str(options["block_length"])),
     }

@@ -17,12 +17,13 @@ _GO = (
     *("LICENSE", "LICENSE.*", "NOTICE", "requirements.txt"),
 )
 _STAY = ("trainer_state.json", "*_results.json")  # of transformers.Trainer: a log of the run
+_SETTINGS = ("config.json", "adapter_config.json")  # of a model, of adapters beside another's
 _FOLDERS = ("custom_generate", "additional_chat_templates")  # those that transformers reads
 # what loading looks for by name: left of another model, it would be loaded in the new one's place
 _LOADED = (
     *("model*.safetensors", "model*.safetensors.index.json"),
     *("pytorch_model*.bin", "pytorch_model*.bin.index.json"),
-    *("adapter_config.json", "adapter_model.*", "generation_config.json"),
+    *("config.json", "generation_config.json", "adapter_config.json", "adapter_model.*"),
     *("images.json", "diffusion_config.json"),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja"),
@@ -48,7 +49,7 @@ class FolderFiles:
 
 
 def files_to_upload(folder: str | os.PathLike[str]) -> FolderFiles:
-    """Chooses the files of a saved model.
+    """Chooses the files of a saved model, or of adapters that belong to another one.
 
     Args:
         folder: that `save_pretrained` or a training left.
@@ -69,10 +70,13 @@ def files_to_upload(folder: str | os.PathLike[str]) -> FolderFiles:
         sizes |= {each.relative_to(root).as_posix(): each.stat().st_size for each in inside}
         if not inside:
             left.append(f"{path.name}/" if path.is_dir() else path.name)
-    if "config.json" not in sizes:
-        raise ValueError(f"{folder} has no config.json; expected the folder of a saved model.")
+    settings = next((name for name in _SETTINGS if name in sizes), None)
+    if settings is None:
+        raise ValueError(
+            f"{folder} has no {' and no '.join(_SETTINGS)}; expected the folder of a saved model."
+        )
     if not any(name.endswith(".safetensors") for name in sizes):
-        raise ValueError(f"{folder} has no weights; expected *.safetensors beside config.json.")
+        raise ValueError(f"{folder} has no weights; expected *.safetensors beside {settings}.")
     return FolderFiles(dict(sorted(sizes.items())), tuple(left))
 
 

@@ -11,12 +11,17 @@ import pytest
 import torch
 
 from ardm.data.images import ImageFormat
+from ardm.hub import CardFigures as TextCardFigures
 from ardm.hub import (
     ImageCardFigures,
+    add_adapters,
+    load_adapters,
     load_folder,
     load_image_folder,
+    save_folder,
     save_image_folder,
 )
+from ardm.hub.answer_cards import ADAPTERS_LOADING
 from ddpm import GaussianDiffusion, NoisyClassifier, UNet, UNetConfig, linear_schedule
 from ddpm import hub as ddpm_hub
 from ddpm.hub import CardFigures, ClassifierFigures
@@ -113,6 +118,32 @@ def test_what_comes_down_is_what_went_up(kind, hub, tmp_path, model_folder, caps
     assert torch.equal(outputs(load(NAME)), outputs(load(folder)))
     down = huggingface_hub.snapshot_download(NAME, local_dir=tmp_path / "down")
     assert torch.equal(outputs(load(down)), outputs(load(folder)))
+
+
+def test_adapters_come_down_as_they_went_up(hub, tmp_path, model_folder, capsys):
+    pytest.importorskip("peft")
+    model, tokenizer = load_folder(model_folder)
+    adapted = add_adapters(model, 2)
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    folder = tmp_path / "adapters"
+    save_folder(folder, adapted, tokenizer, TextCardFigures(loading=ADAPTERS_LOADING))
+    push(model_folder)  # whose place they take
+    push(folder)
+    printed = capsys.readouterr().out
+    assert f'load_adapters("{NAME}", base="user/base")  # where others find {model_folder}' in (
+        printed
+    )
+    assert hub.files(NAME).keys() & {"config.json", "model.safetensors"} == set()
+    there = content_of(folder).items()
+    assert {name: hub.files(NAME)[name] for name, _ in there} == dict(there)
+    assert torch.equal(outputs(load_adapters(NAME)), outputs(load_adapters(folder)))
+    assert not torch.equal(outputs(load_adapters(NAME)), outputs(load_folder(model_folder)))
+    (folder / "README.md").unlink()
+    push(folder)
+    card = hub.files(NAME)["README.md"].decode()
+    assert f'load_adapters("{NAME}")' in card and "load_folder" not in card
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -84,6 +84,30 @@ def test_what_is_left_out_is_counted(tokenizer):
     assert len(turns.fitting(6)) == 4
 
 
+@pytest.mark.parametrize("name", ["mask", "pad", "eos"])
+def test_a_text_that_spells_a_special_token_is_left_out(tokenizer, name):
+    """It would be hidden, taken for padding, or cut."""
+    token = getattr(tokenizer, f"{name}_token")
+    rows = [
+        *ROWS,
+        {"prompt": "3?", "completion": f"three {token} 3"},
+        {"prompt": f"3 {token}?", "completion": "three"},
+        {"messages": [CHAT[1], {"role": "assistant", "content": f"4{token}"}, *CHAT[3:]]},
+    ]
+    turns = read_turns(rows, tokenizer)
+    assert turns.turns == read_turns(ROWS, tokenizer).turns
+    what = f"the {name.replace('eos', 'EOS')} token {token!r} in its text"
+    assert turns.left_out == {f"answer with {what}": 2, f"prompt with {what}": 2}
+    assert f"2 x answer with {what} (first: row 3), 2 x prompt with {what} (first: row 4)" in (
+        str(turns.fitting(7))
+    )
+
+
+def test_an_eos_that_pads_ends_earlier_answers_all_the_same(tokenizer):
+    tokenizer.pad_token = tokenizer.eos_token
+    assert len(read_turns(ROWS, tokenizer)) == 3
+
+
 def test_nothing_is_cut(tokenizer):
     turns = read_turns(ROWS, tokenizer)
     assert turns.longest_answer == 6

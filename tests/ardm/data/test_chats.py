@@ -33,6 +33,13 @@ def test_an_input_stands_behind_its_instruction():
     assert messages_of(row)[0]["content"] == "Add.\n\n2, 2"
 
 
+def test_parts_of_a_text_are_one_text():
+    parts = [{"type": "text", "text": "2 + "}, {"type": "text", "text": "2?", "image": None}]
+    asked = {"role": "user", "content": parts}
+    assert messages_of({"messages": [asked, ANSWERED]}) == [ASKED, ANSWERED]
+    assert messages_of({"messages": [{"from": "human", "value": parts}]}) == [ASKED]
+
+
 @pytest.mark.parametrize("row", [{"prompt": None, "completion": "4"}, {"messages": None}])
 def test_a_row_without_a_text_is_no_error_of_the_data(row):
     with pytest.raises(Unusable, match=r"^no (prompt|messages)$"):
@@ -45,6 +52,12 @@ def test_a_row_without_a_text_is_no_error_of_the_data(row):
         ({"text": "a"}, r"the row has \['text'\]; expected messages, or prompt and completion"),
         ({"messages": "a"}, "messages of the row is 'a'; expected a list of messages"),
         ({"messages": [{"text": "a"}]}, "expected role and content in each"),
+        (
+            {"messages": [ASKED | {"content": [{"type": "image", "url": "a.png"}]}]},
+            r"messages of the row has the content .*'image'.*; expected a text, or a list of parts",
+        ),
+        ({"messages": [ASKED | {"content": 4}]}, "has the content '4'; expected a text"),
+        ({"messages": [ASKED | {"content": [{"type": "text"}]}]}, "expected a text, or a list"),
         ({"prompt": 4, "completion": "a"}, "prompt of the row is '4'; expected a list"),
     ],
 )

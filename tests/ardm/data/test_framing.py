@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from tokenizers import processors
+from tokenizers import Tokenizer, models, processors
+from transformers import PreTrainedTokenizerFast
 
 from ardm.data import Corpus, build_tokenizer, load_corpus, make_windows
 from ardm.data.framing import Frame
@@ -32,6 +33,34 @@ def test_a_frame_is_what_is_set_around_and_only_given(tokenizer):
     assert Frame.of(tokenizer, [cls]) == Frame((cls,), ())
     assert Frame.of(tokenizer, []) == Frame() and Frame().num_tokens == 0
     assert Frame.of(build_tokenizer("char", "abc"), [0, 1]) == Frame()
+
+
+def test_a_tokenizer_need_not_know_any_letter():
+    backend = Tokenizer(models.WordLevel({"<s>": 0, "</s>": 1, "7": 2}))
+    bare = PreTrainedTokenizerFast(tokenizer_object=backend)
+    assert Frame.of(bare, [0, 1]) == Frame()
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s> </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
+    )
+    framed = PreTrainedTokenizerFast(tokenizer_object=backend)
+    assert Frame.of(framed, [0, 1]) == Frame((0,), (1, 1))
+
+
+@pytest.mark.parametrize("kind", ["roberta", "bert", "bytes"])
+def test_it_is_what_stands_around_a_text(kind):
+    """Of processors of each kind that tokenizers have."""
+    vocab = {"<s>": 0, "</s>": 1, "a": 2}
+    ends = (("</s>", 1), ("<s>", 0))
+    made = {
+        "roberta": lambda: processors.RobertaProcessing(*ends),
+        "bert": lambda: processors.BertProcessing(*ends),
+        "bytes": lambda: processors.ByteLevel(trim_offsets=True),
+    }
+    backend = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    backend.post_processor = made[kind]()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    frame = Frame.of(tokenizer, [0, 1])
+    assert [*frame.before, 2, *frame.after] == tokenizer("a")["input_ids"]
 
 
 @pytest.mark.parametrize("streaming", [False, True])

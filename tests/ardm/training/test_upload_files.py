@@ -79,10 +79,24 @@ def test_a_folder_without_a_model_is_refused(folder):
     with pytest.raises(ValueError, match=r"has no weights; expected \*\.safetensors"):
         files_to_upload(folder)
     (folder / "config.json").unlink()
-    with pytest.raises(ValueError, match=r"has no config\.json"):
+    with pytest.raises(ValueError, match=r"has no config\.json and no adapter_config\.json"):
         files_to_upload(folder)
     with pytest.raises(ValueError, match="there is no folder"):
         files_to_upload(folder / "nowhere")
+
+
+def test_adapters_have_settings_of_their_own(tmp_path):
+    for name in ("README.md", "adapter_config.json", "tokenizer.json"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"has no weights; .* beside adapter_config\.json"):
+        files_to_upload(tmp_path)
+    (tmp_path / "adapter_model.safetensors").touch()
+    assert {*files_to_upload(tmp_path).sizes} == {path.name for path in tmp_path.iterdir()}
+    # a whole model that was there would be loaded in their place, and the other way round
+    whole = {"config.json", "generation_config.json", "model.safetensors"}
+    adapters = {"adapter_config.json", "adapter_model.safetensors"}
+    assert outdated(whole, adapters) == sorted(whole)
+    assert outdated(adapters, whole) == sorted(adapters)
 
 
 def test_of_another_model_only_what_loading_takes_is_outdated():
