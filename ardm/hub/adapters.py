@@ -3,7 +3,7 @@
     W x  becomes  W x + (alpha / r) B A x        A (r, in) random, B (out, r) zero: W stays
 
 (arXiv 2106.09685.) A saved folder holds A and B alone, the tokenizer and the card; it names the
-model that it belongs to.
+model that it belongs to, which may be such a folder, too.
 """
 
 import os
@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -18,8 +19,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from ..new_tokens import use_eos
 from ..training import check_integer
-from ..training.model_folders import find_model, loading, read_model_json
-from .folder import load_folder
+from ..training.hub_names import may_be_on_the_hub
+from ..training.model_folders import find_model, loading, read_json, read_model_json
+from .loading import load
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -105,12 +107,64 @@ def load_adapters(
             base = read_model_json(name, ADAPTER_CONFIG).get("base_model_name_or_path")
             if not base:
                 raise ValueError(f"its {ADAPTER_CONFIG} names no base model; name one")
-    model, _ = load_folder(base, trust_remote_code=trust_remote_code)
+    model, _ = load_whole(base, trust_remote_code=trust_remote_code)
     with loading(name, "adapters"), _current_transformers():
         tokenizer = AutoTokenizer.from_pretrained(name)
         use_eos(model, tokenizer, new_rows=False)
         adapted = PeftModel.from_pretrained(model, name)
     return adapted.eval(), tokenizer
+
+
+def load_whole(
+    name_or_path: str | os.PathLike[str], *, trust_remote_code: bool = False
+) -> tuple[Any, PreTrainedTokenizerBase]:
+    """Reads a model; of adapters alone, their model with them in its weights.
+
+    Args:
+        name_or_path: a folder, or "user/name" on the Hub.
+        trust_remote_code: run code that comes with a model of someone else's.
+
+    Returns:
+        The model in evaluation mode, and its tokenizer.
+
+    Raises:
+        ImportError: if there are adapters, and peft is not installed.
+        ValueError: if there is no such model, or a file is missing or damaged.
+    """
+    if not _adapters_alone(name_or_path):
+        return load(name_or_path, trust_remote_code=trust_remote_code)
+    adapted, tokenizer = load_adapters(name_or_path, trust_remote_code=trust_remote_code)
+    model: Any = adapted.merge_and_unload()
+    model.name_or_path = os.fspath(name_or_path)  # what adapters beside it belong to
+    measured = Path(name_or_path).expanduser() / "generation_config.json"
+    losses = read_json(measured).get("per_step_losses") if measured.is_file() else None
+    model.generation_config.per_step_losses = losses  # no longer the base's
+    return model.eval(), tokenizer
+
+
+def _adapters_alone(name_or_path: str | os.PathLike[str]) -> bool:
+    """Whether a folder or repository has adapters and no model; False if there is none."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError
+
+    folder = Path(name_or_path).expanduser()
+    if os.path.lexists(folder):
+        return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
+    name = os.fspath(name_or_path)
+    if not may_be_on_the_hub(name):
+        return False
+    model, adapters = (
+        isinstance(try_to_load_from_cache(name, file), str)
+        for file in ("config.json", ADAPTER_CONFIG)
+    )
+    if model or adapters:
+        return not model
+    try:
+        find_model(name)
+    except ValueError as error:  # told by `load`, unless the repository lacks that file alone
+        if isinstance(error.__cause__, EntryNotFoundError):
+            return find_model(name, ADAPTER_CONFIG) == name
+    return False
 
 
 @contextmanager

@@ -21,8 +21,8 @@ from transformers import PreTrainedTokenizerBase
 from ..training import loss_curve as draw_loss_curve
 from ..training import write_repository
 from ..training.card_parts import Picture, picture_files
+from .adapters import load_whole
 from .cards import CardFigures, model_card
-from .loading import load
 
 DEMO_FOLDER = "runs/ardm"  # where `make demo` leaves its model
 _CAPPED = "mask ratio capped by the curriculum: an easier task than the bound's"
@@ -104,9 +104,11 @@ def load_folder(
 
     Returns:
         The model in evaluation mode, an `ARDMForMaskedLM` or what [`ardm.adopt`] makes of a masked
-        or causal language model, and its tokenizer.
+        or causal language model, and its tokenizer. Of adapters ([`ardm.hub.load_adapters`]) their
+        model, with them in its weights.
 
     Raises:
+        ImportError: if there are adapters, and peft is not installed.
         ValueError: if there is no such model, one of its files is missing or damaged, weights are
             missing or not finite, or the tokenizer is another model's.
     """
@@ -116,7 +118,7 @@ def load_folder(
             f"there is no {DEMO_FOLDER}; make it with `make demo` or `python -m ardm train`,"
             " or name a --model_name_or_path."
         )
-    return load(name, trust_remote_code=trust_remote_code)
+    return load_whole(name, trust_remote_code=trust_remote_code)
 
 
 def loss_curve(history: Sequence[Mapping[str, float]], unit: str = "bits per token") -> bytes:

@@ -128,6 +128,29 @@ def test_adapters_alone_are_trained_and_come_back(saved, tmp_path):
     torch.testing.assert_close(nats(again.merge_and_unload()), before, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("saved", ["bert", "llama"], indirect=True)
+def test_a_folder_of_adapters_loads_as_any_model_and_may_have_adapters_itself(saved, tmp_path):
+    ids = torch.randint(0, 8, (2, 12), generator=torch.Generator().manual_seed(1))
+    start = saved
+    for number in range(2):
+        model, tokenizer = load_folder(start)
+        use_eos(model, tokenizer, new_rows=False)
+        torch.manual_seed(number)
+        adapted = add_adapters(model, 2, trained_tokens=tokens_of(model)).eval()
+        with torch.no_grad():
+            for name, value in adapted.named_parameters():
+                if "lora_B" in name:
+                    value.normal_()
+        start = tmp_path / f"adapters-{number}"
+        save_folder(start, adapted, tokenizer, CardFigures())
+        whole, its_tokenizer = load_folder(start)
+        expected = adapted(input_ids=ids).logits
+        torch.testing.assert_close(whole(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-4)
+        assert its_tokenizer.get_vocab() == tokenizer.get_vocab()
+    (start / "generation_config.json").write_text('{"per_step_losses": [2.0, 1.0]}')  # plan_steps
+    assert load_folder(start)[0].generation_config.per_step_losses == [2.0, 1.0]
+
+
 def model_of(folder):
     model, tokenizer = load_folder(folder)
     use_eos(model, tokenizer)
