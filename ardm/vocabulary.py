@@ -67,6 +67,12 @@ def text_ids(config: VocabularyConfig) -> set[int]:
     return found - {None} - given_ids(config)
 
 
+def eos_ids(config: VocabularyConfig) -> set[int]:
+    """The ids that a model writes at the end of a text: EOS, one or several, but no given ones."""
+    ids: Any = getattr(config, "eos_token_id", None)
+    return text_ids(config) & (set(ids) if isinstance(ids, (list, tuple)) else {ids})
+
+
 def given_ids(config: VocabularyConfig) -> set[int]:
     """The ids that stand around texts, as [CLS] and [SEP] do: always known, never generated.
 

@@ -79,7 +79,7 @@ def report(
     facts = run_facts(args, name, model, result)
     if args.merge_adapter:
         model = model.merge_and_unload()
-    facts |= answer_card_texts(options, adapters=args.lora_r > 0 and not args.merge_adapter)
+    facts |= answer_card_texts(options, base=instruct_arguments.base_of(args))
     figures = CardFigures(**facts, samples=shown, evaluation=evaluation, limitations=f"{told}.")
     save_folder(args.output_dir, model, tokenizer, figures, result.history)
     print(*(f"\n{text}" for text in shown), sep="\n")
@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
     with accelerator.main_process_first():  # one process fills the data cache, the others read it
         chats = load_chats(**instruct_arguments.chats_of(args))
     tokenizer = tokenizer or character_tokenizer(chats["train"])
-    notes = prepare_tokenizer(tokenizer, args.chat_template, args.eos_token)
+    notes = prepare_tokenizer(tokenizer, **instruct_arguments.ends_of(args))
     data = instruct_arguments.answer_rows(args, chats, tokenizer, saved)
     if accelerator.is_main_process:
         print(*notes, *(f"{part}: {found}." for part, found in data.turns.items()), sep="\n")

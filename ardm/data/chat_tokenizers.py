@@ -25,7 +25,10 @@ def character_tokenizer(rows: Iterable[Mapping[str, Any]]) -> PreTrainedTokenize
 
 
 def prepare_tokenizer(
-    tokenizer: PreTrainedTokenizerBase, template: str | None, eos_token: str | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    template: str | None,
+    eos_token: str | None = None,
+    new_token: bool = True,
 ) -> list[str]:
     """Gives a tokenizer what answers need: an EOS token and a chat template.
 
@@ -33,11 +36,16 @@ def prepare_tokenizer(
         tokenizer: changed in place.
         template: as for [`ardm.data.chats.set_chat_template`].
         eos_token: as for [`ardm.data.chats.set_eos_token`].
+        new_token: whether an EOS may be a new token; else it is the SEP token where there is one.
 
     Returns:
         What was done, in words.
     """
     told = []
+    sep = tokenizer.sep_token
+    if not new_token and eos_token is None and tokenizer.eos_token is None and sep is not None:
+        eos_token = sep
+        told.append(f"the tokenizer has no EOS token: its {sep!r} ends answers")
     if set_eos_token(tokenizer, eos_token):
         told.append(f"the tokenizer has no EOS token: it gets {tokenizer.eos_token!r}")
     said = set_chat_template(tokenizer, template)

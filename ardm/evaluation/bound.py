@@ -20,7 +20,7 @@ from ..data.lost_text import UNITS, LostText
 from ..likelihood import nelbo
 from ..metrics.bits import Estimate, PositiveEstimate, bits_per_unit, perplexity
 from ..training import check_integer, measure_rows, own_share
-from ..vocabulary import with_given_tokens
+from ..vocabulary import eos_ids, with_given_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -257,7 +257,8 @@ def write_samples(
         seed: key of what is drawn.
 
     Returns:
-        The texts, and the passage with the generated part in [[ ]].
+        The texts, and the passage with the generated part in [[ ]]; what was generated ends before
+        its first EOS.
     """
     mask = model.config.mask_token_id
     known = with_given_tokens(model.config, input_ids[None], torch.zeros_like(input_ids[None]))
@@ -273,7 +274,17 @@ def write_samples(
     # another seed: with the same one the gap would echo the first text, drawn from the same numbers
     filled = model.generate(gap[None].to(model.device), seed=seed + 1)[0]
     parts = (filled[:begin], filled[begin:end], filled[end:])
+    eos = sorted(eos_ids(model.config))
     # of an adopted model what stands around a text is no part of it
     bare = {"skip_special_tokens": bool(known.any())}
-    before, middle, after = (tokenizer.decode(part, **bare) for part in parts)
-    return tokenizer.batch_decode(written, **bare), f"{before}[[{middle}]]{after}"
+    before, middle, after = (
+        tokenizer.decode(part, **bare) for part in (parts[0], _cut(parts[1], eos), parts[2])
+    )
+    texts = [tokenizer.decode(_cut(row, eos), **bare) for row in written]
+    return texts, f"{before}[[{middle}]]{after}"
+
+
+def _cut(ids: Tensor, eos: list[int]) -> Tensor:
+    """Generated ids (L,), up to their first EOS."""
+    ends = torch.isin(ids, torch.tensor(eos, dtype=ids.dtype, device=ids.device)).nonzero()
+    return ids[: int(ends[0])] if len(ends) else ids

@@ -120,6 +120,21 @@ def chats_of(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in _CHATS}
 
 
+def ends_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of [`ardm.data.chat_tokenizers.prepare_tokenizer`] that flags say."""
+    return {
+        "template": args.chat_template,
+        "eos_token": args.eos_token,
+        "new_token": args.lora_r == 0,  # adapters would not train its row
+    }
+
+
+def base_of(args: argparse.Namespace) -> str | None:
+    """The model that adapters are saved without; None if a whole one is saved."""
+    alone = args.lora_r > 0 and not args.merge_adapter
+    return args.model_name_or_path if alone else None
+
+
 def adapters_of(args: argparse.Namespace, model: Any) -> dict[str, Any]:
     """The arguments of [`ardm.hub.add_adapters`] that flags say; none without adapters.
 

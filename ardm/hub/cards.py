@@ -7,12 +7,10 @@ What all packages' cards have in common is in [`ardm.training.card_parts`].
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..training.card_parts import (
     UNNAMED,
-    WITH_PACKAGE,
-    WITHOUT_PACKAGE,
     RunFigures,
     bullets,
     fenced,
@@ -25,6 +23,7 @@ from ..training.card_parts import (
     with_error,
 )
 from ..training.local_paths import public
+from .use_cards import LOADING, usage
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -96,6 +95,8 @@ class CardFigures(RunFigures):
         stages: how tokens are revealed, in words.
         loading: how `model` and `tokenizer` are loaded, Markdown; None = as any model of text.
         use: what is done with them, Markdown; None = as with any model of text.
+        adopted_class: of a model that was adopted, the class that it is of.
+        base_model: the model that it was made from, by its name on the Hub.
     """
 
     sequence_length: int | None = None
@@ -105,6 +106,8 @@ class CardFigures(RunFigures):
     stages: str | None = None
     loading: str | None = None
     use: str | None = None
+    adopted_class: str | None = None
+    base_model: str | None = None
 
 
 def model_card(figures: CardFigures) -> str:
@@ -118,7 +121,7 @@ def model_card(figures: CardFigures) -> str:
     """
     evaluation = figures.evaluation
     parts = {
-        "Use": ((figures.loading or _LOADING) + (figures.use or _USE)).replace(
+        "Use": ((figures.loading or LOADING) + (figures.use or usage())).replace(
             "MODEL_NAME", figures.model_name or UNNAMED
         ),
         "Training data": figures.training_data,
@@ -131,9 +134,12 @@ def model_card(figures: CardFigures) -> str:
         "Citation": CITATION,
     }
     results = [_result(evaluation)] if evaluation else []
+    matter: dict[str, Any] = {"tags": _TAGS, "results": results, "base_model": figures.base_model}
+    adopted = figures.adopted_class
     card = paragraphs(
-        front_matter(figures, pipeline_tag="fill-mask", tags=_TAGS, results=results),
-        f"# {figures.model_name or 'ARDM'}",
+        front_matter(figures, pipeline_tag="fill-mask", **matter),
+        f"# {figures.model_name or (f'{adopted} as an ARDM' if adopted else 'ARDM')}",
+        adopted and _ADOPTED.replace("CLASS", adopted),
         _ABOUT,
         bullets(_size_facts(figures)),
         *(f"![{_ALT_TEXTS.get(name, name)}]({name})" for name in figures.pictures),
@@ -192,6 +198,7 @@ def bound_result(
 def _size_facts(figures: CardFigures) -> dict[str, object]:
     count = figures.num_parameters
     return {
+        "Base model": figures.base_model,
         "Parameters": None if count is None else f"{count:,}",
         "Tokens in a training window": figures.sequence_length,
         "Tokens are revealed": figures.stages,
@@ -222,49 +229,14 @@ def _infilling(infilled: Sequence[str]) -> str:
     )
 
 
+_ADOPTED = "A `CLASS` of transformers, adopted: its weights make the network of what follows."
+
 _ABOUT = """\
 An order-agnostic autoregressive diffusion model
 (ARDM, [arXiv 2110.02037](https://arxiv.org/abs/2110.02037)): a bidirectional transformer that
 predicts masked tokens from the known ones, trained over uniformly random orders. It generates text
 in any order and several tokens a step, fills gaps between known text, and bounds the likelihood of
 a text.
-"""
-
-_LOADING = f"""\
-{WITH_PACKAGE}
-
-```python
-from ardm.hub import load_folder
-
-model, tokenizer = load_folder("MODEL_NAME")
-```
-
-{WITHOUT_PACKAGE}
-```python
-from transformers import AutoModelForMaskedLM, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("MODEL_NAME", trust_remote_code=True)
-model = AutoModelForMaskedLM.from_pretrained("MODEL_NAME", trust_remote_code=True)
-```
-
-"""
-
-_USE = """\
-Then, either way:
-
-```python
-# a new text, in random order, four tokens a step
-ids = model.generate(order="random", tokens_per_step=4)
-print(tokenizer.decode(ids[0]))
-
-# a gap filled between known ends: each mask is generated, nothing else is touched
-text = "The first part, " + tokenizer.mask_token * 20 + " and the end."
-inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt")
-print(tokenizer.decode(model.generate(inputs.input_ids)[0]))
-
-# what a text costs: an upper bound on its bits per token
-print(model.nelbo(ids).bits_per_token)
-```
 """
 
 CITATION = """\

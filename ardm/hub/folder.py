@@ -12,6 +12,7 @@ import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from ..training import write_repository
 from ..training.card_parts import Picture, picture_files
 from .adapters import load_whole
 from .cards import CardFigures, model_card
+from .use_cards import model_facts
 
 DEMO_FOLDER = "runs/ardm"  # where `make demo` leaves its model
 _CAPPED = "mask ratio capped by the curriculum: an easier task than the bound's"
@@ -53,7 +55,8 @@ def save_folder(
         folder: where to; made if needed.
         model: the network.
         tokenizer: its tokenizer.
-        figures: for the card; its pictures and its loss curve are filled in here.
+        figures: for the card; its pictures, its loss curve and what the model itself tells are
+            filled in here.
         history: as for [`loss_curve`]; empty = no curve.
         pictures: PNG or GIF content or PIL images, or what draws one, by file name.
 
@@ -61,6 +64,8 @@ def save_folder(
         ValueError: if a picture's name has a folder in it.
     """
     curve = partial(loss_curve, history) if history else None
+    told = {name: fact for name, fact in model_facts(model).items() if not getattr(figures, name)}
+    figures = replace(figures, **told)
     figures, contents = picture_files(figures, pictures or {}, curve)
     contents["README.md"] = model_card(figures).encode()
     kept = partial(keep_step_losses, folder)

@@ -82,6 +82,7 @@ def front_matter(
     pipeline_tag: str,
     tags: Sequence[str],
     results: "Sequence[EvalResult]" = (),
+    base_model: str | None = None,
 ) -> str:
     """The YAML that the Hub reads.
 
@@ -90,6 +91,7 @@ def front_matter(
         pipeline_tag: the Hub's name of the task.
         tags: the Hub's search words.
         results: for the model-index, which needs a model name.
+        base_model: what it was made from, by its name on the Hub.
 
     Returns:
         YAML between its two rules.
@@ -104,6 +106,7 @@ def front_matter(
         pipeline_tag=pipeline_tag,
         tags=list(tags),
         datasets=list(figures.datasets) or None,
+        base_model=base_model,
         eval_results=list(results) if figures.model_name and results else None,
     )
     return f"---\n{data.to_yaml()}\n---"

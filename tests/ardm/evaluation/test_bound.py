@@ -304,3 +304,15 @@ def test_samples_are_those_of_generate_and_the_middle_third_is_filled_in(tiny_mo
     assert filled[5:-5] == tokenizer.decode(model.generate(gap, seed=6)[0, 3:6])
     assert tokenizer.mask_token not in filled and torch.equal(passage, before)
     assert write_samples(model, tokenizer, passage, num_samples=2, seed=5) == (samples, filled)
+
+
+def test_what_was_generated_ends_before_its_first_eos(tiny_model, monkeypatch):
+    tokenizer = build_tokenizer("char", ["abcd "])
+    tokenizer.add_special_tokens({"eos_token": "[EOS]"})
+    ids = {"vocab_size": len(tokenizer), "mask_token_id": tokenizer.mask_token_id}
+    model = tiny_model(**ids, pad_token_id=tokenizer.pad_token_id, eos_token_id=len(tokenizer) - 1)
+    passage = tokenizer("dcba abcd", return_tensors="pt").input_ids[0]
+    texts = ["abc[EOS][PAD][PAD][PAD][PAD][PAD]", "dcb[EOS][PAD][PAD]bcd"]
+    written = iter(tokenizer(text, return_tensors="pt").input_ids for text in texts)
+    monkeypatch.setattr(type(model), "generate", lambda *args, **options: next(written))
+    assert write_samples(model, tokenizer, passage, num_samples=1) == (["abc"], "dcb[[]]bcd")
