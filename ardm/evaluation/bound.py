@@ -280,7 +280,7 @@ def write_samples(
     before, middle, after = (
         tokenizer.decode(part, **bare) for part in (parts[0], _cut(parts[1], eos), parts[2])
     )
-    texts = [tokenizer.decode(_cut(row, eos), **bare) for row in written]
+    texts = tokenizer.batch_decode([_cut(row, eos).tolist() for row in written], **bare)
     return texts, f"{before}[[{middle}]]{after}"
 
 

@@ -48,7 +48,8 @@ def usage(model: Any = None) -> str:
         Markdown.
     """
     adopted = isinstance(model, AdoptedLanguageModel)
-    ends = bool(eos_ids(getattr(model, "config", None)))
+    config: Any = getattr(model, "config", None)
+    ends = bool(eos_ids(config))
     bare = ", skip_special_tokens=True" if adopted or ends else ""
     begin = _CANVAS if adopted else _NEW_TEXT
     plain = "" if adopted else "add_special_tokens=False, "

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from ardm import RandomRatioCollator, log_prob, measure_step_losses, nelbo, random_ratio_mask
-from ardm.vocabulary import impossible_ids, text_ids
+from ardm.vocabulary import eos_ids, impossible_ids, text_ids
 
 MASK = 4
 SHARED = [
@@ -31,6 +31,7 @@ def test_only_ids_that_no_text_holds_are_impossible(model, tiny_model):
     own = tiny_model(vocab_size=6, mask_token_id=4, pad_token_id=5, eos_token_id=0)
     assert impossible_ids(own.config) == {4, 5} and text_ids(own.config) == {0}
     assert impossible_ids(tiny_model().config) == {3}
+    assert eos_ids(own.config) == {0} and eos_ids(tiny_model().config) == set()
 
 
 def test_texts_with_it_are_trained_on(model):

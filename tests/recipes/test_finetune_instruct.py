@@ -20,6 +20,8 @@ from transformers import (
 from ardm.data import build_tokenizer
 from ardm.hub import load_adapters, load_folder
 
+from ..foreign_models import write_bert
+
 SMALL = {
     "max_train_steps": 4,
     "per_device_train_batch_size": 4,
@@ -197,3 +199,24 @@ def test_models_of_others_are_tuned_whole_and_by_adapters(tmp_path, finetune, ba
         weights(tmp_path / each, "adapter_model.safetensors") for each in ("lora", "stopped")
     )
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.slow
+def test_adapters_of_a_bert_end_answers_at_its_sep_token_and_load_anywhere(
+    tmp_path, finetune, recipe, capsys
+):
+    pytest.importorskip("peft")
+    write_bert(tmp_path / "bert")
+    given = ["--model_name_or_path", tmp_path / "bert", "--lora_r", 2]
+    finetune(tmp_path / "lora", *given)
+    assert "no EOS token: its '[SEP]' ends answers" in capsys.readouterr().out
+    card = (tmp_path / "lora" / "README.md").read_text()
+    assert "# BertForMaskedLM as an ARDM" in card
+    assert 'load_adapters("path/to/this/folder", "path/to/bert")' in card
+    model, tokenizer = load_folder(tmp_path / "lora")
+    assert model.config.eos_token_id == tokenizer.sep_token_id
+    text = tmp_path / "text.txt"
+    text.write_text("the quick brown fox " * 20)
+    words = ["--model_name_or_path", tmp_path / "lora", "--validation_file", text]
+    recipe("evaluate_ardm").main([*map(str, words), "--sequence_length", "24"])
+    assert "bits per token" in capsys.readouterr().out

@@ -6,7 +6,8 @@ from transformers import AutoModelForMaskedLM, Trainer, TrainingArguments
 
 from ardm import RandomRatioCollator
 from ardm.data import build_tokenizer
-from ardm.hub import load_folder
+from ardm.hub import add_adapters, load_folder
+from ardm.hub.use_cards import model_facts
 
 NAME = "me/model"
 WEIGHTS = {"config.json", "generation_config.json", "model.safetensors"}
@@ -116,3 +117,23 @@ def test_a_model_that_was_loaded_once_needs_no_hub(hub, model, tokenizer, logits
     hub.requests.clear()
     assert torch.equal(logits(load_folder(NAME)[0]), logits(model))
     assert hub.requests == []
+
+
+def test_a_repository_of_adapters_alone_is_loaded_with_its_base(hub, model, tokenizer, monkeypatch):
+    pytest.importorskip("peft")
+    ids = torch.tensor([[0, 1, 2, 3]])
+    model.push_to_hub("me/base")
+    tokenizer.push_to_hub("me/base")
+    adapted = add_adapters(load_folder("me/base")[0], 2).eval()
+    assert model_facts(adapted)["base_model"] == "me/base"
+    with torch.no_grad():
+        for name, value in adapted.named_parameters():
+            if "lora_B" in name:
+                value.normal_()
+    adapted.push_to_hub(NAME)
+    tokenizer.push_to_hub(NAME)
+    assert "config.json" not in hub.files(NAME)
+    for offline in (False, True):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+        loaded, _ = load_folder(NAME)
+        torch.testing.assert_close(loaded(ids).logits, adapted(input_ids=ids).logits)
