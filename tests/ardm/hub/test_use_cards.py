@@ -24,6 +24,7 @@ def test_the_card_of_an_adopted_model_says_what_it_is_and_runs(write, own_class,
     found = {}
     torch.manual_seed(0)
     exec(with_package.replace("path/to/this/folder", str(tmp_path / "run")) + use, found)
+    assert "nelbo(ids)" not in card  # behind an EOS there may be padding, which no text holds
     around = 2 if own_class.startswith("Bert") else 1
     assert found["ids"].shape == (1, 20 + around)
     assert found["ids"][0, 0] == (tokenizer.cls_token_id if around == 2 else tokenizer.bos_token_id)
