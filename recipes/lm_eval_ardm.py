@@ -1,16 +1,18 @@
 """Runs EleutherAI's lm-evaluation-harness with a saved model, by the harness' own command line.
 
     python recipes/lm_eval_ardm.py                  # a small test of what `make demo` left
-    python recipes/lm_eval_ardm.py --model_args pretrained=runs/ardm --tasks lambada_openai
+    python recipes/lm_eval_ardm.py --model_name_or_path runs/mine --tasks lambada_openai
     python recipes/lm_eval_ardm.py --tasks mine --include_path folder/of/my/tasks
 
-Needs `pip install lm-eval`. `--model ardm` is filled in; ardm/harness/model.py has the
-other model arguments, such as num_samples. With no argument nothing is downloaded: the tasks are
-made from the held-out end of the embedded text. docs_choice asks which of 4 pieces of 24 characters
-comes behind 72 others (a guess has acc 0.25), docs_bits for the bits per byte of pages of 256
-characters (an upper bound). Any CPU; about a minute: acc 0.45 +- 0.06, bits_per_byte 2.12.
+Needs `pip install lm-eval`. `--model ardm` is filled in; --model_name_or_path NAME is --model_args
+pretrained=NAME, and ardm/harness/model.py has the other model arguments, such as num_samples.
+Where no task is named nothing is downloaded: the tasks are made from the held-out end of the
+embedded text. docs_choice asks which of 4 pieces of 24 characters comes behind 72 others (a guess
+has acc 0.25), docs_bits for the bits per byte of pages of 256 characters (an upper bound). Any CPU;
+about a minute: acc 0.45 +- 0.06, bits_per_byte 2.12.
 """
 
+import argparse
 import json
 import random
 import sys
@@ -21,7 +23,7 @@ from typing import Any
 
 from ardm.data import load_texts
 from ardm.hub import DEMO_FOLDER
-from ardm.training import quieten, run_recipe
+from ardm.training import quieten, recipe_parser, run_recipe
 
 CONTEXT = 72  # characters, like the next two
 PIECE = 24
@@ -80,25 +82,42 @@ def write_tasks(folder: Path) -> None:
         (folder / f"{name}.yaml").write_text(json.dumps(task), encoding="utf-8")
 
 
-def demo_arguments(folder: Path) -> list[str]:
-    """A command line for the tasks of this recipe."""
+def demo_model() -> str:
+    """The model of `make demo`."""
     if not Path(DEMO_FOLDER).exists():
         raise ValueError(
             f"there is no {DEMO_FOLDER}; make it with `make demo` or `python -m ardm train`,"
-            " or name a model with --model_args."
+            " or name a model with --model_name_or_path."
         )
-    write_tasks(folder)
-    model = ["--model_args", f"pretrained={DEMO_FOLDER},num_samples=16,greedy=off"]
-    return [*model, "--tasks", ",".join(TASKS), "--include_path", str(folder)]
+    return f"pretrained={DEMO_FOLDER},num_samples=16,greedy=off"
 
 
-def command_line(argv: list[str]) -> list[str]:
-    """The harness' own, in which the command `run` and `--model ardm` may be left out."""
-    has_command = argv[0] in ("run", "ls", "validate")
+def command_line(argv: list[str], folder: Path) -> list[str]:
+    """The harness' own. Left out may be `run`, the model, and the tasks: `folder` gets our own."""
+    has_command = bool(argv) and argv[0] in ("run", "ls", "validate")
     command, rest = (argv[0], argv[1:]) if has_command else ("run", argv)
-    named = {word.partition("=")[0] for word in rest} & {"--model", "-M", "--config", "-C"}
-    model = [] if named or command != "run" else ["--model", "ardm"]
-    return ["lm-eval", command, *model, *rest]
+    short = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    short.add_argument("--model_name_or_path")
+    short.add_argument("--model_args", "-a", nargs="+", action="extend", default=[])
+    own, others = short.parse_known_args(rest)
+    named = {word.partition("=")[0] for word in others}
+    if command != "run" or named & {"--help", "-h"}:
+        return ["lm-eval", command, *rest]
+    in_file = named & {"--config", "-C"}
+    model = [] if in_file or named & {"--model", "-M"} else ["--model", "ardm"]
+    tasks, options = [], own.model_args
+    if own.model_name_or_path is not None:
+        if any("pretrained=" in each for each in options):
+            raise ValueError(
+                "got --model_name_or_path and pretrained= in --model_args; expected one of them."
+            )
+        options.insert(0, f"pretrained={own.model_name_or_path}")
+    if not in_file and not named & {"--tasks", "-t"}:
+        options = options or ([demo_model()] if model else [])
+        write_tasks(folder)
+        tasks = ["--tasks", ",".join(TASKS), "--include_path", str(folder)]
+    told = ["--model_args", *options] if options else []
+    return ["lm-eval", command, *model, *told, *tasks, *others]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -108,8 +127,10 @@ def main(argv: list[str] | None = None) -> None:
     from lm_eval.__main__ import cli_evaluate
 
     argv = sys.argv[1:] if argv is None else argv
+    if {"-h", "--help"} & {*argv}:
+        print(f"{recipe_parser(__doc__).description}\nAll else is the harness' own:\n")
     with tempfile.TemporaryDirectory() as folder:
-        sys.argv = command_line(argv or demo_arguments(Path(folder)))  # where the harness looks
+        sys.argv = command_line(argv, Path(folder))  # where the harness looks
         cli_evaluate()
 
 

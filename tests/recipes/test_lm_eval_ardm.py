@@ -114,10 +114,38 @@ def test_it_names_a_bad_option(evaluate, tasks, options, named):
         (["--model=hf", "--tasks", "mine"], ["run", "--model=hf", "--tasks", "mine"]),
         (["-C", "own.yaml"], ["run", "-C", "own.yaml"]),
         (["ls", "tasks"], ["ls", "tasks"]),
+        (
+            ["--model_name_or_path=a", "-a", "seed=1", "-a", "greedy=on", "-t", "mine"],
+            ["run", *"--model ardm --model_args pretrained=a seed=1 greedy=on -t mine".split()],
+        ),
     ],
 )
-def test_the_command_and_the_model_are_filled_in(recipe, words, completed):
-    assert recipe("lm_eval_ardm").command_line(words) == ["lm-eval", *completed]
+def test_the_command_and_the_model_are_filled_in(recipe, tmp_path, words, completed):
+    assert recipe("lm_eval_ardm").command_line(words, tmp_path) == ["lm-eval", *completed]
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_model_without_tasks_gets_those_of_the_recipe(recipe, tmp_path):
+    module = recipe("lm_eval_ardm")
+    for words in (["--model_name_or_path", "a"], ["--model_args", "pretrained=a"]):
+        command = module.command_line([*words, "--limit", "3"], tmp_path)
+        assert command[2:6] == ["--model", "ardm", "--model_args", "pretrained=a"]
+        tasks = ["--tasks", "docs_choice,docs_bits", "--include_path", str(tmp_path)]
+        assert command[6:] == [*tasks, "--limit", "3"]
+    assert {path.stem for path in tmp_path.glob("*.yaml")} == {"docs_choice", "docs_bits"}
+
+
+def test_a_model_is_named_once(recipe, tmp_path):
+    words = ["--model_name_or_path", "a", "--model_args", "seed=1,pretrained=b"]
+    with pytest.raises(ValueError, match="expected one of them"):
+        recipe("lm_eval_ardm").command_line(words, tmp_path)
+
+
+def test_the_help_begins_with_the_recipe(whole, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        whole.main(["--help"])
+    told = capsys.readouterr().out
+    assert 0 <= told.index("--model_name_or_path NAME") < told.index("usage: lm-eval run")
 
 
 @pytest.mark.slow
