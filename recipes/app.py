@@ -10,9 +10,7 @@ models that ARDM_MODEL and DDPM_MODEL in its environment name (docs/app.md).
 """
 
 import argparse
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from ardm import hub
@@ -40,18 +38,16 @@ LIVE: dict[str, Any] = {"concurrency_limit": 4, "show_progress": "hidden"}  # ot
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = recipe_parser(__doc__)
     add = parser.add_argument
-    name = default("ARDM_MODEL", hub.DEMO_FOLDER)
-    add("--model_name_or_path", default=name, help="of text: a folder, or user/name on the Hub")
-    name = default("DDPM_MODEL", DEMO_FOLDER)
-    add("--image_model_name_or_path", default=name, help="of images: the same")
+    add("--model_name_or_path", help="of text: a folder, or user/name on the Hub")
+    add("--image_model_name_or_path", help="of images: the same")
     add("--server_name", help="address to listen at (127.0.0.1; 0.0.0.0 = all)")
     add("--server_port", type=int, help="its port (the first free one from 7860 on)")
     add("--share", action="store_true", help="also make a public address, by gradio's own server")
-    return parser.parse_args(argv)
-
-
-def default(variable: str, folder: str) -> str | None:
-    return os.environ.get(variable) or (folder if Path(folder).exists() else None)
+    args = parser.parse_args(argv)
+    text, images = args.model_name_or_path, args.image_model_name_or_path
+    args.model_name_or_path = web.model_named(text, "ARDM_MODEL", hub.DEMO_FOLDER)
+    args.image_model_name_or_path = web.model_named(images, "DDPM_MODEL", DEMO_FOLDER)
+    return args
 
 
 def text_tab(gr: Any, model: Any, tokenizer: Any) -> None:

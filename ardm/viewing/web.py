@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from .fragments import STYLE
@@ -65,6 +66,26 @@ def warn(text: str) -> None:
     import_gradio().Warning(escape(text))
 
 
+def model_named(name: str | None, variable: str, folder: str) -> str | None:
+    """Which model a page shows.
+
+    Args:
+        name: that was asked for; None = the one that the environment names.
+        variable: that names it there; not set = the model in the folder.
+        folder: where one usually is. Without a config.json it is left out, which is printed.
+
+    Returns:
+        A folder, or user/name on the Hub; None = there is no model.
+    """
+    if found := name or os.environ.get(variable):
+        return found
+    if Path(folder, "config.json").is_file():
+        return folder
+    if Path(folder).exists():
+        print(f"{folder} is left out: it has no config.json (yet), as during a training.")
+    return None
+
+
 def heading(name: str, model: Any) -> None:
     """Says on the page which model it is.
 
@@ -89,4 +110,7 @@ def serve(page: Any, **where: Any) -> None:
     gradio = import_gradio()
     fonts = {"font": _FONT, "font_mono": _FIXED_FONT}  # of the visitor's own system
     theme = gradio.themes.Default(primary_hue="sky", neutral_hue="gray", **fonts)
-    page.launch(theme=theme, css=STYLE + _STYLE, ssr_mode=False, footer_links=[], **where)
+    where |= {"ssr_mode": False, "footer_links": [], "quiet": True, "prevent_thread_lock": True}
+    page.launch(theme=theme, css=STYLE + _STYLE, **where)
+    print(f"The page is at {page.local_url} until Ctrl-C.", flush=True)
+    page.block_thread()

@@ -55,17 +55,22 @@ def test_it_names_the_extra_to_install(recipe, monkeypatch):
         recipe("app").main([])
 
 
-def test_the_environment_of_a_space_names_the_models(recipe, monkeypatch, tmp_path):
+def test_the_environment_of_a_space_names_the_models(recipe, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     parse = recipe("app").parse_args
     names = ("model_name_or_path", "image_model_name_or_path")
     assert [getattr(parse([]), name) for name in names] == [None, None]
-    Path("runs/ddpm").mkdir(parents=True)
+    Path("runs/ddpm").mkdir(parents=True)  # of a training under way
+    assert parse([]).image_model_name_or_path is None
+    told = capsys.readouterr().out
+    assert told == "runs/ddpm is left out: it has no config.json (yet), as during a training.\n"
+    Path("runs/ddpm/config.json").touch()
     assert [getattr(parse([]), name) for name in names] == [None, "runs/ddpm"]
     monkeypatch.setenv("ARDM_MODEL", "user/text")
     monkeypatch.setenv("DDPM_MODEL", "user/images")
     assert [getattr(parse([]), name) for name in names] == ["user/text", "user/images"]
     assert parse(["--model_name_or_path", "mine"]).model_name_or_path == "mine"
+    assert capsys.readouterr().out == ""
 
 
 # ------------------------------------------------------------------------------------ in a browser
@@ -106,7 +111,7 @@ def server(needs, saved, tmp_path_factory):
     )
     text = ""
     end = time.monotonic() + 120
-    while "Running on local URL" not in text:
+    while "The page is at" not in text:
         assert process.poll() is None and time.monotonic() < end, text
         time.sleep(0.2)
         text = (folder / "log").read_text()
