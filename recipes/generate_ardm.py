@@ -40,6 +40,7 @@ from ardm.training import (
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = recipe_parser(__doc__)
+    parser.flag_of_words = "--prompt"
     add = parser.add_argument
     add("--model_name_or_path", default=DEMO_FOLDER, help="a folder, or user/name on the Hub")
     add("--trust_remote_code", action="store_true", help="run code that comes with such a model")

@@ -25,6 +25,7 @@ from ardm.viewing import TerminalView, Trace, plot_order, write_page
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = recipe_parser(__doc__)
+    parser.flag_of_words = "--prompt"
     add = parser.add_argument
     add("--model_name_or_path", default=DEMO_FOLDER, help="a folder, or user/name on the Hub")
     add("--prompt", help="a text with gaps: ___, one token for each underscore, or [[12]] for 12")

@@ -6,10 +6,11 @@ is added.
 """
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from .near_names import meant
+from .near_names import did_you_mean, meant
 
 
 class WholeFlags(argparse.ArgumentParser):
@@ -19,7 +20,12 @@ class WholeFlags(argparse.ArgumentParser):
 
     Args:
         **kwargs: as of the base class.
+
+    Attributes:
+        flag_of_words: the flag that words behind none were probably meant for; None = none.
     """
+
+    flag_of_words: str | None = None
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs, allow_abbrev=False)
@@ -30,7 +36,8 @@ class WholeFlags(argparse.ArgumentParser):
         """As the base class, but what is not known is an error."""
         known, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(_unknown(unknown, [*self._option_string_actions]))
+            flags = [*self._option_string_actions]
+            self.error(_unknown(unknown, flags, self.flag_of_words))
         return known, unknown
 
     def error(self, message: str) -> NoReturn:
@@ -38,9 +45,11 @@ class WholeFlags(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; {self.prog} --help lists all flags.\n")
 
 
-def _unknown(words: Sequence[str], flags: Sequence[str]) -> str:
+def _unknown(words: Sequence[str], flags: Sequence[str], of_words: str | None) -> str:
     """What to say of words that no flag takes."""
     given = [word.partition("=")[0] for word in words if word.startswith("-")]
     if not given:
-        return f"unexpected {' '.join(words)}: not behind a flag that takes it"
+        said = " ".join(words)
+        hint = did_you_mean([f"{of_words} {shlex.quote(said)}"] if of_words else [])
+        return f"unexpected {said}: not behind a flag that takes it{hint}"
     return f"unknown {' '.join(given)}{meant(given, flags)}"

@@ -39,6 +39,13 @@ def test_a_misspelt_flag_is_refused_with_the_one_that_was_meant(parser, capsys, 
     assert f"unknown {name} (did you mean {meant}?)" in told
 
 
+def test_words_behind_no_flag_are_offered_to_the_one_that_takes_such(parser, capsys):
+    assert "did you mean" not in ended_with(parser, capsys, "The value")
+    parser.flag_of_words = "--prompt"
+    told = ended_with(parser, capsys, "The value")
+    assert "unexpected The value: " in told and " (did you mean --prompt 'The value'?);" in told
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
