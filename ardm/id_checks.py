@@ -6,6 +6,8 @@ for the answer.
 Shapes: B batch, L length, K positions of a row.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -27,8 +29,10 @@ def check_ids(
 ) -> None:
     """Raises ValueError unless these are integers (B, L) in range(vocab_size)."""
     if not isinstance(input_ids, Tensor):
+        several = isinstance(input_ids, Mapping)  # all that a tokenizer returns
+        hint = " (pass inputs.input_ids, inputs.attention_mask)" if several else ""
         raise ValueError(
-            f"{name} is a {type(input_ids).__name__}; expected a LongTensor of shape (B, L)."
+            f"{name} is a {type(input_ids).__name__}; expected a LongTensor of shape (B, L){hint}."
         )
     if input_ids.ndim != 2 or input_ids.dtype not in (torch.int64, torch.int32):
         raise ValueError(

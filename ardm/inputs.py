@@ -93,9 +93,12 @@ def _num_new_tokens(
     new_tokens = new_tokens or 0
     length = 0 if input_ids is None else input_ids.shape[1]
     if longest is not None and length + new_tokens > longest:
+        named = getattr(model.config, "max_position_embeddings", None) == longest
+        most = f"max_position_embeddings={longest}"
+        most = most if named else f"{longest}, as the model takes {longest} positions"
         raise ValueError(
             f"{length} positions and max_new_tokens={new_tokens} make"
-            f" {length + new_tokens}; expected at most max_position_embeddings={longest}."
+            f" {length + new_tokens}; expected at most {most}."
         )
     return new_tokens
 

@@ -124,10 +124,10 @@ def window_length(corpus: Corpus, model: _Model) -> int:
     longest, usual = _longest(model)
     length = usual if corpus.sequence_length is None else corpus.sequence_length
     if not 1 <= length <= longest:
-        raise ValueError(
-            f"sequence_length is {length}; expected 1..{longest},"
-            " the model's max_position_embeddings."
-        )
+        named = getattr(model.config, "max_position_embeddings", None) == longest
+        why = "the model's max_position_embeddings"
+        why = why if named else f"as the model takes {longest} positions"
+        raise ValueError(f"sequence_length is {length}; expected 1..{longest}, {why}.")
     return length
 
 

@@ -144,7 +144,10 @@ def test_its_name_and_prose_are_those_of_its_own_class():
     model = adopted_model("bert")
     assert type(model).__name__ == "BertForMaskedLM" and model.can_generate()
     assert model.stages.num_stages == 1 and model.longest_sequence == 40
-    assert adopted_model("roberta").longest_sequence == 38
+    roberta = adopted_model("roberta")
+    assert roberta.longest_sequence == 38
+    with pytest.raises(ValueError, match="at most 38, as the model takes 38 positions"):
+        roberta.generate(max_new_tokens=39)
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "gpt2", "llama", "esm"])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from transformers import BatchEncoding
 
 from ardm import RandomRatioCollator, log_prob, measure_step_losses, nelbo, per_step_losses
 from ardm import random_ratio_mask as mask
@@ -46,6 +47,13 @@ def test_what_is_no_mask_is_refused(model, name, argument, value):
 def test_what_is_no_ids_is_refused(model, name, ids):
     with pytest.raises(ValueError, match="input_ids"):
         FUNCTIONS[name](model, ids)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_a_tokenizer_returns_is_refused_with_the_way_to_give_it(model, name):
+    told = r"is a BatchEncoding; .* \(pass inputs\.input_ids, inputs\.attention_mask\)"
+    with pytest.raises(ValueError, match=told):
+        FUNCTIONS[name](model, BatchEncoding({"input_ids": IDS, "attention_mask": ONES}))
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -173,7 +173,7 @@ def test_token_types_of_one_text_are_taken_and_others_refused(model):
         ({"do_sample": "no"}, "do_sample"),
         ({"num_return_sequences": 0}, "num_return_sequences"),
         ({"max_new_tokens": -1}, "max_new_tokens is -1"),
-        ({"max_new_tokens": 5}, "max_position_embeddings=8"),
+        ({"max_new_tokens": 5}, "expected at most max_position_embeddings=8"),
         ({"seed": [1, 2, 3]}, "seed is a list of 3"),
         ({"seed": 1.5}, "seed"),
         ({"seed": "seven"}, "seed"),

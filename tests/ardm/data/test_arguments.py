@@ -185,6 +185,14 @@ def test_windows_fit_the_model():
             load_held_out(Corpus(sequence_length=length), model, build_tokenizer("byte", []))
 
 
+def test_a_limit_that_the_configuration_does_not_name_is_no_field_of_it():
+    model = taking(26)
+    model.longest_sequence = 24  # as RoBERTa's, which counts from behind its padding's row
+    told = r"expected 1\.\.24, as the model takes 24 positions\."
+    with pytest.raises(ValueError, match=told):
+        window_length(Corpus(sequence_length=25), model)
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_part_too_short_for_a_window_is_named(write, streaming):
     file = str(write("short.txt", "x" * 360))
