@@ -116,7 +116,19 @@ def test_it_names_a_bad_option(evaluate, tasks, options, named):
         (["ls", "tasks"], ["ls", "tasks"]),
         (
             ["--model_name_or_path=a", "-a", "seed=1", "-a", "greedy=on", "-t", "mine"],
-            ["run", *"--model ardm --model_args pretrained=a seed=1 greedy=on -t mine".split()],
+            [
+                "run",
+                *[
+                    "--model",
+                    "ardm",
+                    "--model_args",
+                    "pretrained=a",
+                    "seed=1",
+                    "greedy=on",
+                    "-t",
+                    "mine",
+                ],
+            ],
         ),
     ],
 )
