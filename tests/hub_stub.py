@@ -378,7 +378,7 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
     """A Hub that this process asks instead of the real one, logged in, with an empty cache."""
-    import huggingface_hub
+    import huggingface_hub.hf_api  # an attribute only once it is imported
     from huggingface_hub import constants
     from huggingface_hub.utils import _http
 
