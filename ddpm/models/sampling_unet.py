@@ -8,10 +8,13 @@ The diffusion is read from beside the weights (saved_diffusion.py) and saved wit
 """
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from ardm.training.near_names import did_you_mean, nearest
 
 from ..diffusion import GaussianDiffusion
 from ..guidance import classifier_free_guidance, classifier_guidance
@@ -30,6 +33,7 @@ _OF_THE_HUB = (
     "subfolder",
     "token",
 )
+_MEANT = {"num_inference_steps": "steps"}  # what diffusers calls otherwise
 
 
 class SamplingModel(UNetPreTrainedModel):
@@ -108,8 +112,9 @@ class SamplingModel(UNetPreTrainedModel):
 
         Raises:
             ValueError: if the diffusion is not known, the network needs labels or small images that
-                it is not given, or an option is not as it should be.
+                it is not given, or an option is none, or not as it should be.
         """
+        self._check_options(options, low_res)
         diffusion = self.diffusion if diffusion is None else diffusion
         if diffusion is None:
             raise ValueError(
@@ -117,6 +122,7 @@ class SamplingModel(UNetPreTrainedModel):
                 " beside its weights; expected one there, or diffusion=..., or model.diffusion set."
             )
         self._check_low_res(num_images, low_res)
+        self._check_labels_given(labels)
         rows = self._num_rows(num_images, labels, low_res)
         wanted = self._labels_of(labels, rows)
         given = options.get("guidance")
@@ -131,6 +137,27 @@ class SamplingModel(UNetPreTrainedModel):
             return upsample(self, low_res, diffusion, **options)
         size = self.config.image_size
         return sample(self, (rows, self.config.in_channels, size, size), diffusion, **options)
+
+    def _check_options(self, options: dict[str, Any], low_res: Tensor | None) -> None:
+        own = {*signature(self.sample).parameters} - {"options"}
+        of_sample = {*signature(sample).parameters} - {"model", "shape", "options"}
+        of_upsample = {*signature(upsample).parameters} - {"model", "options"}
+        known = own | of_sample | (set() if low_res is None else of_upsample)
+        if unknown := [name for name in options if name not in known]:
+            near = [_MEANT[each] for each in unknown if each in _MEANT]
+            near += nearest([each for each in unknown if each not in _MEANT], sorted(known))
+            raise ValueError(
+                f"sample has no option {', '.join(unknown)}{did_you_mean(near)};"
+                f" expected some of {', '.join(sorted(known))}."
+            )
+
+    def _check_labels_given(self, labels: Any) -> None:
+        num_classes = self.config.num_classes
+        if labels is None and num_classes is not None and not self.config.null_class:
+            raise ValueError(
+                f"labels are None; expected classes in 0..{num_classes - 1}, as"
+                f" labels={min(3, num_classes - 1)} for all images, or a list of one an image."
+            )
 
     def _check_low_res(self, num_images: int | None, low_res: Tensor | None) -> None:
         size = self.config.low_resolution

@@ -108,6 +108,27 @@ def test_labels_are_one_an_image(made):
         made(num_classes=3).sample(3, labels=[0, 1])
 
 
+def test_labels_are_asked_for_before_the_network_is(made):
+    told = r"labels are None; expected classes in 0\.\.2, as labels=2 for all images, or a list"
+    with pytest.raises(ValueError, match=told) as error:
+        made(num_classes=3).sample(4, sampler="ddim", steps=5)
+    assert len(error.traceback) == 3  # this test, sample, its check
+
+
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [("label", "labels"), ("num_inference_steps", "steps"), ("sede", "seed")],
+)
+def test_an_unknown_option_is_refused_with_the_one_that_was_meant(made, option, meant):
+    with pytest.raises(ValueError, match=rf"no option {option} \(did you mean {meant}\?\);"):
+        made().sample(2, **{option: 3})
+
+
+def test_the_options_of_enlarging_are_for_networks_that_do(made):
+    with pytest.raises(ValueError, match="no option noise_level;"):
+        made().sample(2, noise_level=3)
+
+
 def test_a_network_without_its_diffusion_says_so(made):
     model = made()
     model.diffusion = None
