@@ -88,8 +88,11 @@ def how_to_load(kind: Kind, folder: Path, name: str) -> str:
     if not classes:
         return lines
     auto = "AutoModelForMaskedLM" if "AutoModelForMaskedLM" in classes else classes[0]
-    plain = f'model = {auto}.from_pretrained("{name}", trust_remote_code=True)'
-    return f"{lines}\n\nor, without this package:\n\nfrom transformers import {auto}\n{plain}"
+    how = f'from_pretrained("{name}", trust_remote_code=True)'
+    plain = [f"from transformers import {auto}", f"model = {auto}.{how}"]
+    if kind is TEXT:
+        plain = [f"{plain[0]}, AutoTokenizer", plain[1], f"tokenizer = AutoTokenizer.{how}"]
+    return "\n".join([lines, "\nor, without this package:\n", *plain])
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
