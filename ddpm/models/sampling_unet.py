@@ -145,7 +145,8 @@ class SamplingModel(UNetPreTrainedModel):
         known = own | of_sample | (set() if low_res is None else of_upsample)
         if unknown := [name for name in options if name not in known]:
             near = [_MEANT[each] for each in unknown if each in _MEANT]
-            near += nearest([each for each in unknown if each not in _MEANT], sorted(known))
+            misspelt = [each for each in unknown if each not in of_upsample | {*_MEANT}]
+            near += nearest(misspelt, sorted(known))
             raise ValueError(
                 f"sample has no option {', '.join(unknown)}{did_you_mean(near)};"
                 f" expected some of {', '.join(sorted(known))}."
