@@ -14,6 +14,7 @@ from ardm.data import build_tokenizer, load_texts
 from ardm.evaluation import new_model
 
 ROOT = Path(__file__).parents[2]
+ARDM = ["--model", "ardm"]
 
 
 @pytest.fixture
@@ -116,19 +117,7 @@ def test_it_names_a_bad_option(evaluate, tasks, options, named):
         (["ls", "tasks"], ["ls", "tasks"]),
         (
             ["--model_name_or_path=a", "-a", "seed=1", "-a", "greedy=on", "-t", "mine"],
-            [
-                "run",
-                *[
-                    "--model",
-                    "ardm",
-                    "--model_args",
-                    "pretrained=a",
-                    "seed=1",
-                    "greedy=on",
-                    "-t",
-                    "mine",
-                ],
-            ],
+            ["run", *ARDM, "--model_args", "pretrained=a", "seed=1", "greedy=on", "-t", "mine"],
         ),
     ],
 )
