@@ -12,7 +12,6 @@ has acc 0.25), docs_bits for the bits per byte of pages of 256 characters (an up
 about a minute: acc 0.45 +- 0.06, bits_per_byte 2.12.
 """
 
-import argparse
 import json
 import random
 import sys
@@ -92,32 +91,38 @@ def demo_model() -> str:
     return f"pretrained={DEMO_FOLDER},num_samples=16,greedy=off"
 
 
+def with_model_args(words: list[str]) -> list[str]:
+    """The words with --model_args pretrained=NAME for --model_name_or_path NAME."""
+    flag = "--model_name_or_path"
+    words = [part for word in words for part in word.split("=", word.startswith(f"{flag}="))]
+    if flag not in words:
+        return words
+    place = words.index(flag)
+    name, others = words[place + 1 : place + 2], words[:place] + words[place + 2 :]
+    if not name or name[0].startswith("-"):
+        raise ValueError(f"{flag} has no name behind it; expected a folder, or user/name.")
+    if flag in others or any("pretrained=" in each for each in others):
+        raise ValueError(f"got {flag} and another, or pretrained=...; expected one of them.")
+    return ["--model_args", f"pretrained={name[0]}", *others]
+
+
 def command_line(argv: list[str], folder: Path) -> list[str]:
     """The harness' own. Left out may be `run`, the model, and the tasks: `folder` gets our own."""
     has_command = bool(argv) and argv[0] in ("run", "ls", "validate")
     command, rest = (argv[0], argv[1:]) if has_command else ("run", argv)
-    short = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    short.add_argument("--model_name_or_path")
-    short.add_argument("--model_args", "-a", nargs="+", action="extend", default=[])
-    own, others = short.parse_known_args(rest)
-    named = {word.partition("=")[0] for word in others}
-    if command != "run" or named & {"--help", "-h"}:
+    if command != "run" or {"--help", "-h"} & {*rest}:
         return ["lm-eval", command, *rest]
+    rest = with_model_args(rest)
+    named = {word.partition("=")[0] for word in rest}
     in_file = named & {"--config", "-C"}
     model = [] if in_file or named & {"--model", "-M"} else ["--model", "ardm"]
-    tasks, options = [], own.model_args
-    if own.model_name_or_path is not None:
-        if any("pretrained=" in each for each in options):
-            raise ValueError(
-                "got --model_name_or_path and pretrained= in --model_args; expected one of them."
-            )
-        options.insert(0, f"pretrained={own.model_name_or_path}")
+    tasks = []
     if not in_file and not named & {"--tasks", "-t"}:
-        options = options or ([demo_model()] if model else [])
+        if model and not named & {"--model_args", "-a"}:
+            model += ["--model_args", demo_model()]
         write_tasks(folder)
         tasks = ["--tasks", ",".join(TASKS), "--include_path", str(folder)]
-    told = ["--model_args", *options] if options else []
-    return ["lm-eval", command, *model, *told, *tasks, *others]
+    return ["lm-eval", command, *model, *tasks, *rest]
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -86,6 +86,13 @@ def test_it_prints_a_table_for_the_demo(evaluate, capsys):
     assert 2 < float(bits) < 8
 
 
+def test_the_name_goes_with_other_model_arguments(saved, evaluate, tasks, capsys):
+    model = ["--model_name_or_path", saved.folder, "--model_args", "num_samples=1,greedy=off"]
+    evaluate(*model, "--tasks", "docs_choice", "--include_path", tasks, "--limit", 3)
+    table = capsys.readouterr().out
+    assert "num_samples" in table and f"{saved.folder}" in table and "|docs_choice|" in table
+
+
 def test_a_text_of_letters_that_the_model_does_not_know_is_refused(saved, evaluate, tasks):
     model = ["--model_args", f"pretrained={saved.folder}"]
     with pytest.raises(ValueError, match=r"characters .* are unknown"):
@@ -116,8 +123,8 @@ def test_it_names_a_bad_option(evaluate, tasks, options, named):
         (["-C", "own.yaml"], ["run", "-C", "own.yaml"]),
         (["ls", "tasks"], ["ls", "tasks"]),
         (
-            ["--model_name_or_path=a", "-a", "seed=1", "-a", "greedy=on", "-t", "mine"],
-            ["run", *ARDM, "--model_args", "pretrained=a", "seed=1", "greedy=on", "-t", "mine"],
+            ["-t", "mine", "-a", "seed=1", "--model_name_or_path=a"],
+            ["run", *ARDM, "--model_args", "pretrained=a", "-t", "mine", "-a", "seed=1"],
         ),
     ],
 )
@@ -130,16 +137,24 @@ def test_a_model_without_tasks_gets_those_of_the_recipe(recipe, tmp_path):
     module = recipe("lm_eval_ardm")
     for words in (["--model_name_or_path", "a"], ["--model_args", "pretrained=a"]):
         command = module.command_line([*words, "--limit", "3"], tmp_path)
-        assert command[2:6] == ["--model", "ardm", "--model_args", "pretrained=a"]
         tasks = ["--tasks", "docs_choice,docs_bits", "--include_path", str(tmp_path)]
-        assert command[6:] == [*tasks, "--limit", "3"]
+        given = ["--model_args", "pretrained=a", "--limit", "3"]
+        assert command[2:] == ["--model", "ardm", *tasks, *given]
     assert {path.stem for path in tmp_path.glob("*.yaml")} == {"docs_choice", "docs_bits"}
 
 
-def test_a_model_is_named_once(recipe, tmp_path):
-    words = ["--model_name_or_path", "a", "--model_args", "seed=1,pretrained=b"]
-    with pytest.raises(ValueError, match="expected one of them"):
-        recipe("lm_eval_ardm").command_line(words, tmp_path)
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["a", "--model_args", "seed=1,pretrained=b"], "expected one of them"),
+        (["a", "--model_name_or_path", "b"], "expected one of them"),
+        (["--limit", "3"], "no name behind it"),
+        ([], "no name behind it"),
+    ],
+)
+def test_a_model_is_named_once(recipe, tmp_path, words, told):
+    with pytest.raises(ValueError, match=told):
+        recipe("lm_eval_ardm").command_line(["--model_name_or_path", *words], tmp_path)
 
 
 def test_the_help_begins_with_the_recipe(whole, capsys):
