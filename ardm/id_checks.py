@@ -22,7 +22,7 @@ def is_looked_at(values: Tensor) -> bool:
 
 
 def check_ids(
-    input_ids: Tensor,
+    input_ids: object,
     vocab_size: int | None = None,
     name: str = "input_ids",
     last: str = "vocab_size - 1",
