@@ -84,15 +84,12 @@ def how_to_load(kind: Kind, folder: Path, name: str) -> str:
         told = f', base="user/base")  # where others find {base}, a folder here'
         return lines[:-1] + told if Path(base).is_dir() else lines
     exported = read_json(folder / "config.json").get("auto_map", {})
-    classes = [each for each in exported if each != "AutoConfig"]
-    if not classes:
-        return lines
-    auto = "AutoModelForMaskedLM" if "AutoModelForMaskedLM" in classes else classes[0]
+    auto = max((each for each in exported if each.startswith("AutoModel")), default=None)
     how = f'from_pretrained("{name}", trust_remote_code=True)'
-    plain = [f"from transformers import {auto}", f"model = {auto}.{how}"]
+    plain = f"from transformers import {auto}\nmodel = {auto}.{how}"
     if kind is TEXT:
-        plain = [f"{plain[0]}, AutoTokenizer", plain[1], f"tokenizer = AutoTokenizer.{how}"]
-    return "\n".join([lines, "\nor, without this package:\n", *plain])
+        plain += f"\n\nfrom transformers import AutoTokenizer\ntokenizer = AutoTokenizer.{how}"
+    return f"{lines}\n\nor, without this package:\n\n{plain}" if auto else lines
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
