@@ -308,5 +308,7 @@ def test_positions_that_count_behind_the_paddings_are_that_many_fewer(foreign):
     """RoBERTa's first token has position 2; without ids the longest text is generated."""
     longest = 15 if foreign.config.model_type == "roberta" else 16
     assert foreign.generate(seed=0).shape == (1, longest)
-    with pytest.raises(ValueError, match=f"max_position_embeddings={longest}"):
+    with pytest.raises(
+        ValueError, match=rf"expected at most (max_position_embeddings=)?{longest}\b"
+    ):
         foreign.generate(max_new_tokens=longest + 1)
