@@ -160,4 +160,4 @@ def told_to(recipe, home, monkeypatch, places, separator):
     hidden = {*home.parts[1:], str(ROOT), *(f"{name}-place" for name in PLACES)}
     assert [(name, part) for name in texts for part in hidden if part in texts[name]] == []
     for flag, path in flags.items():  # but what was typed can be typed again
-        assert f"{flag}{separator}{path.name}" in texts["README.md"]
+        assert f"{flag} {path.name}" in texts["README.md"]

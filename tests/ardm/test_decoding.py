@@ -79,6 +79,7 @@ def ragged_batch(draw):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:nothing to generate")
 @hypothesis.settings(max_examples=150)
 @hypothesis.given(ragged_batch(), settings_of_generate(), st.integers(0, 2**40))
 def test_every_promise_for_every_combination(model, batch, settings, seed):
@@ -129,6 +130,7 @@ def test_every_promise_for_every_combination(model, batch, settings, seed):
     assert len(out.history) == out.num_forward_passes
 
 
+@pytest.mark.filterwarnings("ignore:nothing to generate")
 @pytest.mark.slow
 @hypothesis.settings(max_examples=40)
 @hypothesis.given(ragged_batch(), settings_of_generate(), st.randoms(use_true_random=False))

@@ -6,10 +6,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -108,6 +110,8 @@ def server(needs, saved, tmp_path_factory):
         stderr=subprocess.STDOUT,
         cwd=folder,
         env=inherited | settings,
+        # a shell that runs tests in its background has them ignore Ctrl-C, and their children too
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     text = ""
     end = time.monotonic() + 120
@@ -120,9 +124,13 @@ def server(needs, saved, tmp_path_factory):
         text_model=saved.folder,
         image_model=folder / "images",
     )
-    process.send_signal(2)  # Ctrl-C
-    assert process.wait(60) == 0
-    log.close()
+    process.send_signal(signal.SIGINT)
+    try:
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        log.close()
     assert "Traceback" not in (folder / "log").read_text()
 
 

@@ -127,15 +127,16 @@ def test_settings_of_the_command_line_reach_generate(harness, evaluate, monkeypa
     seen = []
     original = h.model.generate
 
-    def watched(*args, **settings):
-        seen.append(settings)
-        return original(*args, **settings)
+    def watched(ids, *args, **settings):
+        masks = (ids == h.model.config.mask_token_id).sum(1).tolist()
+        seen.append({**settings, "masks": masks})
+        return original(ids, *args, **settings)
 
     monkeypatch.setattr(h.model, "generate", watched)
     evaluate(h, gen_kwargs="do_sample=true,temperature=0.5,order=left_to_right,max_gen_toks=2")
     asked = [s for s in seen if s.get("temperature") == 0.5]
     assert len(asked) == len(CONTEXTS)
-    assert {(s["order"], s["max_new_tokens"]) for s in asked} == {("left_to_right", 2)}
+    assert {(s["order"], *s["masks"]) for s in asked} == {("left_to_right", 2)}
     with pytest.raises(ValueError, match="temprature"):
         evaluate(harness(), gen_kwargs="do_sample=true,temprature=0.5")
 

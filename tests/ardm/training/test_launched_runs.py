@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -109,7 +110,9 @@ def interrupted(launcher, folder, line):
     """Output and exit code of a training that gets a Ctrl-C once it has said something."""
     call, _ = command(folder)
     call["args"] = [*launcher, *RECIPE, "--output_dir", str(folder), "--logging_steps", "20"]
-    process = subprocess.Popen(**call, start_new_session=True)
+    # a shell that runs tests in its background has them ignore Ctrl-C, and their children as well
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(**call, start_new_session=True, preexec_fn=heeded)
     output = process.stdout.readline()
     while line not in output:
         assert process.poll() is None, output
