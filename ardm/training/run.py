@@ -86,9 +86,8 @@ class Run:
         np.random.seed(seed % 2**32)
         if optimizer is None:
             trained = [param for param in model.parameters() if param.requires_grad]
-            optimizer = torch.optim.AdamW(
-                trained, lr=config.learning_rate, betas=(0.9, 0.95), fused=True
-            )
+            rate = config.learning_rate
+            optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.95), fused=True)
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         full_identity = run_identity(config, train_dataset, model, optimizer, accelerator, identity)

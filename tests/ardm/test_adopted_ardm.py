@@ -77,6 +77,19 @@ def test_tokens_around_a_text_are_neither_masked_nor_labels():
         assert batch["num_maskable"].tolist() == [2, 3]
 
 
+def test_a_prompt_is_given_beside_what_stands_around_a_text():
+    model = adopted_model("bert", given_token_ids=[2, 11])
+    text = torch.tensor([[2, 3, 4, 5, 6, 11]])
+    prompt = torch.tensor([[0, 1, 1, 0, 0, 0]])
+    generator = torch.Generator().manual_seed(0)
+    bound = nelbo(model, text, num_samples="all", prompt_mask=prompt, generator=generator)
+    assert bound.num_tokens.item() == 2
+    around = prompt | torch.isin(text, torch.tensor([2, 11])).long()
+    generator = torch.Generator().manual_seed(0)
+    same = nelbo(model, text, num_samples="all", prompt_mask=around, generator=generator)
+    assert torch.equal(bound.nats, same.nats)
+
+
 def test_a_callers_own_loss_gets_finite_logits():
     model = adopted_model("bert")
     ids, labels = masked()
