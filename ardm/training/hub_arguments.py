@@ -5,10 +5,12 @@ what is wrong of these would be refused there, after the training.
 """
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
 
+from .hub_names import may_be_on_the_hub
 from .near_names import meant
 from .upload_checks import check_upload
 
@@ -99,12 +101,15 @@ def hub_facts(args: argparse.Namespace) -> dict[str, Any]:
     """What a card's front matter says of a model's name and use.
 
     Args:
-        args: parsed flags of [`add_hub_arguments`].
+        args: parsed flags of [`add_hub_arguments`]; a `dataset_name` of the Hub is named, too.
 
     Returns:
         Fields of [`ardm.training.card_parts.RunFigures`].
     """
+    data = getattr(args, "dataset_name", None)
+    on_hub = data is not None and not os.path.exists(data) and may_be_on_the_hub(data)
     return {
+        "datasets": [data] if on_hub else [],
         "model_name": args.hub_model_id,
         "license": args.license,
         "language": args.language,

@@ -66,3 +66,12 @@ def test_languages_are_told_as_they_are(languages, said):
 def test_what_the_hub_would_refuse_is_refused_before(words, error):
     with pytest.raises(ValueError, match=error):
         parsed(*words)
+
+
+def test_data_of_the_hub_are_named_and_those_of_this_machine_are_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    flags = {"hub_model_id": None, "license": "mit", "language": None}
+    for name, named in {"user/data": ["user/data"], "mine": [], "./x.txt": [], None: []}.items():
+        args = argparse.Namespace(**flags, dataset_name=name)
+        assert hub_facts(args)["datasets"] == named
